@@ -1,0 +1,1 @@
+"""Everything that is configured rather than coded."""

@@ -1,0 +1,1 @@
+"""What the worker talks about: pure values and rules, standard library only."""

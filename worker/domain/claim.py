@@ -1,0 +1,159 @@
+"""Who gets an image: the rules by which a worker may take it, and what taking it writes."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TypeAlias
+
+from worker.domain.image import HistoryEntry, Image, Lease
+from worker.domain.job import Job
+from worker.domain.status import ImageMove, ImageStatus, StepName, image_status_after
+from worker.domain.transition import fresh_steps
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimant:
+    """
+    A delivery that asks for an image.
+
+    Attributes:
+        owner: `{worker}/{delivery}`: unique, so that the answer to a lost call can be recognised.
+        lease_until: When the lease ends if nobody renews it.
+        now: The claimant's clock.
+        recipe: Hash of the recipe that it will follow.
+    """
+
+    owner: str
+    lease_until: datetime
+    now: datetime
+    recipe: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """The image is ours: every write from now on carries its attempt and its lease's owner."""
+
+    image: Image
+
+
+@dataclass(frozen=True, slots=True)
+class DoneAlready:
+    """The very upload that is asked for has been completed, or has failed for good."""
+
+    image: Image
+
+
+@dataclass(frozen=True, slots=True)
+class HeldByAnother:
+    """Another delivery works on this upload."""
+
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Superseded:
+    """The record knows a newer upload of the same image."""
+
+    image: Image
+
+
+ClaimAnswer: TypeAlias = Claimed | DoneAlready | HeldByAnother | Superseded
+
+
+def decide(existing: Image | None, job: Job, claimant: Claimant) -> ClaimAnswer:
+    """
+    Say whether the claimant may take the image, and if so, what the image becomes.
+
+    Absent, expired or pending: taken. Processing: taken when the lease is over, or when this upload is
+    newer than the one in work. Completed or failed: taken only by a newer upload. An older upload than the
+    recorded one is never taken.
+    """
+    if existing is None:
+        return Claimed(_claimed(_announced(job), claimant))
+    if existing.lease is not None and existing.lease.owner == claimant.owner:
+        return Claimed(existing)  # our own earlier call landed, and its answer was lost
+    if existing.is_expired(claimant.now):
+        return Claimed(_claimed(_restarted(_announced(job), existing), claimant))
+    if existing.version.is_newer_than(job.version):
+        return Superseded(existing)
+    if job.version.is_newer_than(existing.version):
+        return Claimed(_claimed(_uploaded_again(existing, job, at=claimant.now), claimant))
+    if existing.status in {ImageStatus.COMPLETED, ImageStatus.FAILED}:
+        return DoneAlready(existing)
+    if existing.lease is not None and existing.is_leased(claimant.now):
+        return HeldByAnother(existing.lease.expires_at)
+    if existing.status is ImageStatus.PROCESSING:
+        existing = _moved(existing, ImageMove.LEASE_EXPIRED, at=claimant.now)
+    return Claimed(_claimed(existing, claimant))
+
+
+def _announced(job: Job) -> Image:
+    """Return the image as the upload alone describes it: pending, since the moment of the upload."""
+    return Image(
+        image_id=job.image_id,
+        user_id=job.user_id,
+        bucket=job.bucket,
+        key=job.key,
+        version=job.version,
+        status=ImageStatus.PENDING,
+        created_at=job.created_at,
+        updated_at=job.created_at,
+        file_name=job.key.rpartition("/")[2],
+        file_size=job.size_bytes,
+        steps={},
+        attempt=0,
+        history=(HistoryEntry(at=job.created_at, status=ImageStatus.PENDING, attempt=0),),
+    )
+
+
+def _restarted(fresh: Image, expired: Image) -> Image:
+    """Start over in place of an item past its ttl, which still fences its old workers and counts once."""
+    return replace(
+        fresh,
+        attempt=expired.attempt,
+        counted_bytes=expired.counted_bytes,
+        renditions=expired.renditions,
+    )
+
+
+def _uploaded_again(existing: Image, job: Job, *, at: datetime) -> Image:
+    """Turn to a newer upload of the same image; its old results stay until they are replaced."""
+    moved = _moved(existing, ImageMove.UPLOADED_AGAIN, at=at)
+    return replace(
+        moved,
+        bucket=job.bucket,
+        key=job.key,
+        version=job.version,
+        created_at=job.created_at,
+        file_name=job.key.rpartition("/")[2],
+        file_size=job.size_bytes,
+        file_type=None,
+        tags=(),
+        metadata={},
+        error=None,
+    )
+
+
+def _moved(image: Image, move: ImageMove, *, at: datetime) -> Image:
+    status = image_status_after(move, image.status)
+    entry = HistoryEntry(at=at, status=status, attempt=image.attempt, detail={"reason": move.value})
+    return replace(image, status=status, lease=None, updated_at=at, history=(*image.history, entry))
+
+
+def _claimed(image: Image, claimant: Claimant) -> Image:
+    status = image_status_after(ImageMove.CLAIMED, image.status)
+    attempt = image.attempt + 1
+    worker = claimant.owner.partition("/")[0]
+    started = HistoryEntry(
+        at=claimant.now, step=StepName.VALIDATION, status=status, attempt=attempt, worker=worker
+    )
+    return replace(
+        image,
+        status=status,
+        attempt=attempt,
+        updated_at=claimant.now,
+        processed_at=None,
+        lease=Lease(owner=claimant.owner, expires_at=claimant.lease_until),
+        steps=fresh_steps(validation_started_at=claimant.now),
+        recipe=claimant.recipe,
+        history=(*image.history, replace(started, step=None), started),
+    )

@@ -1,0 +1,199 @@
+"""
+The moves of an image under a lease: one constructor per legal move, and what each does to the image.
+
+A transition knows when it happened and what it changes; `apply` refuses what the table of legal moves in
+`status` does not hold, so a wrong combination of fields cannot be written down.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import reduce
+from typing import TypeAlias
+
+from worker.domain.image import Description, Failure, HistoryEntry, Image, Rendition, StepRecord
+from worker.domain.status import (
+    ImageMove,
+    StepMove,
+    StepName,
+    StepStatus,
+    image_status_after,
+    step_status_after,
+)
+from worker.domain.step import Json, StepReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepMoved:
+    """A step started, completed, failed or was skipped."""
+
+    at: datetime
+    step: StepName
+    move: StepMove
+    detail: Mapping[str, Json]
+    note: Mapping[str, Json]
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceDescribed:
+    """The uploaded object was opened and told of itself."""
+
+    at: datetime
+    description: Description
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageCompleted:
+    """All steps are done and the results are stored."""
+
+    at: datetime
+    renditions: Mapping[str, Rendition]
+    main_size: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageFailed:
+    """The picture cannot be processed."""
+
+    at: datetime
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageReleased:
+    """The worker gives the image back for another try."""
+
+    at: datetime
+    failure: Failure
+
+
+Transition: TypeAlias = StepMoved | SourceDescribed | ImageCompleted | ImageFailed | ImageReleased
+
+
+def step_started(step: StepName, *, at: datetime) -> StepMoved:
+    """Pending to processing."""
+    return StepMoved(at=at, step=step, move=StepMove.STARTED, detail={}, note={}, metadata={})
+
+
+def step_ended(report: StepReport, *, at: datetime) -> StepMoved:
+    """Move a step from processing to completed or skipped, as the child reported it."""
+    return StepMoved(
+        at=at,
+        step=report.step,
+        move=report.move,
+        detail=report.detail,
+        note={"ms": report.elapsed_ms},
+        metadata=report.metadata,
+    )
+
+
+def step_failed(failure: Failure, *, step: StepName, at: datetime) -> StepMoved:
+    """Move a step from processing to failed; the reason goes with the image."""
+    note: dict[str, Json] = {"code": failure.code}
+    return StepMoved(at=at, step=step, move=StepMove.FAILED, detail=note, note=note, metadata={})
+
+
+def source_described(description: Description, *, at: datetime) -> SourceDescribed:
+    """Note what the object's headers say; no status changes."""
+    return SourceDescribed(at=at, description=description)
+
+
+def image_completed(renditions: Mapping[str, Rendition], *, main_size: str, at: datetime) -> ImageCompleted:
+    """Move the image from processing to completed."""
+    return ImageCompleted(at=at, renditions=renditions, main_size=main_size)
+
+
+def image_failed(failure: Failure, *, at: datetime) -> ImageFailed:
+    """Move the image from processing to failed."""
+    return ImageFailed(at=at, failure=failure)
+
+
+def image_released(failure: Failure, *, at: datetime) -> ImageReleased:
+    """Move the image from processing back to pending, for another try."""
+    return ImageReleased(at=at, failure=failure)
+
+
+def apply_all(image: Image, transitions: Iterable[Transition]) -> Image:
+    """Return the image as it is after all the transitions, in their order."""
+    return reduce(apply, transitions, image)
+
+
+def apply(image: Image, transition: Transition) -> Image:
+    """
+    Return the image as it is after the transition.
+
+    Raises:
+        IllegalMoveError: The image or its step is not in a status from which this move is legal.
+    """
+    image = replace(image, updated_at=transition.at)
+    match transition:
+        case StepMoved():
+            return _move_step(image, transition)
+        case SourceDescribed(description=description):
+            return replace(
+                image,
+                file_name=description.file_name or image.file_name,
+                file_size=description.file_size,
+                file_type=description.file_type,
+                tags=image.tags or description.tags,
+                metadata={**description.metadata, **image.metadata},
+            )
+        case ImageCompleted(at=at):
+            return replace(
+                _move_image(image, ImageMove.COMPLETED, at=at),
+                lease=None,
+                error=None,
+                processed_at=at,
+                renditions=transition.renditions,
+                processed_key=transition.renditions[transition.main_size].key,
+            )
+        case ImageFailed(at=at, failure=failure):
+            moved = _move_image(image, ImageMove.FAILED, at=at, note={"code": failure.code})
+            return replace(moved, lease=None, error=failure, processed_at=at)
+        case ImageReleased(at=at, failure=failure):
+            moved = _move_image(image, ImageMove.RELEASED, at=at, note={"code": failure.code})
+            return replace(moved, lease=None, error=failure)
+
+
+def _move_step(image: Image, moved: StepMoved) -> Image:
+    before = image.steps[moved.step]
+    status = step_status_after(moved.move, moved.step, before.status)
+    if moved.move is StepMove.STARTED:
+        after = replace(before, status=status, started_at=moved.at)
+    else:
+        after = replace(before, status=status, completed_at=moved.at, detail=moved.detail)
+    return replace(
+        image,
+        steps={**image.steps, moved.step: after},
+        metadata={**moved.metadata, **image.metadata},
+        history=(*image.history, _entry(image, moved.at, status, step=moved.step, note=moved.note)),
+    )
+
+
+def _move_image(
+    image: Image, move: ImageMove, *, at: datetime, note: Mapping[str, Json] | None = None
+) -> Image:
+    status = image_status_after(move, image.status)
+    return replace(image, status=status, history=(*image.history, _entry(image, at, status, note=note)))
+
+
+def _entry(
+    image: Image,
+    at: datetime,
+    status: str,
+    *,
+    step: StepName | None = None,
+    note: Mapping[str, Json] | None = None,
+) -> HistoryEntry:
+    # The lease's owner is `{worker}/{delivery}`: the trail names the worker.
+    worker = image.lease.owner.partition("/")[0] if image.lease else None
+    return HistoryEntry(
+        at=at, status=status, step=step, attempt=image.attempt, worker=worker, detail=note or {}
+    )
+
+
+def fresh_steps(*, validation_started_at: datetime) -> dict[StepName, StepRecord]:
+    """Return the steps of a new attempt: validation under way, the others waiting."""
+    first = StepRecord(status=StepStatus.PROCESSING, started_at=validation_started_at)
+    return {step: first if step is StepName.VALIDATION else StepRecord() for step in StepName}

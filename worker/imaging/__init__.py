@@ -1,0 +1,1 @@
+"""Pixels: the pool of decoder children, and the steps that they run."""

@@ -1,0 +1,1 @@
+"""SQS: messages in, verdicts out."""

@@ -1,0 +1,1 @@
+"""DynamoDB: the record of every picture and every user."""
