@@ -76,7 +76,7 @@ STEP_MOVES: Final[Mapping[StepMove, tuple[frozenset[StepStatus], StepStatus]]] =
     StepMove.FAILED: (frozenset({_S.PROCESSING}), _S.FAILED),
     StepMove.SKIPPED: (frozenset({_S.PROCESSING}), _S.SKIPPED),
 }
-"""Move -> (the statuses it may start from, the status it leads to); a claim sets every step back to pending."""
+"""Move -> (the statuses it may start from, the status it leads to); a claim sets all back to pending."""
 
 
 def image_status_after(move: ImageMove, status: ImageStatus) -> ImageStatus:
