@@ -38,7 +38,7 @@ class SizeName(StrEnum):
 
 
 def usable_cpus() -> int:
-    """Count the CPUs that this process may use: its affinity, and the container's quota where there is one."""
+    """Count the CPUs that this process may use: its affinity, less a container's quota."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota_file = Path("/sys/fs/cgroup/cpu.max")
     if quota_file.exists():
@@ -128,7 +128,7 @@ class Settings(BaseSettings):
     )
     quality: int = Field(82, ge=1, le=100, description="Of JPEG and WebP results.")
     watermark_enabled: bool = Field(
-        True, description="Whether pictures are marked unless their owner objects."
+        default=True, description="Whether pictures are marked unless their owner objects."
     )
     watermark_text: str = Field(
         "Processed by Image Platform", min_length=1, max_length=200, description="What the watermark says."
@@ -162,11 +162,14 @@ class Settings(BaseSettings):
                     f"WORKER_{name.upper()} is {prefix!r}: it has to end, and not to begin, with a slash"
                 )
                 raise ValueError(message)
-        if self.results_bucket == self.bucket and self.processed_prefix.startswith(self.uploads_prefix):
+        nested = self.processed_prefix.startswith(self.uploads_prefix) or self.uploads_prefix.startswith(
+            self.processed_prefix
+        )
+        if nested and self.results_bucket == self.bucket:
             message = (
-                f"WORKER_PROCESSED_PREFIX {self.processed_prefix!r} lies inside WORKER_UPLOADS_PREFIX "
-                f"{self.uploads_prefix!r}, so each result would be announced as an upload; "
-                "choose a prefix outside it, or set WORKER_OUTPUT_BUCKET"
+                f"WORKER_PROCESSED_PREFIX {self.processed_prefix!r} and WORKER_UPLOADS_PREFIX "
+                f"{self.uploads_prefix!r} lie inside each other, so that results would be announced as uploads; "
+                "choose prefixes apart, or set WORKER_OUTPUT_BUCKET"
             )
             raise ValueError(message)
         return self
