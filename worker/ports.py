@@ -1,13 +1,14 @@
 """What the path of an event needs of the rooms beside it, as protocols."""
 
-from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Protocol
 
 from worker.domain.claim import ClaimAnswer, Claimant
-from worker.domain.image import Description, Image, Rendition
+from worker.domain.image import Image, Rendition, Source
 from worker.domain.job import Job
+from worker.domain.message import Message, Unreadable
 from worker.domain.profile import Profile
 from worker.domain.recipe import Recipe
 from worker.domain.step import EncodedRendition, Outcome
@@ -39,20 +40,69 @@ class Ledger(Protocol):
         ...
 
 
+class Hold(Protocol):
+    """A message in hand, kept hidden from other workers."""
+
+    def leasing(self, renew: "Renew") -> AbstractContextManager[None]:
+        """Keep a lease along with the message while the body runs."""
+        ...
+
+    def guarding(self, *, image_id: str, attempt: int) -> AbstractContextManager[None]:
+        """Stop the body with `LeaseLostError` when the message or its lease is lost."""
+        ...
+
+
+class Heartbeat(Protocol):
+    """Keeps in hand what is in hand."""
+
+    def holding(self, message: Message) -> AbstractContextManager[Hold]:
+        """Keep the message hidden while the body runs."""
+        ...
+
+    async def run(self) -> None:
+        """Beat until cancelled."""
+        ...
+
+
+class Renew(Protocol):
+    """Moves the end of a lease; raises `LeaseLostError` when it is no longer ours."""
+
+    def __call__(self, *, until: datetime) -> Awaitable[None]:
+        """Renew until then."""
+        ...
+
+
+class Inbox(Protocol):
+    """Where messages come from and go to."""
+
+    async def receive(self, most: int) -> list[Message]:
+        """
+        Wait a while for messages, for at most `most` of them.
+
+        Raises:
+            TransientError: The queue does not answer.
+        """
+        ...
+
+    async def delete(self, message: Message) -> None:
+        """Delete a message whose work is settled; raises `TransientError` or `ReceiptLostError`."""
+        ...
+
+    async def hide(self, message: Message, seconds: float) -> None:
+        """Keep a message hidden for so long from now; raises `TransientError` or `ReceiptLostError`."""
+        ...
+
+    async def bury(self, what: Job | Unreadable, *, reasons: Mapping[str, str]) -> None:
+        """Put a job, or what names none, among the dead letters; raises `TransientError`."""
+        ...
+
+
 class Profiles(Protocol):
     """Where the owner's preferences come from."""
 
     async def get(self, user_id: str) -> Profile | None:
         """Return the user's profile, at most as old as the cache allows; None when there is none."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """An uploaded object, read whole."""
-
-    content: bytes | bytearray | memoryview
-    description: Description
 
 
 class Sources(Protocol):

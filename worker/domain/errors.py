@@ -18,6 +18,7 @@ ImageWorkerError
 │   └── SourceMissingError      source_missing
 ├── TransientError           passing: the image is released, the message comes back later
 ├── LeaseLostError           another worker has the image: walk away, write nothing
+├── ReceiptLostError         the message is gone or another's; whoever has it settles it
 ├── SupersededError          a newer upload is on its way: nothing left to do for this one
 ├── UnreadableMessageError   the message goes to the dead letters with the reason
 ├── IllegalMoveError         a bug: the state machine has no such move
@@ -180,6 +181,10 @@ class LeaseLostError(ImageWorkerError):
     def __init__(self, *, image_id: str, attempt: int) -> None:
         super().__init__(f"{image_id}: attempt {attempt} no longer holds the lease")
         self.image_id, self.attempt = image_id, attempt
+
+
+class ReceiptLostError(ImageWorkerError):
+    """The queue no longer accepts this receipt: the message is gone, or has been handed to another."""
 
 
 class SupersededError(ImageWorkerError):

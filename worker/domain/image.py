@@ -131,3 +131,11 @@ class Description:
     file_type: str
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An uploaded object, read whole."""
+
+    content: bytes | bytearray | memoryview
+    description: Description

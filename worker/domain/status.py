@@ -54,6 +54,7 @@ class StepMove(StrEnum):
     COMPLETED = "completed"
     FAILED = "failed"
     SKIPPED = "skipped"
+    RELEASED = "released"
 
 
 _I, _S = ImageStatus, StepStatus
@@ -75,6 +76,7 @@ STEP_MOVES: Final[Mapping[StepMove, tuple[frozenset[StepStatus], StepStatus]]] =
     StepMove.COMPLETED: (frozenset({_S.PROCESSING}), _S.COMPLETED),
     StepMove.FAILED: (frozenset({_S.PROCESSING}), _S.FAILED),
     StepMove.SKIPPED: (frozenset({_S.PROCESSING}), _S.SKIPPED),
+    StepMove.RELEASED: (frozenset({_S.PROCESSING}), _S.PENDING),
 }
 """Move -> (the statuses it may start from, the status it leads to); a claim sets all back to pending."""
 

@@ -150,10 +150,26 @@ def apply(image: Image, transition: Transition) -> Image:
             )
         case ImageFailed(at=at, failure=failure):
             moved = _move_image(image, ImageMove.FAILED, at=at, note={"code": failure.code})
-            return replace(moved, lease=None, error=failure, processed_at=at)
+            return replace(moved, lease=None, error=failure)
         case ImageReleased(at=at, failure=failure):
             moved = _move_image(image, ImageMove.RELEASED, at=at, note={"code": failure.code})
-            return replace(moved, lease=None, error=failure)
+            return replace(moved, lease=None, error=failure, steps=_released_steps(image.steps))
+
+
+def step_under_way(image: Image) -> StepName | None:
+    """Return the step that is processing; None between the last one and the end."""
+    return next(
+        (step for step, record in image.steps.items() if record.status is StepStatus.PROCESSING), None
+    )
+
+
+def _released_steps(steps: Mapping[StepName, StepRecord]) -> Mapping[StepName, StepRecord]:
+    return {
+        step: StepRecord(status=step_status_after(StepMove.RELEASED, step, record.status))
+        if record.status is StepStatus.PROCESSING
+        else record
+        for step, record in steps.items()
+    }
 
 
 def _move_step(image: Image, moved: StepMoved) -> Image:

@@ -1,0 +1,132 @@
+"""Builders: a valid value each, of which a test names only what matters to it."""
+
+from datetime import UTC, datetime, timedelta
+
+from worker.domain.claim import Claimant
+from worker.domain.image import Description, Rendition
+from worker.domain.job import Job, SourceVersion, padded_sequencer
+from worker.domain.message import Message
+from worker.domain.recipe import Recipe, Size, Watermark
+from worker.domain.status import StepMove, StepName
+from worker.domain.step import StepReport
+from worker.domain.transition import (
+    Transition,
+    image_completed,
+    source_described,
+    step_ended,
+    step_started,
+)
+
+NOON = datetime(2024, 1, 1, 12, 0, 0, tzinfo=UTC)
+"""The moment at which most tests begin."""
+
+
+def after(seconds: float) -> datetime:
+    """Return the moment so many seconds after noon."""
+    return NOON + timedelta(seconds=seconds)
+
+
+def a_job(
+    image_id: str = "img_1",
+    user_id: str = "user_1",
+    *,
+    upload: int = 1,
+    e_tag: str | None = None,
+    uploaded_at: datetime | None = None,
+) -> Job:
+    """Return the job of an upload; `upload` numbers the uploads of one key, the later the higher."""
+    at = uploaded_at or after(upload - 10)
+    return Job(
+        bucket="image-uploads",
+        key=f"uploads/{user_id}/{image_id}.jpg",
+        user_id=user_id,
+        image_id=image_id,
+        version=SourceVersion(
+            e_tag=e_tag or f"etag-{upload}",
+            version_id=None,
+            sequencer=padded_sequencer(f"00{upload:08X}", uploaded_at=at),
+            uploaded_at=at,
+        ),
+        size_bytes=2_048_576,
+    )
+
+
+def a_claimant(
+    owner: str = "worker-a/1", *, now: datetime = NOON, lease_s: float = 60, recipe: str = "recipe"
+) -> Claimant:
+    """Return a claimant whose lease lasts a minute."""
+    return Claimant(owner=owner, now=now, lease_until=now + timedelta(seconds=lease_s), recipe=recipe)
+
+
+def a_report(step: StepName = StepName.VALIDATION, *, move: StepMove = StepMove.COMPLETED) -> StepReport:
+    """Return what a child says of a step."""
+    details = {
+        StepName.VALIDATION: {"result": "valid", "format": "jpeg"},
+        StepName.RESIZE: {
+            "dimensions": {
+                "original": {"width": 1920, "height": 1080},
+                "processed": {"width": 800, "height": 450},
+            }
+        },
+        StepName.WATERMARK: {"watermarkType": "text", "watermarkText": "Processed by Image Platform"},
+    }
+    metadata = {"camera": "iPhone 12"} if step is StepName.VALIDATION else {}
+    return StepReport(step=step, move=move, elapsed_ms=7, detail=details[step], metadata=metadata)
+
+
+def a_rendition(image_id: str = "img_1", user_id: str = "user_1", *, size_bytes: int = 82_120) -> Rendition:
+    """Return a stored result of the main size."""
+    return Rendition(
+        key=f"processed/{user_id}/{image_id}.jpg",
+        width=800,
+        height=450,
+        size_bytes=size_bytes,
+        format="jpeg",
+        e_tag="result-etag",
+    )
+
+
+def a_description(*, file_size: int = 2_048_576) -> Description:
+    """Return what the headers of an uploaded object say."""
+    return Description(
+        file_name="vacation-photo.jpg",
+        file_size=file_size,
+        file_type="image/jpeg",
+        tags=("vacation", "family"),
+        metadata={"description": "Family vacation photo"},
+    )
+
+
+def a_whole_job(
+    image_id: str = "img_1", user_id: str = "user_1", *, file_size: int = 1000, result_bytes: int = 100
+) -> list[Transition]:
+    """Return every transition after the claim of a picture that goes through."""
+    rendition = a_rendition(image_id, user_id, size_bytes=result_bytes)
+    return [
+        source_described(a_description(file_size=file_size), at=after(1)),
+        step_ended(a_report(StepName.VALIDATION), at=after(2)),
+        step_started(StepName.RESIZE, at=after(2)),
+        step_ended(a_report(StepName.RESIZE), at=after(3)),
+        step_started(StepName.WATERMARK, at=after(3)),
+        step_ended(a_report(StepName.WATERMARK), at=after(4)),
+        image_completed({"medium": rendition}, main_size="medium", at=after(5)),
+    ]
+
+
+def a_recipe(*, width: int = 800, height: int = 600, text: str | None = "Mark") -> Recipe:
+    """Return a recipe of one size."""
+    return Recipe(
+        sizes=(Size(name="medium", width=width, height=height),),
+        watermark=Watermark(text=text) if text else None,
+    )
+
+
+def a_message(body: str = "{}", *, receive_count: int = 1, message_id: str = "message-1") -> Message:
+    """Return a message as the queue hands it out."""
+    return Message(
+        message_id=message_id,
+        receipt_handle=f"receipt-of-{message_id}",
+        body=body,
+        receive_count=receive_count,
+        sent_at=NOON,
+    )

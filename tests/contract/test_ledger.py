@@ -1,0 +1,272 @@
+"""What every ledger promises."""
+
+from datetime import timedelta
+
+import pytest
+
+from tests.builders import a_claimant, a_job, a_report, a_whole_job, after
+from tests.contract.conftest import LedgerUnderTest
+from worker.domain.claim import Claimed, DoneAlready, HeldByAnother, Superseded
+from worker.domain.errors import LeaseLostError
+from worker.domain.image import Failure, Image
+from worker.domain.status import ImageStatus, StepName, StepStatus
+from worker.domain.transition import (
+    image_failed,
+    image_released,
+    source_described,
+    step_ended,
+    step_failed,
+    step_started,
+)
+from tests.builders import a_description
+
+TROUBLE = Failure(code="unavailable", message="the bucket is away", step=None, retryable=True)
+REFUSAL = Failure(
+    code="truncated", message="the file ends early", step=StepName.VALIDATION, retryable=False
+)
+
+
+async def claimed(under_test: LedgerUnderTest, job=None, claimant=None) -> Image:  # noqa: ANN001
+    answer = await under_test.ledger.claim(job or a_job(), claimant or a_claimant())
+    assert isinstance(answer, Claimed)
+    return answer.image
+
+
+async def completed(under_test: LedgerUnderTest, job=None, **sizes: int) -> Image:  # noqa: ANN001
+    job = job or a_job()
+    image = await claimed(under_test, job)
+    return await under_test.ledger.settle(image, a_whole_job(job.image_id, job.user_id, **sizes))
+
+
+async def test_a_new_upload_is_claimed_with_the_first_attempt_and_validation_under_way(under_test) -> None:
+    image = await claimed(under_test)
+
+    assert image == await under_test.image("img_1", "user_1")
+    assert (image.status, image.attempt) == (ImageStatus.PROCESSING, 1)
+    assert image.steps[StepName.VALIDATION].status is StepStatus.PROCESSING
+    assert image.steps[StepName.RESIZE].status is StepStatus.PENDING
+    assert image.created_at == a_job().version.uploaded_at
+
+
+async def test_a_second_claim_of_the_same_upload_learns_until_when_it_is_held(under_test) -> None:
+    await claimed(under_test)
+
+    answer = await under_test.ledger.claim(a_job(), a_claimant("worker-b/1", now=after(10)))
+
+    assert answer == HeldByAnother(after(60))
+
+
+async def test_the_same_claimant_asking_again_is_given_what_it_has(under_test) -> None:
+    image = await claimed(under_test)
+
+    assert await under_test.ledger.claim(a_job(), a_claimant()) == Claimed(image)
+
+
+async def test_an_expired_lease_is_taken_over_with_a_higher_attempt(under_test) -> None:
+    await claimed(under_test)
+
+    image = await claimed(under_test, claimant=a_claimant("worker-b/1", now=after(61)))
+
+    assert (image.attempt, image.status) == (2, ImageStatus.PROCESSING)
+    assert [entry.detail for entry in image.history if entry.detail] == [{"reason": "lease_expired"}]
+    assert image == await under_test.image("img_1", "user_1")
+
+
+async def test_a_completed_image_is_not_claimed_again_by_the_same_upload(under_test) -> None:
+    image = await completed(under_test)
+
+    assert await under_test.ledger.claim(a_job(), a_claimant("worker-b/1")) == DoneAlready(image)
+
+
+async def test_a_newer_upload_takes_a_completed_image(under_test) -> None:
+    await completed(under_test)
+
+    image = await claimed(under_test, a_job(upload=2), a_claimant("worker-b/1", now=after(10)))
+
+    assert (image.attempt, image.version) == (2, a_job(upload=2).version)
+    assert image.created_at == a_job(upload=2).version.uploaded_at
+    assert image == await under_test.image("img_1", "user_1")
+
+
+async def test_a_newer_upload_takes_an_image_from_the_worker_that_has_the_older(under_test) -> None:
+    older = await claimed(under_test)
+
+    await claimed(under_test, a_job(upload=2), a_claimant("worker-b/1"))
+
+    with pytest.raises(LeaseLostError):
+        await under_test.ledger.settle(older, a_whole_job())
+
+
+async def test_an_older_upload_is_superseded(under_test) -> None:
+    image = await completed(under_test, a_job(upload=2))
+
+    assert await under_test.ledger.claim(a_job(upload=1), a_claimant("worker-b/1")) == Superseded(image)
+
+
+async def test_transitions_are_recorded_in_order_with_their_own_times(under_test) -> None:
+    image = await claimed(under_test)
+
+    image = await under_test.ledger.record(
+        image,
+        [
+            source_described(a_description(), at=after(1)),
+            step_ended(a_report(), at=after(2)),
+            step_started(StepName.RESIZE, at=after(2)),
+        ],
+    )
+
+    stored = await under_test.image("img_1", "user_1")
+    assert stored == image
+    assert stored.steps[StepName.VALIDATION].completed_at == stored.steps[StepName.RESIZE].started_at
+    assert [(entry.step, entry.status) for entry in stored.history][-2:] == [
+        (StepName.VALIDATION, "completed"),
+        (StepName.RESIZE, "processing"),
+    ]
+    assert stored.metadata == {"description": "Family vacation photo", "camera": "iPhone 12"}
+    assert stored.tags == ("vacation", "family")
+
+
+async def test_a_completed_image_is_stored_as_it_was_returned_and_counted_once(under_test) -> None:
+    image = await completed(under_test, file_size=1000, result_bytes=100)
+
+    assert image == await under_test.image("img_1", "user_1")
+    assert (image.status, image.processed_key) == (
+        ImageStatus.COMPLETED,
+        "processed/user_1/img_1.jpg",
+    )
+    counted = await under_test.statistics("user_1")
+    assert (counted.total_images, counted.total_storage_used) == (1, 1100)
+    assert counted.last_upload_at == image.created_at
+
+
+async def test_a_newer_upload_counts_for_the_difference(under_test) -> None:
+    await completed(under_test, file_size=1000, result_bytes=100)
+
+    await completed(under_test, a_job(upload=2), file_size=500, result_bytes=50)
+
+    counted = await under_test.statistics("user_1")
+    assert (counted.total_images, counted.total_storage_used) == (1, 550)
+    assert counted.last_upload_at == a_job(upload=2).version.uploaded_at
+
+
+async def test_an_image_whose_newer_upload_fails_no_longer_counts(under_test) -> None:
+    await completed(under_test)
+    image = await claimed(under_test, a_job(upload=2), a_claimant("worker-b/1"))
+
+    moves = [
+        step_failed(REFUSAL, step=StepName.VALIDATION, at=after(20)),
+        image_failed(REFUSAL, at=after(20)),
+    ]
+    await under_test.ledger.settle(image, moves)
+
+    counted = await under_test.statistics("user_1")
+    assert (counted.total_images, counted.total_storage_used) == (0, 0)
+
+
+async def test_the_last_upload_never_moves_back(under_test) -> None:
+    later = a_job("img_2", uploaded_at=after(100))
+    await completed(under_test, later)
+
+    await completed(under_test, a_job("img_1", uploaded_at=after(50)))
+
+    counted = await under_test.statistics("user_1")
+    assert (counted.total_images, counted.last_upload_at) == (2, after(100))
+
+
+async def test_a_failed_image_keeps_the_reason_and_drops_the_lease(under_test) -> None:
+    image = await claimed(under_test)
+
+    moves = [
+        step_failed(REFUSAL, step=StepName.VALIDATION, at=after(2)),
+        image_failed(REFUSAL, at=after(2)),
+    ]
+    await under_test.ledger.settle(image, moves)
+
+    stored = await under_test.image("img_1", "user_1")
+    assert (stored.status, stored.error, stored.lease) == (ImageStatus.FAILED, REFUSAL, None)
+    assert stored.steps[StepName.VALIDATION].status is StepStatus.FAILED
+    assert (await under_test.statistics("user_1")).total_images == 0
+
+
+async def test_a_released_image_can_be_claimed_at_once_by_another(under_test) -> None:
+    image = await claimed(under_test)
+    await under_test.ledger.settle(image, [image_released(TROUBLE, at=after(2))])
+    stored = await under_test.image("img_1", "user_1")
+    assert (stored.status, stored.lease, stored.error) == (ImageStatus.PENDING, None, TROUBLE)
+
+    again = await claimed(under_test, claimant=a_claimant("worker-b/1", now=after(3)))
+
+    assert again.attempt == 2
+
+
+@pytest.mark.parametrize("write", ["record", "settle", "renew"])
+async def test_a_worker_that_lost_its_lease_changes_nothing(under_test, write: str) -> None:
+    lost = await claimed(under_test)
+    await claimed(under_test, claimant=a_claimant("worker-b/1", now=after(61)))
+    before = await under_test.image("img_1", "user_1")
+
+    with pytest.raises(LeaseLostError):
+        match write:
+            case "record":
+                await under_test.ledger.record(lost, [step_ended(a_report(), at=after(62))])
+            case "settle":
+                await under_test.ledger.settle(lost, a_whole_job())
+            case "renew":
+                await under_test.ledger.renew(lost, until=after(120))
+
+    assert before == await under_test.image("img_1", "user_1")
+    assert (await under_test.statistics("user_1")).total_images == 0
+
+
+async def test_a_renewed_lease_holds_longer_and_the_worker_goes_on_writing(under_test) -> None:
+    image = await claimed(under_test)
+
+    await under_test.ledger.renew(image, until=after(90))
+
+    answer = await under_test.ledger.claim(a_job(), a_claimant("worker-b/1", now=after(80)))
+    assert answer == HeldByAnother(after(90))
+    await under_test.ledger.settle(image, a_whole_job())
+    assert (await under_test.statistics("user_1")).total_images == 1
+
+
+async def test_settling_the_same_again_because_the_answer_was_lost_counts_once(under_test) -> None:
+    image = await claimed(under_test)
+
+    first = await under_test.ledger.settle(image, a_whole_job())
+    second = await under_test.ledger.settle(image, a_whole_job())
+
+    assert first == second == await under_test.image("img_1", "user_1")
+    assert (await under_test.statistics("user_1")).total_images == 1
+
+
+async def test_a_completed_image_cannot_fail_afterwards(under_test) -> None:
+    image = await claimed(under_test)
+    await under_test.ledger.settle(image, a_whole_job())
+
+    with pytest.raises(LeaseLostError):
+        await under_test.ledger.settle(image, [image_failed(REFUSAL, at=after(9))])
+
+    assert (await under_test.statistics("user_1")).total_images == 1
+
+
+async def test_the_audit_trail_outlives_attempts(under_test) -> None:
+    image = await claimed(under_test)
+    await under_test.ledger.settle(image, [image_released(TROUBLE, at=after(2))])
+    image = await claimed(under_test, claimant=a_claimant("worker-b/1", now=after(3)))
+
+    shift = timedelta(seconds=10)
+    moves = [step_ended(a_report(), at=after(3) + shift), step_started(StepName.RESIZE, at=after(3) + shift)]
+    image = await under_test.ledger.record(image, moves)
+
+    assert [(entry.attempt, entry.step, entry.status) for entry in image.history] == [
+        (0, None, "pending"),
+        (1, None, "processing"),
+        (1, StepName.VALIDATION, "processing"),
+        (1, None, "pending"),
+        (2, None, "processing"),
+        (2, StepName.VALIDATION, "processing"),
+        (2, StepName.VALIDATION, "completed"),
+        (2, StepName.RESIZE, "processing"),
+    ]
+    assert [entry.worker for entry in image.history][-2:] == ["worker-b", "worker-b"]
+    assert image == await under_test.image("img_1", "user_1")

@@ -1,0 +1,85 @@
+"""The ledger in memory: the same promises as on DynamoDB, in as few lines as show them."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from worker.domain.claim import ClaimAnswer, Claimant, Claimed, decide
+from worker.domain.errors import LeaseLostError
+from worker.domain.image import Image, Lease
+from worker.domain.job import Job
+from worker.domain.profile import Statistics
+from worker.domain.status import ImageStatus
+from worker.domain.transition import Transition, apply_all
+
+
+class MemoryLedger:
+    """Images and statistics in two dictionaries; every method is one step of the event loop."""
+
+    def __init__(self) -> None:
+        self.images: dict[tuple[str, str], Image] = {}
+        self.statistics: defaultdict[str, Statistics] = defaultdict(Statistics)
+
+    async def claim(self, job: Job, claimant: Claimant) -> ClaimAnswer:
+        answer = decide(self.images.get((job.image_id, job.user_id)), job, claimant)
+        if isinstance(answer, Claimed):
+            self._store(answer.image)
+        return answer
+
+    async def record(self, image: Image, transitions: Sequence[Transition]) -> Image:
+        stored = self._held(image)
+        after = apply_all(image, transitions)
+        self._store(replace(after, lease=stored.lease))
+        return after
+
+    async def renew(self, image: Image, *, until: datetime) -> None:
+        stored = self._held(image)
+        assert stored.lease
+        self._store(replace(stored, lease=Lease(owner=stored.lease.owner, expires_at=until)))
+
+    async def settle(self, image: Image, transitions: Sequence[Transition]) -> Image:
+        after = apply_all(image, transitions)
+        stored = self.images[image.image_id, image.user_id]
+        if stored.attempt == image.attempt and stored.history == after.history:
+            return stored  # settled already; DynamoDB's own answer may have been lost
+        self._held(image)
+        if after.status is ImageStatus.COMPLETED:
+            after = replace(after, counted_bytes=after.to_count())
+        elif after.status is ImageStatus.FAILED:
+            after = replace(after, counted_bytes=None)
+        self._count(image, after)
+        self._store(after)
+        return after
+
+    def _held(self, image: Image) -> Image:
+        stored = self.images.get((image.image_id, image.user_id))
+        if (
+            stored is None
+            or stored.status is not ImageStatus.PROCESSING
+            or stored.attempt != image.attempt
+            or stored.lease is None
+            or image.lease is None
+            or stored.lease.owner != image.lease.owner
+            or len(stored.history) != len(image.history)
+        ):
+            raise LeaseLostError(image_id=image.image_id, attempt=image.attempt)
+        return stored
+
+    def _store(self, image: Image) -> None:
+        self.images[image.image_id, image.user_id] = image
+
+    def _count(self, before: Image, after: Image) -> None:
+        counted = self.statistics[after.user_id]
+        uploads = [counted.last_upload_at] if counted.last_upload_at else []
+        if after.status is ImageStatus.COMPLETED:
+            uploads.append(after.created_at)
+        self.statistics[after.user_id] = Statistics(
+            total_images=counted.total_images
+            + (after.counted_bytes is not None)
+            - (before.counted_bytes is not None),
+            total_storage_used=counted.total_storage_used
+            + (after.counted_bytes or 0)
+            - (before.counted_bytes or 0),
+            last_upload_at=max(uploads, default=None),
+        )

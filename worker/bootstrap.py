@@ -1,0 +1,195 @@
+"""The only place that builds clients, ledger, pool and service from the settings."""
+
+import secrets
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from aiobotocore.config import AioConfig
+from aiobotocore.session import get_session
+from botocore.exceptions import ClientError
+
+from config.settings import FONT, SIZES, Settings
+from worker.delivery import Deliveries, Terms
+from worker.domain.clock import utc_now
+from worker.domain.errors import ConfigurationError
+from worker.domain.profile import Profile, recipe_for
+from worker.domain.recipe import Limits, Recipe, Size, Watermark
+from worker.imaging.pool import ChildPool
+from worker.intake.envelope import Addressing, parse
+from worker.intake.heartbeat import Heartbeat
+from worker.intake.queue import Queue
+from worker.objects.results import S3Results
+from worker.objects.sources import S3Sources
+from worker.record.ledger import DynamoLedger
+from worker.record.profiles import CachedProfiles
+from worker.retry import error_code
+from worker.service import Service
+
+if TYPE_CHECKING:
+    from types_aiobotocore_dynamodb import DynamoDBClient
+    from types_aiobotocore_s3 import S3Client
+    from types_aiobotocore_sqs import SQSClient
+
+_CONNECT_S = 3.0
+_READ_S = 20.0
+_SPARE_CONNECTIONS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """One client for each service, and another for long polls; open for the life of the process."""
+
+    s3: "S3Client"
+    sqs: "SQSClient"
+    polling: "SQSClient"
+    dynamodb: "DynamoDBClient"
+
+
+@asynccontextmanager
+async def open_client(service: str, settings: Settings, *, read_s: float = _READ_S) -> AsyncIterator[Any]:
+    """
+    Open a client as the settings say; it retries nothing by itself.
+
+    Raises:
+        ConfigurationError: No region is set.
+    """
+    session: Any = get_session()  # create_client is typed for literal names only
+    region = settings.region or session.get_config_variable("region")
+    if region is None:
+        message = "no AWS region is set: set AWS_REGION, for example AWS_REGION=eu-west-1"
+        raise ConfigurationError(message)
+    config = AioConfig(
+        connect_timeout=_CONNECT_S,
+        read_timeout=read_s,
+        retries={"total_max_attempts": 1},
+        max_pool_connections=settings.slots + _SPARE_CONNECTIONS,
+        parameter_validation=False,
+        s3={"addressing_style": "path"} if settings.endpoint_url else {},
+    )
+    opening = session.create_client(
+        service, region_name=region, endpoint_url=settings.endpoint_url, config=config
+    )
+    async with opening as client:
+        yield client
+
+
+@asynccontextmanager
+async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
+    """Open the clients of the service."""
+    async with AsyncExitStack() as stack:
+        yield Clients(
+            s3=await stack.enter_async_context(open_client("s3", settings)),
+            sqs=await stack.enter_async_context(open_client("sqs", settings)),
+            polling=await stack.enter_async_context(
+                open_client("sqs", settings, read_s=settings.wait_time_s + _READ_S)
+            ),
+            dynamodb=await stack.enter_async_context(open_client("dynamodb", settings)),
+        )
+
+
+def sizes() -> dict[str, Size]:
+    """Return every size that a picture can be made in, by name."""
+    return {name: Size(name=name, width=width, height=height) for name, (width, height) in SIZES.items()}
+
+
+def standard_recipe(settings: Settings) -> Recipe:
+    """Return what the worker makes of a picture whose owner has no wishes."""
+    names = [settings.default_size, *settings.extra_sizes]
+    return Recipe(
+        sizes=tuple(sizes()[name] for name in dict.fromkeys(names)),
+        watermark=Watermark(text=settings.watermark_text) if settings.watermark_enabled else None,
+        quality=settings.quality,
+    )
+
+
+def worker_id() -> str:
+    """Name this process in leases and in the audit trail: its host, and what tells it from others there."""
+    host = socket.gethostname().partition(".")[0].replace("/", "-")[:20]
+    return f"{host}-{secrets.token_hex(2)}"
+
+
+async def queue_url(client: "SQSClient", name: str) -> str:
+    """
+    Look up a queue.
+
+    Raises:
+        ConfigurationError: There is none of that name.
+    """
+    try:
+        return (await client.get_queue_url(QueueName=name))["QueueUrl"]
+    except ClientError as error:
+        if "NonExistentQueue" in error_code(error) or "QueueDoesNotExist" in error_code(error):
+            message = f"there is no queue {name!r}: set WORKER_QUEUE_NAME, or run `image-worker provision`"
+            raise ConfigurationError(message) from error
+        raise
+
+
+@asynccontextmanager
+async def open_service(settings: Settings, clients: Clients) -> AsyncIterator[Service]:
+    """Build the service, start its decoder children, and close both at the end."""
+    queue = Queue(
+        clients.sqs,
+        clients.polling,
+        url=await queue_url(clients.sqs, settings.queue_name),
+        dead_letter_url=await queue_url(clients.sqs, settings.dead_letter_queue_name),
+        wait_time_s=settings.wait_time_s,
+        visibility_timeout_s=settings.visibility_timeout_s,
+    )
+    ledger = DynamoLedger(clients.dynamodb, table=settings.table_name, index_shards=settings.index_shards)
+    profiles = CachedProfiles(clients.dynamodb, table=settings.table_name, cache_s=settings.profile_cache_s)
+    addressing = Addressing(
+        bucket=settings.bucket,
+        uploads_prefix=settings.uploads_prefix,
+        processed_prefix=settings.processed_prefix,
+    )
+    standard, by_name = standard_recipe(settings), sizes()
+
+    def recipe_of(profile: Profile | None) -> Recipe:
+        return recipe_for(profile, standard=standard, sizes=by_name)
+
+    pool = ChildPool(
+        processes=settings.processes,
+        limits=Limits(
+            max_bytes=settings.max_bytes, max_pixels=settings.max_pixels, max_frames=settings.max_frames
+        ),
+        step_timeout_s=settings.step_timeout_s,
+        child_memory_mb=settings.child_memory_mb,
+        child_pictures=settings.child_pictures,
+        font=FONT,
+    )
+    deliveries = Deliveries(
+        parse=lambda message: parse(message, addressing),
+        recipe_for=recipe_of,
+        inbox=queue,
+        ledger=ledger,
+        profiles=profiles,
+        sources=S3Sources(clients.s3),
+        pool=pool,
+        results=S3Results(clients.s3, bucket=settings.results_bucket, prefix=settings.processed_prefix),
+        clock=utc_now,
+        terms=Terms(
+            worker_id=worker_id(),
+            lease_s=settings.visibility_timeout_s,
+            max_receives=settings.max_receives,
+            max_bytes=settings.max_bytes,
+            record_delay_s=settings.record_delay_ms / 1000,
+        ),
+    )
+    service = Service(
+        inbox=queue,
+        heartbeat=Heartbeat(queue, visibility_timeout_s=settings.visibility_timeout_s),
+        deliver=deliveries.deliver,
+        slots=settings.slots,
+        drain_timeout_s=settings.drain_timeout_s,
+    )
+    await pool.start()
+    try:
+        yield service
+    finally:
+        await queue.close()
+        await ledger.close()
+        await profiles.close()
+        await pool.stop()

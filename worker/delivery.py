@@ -1,0 +1,249 @@
+"""
+One delivery, from its receipt to its disposition: the path of an event, readable top to bottom.
+
+claim -> fetch -> validate, resize, watermark (in a child) -> store -> complete
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from uuid import uuid4
+
+import structlog
+
+from worker.domain import transition
+from worker.domain.claim import Claimant, Claimed, HeldByAnother
+from worker.domain.clock import Clock
+from worker.domain.errors import ImageWorkerError, LeaseLostError, TransientError
+from worker.domain.image import Image
+from worker.domain.job import Job
+from worker.domain.message import Delete, Disposition, GiveBack, Message, Unreadable, WalkAway
+from worker.domain.profile import Profile
+from worker.domain.recipe import Recipe
+from worker.domain.status import StepName
+from worker.domain.step import EncodedRendition, StepReport
+from worker.domain.transition import Transition
+from worker.ports import Hold, Inbox, Ledger, Pool, Profiles, Results, Sources
+from worker.recording import Recording
+from worker.verdict import Ending, Verdict, verdict_on, wait_s
+
+log = structlog.get_logger(__name__)
+
+_RELEASE_S = 5.0
+"""How long a stopping worker tries to give an image back; after that the lease ends by itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """
+    The numbers that deliveries go by.
+
+    Attributes:
+        worker_id: This process's name in leases and in the audit trail; no slashes.
+        lease_s: How long a lease lasts unless it is renewed.
+        max_receives: Tries of a message.
+        max_bytes: Of an upload.
+        record_delay_s: How long a step's outcome may wait to be written with the next one.
+    """
+
+    worker_id: str
+    lease_s: float
+    max_receives: int
+    max_bytes: int
+    record_delay_s: float
+
+
+class Deliveries:
+    """
+    Takes messages to their end.
+
+    Args:
+        parse: Reads what a message asks for, part by part.
+        recipe_for: Bends the standard recipe to the owner's profile.
+        clock: Tells when things happen.
+    """
+
+    def __init__(  # noqa: PLR0913 - the rooms that an event passes
+        self,
+        *,
+        parse: Callable[[Message], list[Job | Unreadable]],
+        recipe_for: Callable[[Profile | None], Recipe],
+        inbox: Inbox,
+        ledger: Ledger,
+        profiles: Profiles,
+        sources: Sources,
+        pool: Pool,
+        results: Results,
+        clock: Clock,
+        terms: Terms,
+    ) -> None:
+        self._parse, self._recipe_for, self._inbox = parse, recipe_for, inbox
+        self._ledger, self._profiles = ledger, profiles
+        self._sources, self._pool, self._results = sources, pool, results
+        self._clock, self._terms = clock, terms
+
+    async def deliver(self, message: Message, hold: Hold) -> Disposition:
+        """
+        Settle everything that the message asks for, and say what is to become of it.
+
+        Raises:
+            asyncio.CancelledError: The worker stops; what could be given back has been.
+        """
+        dispositions = [await self._settle(part, message, hold) for part in self._parse(message)]
+        waits = [one for one in dispositions if isinstance(one, GiveBack)]
+        if waits:
+            return max(waits, key=lambda wait: wait.after_s)
+        return next((one for one in dispositions if isinstance(one, WalkAway)), Delete())
+
+    async def _settle(self, part: Job | Unreadable, message: Message, hold: Hold) -> Disposition:
+        try:
+            if isinstance(part, Unreadable):
+                log.warning("message.unreadable", reason=part.reason)
+                await self._inbox.bury(part, reasons={"code": "unreadable", "reason": part.reason})
+                return Delete()
+            with structlog.contextvars.bound_contextvars(image_id=part.image_id, user_id=part.user_id):
+                return await self._claim(part, message, hold)
+        except TransientError as error:
+            # The record could not be told: the message is all that is left to try with.
+            log.warning("message.given_back", reason=str(error))
+            return GiveBack(wait_s(message.receive_count))
+
+    async def _claim(self, job: Job, message: Message, hold: Hold) -> Disposition:
+        """Take the image if nobody else has it and nobody has done it."""
+        recipe = self._recipe_for(await self._profiles.get(job.user_id))
+        now = self._clock()
+        claimant = Claimant(
+            owner=f"{self._terms.worker_id}/{uuid4().hex[:8]}",
+            lease_until=now + timedelta(seconds=self._terms.lease_s),
+            now=now,
+            recipe=recipe.hash,
+        )
+        answer = await self._ledger.claim(job, claimant)
+        match answer:
+            case Claimed(image=image):
+                with structlog.contextvars.bound_contextvars(attempt=image.attempt):
+                    return await self._attempt(image, job, recipe, message, hold)
+            case HeldByAnother(until=until):
+                log.info("image.held", until=until.isoformat())
+                return GiveBack(max(1.0, (until - now).total_seconds()))
+            case _:
+                log.debug("image.not_claimed", answer=type(answer).__name__)
+                return Delete()
+
+    async def _attempt(
+        self, image: Image, job: Job, recipe: Recipe, message: Message, hold: Hold
+    ) -> Disposition:
+        """Process a claimed image, and whatever happens, end the attempt in the record."""
+        recording = Recording(self._ledger, image, delay_s=self._terms.record_delay_s, clock=self._clock)
+        try:
+            with (
+                hold.leasing(partial(self._ledger.renew, image)),
+                hold.guarding(image_id=image.image_id, attempt=image.attempt),
+            ):
+                await self._process(image, job, recipe, recording)
+        except (Exception, asyncio.CancelledError) as error:
+            if not isinstance(error, (ImageWorkerError, asyncio.CancelledError)):
+                log.exception("image.attempt_crashed")
+            verdict = verdict_on(
+                error,
+                step=recording.under_way,
+                receive_count=message.receive_count,
+                max_receives=self._terms.max_receives,
+            )
+            disposition = await self._end(verdict, job, recording)
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            return disposition
+        return Delete()
+
+    async def _process(self, image: Image, job: Job, recipe: Recipe, recording: Recording) -> None:
+        """Take the picture from the bucket through its steps and back, telling the record as it goes."""
+        started = time.monotonic()
+        source = await self._sources.fetch(job, max_bytes=self._terms.max_bytes)
+        recording.add(transition.source_described(source.description, at=recording.now()))
+        fetched = time.monotonic()
+
+        step_ms: dict[str, int] = {}
+        finished: list[EncodedRendition] = []
+        async with aclosing(self._pool.run(source.content, recipe)) as outcomes:
+            async for outcome in outcomes:
+                match outcome:
+                    case StepReport():
+                        recording.add(*_moves_on(outcome, recording))
+                        step_ms[f"{outcome.step}_ms"] = outcome.elapsed_ms
+                    case EncodedRendition():
+                        finished.append(outcome)
+
+        computed = time.monotonic()
+        main = recipe.main.name
+        renditions = {
+            one.size: await self._results.store(image, one, is_main=one.size == main) for one in finished
+        }
+        stored = time.monotonic()
+        await recording.settle(transition.image_completed(renditions, main_size=main, at=recording.now()))
+        log.info(
+            "image.completed",
+            **step_ms,
+            fetch_ms=round((fetched - started) * 1000),
+            compute_ms=round((computed - fetched) * 1000),
+            store_ms=round((stored - computed) * 1000),
+            settle_ms=round((time.monotonic() - stored) * 1000),
+            bytes_in=source.description.file_size,
+            bytes_out=sum(one.size_bytes for one in renditions.values()),
+            renditions=len(renditions),
+        )
+
+    async def _end(self, verdict: Verdict, job: Job, recording: Recording) -> Disposition:
+        """Tell the record how an attempt ended that was not completed."""
+        failure = verdict.failure
+        if verdict.ending is Ending.NOTHING or failure is None:
+            await _close_quietly(recording)
+            log.warning("image.lease_lost")
+            return verdict.disposition
+        at = recording.now()
+        moves: list[Transition]
+        if verdict.ending is Ending.FAIL:
+            moves = [transition.image_failed(failure, at=at)]
+            if failure.step is not None:
+                moves.insert(0, transition.step_failed(failure, step=failure.step, at=at))
+        else:
+            moves = [transition.image_released(failure, at=at)]
+        try:
+            async with asyncio.timeout(_RELEASE_S if verdict.ending is Ending.RELEASE else None):
+                await recording.settle(*moves)
+        except LeaseLostError:
+            log.warning("image.lease_lost")
+            return WalkAway()
+        except TimeoutError:
+            log.warning("image.release_timed_out")
+            return verdict.disposition
+        log.info(
+            "image.failed" if verdict.ending is Ending.FAIL else "image.released",
+            code=failure.code,
+            reason=failure.message,
+            step=failure.step,
+        )
+        if verdict.is_dead:
+            await self._inbox.bury(job, reasons={"code": failure.code, "reason": failure.message})
+        return verdict.disposition
+
+
+def _moves_on(report: StepReport, recording: Recording) -> list[Transition]:
+    """Return the end of the reported step and, at the same moment, the start of the one after it."""
+    at, steps = recording.now(), list(StepName)
+    following = steps[steps.index(report.step) + 1 :]
+    return [
+        transition.step_ended(report, at=at),
+        *(transition.step_started(step, at=at) for step in following[:1]),
+    ]
+
+
+async def _close_quietly(recording: Recording) -> None:
+    try:
+        await recording.close()
+    except ImageWorkerError as error:
+        log.debug("recording.closed", reason=str(error))

@@ -1,0 +1,220 @@
+"""
+What a message asks for, in any of the shapes in which it may come.
+
+Accepted: an S3 notification (any 2.x, several records), the same wrapped by SNS, EventBridge's `Object
+Created`, `s3:TestEvent`, and our own job. S3's own keys are form-encoded, EventBridge's and ours are not.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import unquote_plus
+
+from worker.domain import clock
+from worker.domain.errors import UnreadableMessageError
+from worker.domain.job import Job, SourceVersion, padded_sequencer
+from worker.domain.keys import parse_upload_key
+from worker.domain.message import Message, Unreadable
+
+JOB_VERSION = 1
+_LONGEST_KEY_BYTES = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Addressing:
+    """
+    Which uploads are this worker's.
+
+    Attributes:
+        bucket: Where uploads lie.
+        uploads_prefix: Under which, with its slash.
+        processed_prefix: Under which results lie in the same bucket; their events are ours, and no uploads.
+    """
+
+    bucket: str
+    uploads_prefix: str
+    processed_prefix: str
+
+
+def parse(message: Message, addressing: Addressing) -> list[Job | Unreadable]:
+    """Return what the message asks for, part by part; nothing for a test event or for our own results."""
+    try:
+        body = _object(json.loads(message.body), "the message")
+        if isinstance(body.get("Message"), str) and "TopicArn" in body:
+            body = _object(json.loads(body["Message"]), "the message inside the SNS notification")
+        return list(_parts(body, message, addressing))
+    except (UnreadableMessageError, ValueError, RecursionError) as error:
+        reason = str(error) if isinstance(error, UnreadableMessageError) else f"it is not JSON: {error}"
+        return [Unreadable(reason=reason, body=message.body)]
+
+
+def to_body(job: Job, *, reason: str) -> str:
+    """Write a job as the message of our own that asks for the same."""
+    body = {
+        "version": JOB_VERSION,
+        "bucket": job.bucket,
+        "key": job.key,
+        "eTag": job.version.e_tag,
+        "versionId": job.version.version_id,
+        "sequencer": job.version.sequencer,
+        "uploadedAt": clock.to_text(job.version.uploaded_at),
+        "size": job.size_bytes,
+        "reason": reason,
+    }
+    return json.dumps({name: value for name, value in body.items() if value is not None})
+
+
+def _parts(body: dict[str, Any], message: Message, addressing: Addressing) -> Iterator[Job | Unreadable]:
+    if body.get("Event") == "s3:TestEvent":
+        return
+    if "Records" in body:
+        records = body["Records"]
+        if not isinstance(records, list):
+            reason = "its Records are no list"
+            raise UnreadableMessageError(reason)
+        for record in records:
+            yield from _part(_from_s3, record, {"Records": [record]}, message, addressing)
+    elif body.get("detail-type") == "Object Created":
+        yield from _part(_from_eventbridge, body, body, message, addressing)
+    elif "version" in body and "key" in body:
+        yield from _part(_from_own_job, body, body, message, addressing)
+    else:
+        reason = "it is no S3 notification, no SNS or EventBridge event of one, and no job of image-worker"
+        raise UnreadableMessageError(reason)
+
+
+def _part(
+    read: Any,  # noqa: ANN401 - one of the readers below
+    part: Any,  # noqa: ANN401 - whatever JSON holds
+    alone: dict[str, Any],
+    message: Message,
+    addressing: Addressing,
+) -> Iterator[Job | Unreadable]:
+    try:
+        job = read(_object(part, "the record"), message, addressing)
+    except UnreadableMessageError as error:
+        yield Unreadable(reason=str(error), body=json.dumps(alone))
+    else:
+        if job is not None:
+            yield job
+
+
+def _from_s3(record: dict[str, Any], message: Message, addressing: Addressing) -> Job | None:
+    version, name = str(record.get("eventVersion", "2.1")), str(record.get("eventName", ""))
+    if version.partition(".")[0] != "2":
+        reason = f"its eventVersion is {version}; 2.x is understood"
+        raise UnreadableMessageError(reason)
+    if not name.removeprefix("s3:").startswith("ObjectCreated:"):
+        return None
+    entity = _object(record.get("s3"), "s3")
+    found = _object(entity.get("object"), "s3.object")
+    return _job(
+        bucket=_text(_object(entity.get("bucket"), "s3.bucket"), "name"),
+        key=unquote_plus(_text(found, "key")),
+        e_tag=found.get("eTag"),
+        version_id=found.get("versionId"),
+        sequencer=found.get("sequencer"),
+        size=found.get("size"),
+        uploaded_at=_moment(record.get("eventTime"), message),
+        addressing=addressing,
+    )
+
+
+def _from_eventbridge(event: dict[str, Any], message: Message, addressing: Addressing) -> Job | None:
+    detail = _object(event.get("detail"), "detail")
+    found = _object(detail.get("object"), "detail.object")
+    return _job(
+        bucket=_text(_object(detail.get("bucket"), "detail.bucket"), "name"),
+        key=_text(found, "key"),
+        e_tag=found.get("etag"),
+        version_id=found.get("version-id"),
+        sequencer=found.get("sequencer"),
+        size=found.get("size"),
+        uploaded_at=_moment(event.get("time"), message),
+        addressing=addressing,
+    )
+
+
+def _from_own_job(body: dict[str, Any], message: Message, addressing: Addressing) -> Job | None:
+    if body["version"] != JOB_VERSION:
+        reason = f"its version is {body['version']!r}; {JOB_VERSION} is understood"
+        raise UnreadableMessageError(reason)
+    return _job(
+        bucket=_text(body, "bucket"),
+        key=_text(body, "key"),
+        e_tag=body.get("eTag"),
+        version_id=body.get("versionId"),
+        sequencer=body.get("sequencer"),
+        size=body.get("size"),
+        uploaded_at=_moment(body.get("uploadedAt"), message),
+        addressing=addressing,
+    )
+
+
+def _job(
+    *,
+    bucket: str,
+    key: str,
+    e_tag: Any,  # noqa: ANN401
+    version_id: Any,  # noqa: ANN401
+    sequencer: Any,  # noqa: ANN401
+    size: Any,  # noqa: ANN401
+    uploaded_at: datetime,
+    addressing: Addressing,
+) -> Job | None:
+    if bucket != addressing.bucket:
+        reason = f"it is about the bucket {bucket!r}; this worker serves {addressing.bucket!r}"
+        raise UnreadableMessageError(reason)
+    if key.startswith(addressing.processed_prefix):
+        return None
+    try:
+        length = len(key.encode())
+    except UnicodeEncodeError as error:
+        reason = f"its key {key!r} is not Unicode"
+        raise UnreadableMessageError(reason) from error
+    if length > _LONGEST_KEY_BYTES:
+        reason = f"its key has {length} bytes; S3 allows {_LONGEST_KEY_BYTES}"
+        raise UnreadableMessageError(reason)
+    name = parse_upload_key(key, prefix=addressing.uploads_prefix)
+    return Job(
+        bucket=bucket,
+        key=key,
+        user_id=name.user_id,
+        image_id=name.image_id,
+        version=SourceVersion(
+            e_tag=e_tag.strip('"') if isinstance(e_tag, str) and e_tag else None,
+            version_id=version_id if isinstance(version_id, str) and version_id != "null" else None,
+            sequencer=padded_sequencer(
+                sequencer if isinstance(sequencer, str) and sequencer else None, uploaded_at=uploaded_at
+            ),
+            uploaded_at=uploaded_at,
+        ),
+        size_bytes=size if isinstance(size, int) and not isinstance(size, bool) and size >= 0 else None,
+    )
+
+
+def _object(value: Any, what: str) -> dict[str, Any]:  # noqa: ANN401 - whatever JSON holds
+    if not isinstance(value, dict):
+        reason = f"{what} is no JSON object"
+        raise UnreadableMessageError(reason)
+    return value
+
+
+def _text(values: dict[str, Any], name: str) -> str:
+    value = values.get(name)
+    if not isinstance(value, str) or not value:
+        reason = f"it names no {name}"
+        raise UnreadableMessageError(reason)
+    return value
+
+
+def _moment(value: Any, message: Message) -> datetime:  # noqa: ANN401 - whatever JSON holds
+    if value is None:
+        return message.sent_at
+    try:
+        return clock.from_text(value)
+    except (ValueError, TypeError, OverflowError) as error:
+        reason = f"its time {value!r} is no ISO 8601 moment"
+        raise UnreadableMessageError(reason) from error

@@ -1,0 +1,93 @@
+"""Reading uploads: bounded, streamed, and pinned to the very object that was announced."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from botocore.exceptions import ClientError
+
+from worker.domain.errors import SourceMissingError, SupersededError, TooManyBytesError
+from worker.domain.image import Description, Source
+from worker.domain.job import Job
+from worker.retry import BUCKET, error_code, persist
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3 import S3Client
+    from types_aiobotocore_s3.type_defs import GetObjectRequestTypeDef
+
+_CHUNK_BYTES = 256 * 1024
+_LONGEST_VALUE = 500
+_MOST_TAGS = 20
+
+_OF_RECORD = {"tags", "filename"}
+"""User metadata with a place of its own in the record; the rest goes into its `metadata`."""
+
+
+class S3Sources:
+    """
+    The sources of `worker.ports`, on one bucket's client.
+
+    Args:
+        client: Of S3.
+    """
+
+    def __init__(self, client: "S3Client") -> None:
+        self._client = client
+
+    async def fetch(self, job: Job, *, max_bytes: int) -> Source:
+        """
+        Read the very object that the job means, counting its bytes whatever the event said.
+
+        Raises:
+            TooManyBytesError: It is larger than allowed.
+            SourceMissingError: It is gone.
+            SupersededError: Another object lies under the key now.
+            TransientError: The bucket cannot be reached within its retries.
+        """
+        request: GetObjectRequestTypeDef = {"Bucket": job.bucket, "Key": job.key}
+        if job.version.version_id:
+            request["VersionId"] = job.version.version_id
+        elif job.version.e_tag:
+            request["IfMatch"] = f'"{job.version.e_tag}"'
+        try:
+            return await persist(
+                lambda: self._read(request, job, max_bytes), BUCKET, what=f"read s3://{job.bucket}/{job.key}"
+            )
+        except ClientError as error:
+            if error_code(error) in {"412", "PreconditionFailed"}:
+                raise SupersededError(image_id=job.image_id) from error
+            if error_code(error) in {"404", "NoSuchKey", "NoSuchVersion", "NotFound"}:
+                raise SourceMissingError(bucket=job.bucket, key=job.key) from error
+            raise
+
+    async def _read(self, request: "GetObjectRequestTypeDef", job: Job, max_bytes: int) -> Source:
+        answer = await self._client.get_object(**request)
+        length = answer["ContentLength"]
+        content = bytearray()
+        async with answer["Body"] as body:
+            if length > max_bytes:
+                raise TooManyBytesError(size_bytes=length, limit_bytes=max_bytes)
+            while chunk := await body.read(_CHUNK_BYTES):
+                content += chunk
+                if len(content) > max_bytes:
+                    raise TooManyBytesError(size_bytes=len(content), limit_bytes=max_bytes)
+        if len(content) != length:
+            message = f"s3://{job.bucket}/{job.key}: {len(content)} of {length} bytes came"
+            raise ConnectionError(message)
+        return Source(content=content, description=_describe(answer, size_bytes=length))
+
+
+def _describe(answer: Mapping[str, Any], *, size_bytes: int) -> Description:
+    said = {
+        name.lower(): unquote(value)[:_LONGEST_VALUE]
+        for name, value in answer.get("Metadata", {}).items()
+        if value
+    }
+    tags = [tag.strip() for tag in said.get("tags", "").split(",")]
+    return Description(
+        file_name=said.get("filename"),
+        file_size=size_bytes,
+        file_type=answer.get("ContentType", "application/octet-stream"),
+        tags=tuple(tag for tag in tags if tag)[:_MOST_TAGS],
+        metadata={name: value for name, value in said.items() if name not in _OF_RECORD},
+    )

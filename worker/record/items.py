@@ -1,0 +1,205 @@
+"""An image as the item that `dynamodb.md` shows, and back."""
+
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+from worker.domain import clock
+from worker.domain.image import Failure, HistoryEntry, Image, Lease, Rendition, StepRecord
+from worker.domain.job import SourceVersion, padded_sequencer
+from worker.domain.status import ImageStatus, StepName, StepStatus
+from worker.domain.step import Json
+
+Item = dict[str, Json]
+
+_STEP_ATTRIBUTES = frozenset({"status", "startedAt", "completedAt"})
+
+
+def shard_of(image_id: str, index_shards: int) -> str:
+    """Return the two digits that spread one status or one day over several key values of an index."""
+    return f"{zlib.crc32(image_id.encode()) % index_shards:02d}"
+
+
+def status_shard(status: str, shard: str) -> str:
+    """Return a HASH key of `StatusIndex`: `completed#03`."""
+    return f"{status}#{shard}"
+
+
+def date_shard(day: str, shard: str) -> str:
+    """Return a HASH key of `DateIndex`: `2024-01-01#03`."""
+    return f"{day}#{shard}"
+
+
+def to_item(image: Image, *, index_shards: int) -> Item:
+    """Return the image as the item's attributes, without those that have no value."""
+    shard = shard_of(image.image_id, index_shards)
+    created_at = clock.to_text(image.created_at)
+    item: Item = {
+        "imageId": image.image_id,
+        "userId": image.user_id,
+        "originalFileName": image.file_name,
+        "originalFileSize": image.file_size,
+        "originalFileType": image.file_type,
+        "originalS3Key": image.key,
+        "processedS3Key": image.processed_key,
+        "status": image.status.value,
+        "statusShard": status_shard(image.status, shard),
+        "dateShard": date_shard(created_at[:10], shard),
+        "processingSteps": {step.value: _step_to_map(record) for step, record in image.steps.items()},
+        "createdAt": created_at,
+        "updatedAt": clock.to_text(image.updated_at),
+        "processedAt": clock.to_text(image.processed_at) if image.processed_at else None,
+        "ttl": image.ttl,
+        "tags": list(image.tags) or None,
+        "metadata": dict(image.metadata) or None,
+        "sourceBucket": image.bucket,
+        "sourceVersion": _without_none(
+            {
+                "eTag": image.version.e_tag,
+                "versionId": image.version.version_id,
+                "sequencer": image.version.sequencer.rstrip("0"),
+            }
+        ),
+        "attempt": image.attempt,
+        "leaseOwner": image.lease.owner if image.lease else None,
+        "leaseExpiresAt": clock.to_epoch_ms(image.lease.expires_at) if image.lease else None,
+        "recipe": image.recipe,
+        "renditions": {size: _rendition_to_map(one) for size, one in image.renditions.items()} or None,
+        "error": _failure_to_map(image.error) if image.error else None,
+        "history": [_entry_to_map(entry) for entry in image.history],
+        "countedBytes": image.counted_bytes,
+    }
+    return _without_none(item)
+
+
+def from_item(item: Mapping[str, Any]) -> Image:
+    """
+    Read an image from the item's attributes.
+
+    Raises:
+        KeyError: The item is no image of ours.
+    """
+    created_at = clock.from_text(item["createdAt"])
+    version = item.get("sourceVersion", {})
+    owner = item.get("leaseOwner")
+    return Image(
+        image_id=item["imageId"],
+        user_id=item["userId"],
+        bucket=item["sourceBucket"],
+        key=item["originalS3Key"],
+        version=SourceVersion(
+            e_tag=version.get("eTag"),
+            version_id=version.get("versionId"),
+            sequencer=padded_sequencer(version.get("sequencer"), uploaded_at=created_at),
+            uploaded_at=created_at,
+        ),
+        status=ImageStatus(item["status"]),
+        created_at=created_at,
+        updated_at=clock.from_text(item["updatedAt"]),
+        processed_at=clock.from_text(item["processedAt"]) if "processedAt" in item else None,
+        file_name=item["originalFileName"],
+        file_size=item.get("originalFileSize"),
+        file_type=item.get("originalFileType"),
+        steps={StepName(step): _step_from_map(values) for step, values in item["processingSteps"].items()},
+        attempt=item["attempt"],
+        lease=Lease(owner=owner, expires_at=clock.from_epoch_ms(item["leaseExpiresAt"])) if owner else None,
+        recipe=item.get("recipe"),
+        renditions={size: _rendition_from_map(one) for size, one in item.get("renditions", {}).items()},
+        processed_key=item.get("processedS3Key"),
+        error=_failure_from_map(item["error"]) if "error" in item else None,
+        history=tuple(_entry_from_map(entry) for entry in item.get("history", [])),
+        tags=tuple(item.get("tags", ())),
+        metadata=item.get("metadata", {}),
+        counted_bytes=item.get("countedBytes"),
+        ttl=item.get("ttl"),
+    )
+
+
+def _without_none(values: Mapping[str, Json]) -> dict[str, Json]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _step_to_map(record: StepRecord) -> Json:
+    return _without_none(
+        {
+            "status": record.status.value,
+            "startedAt": clock.to_text(record.started_at) if record.started_at else None,
+            "completedAt": clock.to_text(record.completed_at) if record.completed_at else None,
+            **record.detail,
+        }
+    )
+
+
+def _step_from_map(values: Mapping[str, Any]) -> StepRecord:
+    return StepRecord(
+        status=StepStatus(values["status"]),
+        started_at=clock.from_text(values["startedAt"]) if "startedAt" in values else None,
+        completed_at=clock.from_text(values["completedAt"]) if "completedAt" in values else None,
+        detail={name: value for name, value in values.items() if name not in _STEP_ATTRIBUTES},
+    )
+
+
+def _rendition_to_map(rendition: Rendition) -> Json:
+    return {
+        "key": rendition.key,
+        "width": rendition.width,
+        "height": rendition.height,
+        "bytes": rendition.size_bytes,
+        "format": rendition.format,
+        "eTag": rendition.e_tag,
+    }
+
+
+def _rendition_from_map(values: Mapping[str, Any]) -> Rendition:
+    return Rendition(
+        key=values["key"],
+        width=values["width"],
+        height=values["height"],
+        size_bytes=values["bytes"],
+        format=values["format"],
+        e_tag=values["eTag"],
+    )
+
+
+def _failure_to_map(failure: Failure) -> Json:
+    return _without_none(
+        {
+            "code": failure.code,
+            "message": failure.message,
+            "step": failure.step.value if failure.step else None,
+            "retryable": failure.retryable,
+        }
+    )
+
+
+def _failure_from_map(values: Mapping[str, Any]) -> Failure:
+    return Failure(
+        code=values["code"],
+        message=values["message"],
+        step=StepName(values["step"]) if "step" in values else None,
+        retryable=values["retryable"],
+    )
+
+
+def _entry_to_map(entry: HistoryEntry) -> Json:
+    return _without_none(
+        {
+            "at": clock.to_text(entry.at),
+            "step": entry.step.value if entry.step else None,
+            "status": str(entry.status),
+            "attempt": entry.attempt,
+            "worker": entry.worker,
+            "detail": dict(entry.detail) or None,
+        }
+    )
+
+
+def _entry_from_map(values: Mapping[str, Any]) -> HistoryEntry:
+    return HistoryEntry(
+        at=clock.from_text(values["at"]),
+        step=StepName(values["step"]) if "step" in values else None,
+        status=values["status"],
+        attempt=values["attempt"],
+        worker=values.get("worker"),
+        detail=values.get("detail", {}),
+    )

@@ -1,0 +1,112 @@
+"""Users' profiles: the item, and a short-lived cache with one load in flight for each user."""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from worker.domain import clock
+from worker.domain.keys import PROFILE_IMAGE_ID
+from worker.domain.profile import Preferences, Profile, Statistics
+from worker.record.attributes import decode_map
+from worker.retry import TABLE, persist
+
+if TYPE_CHECKING:
+    from types_aiobotocore_dynamodb import DynamoDBClient
+
+_MOST_CACHED = 10_000
+
+
+def profile_from_item(item: Mapping[str, Any]) -> Profile:
+    """Read a profile; whatever is missing or of another type than ours is taken as not said."""
+    profile, statistics = item.get("profile", {}), item.get("statistics", {})
+    wishes = profile.get("preferences", {})
+    last_upload_at = statistics.get("lastUploadAt")
+    return Profile(
+        user_id=item["userId"],
+        preferences=Preferences(
+            default_image_size=_said(wishes, "defaultImageSize", str),
+            watermark_enabled=_said(wishes, "watermarkEnabled", bool),
+            watermark_text=_said(wishes, "watermarkText", str),
+        ),
+        statistics=Statistics(
+            total_images=statistics.get("totalImages", 0),
+            total_storage_used=statistics.get("totalStorageUsed", 0),
+            last_upload_at=clock.from_text(last_upload_at) if last_upload_at else None,
+        ),
+        email=item.get("email"),
+        personal={name: value for name, value in profile.items() if name != "preferences"},
+        created_at=clock.from_text(item["createdAt"]) if "createdAt" in item else None,
+        updated_at=clock.from_text(item["updatedAt"]) if "updatedAt" in item else None,
+        ttl=item.get("ttl"),
+    )
+
+
+def _said(wishes: Mapping[str, Any], name: str, kind: type) -> Any:  # noqa: ANN401 - of the given kind
+    value = wishes.get(name)
+    return value if isinstance(value, kind) else None
+
+
+class CachedProfiles:
+    """
+    The profiles of `worker.ports`, read eventually consistent.
+
+    Args:
+        client: Of DynamoDB.
+        table: The table's name.
+        cache_s: How old an answer may be; 0 reads each time.
+        monotonic: Seconds that never run backwards.
+    """
+
+    def __init__(
+        self,
+        client: "DynamoDBClient",
+        *,
+        table: str,
+        cache_s: float,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client, self._table = client, table
+        self._cache_s, self._monotonic = cache_s, monotonic
+        self._cached: OrderedDict[str, tuple[float, Profile | None]] = OrderedDict()
+        self._loading: dict[str, asyncio.Task[Profile | None]] = {}
+
+    async def get(self, user_id: str) -> Profile | None:
+        """
+        Return the user's profile, at most `cache_s` old; None when there is none.
+
+        Raises:
+            TransientError: The table cannot be reached within its retries.
+        """
+        loaded_at, profile = self._cached.get(user_id, (float("-inf"), None))
+        if self._monotonic() - loaded_at < self._cache_s:
+            self._cached.move_to_end(user_id)
+            return profile
+        loading = self._loading.get(user_id)
+        if loading is None:
+            loading = asyncio.create_task(self._load(user_id), name=f"load profile {user_id}")
+            self._loading[user_id] = loading
+            loading.add_done_callback(lambda _: self._loading.pop(user_id))
+        # Shielded: one waiter's cancellation is not the others'.
+        return await asyncio.shield(loading)
+
+    async def close(self) -> None:
+        """Wait for the loads that are under way."""
+        while self._loading:
+            await asyncio.wait(self._loading.values())
+
+    async def _load(self, user_id: str) -> Profile | None:
+        answer = await persist(
+            lambda: self._client.get_item(
+                TableName=self._table, Key={"imageId": {"S": PROFILE_IMAGE_ID}, "userId": {"S": user_id}}
+            ),
+            TABLE,
+            what="read the profile",
+        )
+        item = answer.get("Item")
+        profile = profile_from_item(decode_map(item)) if item else None
+        self._cached[user_id] = (self._monotonic(), profile)
+        if len(self._cached) > _MOST_CACHED:
+            self._cached.popitem(last=False)
+        return profile

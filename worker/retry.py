@@ -1,0 +1,190 @@
+"""
+The tenacity policies, named, and which failures of AWS pass by themselves.
+
+Every call is tried again with full jitter (each wait is drawn evenly between zero and an exponentially
+growing bound, which spreads retrying workers best: "Exponential Backoff And Jitter", AWS Architecture
+Blog, 2015), bounded both by attempts and by time. A refusal (a failed condition, access denied, a
+malformed request) is never tried again.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import aiohttp
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as BotoConnectionError
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, stop_after_delay
+from tenacity.wait import wait_random_exponential
+
+from worker.domain.errors import TransientError
+
+T = TypeVar("T")
+
+THROTTLING: Final = frozenset(
+    {
+        "LimitExceededException",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "SlowDown",
+        "Throttling",
+        "ThrottlingError",
+        "ThrottlingException",
+        "TooManyRequestsException",
+    }
+)
+"""The service asks us to slow down."""
+
+CONFLICT: Final = frozenset(
+    {
+        "ConditionalRequestConflict",
+        "OperationAborted",
+        "TransactionConflict",
+        "TransactionConflictException",
+        "TransactionInProgressException",
+    }
+)
+"""Somebody else writes the same thing at this moment: neither of us is refused."""
+
+PASSING: Final = frozenset(
+    {
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "InternalError",
+        "InternalFailure",
+        "InternalServerError",
+        "RequestExpired",
+        "RequestTimeout",
+        "RequestTimeoutException",
+        "ServiceUnavailable",
+    }
+)
+"""A fault of the service, or credentials that are just being rotated."""
+
+_PASSING_REASONS: Final = {"ProvisionedThroughputExceeded", "ThrottlingError", "TransactionConflict"}
+"""Reasons of a cancelled transaction that pass by themselves."""
+
+_SERVER_ERROR = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """
+    How long to go on trying.
+
+    Attributes:
+        attempts: At the most.
+        total_s: No new attempt starts after so many seconds.
+        each_s: One attempt is abandoned after so many seconds.
+        base_s: The first wait is between zero and this.
+        most_s: No wait is longer.
+    """
+
+    attempts: int
+    total_s: float
+    each_s: float
+    base_s: float = 0.05
+    most_s: float = 2.0
+
+
+TABLE: Final = Policy(attempts=10, total_s=20.0, each_s=5.0)
+"""Reads and writes of the record."""
+
+BUCKET: Final = Policy(attempts=6, total_s=40.0, each_s=30.0, base_s=0.1)
+"""Reads and writes of whole pictures."""
+
+QUEUE: Final = Policy(attempts=6, total_s=15.0, each_s=5.0)
+"""Deletes and changes of visibility; receiving has its own, endless loop."""
+
+
+def error_code(error: BaseException) -> str:
+    """Return the code that AWS gave its refusal; the exception's name where there is none."""
+    if isinstance(error, ClientError):
+        return str(error.response.get("Error", {}).get("Code", "Unknown"))
+    return type(error).__name__
+
+
+def cancellation_reasons(error: ClientError) -> Sequence[Mapping[str, Any]]:
+    """Return why a transaction was cancelled: one reason for each of its items, in their order."""
+    reasons: Sequence[Mapping[str, Any]] = error.response.get("CancellationReasons", [])
+    return reasons
+
+
+def is_passing(error: BaseException) -> bool:
+    """Tell whether the same call may well succeed a moment later."""
+    if isinstance(error, ClientError):
+        if error_code(error) == "TransactionCanceledException":
+            codes = {str(reason.get("Code")) for reason in cancellation_reasons(error)} - {"None"}
+            return bool(codes) and codes <= _PASSING_REASONS
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return error_code(error) in THROTTLING | CONFLICT | PASSING or status >= _SERVER_ERROR
+    return isinstance(
+        error, (BotoConnectionError, HTTPClientError, aiohttp.ClientError, TimeoutError, ConnectionError)
+    )
+
+
+def pause_s(failures: int) -> float:
+    """Draw the pause after so many failures in a row, for a loop that never gives up: full jitter."""
+    return random.uniform(0, min(20.0, 0.5 * 2.0 ** min(failures, 10)))  # noqa: S311 - spreads load only
+
+
+async def persist(call: Callable[[], Awaitable[T]], policy: Policy, *, what: str) -> T:
+    """
+    Make the call until it succeeds, is refused, or the policy is exhausted.
+
+    Args:
+        call: Makes one attempt.
+        policy: One of the named ones above.
+        what: Names the call in the error: `record the step`.
+
+    Raises:
+        TransientError: The policy is exhausted; its cause is the last failure.
+    """
+
+    def give_up(state: RetryCallState) -> T:
+        cause = state.outcome.exception() if state.outcome else None
+        message = f"could not {what} in {state.attempt_number} attempts: {cause and error_code(cause)}"
+        raise TransientError(message) from cause
+
+    async def attempt() -> T:
+        async with asyncio.timeout(policy.each_s):
+            return await call()
+
+    retrying = AsyncRetrying(
+        wait=wait_random_exponential(multiplier=policy.base_s, max=policy.most_s),
+        stop=stop_after_attempt(policy.attempts) | stop_after_delay(policy.total_s),
+        retry=retry_if_exception(is_passing),
+        retry_error_callback=give_up,
+    )
+    try:
+        return await retrying(attempt)
+    except (ClientError, BotoCoreError) as error:
+        if is_answer(error):
+            raise
+        message = f"could not {what}: {error}"
+        raise TransientError(message) from error
+
+
+ANSWERS: Final = frozenset(
+    {
+        "404",
+        "412",
+        "ConditionalCheckFailedException",
+        "NoSuchKey",
+        "NoSuchVersion",
+        "NotFound",
+        "PreconditionFailed",
+        "ReceiptHandleIsInvalid",
+        "TransactionCanceledException",
+    }
+)
+"""Refusals that mean something to the caller; any other is a fault of the set-up, and no picture's."""
+
+
+def is_answer(error: BaseException) -> bool:
+    """Tell whether a refusal is one that the caller asked to hear."""
+    return error_code(error) in ANSWERS

@@ -1,0 +1,193 @@
+"""The loop: receive no more than there are free slots, deliver each message, drain when told to stop."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+from structlog.contextvars import bound_contextvars
+
+from worker.domain.errors import ReceiptLostError, TransientError
+from worker.domain.message import Delete, Disposition, GiveBack, Message
+from worker.ports import Heartbeat, Hold, Inbox
+from worker.retry import pause_s
+
+log = structlog.get_logger(__name__)
+
+_LAST_POLL_S = 1.0
+"""How long a poll under way may still answer when the worker stops: what it brings is given back."""
+
+_RELEASE_S = 10.0
+"""How long the deliveries that the drain cut short may take to give their images back."""
+
+
+class Service:
+    """
+    Consumes the queue until it is told to stop.
+
+    Args:
+        inbox: The queue.
+        heartbeat: Keeps what is in hand.
+        deliver: Takes one message to its end.
+        slots: Messages in hand at the most.
+        drain_timeout_s: How long, once stopped, deliveries may take to finish by themselves.
+    """
+
+    def __init__(
+        self,
+        *,
+        inbox: Inbox,
+        heartbeat: Heartbeat,
+        deliver: Callable[[Message, Hold], Awaitable[Disposition]],
+        slots: int,
+        drain_timeout_s: float,
+    ) -> None:
+        self._inbox, self._heartbeat, self._deliver = inbox, heartbeat, deliver
+        self._slots, self._drain_timeout_s = slots, drain_timeout_s
+        self._free = asyncio.Semaphore(slots)
+        self._deliveries: set[asyncio.Task[None]] = set()
+        self._stopping = asyncio.Event()
+        self._hurrying = asyncio.Event()
+
+    def stop(self) -> None:
+        """Stop receiving and drain; told a second time, give back at once what is in hand."""
+        if self._stopping.is_set():
+            self._hurrying.set()
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """
+        Consume until `stop`; return when everything in hand is settled or given back.
+
+        Raises:
+            Exception: The heartbeat or the loop died: a worker that cannot keep what it has must not go on.
+        """
+        beating = asyncio.create_task(self._heartbeat.run(), name="heartbeat")
+        receiving = asyncio.create_task(self._receive(), name="receive")
+        stopping = asyncio.create_task(self._stopping.wait(), name="stop")
+        try:
+            await asyncio.wait({beating, receiving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._stopping.set()
+            await self._drain(receiving)
+            for task in (beating, stopping):
+                task.cancel()
+            results = await asyncio.gather(receiving, beating, stopping, return_exceptions=True)
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+
+    async def _receive(self) -> None:
+        failures = 0
+        while not self._stopping.is_set():
+            free = await self._take_slots()
+            messages: list[Message] = []
+            try:
+                messages = await self._poll(free)
+                failures = 0
+            except TransientError as error:
+                failures += 1
+                log.warning("queue.unavailable", reason=str(error), failures=failures)
+            finally:
+                for _ in range(free - len(messages)):
+                    self._free.release()
+            for message in messages:
+                self._start(message)
+            if failures:
+                await self._pause(failures)
+
+    async def _take_slots(self) -> int:
+        """Wait for a free slot, and take along all others that are free."""
+        await self._free.acquire()
+        taken = 1
+        while taken < self._slots and not self._free.locked():
+            await self._free.acquire()
+            taken += 1
+        return taken
+
+    async def _poll(self, free: int) -> list[Message]:
+        """
+        Receive; when the worker stops meanwhile, wait a moment and give back what comes.
+
+        A poll that is simply dropped could have taken messages along, which would then stay hidden from
+        everybody for a whole visibility timeout.
+        """
+        poll = asyncio.create_task(self._inbox.receive(free), name="poll")
+        stopping = asyncio.create_task(self._stopping.wait(), name="stop polling")
+        try:
+            await asyncio.wait({poll, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not self._stopping.is_set():
+                return await poll
+            await asyncio.wait({poll}, timeout=_LAST_POLL_S)
+            if poll.done() and not poll.exception():
+                for message in poll.result():
+                    await self._dispose(message, GiveBack(0))
+            return []
+        finally:
+            poll.cancel()
+            stopping.cancel()
+            await asyncio.gather(poll, stopping, return_exceptions=True)
+
+    async def _pause(self, failures: int) -> None:
+        stopping = asyncio.create_task(self._stopping.wait(), name="stop pausing")
+        await asyncio.wait({stopping}, timeout=pause_s(failures))
+        stopping.cancel()
+        await asyncio.gather(stopping, return_exceptions=True)
+
+    def _start(self, message: Message) -> None:
+        task = asyncio.create_task(self._handle(message), name=f"deliver {message.message_id}")
+        self._deliveries.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._deliveries.discard(task)
+        self._free.release()
+        if not task.cancelled() and (error := task.exception()):
+            log.error("delivery.crashed", task=task.get_name(), exc_info=error)
+
+    async def _handle(self, message: Message) -> None:
+        with (
+            bound_contextvars(message_id=message.message_id, receive_count=message.receive_count),
+            self._heartbeat.holding(message) as hold,
+        ):
+            try:
+                disposition = await self._deliver(message, hold)
+            except asyncio.CancelledError:
+                await self._dispose(message, GiveBack(0))
+                raise
+            await self._dispose(message, disposition)
+
+    async def _dispose(self, message: Message, disposition: Disposition) -> None:
+        """Tell the queue; when it cannot be told, the message comes again and finds its work done."""
+        try:
+            match disposition:
+                case Delete():
+                    await self._inbox.delete(message)
+                case GiveBack(after_s=after_s):
+                    await self._inbox.hide(message, after_s)
+        except (TransientError, ReceiptLostError) as error:
+            log.warning("message.disposition_failed", message_id=message.message_id, reason=str(error))
+
+    async def _drain(self, receiving: asyncio.Task[None]) -> None:
+        """Finish what can be finished in time, and give back the rest."""
+        hurrying = asyncio.create_task(self._hurrying.wait(), name="hurry")
+        deadline = asyncio.get_running_loop().time() + self._drain_timeout_s
+        await asyncio.wait(
+            {receiving, hurrying}, return_when=asyncio.FIRST_COMPLETED, timeout=_LAST_POLL_S * 3
+        )
+        receiving.cancel()
+        log.info("service.draining", in_hand=len(self._deliveries))
+        while self._deliveries and not self._hurrying.is_set():
+            left_s = deadline - asyncio.get_running_loop().time()
+            if left_s <= 0:
+                break
+            await asyncio.wait(
+                {*self._deliveries, hurrying}, return_when=asyncio.FIRST_COMPLETED, timeout=left_s
+            )
+        hurrying.cancel()
+        await asyncio.gather(hurrying, return_exceptions=True)
+        if cut_short := list(self._deliveries):
+            log.warning("service.giving_back", in_hand=len(cut_short))
+            for task in cut_short:
+                task.cancel()
+            await asyncio.wait(cut_short, timeout=_RELEASE_S)
+        log.info("service.drained", left=len(self._deliveries))
