@@ -23,8 +23,8 @@ format: $(SETUP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-lock: ## Pin every dependency with its hashes (needs uv)
-	uv pip compile -q pyproject.toml --all-extras --group dev --universal --python-version 3.11 \
+lock: $(SETUP) ## Pin every dependency with its hashes
+	$(BIN)/uv pip compile -q pyproject.toml --all-extras --group dev --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-emit-find-links -o requirements.lock
 
 $(SETUP): requirements.lock pyproject.toml

@@ -44,7 +44,7 @@ def a_job(
         version=SourceVersion(
             e_tag=e_tag or f"etag-{upload}",
             version_id=None,
-            sequencer=padded_sequencer(f"00{upload:08X}", uploaded_at=at),
+            sequencer=padded_sequencer(f"00{upload:08X}"),
             uploaded_at=at,
         ),
         size_bytes=2_048_576,

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from worker.domain import clock
-
 _SEQUENCER_DIGITS = 32
 
 
@@ -17,18 +15,19 @@ class SourceVersion:
         e_tag: Of the object, without quotes; None when the message did not tell.
         version_id: In a versioned bucket.
         sequencer: S3's ordering of the events of one key, padded to a fixed length on its right so that
-            text compares as S3 says it must.
-        uploaded_at: Decides between equal sequencers of different objects.
+            text compares as S3 says it must; None when the message had none (a job of our own made from a
+            listing, some emulators).
+        uploaded_at: Decides where sequencers cannot, between different objects.
     """
 
     e_tag: str | None
     version_id: str | None
-    sequencer: str
+    sequencer: str | None
     uploaded_at: datetime
 
     def is_newer_than(self, other: "SourceVersion") -> bool:
         """Tell whether this upload came after the other."""
-        if self.sequencer != other.sequencer:
+        if self.sequencer and other.sequencer and self.sequencer != other.sequencer:
             return self.sequencer > other.sequencer
         return not self.is_same_object_as(other) and self.uploaded_at > other.uploaded_at
 
@@ -64,14 +63,11 @@ class Job:
         return self.version.uploaded_at
 
 
-def padded_sequencer(sequencer: str | None, *, uploaded_at: datetime) -> str:
+def padded_sequencer(sequencer: str) -> str:
     """
     Bring a sequencer into the form in which text compares as S3 orders events.
 
-    S3: "right pad the shorter value with zeros, then do a lexicographic comparison". A message without one
-    (our own job, some emulators) gets one made of its time, in the form of S3's own, which start with the
-    seconds since 1970; so it also compares with those.
+    S3: "right pad the shorter value with zeros, then do a lexicographic comparison"
+    (Amazon S3 User Guide, "Event message structure").
     """
-    if sequencer is None:
-        sequencer = f"00{clock.to_epoch_ms(uploaded_at) // 1000:08X}"
     return sequencer.upper().ljust(_SEQUENCER_DIGITS, "0")

@@ -186,9 +186,7 @@ def _job(
         version=SourceVersion(
             e_tag=e_tag.strip('"') if isinstance(e_tag, str) and e_tag else None,
             version_id=version_id if isinstance(version_id, str) and version_id != "null" else None,
-            sequencer=padded_sequencer(
-                sequencer if isinstance(sequencer, str) and sequencer else None, uploaded_at=uploaded_at
-            ),
+            sequencer=padded_sequencer(sequencer) if isinstance(sequencer, str) and sequencer else None,
             uploaded_at=uploaded_at,
         ),
         size_bytes=size if isinstance(size, int) and not isinstance(size, bool) and size >= 0 else None,

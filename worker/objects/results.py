@@ -126,7 +126,7 @@ def _origin(image: Image) -> dict[str, str]:
         "attempt": str(image.attempt),
         "recipe": image.recipe or "",
         "source-etag": image.version.e_tag or "",
-        "source-sequencer": image.version.sequencer.rstrip("0"),
+        "source-sequencer": (image.version.sequencer or "").rstrip("0"),
     }
 
 

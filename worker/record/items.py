@@ -57,7 +57,7 @@ def to_item(image: Image, *, index_shards: int) -> Item:
             {
                 "eTag": image.version.e_tag,
                 "versionId": image.version.version_id,
-                "sequencer": image.version.sequencer.rstrip("0"),
+                "sequencer": image.version.sequencer.rstrip("0") if image.version.sequencer else None,
             }
         ),
         "attempt": image.attempt,
@@ -90,7 +90,7 @@ def from_item(item: Mapping[str, Any]) -> Image:
         version=SourceVersion(
             e_tag=version.get("eTag"),
             version_id=version.get("versionId"),
-            sequencer=padded_sequencer(version.get("sequencer"), uploaded_at=created_at),
+            sequencer=padded_sequencer(version["sequencer"]) if "sequencer" in version else None,
             uploaded_at=created_at,
         ),
         status=ImageStatus(item["status"]),
