@@ -1,0 +1,243 @@
+"""`image-worker demo`: pictures through an embedded AWS, with a table and a contact sheet to look at."""
+
+import asyncio
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any, Final
+
+import typer
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from worker.commands import output
+from worker.commands.embedded import Embedded, embedded_worker
+from worker.commands.running import asynchronous, start
+from worker.commands.uploading import Upload, follow, put_all
+from worker.domain.errors import ConfigurationError
+from worker.domain.image import Image, Rendition
+from worker.domain.status import ImageStatus, StepName
+from worker.local.contact_sheet import Pair, contact_sheet
+from worker.local.pictures import generate
+from worker.record.queries import Queries
+from worker.retry import BUCKET, persist
+
+app = typer.Typer(add_completion=False)
+
+USER: Final = "demo"
+SHEET: Final = "contact-sheet.png"
+_LONGEST_S: Final = 600.0
+_ENDINGS: Final = (
+    "avif",
+    "bmp",
+    "gif",
+    "heic",
+    "heif",
+    "jpe",
+    "jpeg",
+    "jpg",
+    "mpo",
+    "png",
+    "tif",
+    "tiff",
+    "webp",
+)
+_PICTURES: Final = frozenset(f".{ending}" for ending in _ENDINGS)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A picture at its end: the file, its record, and the main result, if there is one."""
+
+    file: Path
+    image: Image
+    content: bytes | None
+
+    @property
+    def name(self) -> str:
+        """Of the file that the result is written to: the upload's own name, so that it is found again."""
+        extension = Path(self.image.processed_key or "").suffix
+        return f"{self.file.name}{extension}" if extension != self.file.suffix.lower() else self.file.name
+
+
+@app.command()
+@asynchronous
+async def demo(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(exists=True, file_okay=False, help="Pictures of your own; left out, some are made."),
+    ] = None,
+    *,
+    out: Annotated[Path, typer.Option(help="Where results and contact sheet are written.")] = Path(
+        "demo-out"
+    ),
+    json: output.JsonOption = False,
+) -> None:
+    """
+    Watch pictures go through an embedded AWS: S3, SQS, the worker and its decoder processes, DynamoDB.
+
+    Example: image-worker demo ~/Pictures --out /tmp/results
+    """
+    os.environ.setdefault("WORKER_LOG_LEVEL", "error")  # the table tells it better; setting it shows the logs
+    start()
+    with TemporaryDirectory(prefix="image-worker-demo-") as made:
+        files = _pictures_of(folder) if folder else await asyncio.to_thread(generate, Path(made))
+        started = time.monotonic()
+        async with embedded_worker() as embedded:
+            results = await _process(embedded, files)
+        elapsed_s = time.monotonic() - started
+        sheet = await asyncio.to_thread(_write, results, out)
+    if json:
+        output.print_json({"images": [_document(one) for one in results], "out": out, "contactSheet": sheet})
+        return
+    console = output.console()
+    console.print(_table(results))
+    completed = sum(one.image.status is ImageStatus.COMPLETED for one in results)
+    console.print(
+        f"\n{completed} of {len(results)} pictures completed, the others refused with their reasons, "
+        f"in {elapsed_s:.1f} s including the start of the AWS."
+    )
+    console.print(
+        f"Results in [bold]{escape(str(out))}[/], before and after in [bold]{escape(str(sheet))}[/]"
+    )
+
+
+def _pictures_of(folder: Path) -> list[Path]:
+    """
+    Return the pictures of a folder, by their names' endings; whether they are pictures, the worker finds out.
+
+    Raises:
+        ConfigurationError: There are none.
+    """
+    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in _PICTURES and file.is_file())
+    if not files:
+        message = f"{folder} has no pictures; these endings are looked for: {' '.join(sorted(_PICTURES))}"
+        raise ConfigurationError(message)
+    return files
+
+
+async def _process(embedded: Embedded, files: Sequence[Path]) -> list[Result]:
+    """Upload the files, follow them to their end, and fetch what came of them, in the order of the files."""
+    settings, clients = embedded.settings, embedded.clients
+    ended: dict[Upload, Image] = {}
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=output.stderr_console(),
+    )
+    with progress:
+        bar = progress.add_task("S3 -> SQS -> validate -> resize -> watermark -> S3", total=len(files))
+        uploads = await put_all(clients, settings, files, user_id=USER, tags=("demo",))
+        queries = Queries(clients.dynamodb, table=settings.table_name)
+        async for upload, image in follow(queries, uploads, timeout_s=_LONGEST_S):
+            ended[upload] = image
+            progress.advance(bar)
+
+    async def fetch(key: str | None) -> bytes | None:
+        if key is None:
+            return None
+
+        async def read() -> bytes:
+            answer = await clients.s3.get_object(Bucket=settings.results_bucket, Key=key)
+            async with answer["Body"] as body:
+                return await body.read()
+
+        return await persist(read, BUCKET, what=f"read {key}")
+
+    return [Result(one.file, ended[one], await fetch(ended[one].processed_key)) for one in uploads]
+
+
+def _write(results: Sequence[Result], out: Path) -> Path:
+    """Write the results and their contact sheet; return the sheet's path."""
+    out.mkdir(parents=True, exist_ok=True)
+    for one in results:
+        if one.content is not None:
+            (out / one.name).write_bytes(one.content)
+    sheet = out / SHEET
+    contact_sheet([_pair(one) for one in results], path=sheet)
+    return sheet
+
+
+def _pair(one: Result) -> Pair:
+    image, main = one.image, _main_of(one.image)
+    return Pair(
+        name=one.file.name,
+        before=one.file,
+        after=one.content,
+        before_size=_original_size(image),
+        after_size=(main.width, main.height) if main else None,
+        before_bytes=image.file_size,
+        after_bytes=main.size_bytes if main else None,
+        elapsed_ms=sum(_step_ms(image).values()),
+        error_code=image.error.code if image.error else None,
+        error_message=image.error.message if image.error else None,
+    )
+
+
+def _table(results: Sequence[Result]) -> Table:
+    rows = []
+    for one in results:
+        image, main, step_ms = one.image, _main_of(one.image), _step_ms(one.image)
+        before = _original_size(image)
+        sizes = [
+            output.human_shape(before) if before else "",
+            output.human_bytes(image.file_size) if image.file_size else "",
+            output.human_shape((main.width, main.height)) if main else "",
+            output.human_bytes(main.size_bytes) if main else "",
+        ]
+        times = [str(step_ms[step]) if step in step_ms else "" for step in StepName]
+        told = output.status_text(image.status)
+        if image.error:
+            told += f"  {image.error.code}: {escape(image.error.message)}"
+        rows.append([escape(one.file.name), *sizes, *times, told])
+    columns = [
+        "picture",
+        "before",
+        "size",
+        "after",
+        "size ",
+        "validate ms",
+        "resize ms",
+        "watermark ms",
+        "status",
+    ]
+    return output.table(columns, rows, numeric=columns[1:-1], unbroken=["picture"])
+
+
+def _document(one: Result) -> dict[str, Any]:
+    image, main, before = one.image, _main_of(one.image), _original_size(one.image)
+    return {
+        "file": one.file.name,
+        "imageId": image.image_id,
+        "status": image.status.value,
+        "processedS3Key": image.processed_key,
+        "original": {"width": before[0], "height": before[1], "bytes": image.file_size} if before else None,
+        "processed": {"width": main.width, "height": main.height, "bytes": main.size_bytes} if main else None,
+        "milliseconds": {step.value: ms for step, ms in _step_ms(image).items()},
+        "error": {"code": image.error.code, "message": image.error.message} if image.error else None,
+    }
+
+
+def _main_of(image: Image) -> Rendition | None:
+    return next((one for one in image.renditions.values() if one.key == image.processed_key), None)
+
+
+def _original_size(image: Image) -> tuple[int, int] | None:
+    """Return the upload's size as displayed, which the resize step has noted."""
+    dimensions: Any = image.steps[StepName.RESIZE].detail.get("dimensions")
+    return (dimensions["original"]["width"], dimensions["original"]["height"]) if dimensions else None
+
+
+def _step_ms(image: Image) -> dict[StepName, int]:
+    """Return how long each step computed, from the audit trail of the last attempt."""
+    return {
+        entry.step: ms
+        for entry in image.history
+        if entry.step and entry.attempt == image.attempt and isinstance(ms := entry.detail.get("ms"), int)
+    }

@@ -1,0 +1,50 @@
+"""The embedded AWS with its resources and a worker on it: what `demo` and `local` have in common."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from config.settings import Settings
+from worker.bootstrap import Clients, open_client, open_clients, open_service
+from worker.local.aws import embedded_aws, embedded_environment
+from worker.resources import deploy
+from worker.service import Service
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """A worker at work: its settings, clients, service, and the task that runs it."""
+
+    settings: Settings
+    clients: Clients
+    service: Service
+    running: asyncio.Task[None]
+
+
+@asynccontextmanager
+async def embedded_worker(*, state_dir: Path | None = None, port: int = 0) -> AsyncIterator[Embedded]:
+    """
+    Start an AWS, make the resources, and run the worker until the body ends.
+
+    Raises:
+        ConfigurationError: The AWS is not installed or does not start, or a setting is wrong.
+    """
+    async with embedded_aws(state_dir, port=port) as endpoint_url:
+        os.environ.update(embedded_environment(endpoint_url))
+        settings = Settings()
+        async with (
+            open_client("cloudformation", settings) as cloudformation,
+            open_clients(settings) as clients,
+        ):
+            await deploy(cloudformation, clients.dynamodb, settings)
+            async with open_service(settings, clients) as service:  # noqa: SIM117 - told apart by the comment
+                # A task group, so that a service that dies takes the body with it.
+                async with asyncio.TaskGroup() as group:
+                    running = group.create_task(service.run(), name="service")
+                    try:
+                        yield Embedded(settings, clients, service, running)
+                    finally:
+                        service.stop()

@@ -1,0 +1,38 @@
+"""`image-worker provision`: the resources."""
+
+import typer
+
+from worker.bootstrap import open_client
+from worker.commands import output
+from worker.commands.running import asynchronous, start
+from worker.resources import STACK_NAME, deploy
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+@asynchronous
+async def provision(*, stack_name: str = STACK_NAME, json: output.JsonOption = False) -> None:
+    """
+    Create or update bucket, queues and table; safe to repeat.
+
+    They are deployed with CloudFormation from config/cloudformation/storage.yaml, wherever AWS_ENDPOINT_URL
+    points.
+    """
+    settings = start()
+    async with (
+        open_client("cloudformation", settings) as cloudformation,
+        open_client("dynamodb", settings) as dynamodb,
+    ):
+        deployment = await deploy(cloudformation, dynamodb, settings, stack_name=stack_name)
+    if json:
+        document = {
+            "stack": deployment.stack_name,
+            "done": deployment.done,
+            "outputs": dict(deployment.outputs),
+        }
+        output.print_json(document)
+        return
+    console = output.console()
+    console.print(f"Stack [bold]{deployment.stack_name}[/]: {deployment.done}")
+    console.print(output.table(["output", "value"], sorted(deployment.outputs.items())))

@@ -1,0 +1,71 @@
+"""`image-worker upload`: pictures into the bucket."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from worker.bootstrap import open_clients
+from worker.commands import output
+from worker.commands.running import asynchronous, start
+from worker.commands.uploading import follow, put_all
+from worker.domain.image import Image
+from worker.domain.status import ImageStatus
+from worker.record.queries import Queries
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+@asynchronous
+async def upload(
+    files: Annotated[
+        list[Path], typer.Argument(exists=True, dir_okay=False, readable=True, help="The pictures.")
+    ],
+    *,
+    user: Annotated[str, typer.Option("--user", help="The user that they belong to.")],
+    tag: Annotated[list[str] | None, typer.Option("--tag", help="A tag; can be repeated.")] = None,
+    description: Annotated[str | None, typer.Option(help="What they show.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow them to the end.")] = False,
+    timeout_s: Annotated[float, typer.Option(help="How long --wait follows, in seconds.")] = 300,
+    json: output.JsonOption = False,
+) -> int:
+    """
+    Put pictures in the bucket under the upload key, and print their image ids.
+
+    Example: image-worker upload beach.jpg --user alice --tag holidays --wait
+    """
+    settings = start()
+    ended: dict[str, Image] = {}
+    async with open_clients(settings) as clients:
+        uploads = await put_all(
+            clients, settings, files, user_id=user, tags=tag or (), description=description
+        )
+        if wait:
+            queries = Queries(clients.dynamodb, table=settings.table_name)
+            with output.stderr_console().status(f"waiting for {len(uploads)} pictures"):
+                async for one, image in follow(queries, uploads, timeout_s=timeout_s):
+                    ended[one.image_id] = image
+    if json:
+        document = [
+            {"file": str(one.file), "imageId": one.image_id, "userId": one.user_id, "key": one.key}
+            | _told(ended.get(one.image_id))
+            for one in uploads
+        ]
+        output.print_json({"images": document})
+    else:
+        console = output.console()
+        for one in uploads:
+            told = ended.get(one.image_id)
+            status = f"  {output.status_text(told.status)}" if told else ""
+            reason = f"  {escape(told.error.message)}" if told and told.error else ""
+            console.print(f"{one.image_id}  {escape(one.file.name)}{status}{reason}")
+    return 1 if any(image.status is ImageStatus.FAILED for image in ended.values()) else 0
+
+
+def _told(image: Image | None) -> dict[str, object]:
+    if image is None:
+        return {}
+    error = {"code": image.error.code, "message": image.error.message} if image.error else None
+    return {"status": image.status.value, "processedS3Key": image.processed_key, "error": error}
