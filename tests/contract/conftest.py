@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.emulators import client, unique_settings
+from tests.emulators import client, create_table, unique_settings
 from tests.fakes.ledger import MemoryLedger
-from tests.templates import table_properties
 from worker.domain.image import Image
 from worker.domain.profile import Statistics
 from worker.ports import Ledger
@@ -42,7 +41,7 @@ async def under_test(
         return
     settings = unique_settings(ministack_endpoint if request.param == "ministack" else moto_endpoint)
     async with client("dynamodb", settings) as dynamodb:
-        await dynamodb.create_table(**table_properties(settings.table_name))
+        await create_table(dynamodb, settings)
         ledger = DynamoLedger(dynamodb, table=settings.table_name, index_shards=settings.index_shards)
         queries = Queries(dynamodb, table=settings.table_name)
         profiles = CachedProfiles(dynamodb, table=settings.table_name, cache_s=0)

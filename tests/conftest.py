@@ -1,0 +1,29 @@
+"""Fixtures for every tier: isolation from the machine's AWS, and the emulators."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from config.settings import Settings
+from worker.local.aws import EMBEDDED_CREDENTIALS
+
+pytest_plugins = ["tests.emulators"]
+
+OURS = ("AWS_", "WORKER_")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _isolated_from_this_machine() -> Iterator[None]:
+    """No credential, profile, endpoint or `.env` file of whoever runs the tests reaches them."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith(OURS):
+                patch.delenv(name)
+        patch.setenv("AWS_ACCESS_KEY_ID", EMBEDDED_CREDENTIALS["aws_access_key_id"])
+        patch.setenv("AWS_SECRET_ACCESS_KEY", EMBEDDED_CREDENTIALS["aws_secret_access_key"])
+        patch.setenv("AWS_CONFIG_FILE", os.devnull)
+        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        patch.setitem(Settings.model_config, "env_file", None)
+        yield

@@ -1,0 +1,171 @@
+from typing import TYPE_CHECKING
+
+import pytest
+
+from config.settings import Settings
+from tests.emulators import announced_keys, client, create_table, stack_name_of, unique_settings
+from worker.checks.table import find_table
+from worker.domain.errors import ConfigurationError
+from worker.resources import STORAGE_TEMPLATE, Deployment, deploy, storage_parameters
+
+if TYPE_CHECKING:
+    from types_aiobotocore_cloudformation import CloudFormationClient
+    from types_aiobotocore_dynamodb import DynamoDBClient
+    from types_aiobotocore_s3 import S3Client
+    from types_aiobotocore_sqs import SQSClient
+
+
+class Provisioner:
+    """Deploys settings to their own stack."""
+
+    def __init__(
+        self, cloudformation: "CloudFormationClient", dynamodb: "DynamoDBClient", stack: str
+    ) -> None:
+        self.cloudformation, self.dynamodb, self.stack_name = cloudformation, dynamodb, stack
+
+    async def __call__(self, settings: Settings) -> Deployment:
+        return await deploy(self.cloudformation, self.dynamodb, settings, stack_name=self.stack_name)
+
+    async def by_hand(self, settings: Settings, **more: str) -> str:
+        """Create or update the stack as somebody in the console would; return its status at the end."""
+        values = storage_parameters(settings) | more
+        arguments = {
+            "StackName": self.stack_name,
+            "TemplateBody": STORAGE_TEMPLATE.read_text(),
+            "Parameters": [{"ParameterKey": key, "ParameterValue": value} for key, value in values.items()],
+        }
+        stacks = (await self.cloudformation.list_stacks())["StackSummaries"]
+        if any(stack["StackName"] == self.stack_name for stack in stacks):
+            await self.cloudformation.update_stack(**arguments)
+        else:
+            await self.cloudformation.create_stack(**arguments)
+        while True:
+            described = await self.cloudformation.describe_stacks(StackName=self.stack_name)
+            if not described["Stacks"][0]["StackStatus"].endswith("_IN_PROGRESS"):
+                return described["Stacks"][0]["StackStatus"]
+
+
+@pytest.fixture
+def provision(
+    settings: Settings, cloudformation: "CloudFormationClient", dynamodb: "DynamoDBClient"
+) -> Provisioner:
+    return Provisioner(cloudformation, dynamodb, stack_name_of(settings))
+
+
+async def test_deploying_twice_changes_nothing(settings: Settings, provision: Provisioner) -> None:
+    first, second = await provision(settings), await provision(settings)
+    assert (first.done, second.done) == ("created", "unchanged")
+    assert first.outputs == second.outputs
+    assert first.outputs["BucketName"] == first.outputs["OutputBucketName"] == settings.bucket
+    assert first.outputs["TableName"] == settings.table_name
+
+
+async def test_an_upload_is_announced_and_a_result_is_not(
+    provisioned: Settings, s3: "S3Client", sqs: "SQSClient"
+) -> None:
+    for key in ("processed/user/a.jpg", "uploads/user/a.jpg", "other.jpg"):
+        await s3.put_object(Bucket=provisioned.bucket, Key=key, Body=b"picture")
+    assert await announced_keys(sqs, provisioned) == ["uploads/user/a.jpg"]
+
+
+async def test_changed_settings_are_brought_to_what_exists(
+    provisioned: Settings, provision: Provisioner, s3: "S3Client", sqs: "SQSClient"
+) -> None:
+    changed = provisioned.model_copy(update={"visibility_timeout_s": 90, "uploads_prefix": "incoming/"})
+    assert (await provision(changed)).done == "updated"
+    await s3.put_object(Bucket=changed.bucket, Key="uploads/user/a.jpg", Body=b"picture")
+    await s3.put_object(Bucket=changed.bucket, Key="incoming/user/a.jpg", Body=b"picture")
+    url = (await sqs.get_queue_url(QueueName=changed.queue_name))["QueueUrl"]
+    attributes = await sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["VisibilityTimeout"])
+    assert attributes["Attributes"] == {"VisibilityTimeout": "90"}
+    assert await announced_keys(sqs, changed) == ["incoming/user/a.jpg"]
+
+
+async def test_a_bucket_of_its_own_for_results_is_made(
+    settings: Settings, provision: Provisioner, s3: "S3Client"
+) -> None:
+    apart = settings.model_copy(update={"output_bucket": f"results-{settings.bucket}"})
+    deployment = await provision(apart)
+    assert deployment.outputs["OutputBucketName"] == apart.results_bucket
+    await s3.head_bucket(Bucket=apart.results_bucket)
+
+
+async def test_expiry_is_on_after_a_deployment_and_after_somebody_turned_it_off(
+    provisioned: Settings, provision: Provisioner, dynamodb: "DynamoDBClient"
+) -> None:
+    name = provisioned.table_name
+    assert await _ttl(dynamodb, name) == {"TimeToLiveStatus": "ENABLED", "AttributeName": "ttl"}
+    await dynamodb.update_time_to_live(
+        TableName=name, TimeToLiveSpecification={"AttributeName": "ttl", "Enabled": False}
+    )
+    assert (await provision(provisioned)).done == "unchanged"
+    assert await _ttl(dynamodb, name) == {"TimeToLiveStatus": "ENABLED", "AttributeName": "ttl"}
+
+
+async def test_a_bucket_that_somebody_else_made_is_named_with_the_way_out(
+    settings: Settings, provision: Provisioner, s3: "S3Client"
+) -> None:
+    await s3.create_bucket(Bucket=settings.bucket)
+    with pytest.raises(ConfigurationError, match=f"'{settings.bucket}' already exists.*set WORKER_BUCKET"):
+        await provision(settings)
+
+
+async def test_a_creation_that_failed_leaves_nothing_in_the_way_of_the_next(
+    settings: Settings, provision: Provisioner, s3: "S3Client"
+) -> None:
+    await s3.create_bucket(Bucket=settings.bucket)
+    with pytest.raises(ConfigurationError):
+        await provision(settings)
+    await s3.delete_bucket(Bucket=settings.bucket)
+    assert (await provision(settings)).done == "created"
+
+
+async def test_an_update_that_fails_says_why_and_leaves_things_as_they_were(
+    provisioned: Settings, provision: Provisioner, s3: "S3Client"
+) -> None:
+    taken = f"taken-{provisioned.bucket}"
+    await s3.create_bucket(Bucket=taken)
+    with pytest.raises(ConfigurationError, match=r"UPDATE_ROLLBACK_COMPLETE.*set WORKER_OUTPUT_BUCKET"):
+        await provision(provisioned.model_copy(update={"output_bucket": taken}))
+    assert (await provision(provisioned)).done == "unchanged"
+
+
+async def test_a_stack_that_was_never_completed_is_explained(
+    settings: Settings, provision: Provisioner, s3: "S3Client"
+) -> None:
+    await s3.create_bucket(Bucket=settings.bucket)
+    assert await provision.by_hand(settings) == "ROLLBACK_COMPLETE"
+    with pytest.raises(ConfigurationError, match="aws cloudformation delete-stack --stack-name"):
+        await provision(settings)
+
+
+async def test_what_no_setting_names_stays_as_it_was_set_by_hand(
+    provisioned: Settings, provision: Provisioner, s3: "S3Client"
+) -> None:
+    assert await provision.by_hand(provisioned, BucketVersioning="Enabled") == "UPDATE_COMPLETE"
+    assert (await provision(provisioned.model_copy(update={"max_receives": 7}))).done == "updated"
+    stacks = await provision.cloudformation.describe_stacks(StackName=provision.stack_name)
+    parameters = {each["ParameterKey"]: each["ParameterValue"] for each in stacks["Stacks"][0]["Parameters"]}
+    assert (parameters["BucketVersioning"], parameters["MaxReceiveCount"]) == ("Enabled", "7")
+    assert (await s3.get_bucket_versioning(Bucket=provisioned.bucket))["Status"] == "Enabled"
+
+
+async def test_an_aws_that_is_not_there_is_told_in_one_sentence(free_port: int) -> None:
+    nowhere = unique_settings(f"http://127.0.0.1:{free_port}")
+    async with client("cloudformation", nowhere) as cloudformation, client("dynamodb", nowhere) as dynamodb:
+        with pytest.raises(
+            ConfigurationError, match=rf"127.0.0.1:{free_port}\S* cannot be reached.*AWS_ENDPOINT"
+        ):
+            await deploy(cloudformation, dynamodb, nowhere)
+
+
+async def test_moto_takes_the_same_table(moto_endpoint: str) -> None:
+    settings = unique_settings(moto_endpoint)
+    async with client("dynamodb", settings) as dynamodb:
+        await create_table(dynamodb, settings)
+        assert (await find_table(dynamodb, settings)).ok
+
+
+async def _ttl(dynamodb: "DynamoDBClient", table_name: str) -> dict[str, str]:
+    described = await dynamodb.describe_time_to_live(TableName=table_name)
+    return dict(described["TimeToLiveDescription"])

@@ -1,0 +1,64 @@
+"""
+Whether everything that the worker needs is there and right, and what to do if not.
+
+Nothing is changed by looking: permissions are tried by calls that can only come to nothing. What cannot be
+tried so (receiving, sending and deleting for good) is not.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from worker.checks.bucket import check_bucket, find_bucket, find_output_bucket
+from worker.checks.finding import Finding
+from worker.checks.queue import check_queue, find_dead_letter_queue, find_queue
+from worker.checks.table import check_table, find_table
+from worker.domain.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from types_aiobotocore_dynamodb import DynamoDBClient
+    from types_aiobotocore_s3 import S3Client
+    from types_aiobotocore_sqs import SQSClient
+
+    from config.settings import Settings
+
+__all__ = ["Finding", "check", "check_at_start", "require"]
+
+
+async def check(
+    sqs: "SQSClient", s3: "S3Client", dynamodb: "DynamoDBClient", settings: "Settings"
+) -> list[Finding]:
+    """Look at everything, in the order in which an upload meets it: bucket, queue, table."""
+    parts = await asyncio.gather(
+        check_bucket(s3, settings), check_queue(sqs, settings), check_table(dynamodb, settings)
+    )
+    return list(chain.from_iterable(parts))
+
+
+async def check_at_start(
+    sqs: "SQSClient", s3: "S3Client", dynamodb: "DynamoDBClient", settings: "Settings"
+) -> list[Finding]:
+    """Look, in four or five cheap calls at once, at what the worker cannot start without."""
+    findings = [
+        find_bucket(s3, settings),
+        find_queue(sqs, settings),
+        find_dead_letter_queue(sqs, settings),
+        find_table(dynamodb, settings),
+    ]
+    if settings.results_bucket != settings.bucket:
+        findings.append(find_output_bucket(s3, settings))
+    return list(await asyncio.gather(*findings))
+
+
+def require(findings: Iterable[Finding]) -> None:
+    """
+    Insist on what is required.
+
+    Raises:
+        ConfigurationError: The first required finding that is wrong, and its remedy.
+    """
+    for finding in findings:
+        if finding.required and not finding.ok:
+            message = f"{finding.message}; {finding.remedy}"
+            raise ConfigurationError(message)
