@@ -13,9 +13,6 @@ from worker.retry import pause_s
 
 log = structlog.get_logger(__name__)
 
-_LAST_POLL_S = 1.0
-"""How long a poll under way may still answer when the worker stops: what it brings is given back."""
-
 _RELEASE_S = 10.0
 """How long the deliveries that the drain cut short may take to give their images back."""
 
@@ -30,6 +27,7 @@ class Service:
         deliver: Takes one message to its end.
         slots: Messages in hand at the most.
         drain_timeout_s: How long, once stopped, deliveries may take to finish by themselves.
+        last_poll_s: How long a poll under way may still answer then; what it brings is given back.
     """
 
     def __init__(
@@ -40,9 +38,10 @@ class Service:
         deliver: Callable[[Message, Hold], Awaitable[Disposition]],
         slots: int,
         drain_timeout_s: float,
+        last_poll_s: float = 1.0,
     ) -> None:
         self._inbox, self._heartbeat, self._deliver = inbox, heartbeat, deliver
-        self._slots, self._drain_timeout_s = slots, drain_timeout_s
+        self._slots, self._drain_timeout_s, self._last_poll_s = slots, drain_timeout_s, last_poll_s
         self._free = asyncio.Semaphore(slots)
         self._deliveries: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
@@ -80,6 +79,8 @@ class Service:
         failures = 0
         while not self._stopping.is_set():
             free = await self._take_slots()
+            if self._stopping.is_set():
+                return
             messages: list[Message] = []
             try:
                 messages = await self._poll(free)
@@ -117,7 +118,7 @@ class Service:
             await asyncio.wait({poll, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if not self._stopping.is_set():
                 return await poll
-            await asyncio.wait({poll}, timeout=_LAST_POLL_S)
+            await asyncio.wait({poll}, timeout=self._last_poll_s)
             if poll.done() and not poll.exception():
                 for message in poll.result():
                     await self._dispose(message, GiveBack(0))
@@ -172,7 +173,7 @@ class Service:
         hurrying = asyncio.create_task(self._hurrying.wait(), name="hurry")
         deadline = asyncio.get_running_loop().time() + self._drain_timeout_s
         await asyncio.wait(
-            {receiving, hurrying}, return_when=asyncio.FIRST_COMPLETED, timeout=_LAST_POLL_S * 3
+            {receiving, hurrying}, return_when=asyncio.FIRST_COMPLETED, timeout=2 * self._last_poll_s
         )
         receiving.cancel()
         log.info("service.draining", in_hand=len(self._deliveries))

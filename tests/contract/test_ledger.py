@@ -4,11 +4,12 @@ from datetime import timedelta
 
 import pytest
 
-from tests.builders import a_claimant, a_job, a_report, a_whole_job, after
+from tests.builders import a_claimant, a_description, a_job, a_report, a_whole_job, after
 from tests.contract.conftest import LedgerUnderTest
-from worker.domain.claim import Claimed, DoneAlready, HeldByAnother, Superseded
+from worker.domain.claim import Claimant, Claimed, DoneAlready, HeldByAnother, Superseded
 from worker.domain.errors import LeaseLostError
 from worker.domain.image import Failure, Image
+from worker.domain.job import Job
 from worker.domain.status import ImageStatus, StepName, StepStatus
 from worker.domain.transition import (
     image_failed,
@@ -18,27 +19,28 @@ from worker.domain.transition import (
     step_failed,
     step_started,
 )
-from tests.builders import a_description
 
 TROUBLE = Failure(code="unavailable", message="the bucket is away", step=None, retryable=True)
-REFUSAL = Failure(
-    code="truncated", message="the file ends early", step=StepName.VALIDATION, retryable=False
-)
+REFUSAL = Failure(code="truncated", message="the file ends early", step=StepName.VALIDATION, retryable=False)
 
 
-async def claimed(under_test: LedgerUnderTest, job=None, claimant=None) -> Image:  # noqa: ANN001
+async def claimed(
+    under_test: LedgerUnderTest, job: Job | None = None, claimant: Claimant | None = None
+) -> Image:
     answer = await under_test.ledger.claim(job or a_job(), claimant or a_claimant())
     assert isinstance(answer, Claimed)
     return answer.image
 
 
-async def completed(under_test: LedgerUnderTest, job=None, **sizes: int) -> Image:  # noqa: ANN001
+async def completed(under_test: LedgerUnderTest, job: Job | None = None, **sizes: int) -> Image:
     job = job or a_job()
     image = await claimed(under_test, job)
     return await under_test.ledger.settle(image, a_whole_job(job.image_id, job.user_id, **sizes))
 
 
-async def test_a_new_upload_is_claimed_with_the_first_attempt_and_validation_under_way(under_test) -> None:
+async def test_a_new_upload_is_claimed_with_the_first_attempt_and_validation_under_way(
+    under_test: LedgerUnderTest,
+) -> None:
     image = await claimed(under_test)
 
     assert image == await under_test.image("img_1", "user_1")
@@ -48,7 +50,9 @@ async def test_a_new_upload_is_claimed_with_the_first_attempt_and_validation_und
     assert image.created_at == a_job().version.uploaded_at
 
 
-async def test_a_second_claim_of_the_same_upload_learns_until_when_it_is_held(under_test) -> None:
+async def test_a_second_claim_of_the_same_upload_learns_until_when_it_is_held(
+    under_test: LedgerUnderTest,
+) -> None:
     await claimed(under_test)
 
     answer = await under_test.ledger.claim(a_job(), a_claimant("worker-b/1", now=after(10)))
@@ -56,13 +60,13 @@ async def test_a_second_claim_of_the_same_upload_learns_until_when_it_is_held(un
     assert answer == HeldByAnother(after(60))
 
 
-async def test_the_same_claimant_asking_again_is_given_what_it_has(under_test) -> None:
+async def test_the_same_claimant_asking_again_is_given_what_it_has(under_test: LedgerUnderTest) -> None:
     image = await claimed(under_test)
 
     assert await under_test.ledger.claim(a_job(), a_claimant()) == Claimed(image)
 
 
-async def test_an_expired_lease_is_taken_over_with_a_higher_attempt(under_test) -> None:
+async def test_an_expired_lease_is_taken_over_with_a_higher_attempt(under_test: LedgerUnderTest) -> None:
     await claimed(under_test)
 
     image = await claimed(under_test, claimant=a_claimant("worker-b/1", now=after(61)))
@@ -72,13 +76,13 @@ async def test_an_expired_lease_is_taken_over_with_a_higher_attempt(under_test) 
     assert image == await under_test.image("img_1", "user_1")
 
 
-async def test_a_completed_image_is_not_claimed_again_by_the_same_upload(under_test) -> None:
+async def test_a_completed_image_is_not_claimed_again_by_the_same_upload(under_test: LedgerUnderTest) -> None:
     image = await completed(under_test)
 
     assert await under_test.ledger.claim(a_job(), a_claimant("worker-b/1")) == DoneAlready(image)
 
 
-async def test_a_newer_upload_takes_a_completed_image(under_test) -> None:
+async def test_a_newer_upload_takes_a_completed_image(under_test: LedgerUnderTest) -> None:
     await completed(under_test)
 
     image = await claimed(under_test, a_job(upload=2), a_claimant("worker-b/1", now=after(10)))
@@ -88,7 +92,9 @@ async def test_a_newer_upload_takes_a_completed_image(under_test) -> None:
     assert image == await under_test.image("img_1", "user_1")
 
 
-async def test_a_newer_upload_takes_an_image_from_the_worker_that_has_the_older(under_test) -> None:
+async def test_a_newer_upload_takes_an_image_from_the_worker_that_has_the_older(
+    under_test: LedgerUnderTest,
+) -> None:
     older = await claimed(under_test)
 
     await claimed(under_test, a_job(upload=2), a_claimant("worker-b/1"))
@@ -97,13 +103,13 @@ async def test_a_newer_upload_takes_an_image_from_the_worker_that_has_the_older(
         await under_test.ledger.settle(older, a_whole_job())
 
 
-async def test_an_older_upload_is_superseded(under_test) -> None:
+async def test_an_older_upload_is_superseded(under_test: LedgerUnderTest) -> None:
     image = await completed(under_test, a_job(upload=2))
 
     assert await under_test.ledger.claim(a_job(upload=1), a_claimant("worker-b/1")) == Superseded(image)
 
 
-async def test_transitions_are_recorded_in_order_with_their_own_times(under_test) -> None:
+async def test_transitions_are_recorded_in_order_with_their_own_times(under_test: LedgerUnderTest) -> None:
     image = await claimed(under_test)
 
     image = await under_test.ledger.record(
@@ -126,7 +132,9 @@ async def test_transitions_are_recorded_in_order_with_their_own_times(under_test
     assert stored.tags == ("vacation", "family")
 
 
-async def test_a_completed_image_is_stored_as_it_was_returned_and_counted_once(under_test) -> None:
+async def test_a_completed_image_is_stored_as_it_was_returned_and_counted_once(
+    under_test: LedgerUnderTest,
+) -> None:
     image = await completed(under_test, file_size=1000, result_bytes=100)
 
     assert image == await under_test.image("img_1", "user_1")
@@ -139,7 +147,7 @@ async def test_a_completed_image_is_stored_as_it_was_returned_and_counted_once(u
     assert counted.last_upload_at == image.created_at
 
 
-async def test_a_newer_upload_counts_for_the_difference(under_test) -> None:
+async def test_a_newer_upload_counts_for_the_difference(under_test: LedgerUnderTest) -> None:
     await completed(under_test, file_size=1000, result_bytes=100)
 
     await completed(under_test, a_job(upload=2), file_size=500, result_bytes=50)
@@ -149,7 +157,7 @@ async def test_a_newer_upload_counts_for_the_difference(under_test) -> None:
     assert counted.last_upload_at == a_job(upload=2).version.uploaded_at
 
 
-async def test_an_image_whose_newer_upload_fails_no_longer_counts(under_test) -> None:
+async def test_an_image_whose_newer_upload_fails_no_longer_counts(under_test: LedgerUnderTest) -> None:
     await completed(under_test)
     image = await claimed(under_test, a_job(upload=2), a_claimant("worker-b/1"))
 
@@ -163,7 +171,7 @@ async def test_an_image_whose_newer_upload_fails_no_longer_counts(under_test) ->
     assert (counted.total_images, counted.total_storage_used) == (0, 0)
 
 
-async def test_the_last_upload_never_moves_back(under_test) -> None:
+async def test_the_last_upload_never_moves_back(under_test: LedgerUnderTest) -> None:
     later = a_job("img_2", uploaded_at=after(100))
     await completed(under_test, later)
 
@@ -173,7 +181,7 @@ async def test_the_last_upload_never_moves_back(under_test) -> None:
     assert (counted.total_images, counted.last_upload_at) == (2, after(100))
 
 
-async def test_a_failed_image_keeps_the_reason_and_drops_the_lease(under_test) -> None:
+async def test_a_failed_image_keeps_the_reason_and_drops_the_lease(under_test: LedgerUnderTest) -> None:
     image = await claimed(under_test)
 
     moves = [
@@ -188,7 +196,7 @@ async def test_a_failed_image_keeps_the_reason_and_drops_the_lease(under_test) -
     assert (await under_test.statistics("user_1")).total_images == 0
 
 
-async def test_a_released_image_can_be_claimed_at_once_by_another(under_test) -> None:
+async def test_a_released_image_can_be_claimed_at_once_by_another(under_test: LedgerUnderTest) -> None:
     image = await claimed(under_test)
     await under_test.ledger.settle(image, [image_released(TROUBLE, at=after(2))])
     stored = await under_test.image("img_1", "user_1")
@@ -200,25 +208,26 @@ async def test_a_released_image_can_be_claimed_at_once_by_another(under_test) ->
 
 
 @pytest.mark.parametrize("write", ["record", "settle", "renew"])
-async def test_a_worker_that_lost_its_lease_changes_nothing(under_test, write: str) -> None:
+async def test_a_worker_that_lost_its_lease_changes_nothing(under_test: LedgerUnderTest, write: str) -> None:
     lost = await claimed(under_test)
     await claimed(under_test, claimant=a_claimant("worker-b/1", now=after(61)))
     before = await under_test.image("img_1", "user_1")
 
+    late_writes = {
+        "record": lambda: under_test.ledger.record(lost, [step_ended(a_report(), at=after(62))]),
+        "settle": lambda: under_test.ledger.settle(lost, a_whole_job()),
+        "renew": lambda: under_test.ledger.renew(lost, until=after(120)),
+    }
     with pytest.raises(LeaseLostError):
-        match write:
-            case "record":
-                await under_test.ledger.record(lost, [step_ended(a_report(), at=after(62))])
-            case "settle":
-                await under_test.ledger.settle(lost, a_whole_job())
-            case "renew":
-                await under_test.ledger.renew(lost, until=after(120))
+        await late_writes[write]()
 
     assert before == await under_test.image("img_1", "user_1")
     assert (await under_test.statistics("user_1")).total_images == 0
 
 
-async def test_a_renewed_lease_holds_longer_and_the_worker_goes_on_writing(under_test) -> None:
+async def test_a_renewed_lease_holds_longer_and_the_worker_goes_on_writing(
+    under_test: LedgerUnderTest,
+) -> None:
     image = await claimed(under_test)
 
     await under_test.ledger.renew(image, until=after(90))
@@ -229,7 +238,9 @@ async def test_a_renewed_lease_holds_longer_and_the_worker_goes_on_writing(under
     assert (await under_test.statistics("user_1")).total_images == 1
 
 
-async def test_settling_the_same_again_because_the_answer_was_lost_counts_once(under_test) -> None:
+async def test_settling_the_same_again_because_the_answer_was_lost_counts_once(
+    under_test: LedgerUnderTest,
+) -> None:
     image = await claimed(under_test)
 
     first = await under_test.ledger.settle(image, a_whole_job())
@@ -239,7 +250,7 @@ async def test_settling_the_same_again_because_the_answer_was_lost_counts_once(u
     assert (await under_test.statistics("user_1")).total_images == 1
 
 
-async def test_a_completed_image_cannot_fail_afterwards(under_test) -> None:
+async def test_a_completed_image_cannot_fail_afterwards(under_test: LedgerUnderTest) -> None:
     image = await claimed(under_test)
     await under_test.ledger.settle(image, a_whole_job())
 
@@ -249,7 +260,7 @@ async def test_a_completed_image_cannot_fail_afterwards(under_test) -> None:
     assert (await under_test.statistics("user_1")).total_images == 1
 
 
-async def test_the_audit_trail_outlives_attempts(under_test) -> None:
+async def test_the_audit_trail_outlives_attempts(under_test: LedgerUnderTest) -> None:
     image = await claimed(under_test)
     await under_test.ledger.settle(image, [image_released(TROUBLE, at=after(2))])
     image = await claimed(under_test, claimant=a_claimant("worker-b/1", now=after(3)))

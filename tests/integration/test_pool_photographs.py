@@ -1,0 +1,75 @@
+"""Real photographs through the real pool, where there are some."""
+
+import os
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.pictures import difference, opened
+from tests.pools import MEDIUM, RECIPE, make_pool, outcomes_of
+from worker.domain.errors import (
+    RejectedError,
+)
+from worker.domain.step import EncodedRendition, StepReport
+from worker.imaging.pool import ChildPool
+
+PHOTOS = Path(os.environ.get("IMAGE_WORKER_PHOTOS", Path(__file__).parents[2] / ".." / "shared" / "photos"))
+pytestmark = pytest.mark.skipif(not PHOTOS.is_dir(), reason="no real photographs here")
+
+
+@pytest.fixture
+async def pool() -> AsyncIterator[ChildPool]:
+    async with make_pool() as started:
+        yield started
+
+
+async def test_real_photographs_of_every_orientation_come_out_alike(pool: ChildPool) -> None:
+    unmarked = replace(RECIPE, sizes=(MEDIUM,), watermark=None)
+    images = []
+    for number in range(1, 9):
+        *_, rendition = await outcomes_of(pool, (PHOTOS / f"orientation_{number}.jpg").read_bytes(), unmarked)
+        assert isinstance(rendition, EncodedRendition)
+        images.append(opened(rendition.content))
+    assert {image.size for image in images} == {(800, 533)}
+    assert all(difference(images[0], image) < 3 for image in images)
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("truncated.png", "truncated"),
+        ("not_an_image.jpg", "not_an_image"),
+        ("iphone_13_pro_max.heic", "format_not_allowed"),
+    ],
+)
+async def test_real_files_that_are_no_good_are_refused(pool: ChildPool, name: str, code: str) -> None:
+    with pytest.raises(RejectedError) as refused:
+        await outcomes_of(pool, (PHOTOS / name).read_bytes())
+    assert refused.value.code == code
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "animated.gif",
+        "animated.webp",
+        "big_icc_profile.jpg",
+        "cmyk.jpg",
+        "flower.webp",
+        "iphone_8mp.jpg",
+        "multi_picture.mpo",
+        "phone_gps_9mp.jpg",
+        "rgb16.tiff",
+        "transparent.png",
+    ],
+)
+async def test_real_pictures_of_every_kind_complete(pool: ChildPool, name: str) -> None:
+    outcomes = await outcomes_of(pool, (PHOTOS / name).read_bytes())
+    assert len(outcomes) == 5
+    assert all(
+        "ocation" not in outcome.metadata and "gps" not in str(outcome.metadata).casefold()
+        for outcome in outcomes
+        if isinstance(outcome, StepReport)
+    )
