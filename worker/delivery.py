@@ -37,6 +37,10 @@ _RELEASE_S = 5.0
 """How long a stopping worker tries to give an image back; after that the lease ends by itself."""
 
 
+_TWIN_S = 5.0
+"""How long to wait, the first time, for another delivery that works on the same upload."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
     """
@@ -129,7 +133,7 @@ class Deliveries:
                     return await self._attempt(image, job, recipe, message, hold)
             case HeldByAnother(until=until):
                 log.info("image.held", until=until.isoformat())
-                return GiveBack(max(1.0, (until - now).total_seconds()))
+                return GiveBack(_wait_for_another_s((until - now).total_seconds(), message.receive_count))
             case _:
                 log.debug("image.not_claimed", answer=type(answer).__name__)
                 return Delete()
@@ -230,6 +234,16 @@ class Deliveries:
         if verdict.is_dead:
             await self._inbox.bury(job, reasons={"code": failure.code, "reason": failure.message})
         return verdict.disposition
+
+
+def _wait_for_another_s(left_s: float, receive_count: int) -> float:
+    """
+    Choose how long to wait for another delivery of the same upload.
+
+    At first it is most likely a duplicate whose twin is done in a moment; after that, the other may be dead,
+    and no try must be spent before its lease has ended.
+    """
+    return max(1.0, min(left_s, _TWIN_S) if receive_count == 1 else left_s)
 
 
 def _moves_on(report: StepReport, recording: Recording) -> list[Transition]:

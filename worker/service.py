@@ -10,6 +10,7 @@ from worker.domain.errors import ReceiptLostError, TransientError
 from worker.domain.message import Delete, Disposition, GiveBack, Message
 from worker.ports import Heartbeat, Hold, Inbox
 from worker.retry import pause_s
+from worker.verdict import wait_s
 
 log = structlog.get_logger(__name__)
 
@@ -155,6 +156,9 @@ class Service:
             except asyncio.CancelledError:
                 await self._dispose(message, GiveBack(0))
                 raise
+            except Exception:  # a bug of ours must cost the message a try, and nothing else
+                log.exception("delivery.crashed")
+                disposition = GiveBack(wait_s(message.receive_count))
             await self._dispose(message, disposition)
 
     async def _dispose(self, message: Message, disposition: Disposition) -> None:

@@ -48,9 +48,8 @@ async def received(queue: Queue, count: int) -> list[Message]:
 async def test_a_message_comes_with_its_receive_count_and_trace(
     sqs: "SQSClient", url: str, queue: Queue
 ) -> None:
-    trace = {
-        "AWSTraceHeader": {"DataType": "String", "StringValue": "Root=1-5759e988-bd862e3fe1be46a994272793"}
-    }
+    header = "Root=1-5759e988-bd862e3fe1be46a994272793"
+    trace = {"AWSTraceHeader": {"DataType": "String", "StringValue": header}}
     await sqs.send_message(QueueUrl=url, MessageBody="hello", MessageSystemAttributes=trace)
 
     (message,) = await received(queue, 1)

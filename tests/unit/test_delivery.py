@@ -197,11 +197,14 @@ async def test_an_image_that_is_done_already_is_not_even_read() -> None:
     assert scene.ledger.statistics["user_1"].total_images == 1
 
 
-async def test_an_image_held_by_another_is_given_back_until_its_lease_ends() -> None:
+@pytest.mark.parametrize(("receive_count", "after_s"), [(1, 5), (2, 42), (3, 42)])
+async def test_an_image_held_by_another_is_seen_again_soon_and_then_when_the_lease_has_ended(
+    receive_count: int, after_s: float
+) -> None:
     scene = Scene()
     await scene.ledger.claim(a_job(), a_claimant("worker-b/1", lease_s=42))
 
-    assert await scene.deliver() == GiveBack(42)
+    assert await scene.deliver(a_message(receive_count=receive_count)) == GiveBack(after_s)
 
     assert scene.sources.fetched == []
 
@@ -261,8 +264,8 @@ async def test_one_part_that_has_to_wait_keeps_the_message_and_the_others_are_do
     scene = Scene(parts=[a_job("img_2"), a_job()])
     await scene.ledger.claim(a_job("img_2"), a_claimant("worker-b/1", lease_s=30))
 
-    assert await scene.deliver() == GiveBack(30)
-    assert await scene.deliver() == GiveBack(30)
+    assert await scene.deliver() == GiveBack(5)
+    assert await scene.deliver() == GiveBack(5)
 
     assert scene.image.status is ImageStatus.COMPLETED
     assert scene.ledger.statistics["user_1"].total_images == 1

@@ -156,16 +156,20 @@ def _write_difference(expression: Expression, old: dict[str, Json], new: dict[st
     for path, value in new.items():
         if path in _KEY or old.get(path) == value:
             continue
-        if path == "history" and path in old:
-            expression.append(path, _appended(old[path], value))
+        before = old.get(path)
+        if (
+            path == "history"
+            and isinstance(before, list)
+            and isinstance(value, list)
+            and _continues(value, before)
+        ):
+            expression.append(path, value[len(before) :])
         else:
             expression.set(path, value)
     for path in old.keys() - new.keys():
         expression.remove(path)
 
 
-def _appended(old: Json, new: Json) -> list[Json]:
-    if isinstance(old, list) and isinstance(new, list) and new[: len(old)] == old:
-        return new[len(old) :]
-    message = "the audit trail is only ever appended to"
-    raise ValueError(message)
+def _continues(trail: list[Json], before: list[Json]) -> bool:
+    """Tell whether the audit trail only grew; it begins anew where an item past its ttl is replaced."""
+    return trail[: len(before)] == before

@@ -1,0 +1,238 @@
+"""The whole worker in one process, on a real emulator with real decoder children."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from config.settings import Settings
+from tests.pictures import encoded, scene
+from worker.bootstrap import open_clients, open_service, queue_url
+from worker.commands.uploading import ENDED
+from worker.domain.clock import from_text
+from worker.domain.image import Image
+from worker.record.profiles import CachedProfiles
+from worker.record.queries import Queries
+
+if TYPE_CHECKING:
+    from types_aiobotocore_dynamodb import DynamoDBClient
+    from types_aiobotocore_s3 import S3Client
+    from types_aiobotocore_sqs import SQSClient
+
+USER = "user_1"
+
+
+@asynccontextmanager
+async def working(settings: Settings) -> AsyncIterator[None]:
+    """Run the service on the settings while the body runs."""
+    settings = settings.model_copy(update={"processes": 2, "wait_time_s": 1})
+    async with open_clients(settings) as clients, open_service(settings, clients) as service:
+        task = asyncio.create_task(service.run())
+        try:
+            yield
+        finally:
+            service.stop()
+            await task
+
+
+async def ended(dynamodb: "DynamoDBClient", settings: Settings, *image_ids: str) -> list[Image]:
+    """Wait until the images have ended, and return them."""
+    queries = Queries(dynamodb, table=settings.table_name)
+    images: dict[str, Image] = {}
+    async with asyncio.timeout(60):
+        while len(images) < len(image_ids):
+            for image_id in set(image_ids) - images.keys():
+                image = await queries.image(image_id, USER, consistent=True)
+                if image is not None and image.status in ENDED:
+                    images[image_id] = image
+    return [images[image_id] for image_id in image_ids]
+
+
+async def put(s3: "S3Client", settings: Settings, image_id: str, content: bytes, **metadata: str) -> str:
+    """Upload a picture, and return its key."""
+    key = f"uploads/{USER}/{image_id}.jpg"
+    await s3.put_object(
+        Bucket=settings.bucket, Key=key, Body=content, ContentType="image/jpeg", Metadata=metadata
+    )
+    return key
+
+
+async def emptied(sqs: "SQSClient", settings: Settings) -> None:
+    """Wait until nothing waits in the queue and nothing is in flight."""
+    url = await queue_url(sqs, settings.queue_name)
+    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    async with asyncio.timeout(60):
+        while True:
+            answer = await sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)  # type: ignore[arg-type]
+            if all(answer["Attributes"][name] == "0" for name in names):  # type: ignore[index]
+                return
+
+
+async def announcements(sqs: "SQSClient", settings: Settings, count: int) -> list[str]:
+    """Take so many notifications out of the queue."""
+    url = await queue_url(sqs, settings.queue_name)
+    bodies: list[str] = []
+    while len(bodies) < count:
+        answer = await sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=5)
+        for message in answer["Messages"]:
+            await sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+            if "Records" in message["Body"]:
+                bodies.append(message["Body"])
+    return bodies
+
+
+async def test_the_record_of_a_completed_picture_has_every_attribute_that_was_promised(
+    s3: "S3Client", dynamodb: "DynamoDBClient", provisioned: Settings
+) -> None:
+    async with working(provisioned):
+        await put(
+            s3,
+            provisioned,
+            "img_1",
+            encoded(scene(1920, 1080)),
+            tags="vacation,family",
+            description="A beach",
+        )
+        (image,) = await ended(dynamodb, provisioned, "img_1")
+
+    (item,) = await Queries(dynamodb, table=provisioned.table_name).items_of("img_1")
+    promised = {
+        "imageId", "userId", "originalFileName", "originalFileSize", "originalFileType", "originalS3Key",
+        "processedS3Key", "status", "processingSteps", "createdAt", "updatedAt", "processedAt", "tags",
+        "metadata", "sourceBucket", "sourceVersion", "attempt", "recipe", "renditions", "history",
+        "statusShard", "dateShard",
+    }  # fmt: skip
+    assert promised <= item.keys()
+    steps: Any = item["processingSteps"]
+    assert steps["validation"]["result"] == "valid"
+    assert steps["resize"]["dimensions"] == {
+        "original": {"width": 1920, "height": 1080},
+        "processed": {"width": 800, "height": 450},
+    }
+    assert (steps["watermark"]["watermarkType"], steps["watermark"]["watermarkText"]) == (
+        "text",
+        "Processed by Image Platform",
+    )
+    assert steps["validation"]["completedAt"] == steps["resize"]["startedAt"]
+    assert steps["resize"]["completedAt"] == steps["watermark"]["startedAt"]
+    times = [from_text(step[at]) for step in steps.values() for at in ("startedAt", "completedAt")]
+    assert times == sorted(times)
+    assert (item["tags"], item["metadata"]) == (["vacation", "family"], {"description": "A beach"})
+    result = await s3.head_object(Bucket=provisioned.bucket, Key=str(item["processedS3Key"]))
+    assert result["ETag"].strip('"') == image.renditions["medium"].e_tag
+
+
+async def test_twenty_uploads_announced_three_times_over_are_done_and_counted_once(
+    s3: "S3Client", sqs: "SQSClient", dynamodb: "DynamoDBClient", provisioned: Settings
+) -> None:
+    image_ids = [f"img_{number}" for number in range(20)]
+    for image_id in image_ids:
+        await put(s3, provisioned, image_id, encoded(scene(640, 480)))
+    url = await queue_url(sqs, provisioned.queue_name)
+    bodies = await announcements(sqs, provisioned, 20)
+    for body in bodies * 3:
+        await sqs.send_message(QueueUrl=url, MessageBody=body)
+
+    async with working(provisioned):
+        images = await ended(dynamodb, provisioned, *image_ids)
+        await emptied(sqs, provisioned)
+
+    assert [(image.status, image.attempt) for image in images] == [("completed", 1)] * 20
+    listed = await s3.list_objects_v2(Bucket=provisioned.bucket, Prefix="processed/")
+    assert listed["KeyCount"] == 20
+    profile = await CachedProfiles(dynamodb, table=provisioned.table_name, cache_s=0).get(USER)
+    assert profile
+    assert profile.statistics.total_images == 20
+    assert profile.statistics.total_storage_used == sum(image.to_count() for image in images)
+
+
+async def test_one_upload_announced_in_every_shape_is_one_image(
+    s3: "S3Client", sqs: "SQSClient", dynamodb: "DynamoDBClient", provisioned: Settings
+) -> None:
+    key = await put(s3, provisioned, "img 1+ü", encoded(scene(320, 240)))
+    (notification,) = await announcements(sqs, provisioned, 1)
+    found = json.loads(notification)["Records"][0]["s3"]["object"]
+    event = {
+        "detail-type": "Object Created",
+        "time": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "detail": {
+            "bucket": {"name": provisioned.bucket},
+            "object": {"key": key, "etag": found["eTag"], "sequencer": found["sequencer"]},
+        },
+    }
+    own = {"version": 1, "bucket": provisioned.bucket, "key": key, "eTag": found["eTag"]}
+    wrapped = {"Type": "Notification", "TopicArn": "arn:aws:sns:x:1:t", "Message": notification}
+    url = await queue_url(sqs, provisioned.queue_name)
+    for body in (notification, *(json.dumps(shape) for shape in (wrapped, event, own))):
+        await sqs.send_message(QueueUrl=url, MessageBody=body)
+
+    async with working(provisioned):
+        (image,) = await ended(dynamodb, provisioned, "img 1+ü")
+        await emptied(sqs, provisioned)
+
+    assert (image.status, image.attempt, image.key) == ("completed", 1, key)
+
+
+async def test_a_message_that_nobody_can_read_becomes_a_dead_letter_and_blocks_nothing(
+    s3: "S3Client", sqs: "SQSClient", dynamodb: "DynamoDBClient", provisioned: Settings
+) -> None:
+    url = await queue_url(sqs, provisioned.queue_name)
+    await sqs.send_message(QueueUrl=url, MessageBody="what is this?")
+
+    async with working(provisioned):
+        await put(s3, provisioned, "img_1", encoded(scene(320, 240)))
+        (image,) = await ended(dynamodb, provisioned, "img_1")
+        await emptied(sqs, provisioned)
+
+    assert image.status == "completed"
+    dead_url = await queue_url(sqs, provisioned.dead_letter_queue_name)
+    answer = await sqs.receive_message(QueueUrl=dead_url, MessageAttributeNames=["All"], WaitTimeSeconds=2)
+    (letter,) = answer["Messages"]
+    assert letter["Body"] == "what is this?"
+    assert letter["MessageAttributes"]["code"]["StringValue"] == "unreadable"
+
+
+async def test_a_newer_upload_of_the_same_key_replaces_the_result_and_counts_once(
+    s3: "S3Client", dynamodb: "DynamoDBClient", provisioned: Settings
+) -> None:
+    async with working(provisioned):
+        await put(s3, provisioned, "img_1", encoded(scene(320, 240)))
+        (first,) = await ended(dynamodb, provisioned, "img_1")
+        await put(s3, provisioned, "img_1", encoded(scene(300, 300)))
+        async with asyncio.timeout(30):
+            while (second := (await ended(dynamodb, provisioned, "img_1"))[0]).version == first.version:
+                pass
+
+    assert (first.renditions["medium"].height, second.renditions["medium"].height) == (240, 300)
+    profile = await CachedProfiles(dynamodb, table=provisioned.table_name, cache_s=0).get(USER)
+    assert profile
+    assert (profile.statistics.total_images, profile.statistics.total_storage_used) == (1, second.to_count())
+
+
+async def test_an_item_past_its_ttl_is_gone_and_the_next_upload_begins_anew(
+    s3: "S3Client", dynamodb: "DynamoDBClient", provisioned: Settings
+) -> None:
+    async with working(provisioned):
+        key = await put(s3, provisioned, "img_1", encoded(scene(320, 240)))
+        await ended(dynamodb, provisioned, "img_1")
+        await dynamodb.update_item(
+            TableName=provisioned.table_name,
+            Key={"imageId": {"S": "img_1"}, "userId": {"S": USER}},
+            UpdateExpression="SET #ttl = :past",
+            ExpressionAttributeNames={"#ttl": "ttl"},
+            ExpressionAttributeValues={":past": {"N": "1"}},
+        )
+        await s3.copy_object(
+            Bucket=provisioned.bucket,
+            Key=key,
+            CopySource={"Bucket": provisioned.bucket, "Key": key},
+            MetadataDirective="REPLACE",
+        )
+        async with asyncio.timeout(30):
+            while (image := (await ended(dynamodb, provisioned, "img_1"))[0]).ttl is not None:
+                pass
+
+    assert image.status == "completed"
+    assert [entry.status for entry in image.history][:2] == ["pending", "processing"]
