@@ -58,7 +58,7 @@ async def open_client(service: str, settings: Settings, *, read_s: float = _READ
     """
     session: Any = get_session()  # create_client is typed for literal names only
     region = settings.region or session.get_config_variable("region")
-    if region is None:
+    if not region:
         message = "no AWS region is set: set AWS_REGION, for example AWS_REGION=eu-west-1"
         raise ConfigurationError(message)
     config = AioConfig(

@@ -126,13 +126,15 @@ def _setting_faults(error: ValidationError) -> Iterator[str]:
 
 def _fault(fault: "ErrorDetails") -> str:
     value = logs.mask(repr(fault["input"]))
-    alternatives = re.fullmatch(r"\^\(([\w|]+)\)\$", str(fault.get("ctx", {}).get("pattern")))
+    context = fault.get("ctx", {})
+    alternatives = re.fullmatch(r"\^\(([\w|]+)\)\$", str(context.get("pattern")))
     if alternatives:
         return f"{value} is none of {alternatives[1].replace('|', ', ')}"
     pattern = _FAULTS.get(fault["type"])
     if pattern is None:
         return f"{value}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
-    return pattern.format(value=value, **fault.get("ctx", {}))
+    bounds = {name: f"{bound:g}" if isinstance(bound, float) else bound for name, bound in context.items()}
+    return pattern.format(value=value, **bounds)
 
 
 def _unreadable_setting(error: SettingsError) -> str:

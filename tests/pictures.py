@@ -1,0 +1,87 @@
+"""Test pictures, made in memory: a scene whose quarters tell which way up it is, and files of it."""
+
+import io
+import random
+from collections.abc import Mapping
+from typing import Any
+
+from PIL import ExifTags, Image
+
+RED, GREEN, BLUE, WHITE = (220, 30, 30), (30, 200, 30), (30, 30, 220), (240, 240, 240)
+
+_UNDO = {
+    1: None,
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+
+
+def scene(width: int = 640, height: int = 400, mode: str = "RGB") -> Image.Image:
+    """Return red over blue on the left, green over white on the right."""
+    image = Image.new("RGB", (2, 2))
+    for at, colour in zip(((0, 0), (1, 0), (0, 1), (1, 1)), (RED, GREEN, BLUE, WHITE), strict=True):
+        image.putpixel(at, colour)
+    image = image.resize((width, height), Image.Resampling.NEAREST)
+    return image if mode == "RGB" else image.convert(mode)
+
+
+def quarters(image: Image.Image) -> tuple[Any, ...]:
+    """Return the pixels in the middle of the four quarters, as of `scene`."""
+    width, height = image.size
+    across, down = (width // 4, width - 1 - width // 4), (height // 4, height - 1 - height // 4)
+    return tuple(image.getpixel((x, y)) for y in down for x in across)
+
+
+def noise(width: int, height: int, *, mode: str = "RGB", seed: int = 1) -> Image.Image:
+    """Return random pixels, which no encoder can make small."""
+    bands = len(Image.new(mode, (1, 1)).getbands())
+    return Image.frombytes(mode, (width, height), random.Random(seed).randbytes(width * height * bands))
+
+
+def encoded(image: Image.Image, picture_format: str = "JPEG", **options: Any) -> bytes:  # noqa: ANN401 - as Pillow takes them
+    """Return a file of the picture."""
+    file = io.BytesIO()
+    image.save(file, picture_format, **options)
+    return file.getvalue()
+
+
+def stored_as(orientation: int, *, upright: Image.Image, picture_format: str = "JPEG") -> bytes:
+    """Return a file that stores the picture in an EXIF orientation."""
+    undo = _UNDO[orientation]
+    stored = upright if undo is None else upright.transpose(undo)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    return encoded(stored, picture_format, exif=exif)
+
+
+def with_exif(tags: Mapping[int, Any], details: Mapping[int, Any] | None = None) -> bytes:
+    """Return a JPEG that says this of itself."""
+    exif = Image.Exif()
+    exif.update(tags)
+    if details:
+        exif.get_ifd(ExifTags.IFD.Exif).update(details)
+    return encoded(scene(64, 48), exif=exif)
+
+
+def animation(picture_format: str, *, frames: int, width: int = 40, height: int = 30) -> bytes:
+    """Return a picture of several frames, all different."""
+    first, *others = (noise(width, height, seed=seed) for seed in range(frames))
+    return encoded(first, picture_format, save_all=True, append_images=others)
+
+
+def opened(content: bytes | bytearray | memoryview) -> Image.Image:
+    """Return the picture in a file, decoded."""
+    image = Image.open(io.BytesIO(bytes(content)))
+    image.load()
+    return image
+
+
+def difference(one: Image.Image, other: Image.Image) -> float:
+    """Return the mean absolute difference of two pictures of one size, in levels of 255."""
+    left, right = one.convert("RGB").tobytes(), other.convert("RGB").tobytes()
+    return sum(abs(a - b) for a, b in zip(left, right, strict=True)) / len(left)

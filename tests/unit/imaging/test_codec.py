@@ -1,0 +1,75 @@
+import pytest
+from PIL import ExifTags, Image, PngImagePlugin
+
+from tests.pictures import difference, encoded, opened, scene
+from worker.domain.recipe import Limits, Recipe, Size
+from worker.domain.step import EncodedRendition
+from worker.imaging.codec import encode
+from worker.imaging.picture import Picture
+from worker.imaging.pipeline import process
+
+RECIPE = Recipe(sizes=(Size("medium", 800, 600),), watermark=None)
+
+
+def rendition_of(content: bytes) -> EncodedRendition:
+    outcomes = process(content, RECIPE, limits=Limits(), font=b"")
+    return next(outcome for outcome in outcomes if isinstance(outcome, EncodedRendition))
+
+
+@pytest.mark.parametrize(
+    ("source", "mode", "expected"),
+    [
+        ("jpeg", "RGB", "jpeg"),
+        ("png", "RGB", "png"),
+        ("png", "RGBA", "png"),
+        ("webp", "RGB", "webp"),
+        ("webp", "RGBA", "webp"),
+        ("gif", "RGB", "png"),
+        ("gif", "RGBA", "png"),
+        ("tiff", "RGB", "jpeg"),
+        ("tiff", "RGBA", "png"),
+        ("bmp", "RGB", "jpeg"),
+    ],
+)
+def test_the_format_follows_the_upload_and_its_transparency(source: str, mode: str, expected: str) -> None:
+    picture = Picture("medium", scene(200, 100, mode), source)
+    rendition = encode(picture, quality=82)
+    assert (rendition.size, rendition.width, rendition.height) == ("medium", 200, 100)
+    image = opened(rendition.content)
+    assert (rendition.format, image.format, image.size) == (expected, expected.upper(), (200, 100))
+    assert difference(image, picture.image) < 4
+
+
+def test_quality_decides_the_weight() -> None:
+    picture = Picture("medium", scene(200, 100).rotate(30), "jpeg")
+    assert len(encode(picture, quality=40).content) < len(encode(picture, quality=95).content)
+
+
+def test_no_metadata_is_carried_over() -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make] = "Secret"
+    exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitudeRef] = "N"
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Comment", "Secret")
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/">Secret</x:xmpmeta>'
+    for content in (
+        encoded(scene(), "JPEG", exif=exif, comment=b"Secret", dpi=(1, 1), xmp=xmp),
+        encoded(scene(), "PNG", exif=exif, pnginfo=text, dpi=(1, 1)),
+        encoded(scene(), "WEBP", exif=exif, xmp=xmp),
+        encoded(scene(), "TIFF", exif=exif, description="Secret"),
+        encoded(scene(), "GIF", comment=b"Secret"),
+    ):
+        assert b"Secret" in content
+        stored = bytes(rendition_of(content).content)
+        assert b"Secret" not in stored
+        assert not opened(stored).getexif()
+        assert set(opened(stored).info) <= {
+            "jfif",
+            "jfif_version",
+            "jfif_unit",
+            "jfif_density",
+            "background",
+            "loop",
+            "timestamp",
+            "duration",
+        }

@@ -1,0 +1,197 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageCms
+
+from tests.pictures import BLUE, GREEN, RED, WHITE, difference, encoded, noise, quarters, scene, stored_as
+from worker.domain.recipe import Limits, Size
+from worker.imaging.picture import Extent, Picture
+from worker.imaging.resize import resize, scale
+from worker.imaging.validate import validate
+
+MEDIUM, SMALL, THUMBNAIL = Size("medium", 800, 600), Size("small", 400, 400), Size("thumbnail", 150, 150)
+
+
+def resized(content: bytes, *sizes: Size) -> tuple[Picture, ...]:
+    decoded, _ = validate(content, limits=Limits(), sizes=sizes)
+    return resize(decoded, sizes=sizes)[0]
+
+
+def close(one: tuple[int, ...], other: tuple[int, ...], *, within: int = 12) -> bool:
+    return len(one) == len(other) and all(abs(a - b) <= within for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("picture_format", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_every_orientation_comes_out_upright(orientation: int, picture_format: str) -> None:
+    content = stored_as(orientation, upright=scene(960, 600), picture_format=picture_format)
+    decoded, _ = validate(content, limits=Limits(), sizes=(SMALL,))
+    (picture,), note = resize(decoded, sizes=(SMALL,))
+    assert picture.image.size == (400, 250)
+    found = quarters(picture.image)
+    assert all(close(*pair) for pair in zip(found, (RED, GREEN, BLUE, WHITE), strict=True)), found
+    assert note.detail == {
+        "dimensions": {"original": {"width": 960, "height": 600}, "processed": {"width": 400, "height": 250}}
+    }
+
+
+@pytest.mark.parametrize(
+    ("mode", "picture_format", "expected_mode"),
+    [
+        ("RGB", "PNG", "RGB"),
+        ("L", "PNG", "RGB"),
+        ("L", "JPEG", "RGB"),
+        ("1", "PNG", "RGB"),
+        ("P", "PNG", "RGB"),
+        ("P", "GIF", "RGB"),
+        ("CMYK", "JPEG", "RGB"),
+        ("CMYK", "TIFF", "RGB"),
+        ("I;16", "PNG", "RGB"),
+        ("I;16", "TIFF", "RGB"),
+        ("I", "TIFF", "RGB"),
+        ("F", "TIFF", "RGB"),
+        ("YCbCr", "TIFF", "RGB"),
+        ("LAB", "TIFF", "RGB"),
+        ("LA", "PNG", "RGB"),
+        ("RGBA", "PNG", "RGB"),
+    ],
+)
+def test_every_mode_becomes_rgb(mode: str, picture_format: str, expected_mode: str) -> None:
+    image = Image.new("L", (2, 1))
+    image.putpixel((1, 0), 255)
+    image = image.resize((600, 300), Image.Resampling.NEAREST)
+    match mode:
+        case "I;16":
+            image = image.convert("I").point(lambda value: value * 257 + 0).convert("I;16")
+        case "LAB":
+            srgb, lab = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+            image = ImageCms.profileToProfile(image.convert("RGB"), srgb, lab, outputMode="LAB")
+        case _:
+            image = image.convert(mode)
+    (picture,) = resized(encoded(image, picture_format), THUMBNAIL)
+    assert (picture.image.mode, picture.image.size) == (expected_mode, (150, 75))
+    dark, light = picture.image.getpixel((20, 40)), picture.image.getpixel((130, 40))
+    assert close(dark, (0, 0, 0))
+    assert close(light, (255, 255, 255))
+
+
+def half_transparent(mode: str) -> Image.Image:
+    image = scene(600, 300, "RGBA")
+    image.paste((0, 0, 0, 0), (300, 0, 600, 300))
+    if mode == "P":
+        return image.quantize(16)
+    return image.convert(mode)
+
+
+@pytest.mark.parametrize(
+    ("mode", "picture_format"),
+    [("RGBA", "PNG"), ("LA", "PNG"), ("P", "PNG"), ("RGBA", "GIF"), ("RGBA", "WEBP")],
+)
+def test_transparency_is_kept(mode: str, picture_format: str) -> None:
+    (picture,) = resized(encoded(half_transparent(mode), picture_format), THUMBNAIL)
+    assert picture.image.mode == "RGBA"
+    assert picture.image.getpixel((20, 20))[3] == 255
+    assert picture.image.getpixel((130, 20))[3] == 0
+
+
+def test_a_transparent_colour_of_a_png_is_transparency() -> None:
+    content = encoded(scene(600, 300), "PNG", transparency=GREEN)
+    (picture,) = resized(content, THUMBNAIL)
+    assert picture.image.getpixel((130, 10))[3] == 0
+    assert picture.image.getpixel((20, 10))[3] == 255
+
+
+def test_the_colour_of_invisible_pixels_does_not_bleed() -> None:
+    image = Image.new("RGBA", (600, 300), (255, 0, 0, 255))
+    image.paste((0, 255, 0, 0), (301, 0, 600, 300))
+    (picture,) = resized(encoded(image, "PNG"), THUMBNAIL)
+    edge = [picture.image.getpixel((x, 30)) for x in range(70, 80)]
+    assert all(green <= 2 for _, green, _, alpha in edge if alpha > 8), edge
+
+
+def swapped_profile() -> bytes:
+    """Return a profile of sRGB's green and blue exchanged, under a name that does not say so."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    at = {tag: profile.index(tag, 128) + 4 for tag in (b"gXYZ", b"bXYZ")}
+    green, blue = at[b"gXYZ"], at[b"bXYZ"]
+    profile[green : green + 8], profile[blue : blue + 8] = (
+        profile[blue : blue + 8],
+        profile[green : green + 8],
+    )
+    return (
+        bytes(profile)
+        .replace("sRGB".encode("utf-16-be"), "none".encode("utf-16-be"))
+        .replace(b"sRGB", b"none")
+    )
+
+
+@pytest.mark.parametrize("picture_format", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_a_profile_is_converted_to_srgb_and_dropped(picture_format: str) -> None:
+    (picture,) = resized(encoded(scene(), picture_format, icc_profile=swapped_profile()), SMALL)
+    red, _, blue, white = quarters(picture.image)
+    assert blue[1] > 150 > blue[2], blue
+    assert close(red, RED, within=16)
+    assert close(white, WHITE, within=16)
+    assert picture.image.info == {}
+
+
+@pytest.mark.parametrize("profile", [b"nonsense", b"\0" * 128])
+def test_a_bad_profile_counts_as_srgb(profile: bytes) -> None:
+    (picture,) = resized(encoded(scene(), "JPEG", icc_profile=profile), SMALL)
+    assert close(quarters(picture.image)[0], RED)
+
+
+def test_a_profile_for_other_colours_counts_as_srgb() -> None:
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    (picture,) = resized(encoded(scene(), "JPEG", icc_profile=lab), SMALL)
+    assert close(quarters(picture.image)[0], RED)
+
+
+def test_several_sizes_come_in_the_order_of_the_recipe_and_like_those_made_alone() -> None:
+    content = encoded(scene(1600, 1200), "PNG")
+    together = resized(content, THUMBNAIL, MEDIUM, SMALL)
+    assert [picture.size for picture in together] == ["thumbnail", "medium", "small"]
+    assert [picture.image.size for picture in together] == [(150, 113), (800, 600), (400, 300)]
+    (alone,) = resized(content, THUMBNAIL)
+    assert difference(together[0].image, alone.image) < 1
+
+
+def test_two_sizes_that_come_out_alike_are_two_pictures() -> None:
+    one, other = resized(encoded(scene(100, 80), "PNG"), MEDIUM, SMALL)
+    assert one.image is not other.image
+    one.image.putpixel((0, 0), (1, 2, 3))
+    assert other.image.getpixel((0, 0)) != (1, 2, 3)
+
+
+def test_a_small_picture_keeps_its_size() -> None:
+    (picture,) = resized(encoded(scene(33, 21), "PNG"), MEDIUM)
+    assert picture.image.size == (33, 21)
+    assert difference(picture.image, scene(33, 21)) == 0
+
+
+def test_scaling_is_as_good_as_pillows_own() -> None:
+    image = noise(400, 300).resize((1200, 900), Image.Resampling.BICUBIC)
+    ours = scale(image, Extent(300, 225))
+    assert difference(ours, image.resize((300, 225), Image.Resampling.LANCZOS)) < 0.5
+
+
+def test_a_mode_that_the_resizer_does_not_take_is_left_to_pillow() -> None:
+    assert scale(scene(100, 50, "LA"), Extent(50, 25)).mode == "LA"
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    width=st.integers(1, 300),
+    height=st.integers(1, 300),
+    box_width=st.integers(1, 200),
+    box_height=st.integers(1, 200),
+    orientation=st.integers(1, 8),
+)
+def test_any_picture_in_any_orientation_fits_any_box(
+    width: int, height: int, box_width: int, box_height: int, orientation: int
+) -> None:
+    content = stored_as(orientation, upright=Image.new("RGB", (width, height), RED))
+    (picture,) = resized(content, Size("any", box_width, box_height))
+    assert picture.image.width <= min(width, box_width)
+    assert picture.image.height <= min(height, box_height)
+    assert close(picture.image.getpixel((0, 0)), RED)

@@ -1,0 +1,52 @@
+import pytest
+
+from tests.pictures import encoded, scene
+from worker.imaging.signatures import identify
+
+
+@pytest.mark.parametrize("picture_format", ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP"])
+def test_each_allowed_format_is_recognised_by_its_content(picture_format: str) -> None:
+    assert identify(encoded(scene(), picture_format)) == picture_format.lower()
+
+
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0", "HEIC"),
+        (b"\0\0\0\x1cftypavif\0\0\0\0", "AVIF"),
+        (b"\0\0\x01\0\x01\0\x10\x10", "icon"),
+        (b"8BPS\0\x01", "Photoshop"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
+        (b"\xff\x0a\xfa\x7f", "JPEG XL"),
+        (b'<?xml version="1.0"?>\n<!-- drawn -->\n<svg xmlns="">', "SVG"),
+        (b"<svg>", "SVG"),
+        (b"II*\0\x10\0\0\0CR\x02\0", "Canon raw"),
+        (b"P6\n3 3\n255\n", "portable pixmap"),
+    ],
+)
+def test_other_picture_formats_are_named(head: bytes, expected: str) -> None:
+    assert identify(head) == expected
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"",
+        b"\0",
+        b"hello, world",
+        b"BMW sales figures, third quarter of the year",
+        b"%PDF-1.7",
+        b"\0\0\0\x18ftypmp42\0\0\0\0",
+        b"RIFF\x10\0\0\0WAVEfmt ",
+        b"<html><body><svg></svg></body></html>",
+        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+    ],
+)
+def test_what_is_no_picture_has_no_name(head: bytes) -> None:
+    assert identify(head) is None
+
+
+def test_any_kind_of_buffer_will_do() -> None:
+    content = encoded(scene(), "TIFF")
+    assert {identify(content), identify(bytearray(content)), identify(memoryview(content))} == {"tiff"}

@@ -1,0 +1,169 @@
+import struct
+import zlib
+
+import pytest
+from PIL import Image
+
+from tests.pictures import animation, encoded, noise, scene, stored_as
+from worker.domain.errors import (
+    CorruptError,
+    FormatNotAllowedError,
+    NotAnImageError,
+    RejectedError,
+    TooManyFramesError,
+    TooManyPixelsError,
+    TruncatedError,
+)
+from worker.domain.recipe import Limits, Size
+from worker.imaging.picture import Decoded, Note
+from worker.imaging.validate import validate
+
+MEDIUM = Size("medium", 800, 600)
+FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP"]
+
+
+def validated(content: bytes, *, limits: Limits | None = None, size: Size = MEDIUM) -> tuple[Decoded, Note]:
+    return validate(content, limits=limits or Limits(), sizes=(size,))
+
+
+def png_announcing(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    parts = (("IHDR", header), ("IDAT", zlib.compress(b"")), ("IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(kind.encode(), body) for kind, body in parts)
+
+
+@pytest.mark.parametrize("picture_format", FORMATS)
+def test_a_whole_picture_of_each_format_is_valid(picture_format: str) -> None:
+    decoded, note = validated(encoded(scene(), picture_format))
+    assert decoded.original == (640, 400)
+    assert note.detail["result"] == "valid"
+    assert note.detail["format"] == picture_format.lower()
+    assert note.detail["frames"] == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture", b"%PDF-1.7 ..."])
+def test_bytes_that_begin_like_no_picture_are_refused(content: bytes) -> None:
+    with pytest.raises(NotAnImageError):
+        validated(content)
+
+
+@pytest.mark.parametrize(
+    ("picture_format", "name"), [("AVIF", "AVIF"), ("ICO", "icon"), ("PPM", "portable pixmap")]
+)
+def test_a_picture_of_another_format_is_refused_by_name(picture_format: str, name: str) -> None:
+    with pytest.raises(FormatNotAllowedError) as refused:
+        validated(encoded(scene(64, 64), picture_format))
+    assert refused.value.found == name
+    assert "jpeg" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "content", [encoded(scene(), "WEBP"), encoded(scene(), "JPEG"), png_announcing(640, 400)]
+)
+def test_too_many_pixels_are_refused_by_the_header(content: bytes) -> None:
+    with pytest.raises(TooManyPixelsError) as refused:
+        validated(content, limits=Limits(max_pixels=640 * 400 - 1))
+    assert refused.value.pixels == 640 * 400
+
+
+def test_a_bomb_is_refused_before_anything_is_decoded() -> None:
+    with pytest.raises(TooManyPixelsError):
+        validated(png_announcing(60_000, 60_000))
+
+
+@pytest.mark.parametrize("picture_format", ["GIF", "WEBP", "TIFF", "PNG"])
+def test_too_many_frames_are_refused(picture_format: str) -> None:
+    content = animation(picture_format, frames=5)
+    with pytest.raises(TooManyFramesError) as refused:
+        validated(content, limits=Limits(max_frames=4))
+    assert (refused.value.frames, refused.value.limit) == (5, 4)
+
+
+def test_the_pixels_of_all_frames_count() -> None:
+    content = animation("GIF", frames=5, width=40, height=30)
+    _, note = validated(content, limits=Limits(max_pixels=5 * 40 * 30))
+    assert note.detail["frames"] == 5
+    with pytest.raises(TooManyFramesError):
+        validated(content, limits=Limits(max_pixels=5 * 40 * 30 - 1))
+
+
+@pytest.mark.parametrize("picture_format", FORMATS)
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+def test_a_file_that_ends_early_is_refused_as_truncated(picture_format: str, share: float) -> None:
+    content = encoded(noise(120, 90), picture_format)
+    with pytest.raises(TruncatedError):
+        validated(content[: int(len(content) * share)])
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_deflate", "jpeg", "packbits"])
+def test_a_compressed_tiff_that_ends_early_is_refused_as_truncated(compression: str) -> None:
+    content = encoded(noise(120, 90), "TIFF", compression=compression)
+    with pytest.raises(TruncatedError):
+        validated(content[: len(content) // 2])
+
+
+def test_a_png_without_its_end_mark_is_refused_as_truncated() -> None:
+    content = encoded(scene(), "PNG")
+    with pytest.raises(TruncatedError):
+        validated(content[: content.index(b"IEND") - 4])
+
+
+@pytest.mark.parametrize("picture_format", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
+def test_what_follows_the_picture_does_not_matter(picture_format: str) -> None:
+    _, note = validated(encoded(scene(), picture_format) + b"\0\0\0\x02ABCDxx and more of it" * 3)
+    assert note.detail["result"] == "valid"
+
+
+@pytest.mark.parametrize("picture_format", FORMATS)
+def test_a_file_cut_anywhere_is_refused_or_valid_and_nothing_else(picture_format: str) -> None:
+    content = encoded(noise(40, 30), picture_format)
+    found = set()
+    for length in range(0, len(content), max(1, len(content) // 60)):
+        try:
+            validated(content[:length])
+        except RejectedError as refused:
+            found.add(refused.code)
+    assert found <= {"not_an_image", "truncated", "corrupt"}
+
+
+def test_a_damaged_png_is_refused_as_corrupt() -> None:
+    content = bytearray(encoded(noise(12, 9).resize((600, 450), Image.Resampling.BICUBIC), "PNG"))
+    at = content.index(b"IDAT") + 2000
+    content[at : at + 100] = b"\xff" * 100
+    with pytest.raises(CorruptError) as refused:
+        validated(bytes(content))
+    assert "0x" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("stored", "box", "expected"),
+    [
+        ((4000, 3000), Size("medium", 800, 600), (2000, 1500)),
+        ((1920, 1080), Size("medium", 800, 600), (1920, 1080)),
+        ((4000, 3000), Size("thumbnail", 150, 150), (500, 375)),
+        ((4000, 3000), Size("large", 1920, 1920), (4000, 3000)),
+    ],
+)
+def test_a_jpeg_is_decoded_at_no_less_than_twice_the_largest_result(
+    stored: tuple[int, int], box: Size, expected: tuple[int, int]
+) -> None:
+    decoded, _ = validated(encoded(scene(*stored), "JPEG"), size=box)
+    assert decoded.image.size == expected
+    assert decoded.original == stored
+
+
+def test_the_draft_of_a_picture_on_its_side_is_measured_upright() -> None:
+    content = stored_as(6, upright=scene(2400, 900))
+    decoded, _ = validate(content, limits=Limits(), sizes=(Size("wide", 1200, 10_000),))
+    assert decoded.original == (2400, 900)
+    assert decoded.image.size == (900, 2400)
+    narrow, _ = validate(content, limits=Limits(), sizes=(Size("narrow", 600, 10_000),))
+    assert narrow.image.size == (450, 1200)
+
+
+def test_a_jpeg_that_carries_a_second_picture_is_a_jpeg_of_one_frame() -> None:
+    _, note = validated(encoded(scene(), "MPO", save_all=True, append_images=[scene()]))
+    assert (note.detail["format"], note.detail["frames"]) == ("jpeg", 1)

@@ -1,0 +1,87 @@
+"""
+A decoder child: `python -m worker.imaging.child <descriptor of the connection>`.
+
+It has no credentials, bounded memory, and one picture at a time. It ends when its connection does.
+"""
+
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+from worker.domain.recipe import Limits
+from worker.domain.step import EncodedRendition
+from worker.imaging.confinement import confine, die_with_parent
+from worker.imaging.frames import CutFrameError, Frame, Header, read_frame, write_frame
+from worker.imaging.messages import (
+    READY,
+    TAKEN,
+    recipe_from,
+    refusal_header,
+    rendition_header,
+    report_header,
+    setup_from,
+)
+from worker.imaging.pipeline import process
+from worker.imaging.refusal import breakdown_of
+
+
+def main() -> None:
+    """Serve pictures until the parent hangs up."""
+    die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the parent's to answer
+    with socket.socket(fileno=int(sys.argv[1])) as connection:
+        first = read_frame(connection)
+        if first is None:
+            return
+        setup = setup_from(first.header)
+        font = Path(setup.font).read_bytes()
+        confine(memory_mb=setup.memory_mb)
+        _hush()
+        write_frame(connection, READY)
+        try:
+            serve(connection, limits=setup.limits, font=font)
+        except (CutFrameError, ConnectionError):
+            return  # the parent is gone, or wants this child no more
+
+
+def serve(connection: socket.socket, *, limits: Limits, font: bytes) -> None:
+    """Answer one order after the other; return when the connection ends."""
+    while (order := read_frame(connection)) is not None:
+        write_frame(connection, TAKEN)
+        refusal = _answer(connection, order, limits=limits, font=font)
+        del order
+        if refusal is not None:
+            write_frame(connection, refusal)
+
+
+def _answer(connection: socket.socket, order: Frame, *, limits: Limits, font: bytes) -> Header | None:
+    """
+    Send what comes of a picture as it comes.
+
+    Returns:
+        The refusal, if it was refused: only its words, since the error itself would keep the pixels alive.
+    """
+    try:
+        for outcome in process(order.body, recipe_from(order.header), limits=limits, font=font):
+            if isinstance(outcome, EncodedRendition):
+                write_frame(connection, rendition_header(outcome), outcome.content)
+            else:
+                write_frame(connection, report_header(outcome))
+    except ConnectionError:
+        raise
+    except Exception as error:  # noqa: BLE001 - decoders raise anything; each of it has a name in the record
+        return refusal_header(breakdown_of(error))
+    return None
+
+
+def _hush() -> None:
+    """Send what libraries write to standard error nowhere: it would garble the parent's log."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stderr.fileno())
+    os.close(nowhere)
+
+
+if __name__ == "__main__":
+    main()

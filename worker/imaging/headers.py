@@ -1,0 +1,152 @@
+"""
+What a file's own structure says before any decoder is trusted with it.
+
+Counting frames here costs microseconds and stops at the limit, where a decoder would compose every frame of
+a GIF, or reserve the canvas of a WebP, to answer.
+"""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import Final
+
+from worker.imaging.frames import Content
+from worker.imaging.picture import Extent
+
+_GIF_EXTENSION, _GIF_IMAGE = 0x21, 0x2C
+_TIFF_ENTRY_BYTES: Final = {False: 12, True: 20}
+
+
+def webp_extent(content: Content) -> Extent | None:
+    """Return the canvas of a WebP file, or None when its header makes no sense."""
+    head = bytes(content[:30]).ljust(30, b"\0")
+    match head[12:16]:
+        case b"VP8X":
+            return Extent(
+                1 + int.from_bytes(head[24:27], "little"), 1 + int.from_bytes(head[27:30], "little")
+            )
+        case b"VP8L":
+            bits = int.from_bytes(head[21:25], "little")
+            return Extent(1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF))
+        case b"VP8 ":
+            width, height = struct.unpack_from("<HH", head, 26)
+            return Extent(width & 0x3FFF, height & 0x3FFF)
+    return None
+
+
+def count_frames(content: Content, *, picture_format: str, stop_after: int) -> int:
+    """
+    Count the frames, giving up as soon as there are more than `stop_after`.
+
+    A file that ends early has the frames that are in it. The still formats have one, and so has a
+    multi-picture JPEG: its further pictures are never decoded.
+    """
+    view = memoryview(content)
+    count = {"gif": _gif_frames, "webp": _webp_frames, "tiff": _tiff_frames, "png": _png_frames}.get(
+        picture_format
+    )
+    try:
+        return max(1, count(view, stop_after)) if count else 1
+    except (IndexError, struct.error):
+        return 1
+
+
+def ends_early(content: Content, *, picture_format: str) -> bool:
+    """Say whether the file lacks its end, as far as its own marks and lengths tell."""
+    whole = bytes(content) if isinstance(content, memoryview) else content
+    match picture_format:
+        case "jpeg":
+            return whole.rfind(b"\xff\xd9") < whole.rfind(b"\xff\xda")
+        case "png":
+            return all(kind != b"IEND" for kind, _ in _png_chunks(memoryview(whole)))
+        case "webp":
+            return int.from_bytes(whole[4:8], "little") + 8 > len(whole)
+        case "gif":
+            return not whole.endswith(b"\x3b")
+        case "tiff":
+            return _tiff_start(memoryview(whole))[2] >= len(whole)
+    return False
+
+
+def damaged_png_chunk(content: Content) -> str | None:
+    """Return the name of the first critical chunk whose checksum is wrong; decoders skip those of pixels."""
+    view = memoryview(content)
+    for kind, body in _png_chunks(view):
+        (stored,) = struct.unpack_from(">I", view, body.stop)
+        if kind[:1].isupper() and zlib.crc32(view[body.start - 4 : body.stop]) != stored:
+            return kind.decode("ascii", "replace")
+    return None
+
+
+def _gif_frames(view: memoryview, stop_after: int) -> int:
+    at = 13 + _gif_palette_bytes(view[10])
+    frames = 0
+    while frames <= stop_after and at < len(view):
+        if view[at] == _GIF_IMAGE:
+            frames += 1
+            at += 11 + _gif_palette_bytes(view[at + 9])
+        elif view[at] == _GIF_EXTENSION:
+            at += 2
+        else:
+            break
+        while at < len(view) and view[at]:
+            at += 1 + view[at]
+        at += 1
+    return frames
+
+
+def _gif_palette_bytes(flags: int) -> int:
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+
+
+def _webp_frames(view: memoryview, stop_after: int) -> int:
+    at, frames = 12, 0
+    while frames <= stop_after and at + 8 <= len(view):
+        frames += bytes(view[at : at + 4]) == b"ANMF"
+        (length,) = struct.unpack_from("<I", view, at + 4)
+        at += 8 + length + (length & 1)
+    return frames
+
+
+def _png_frames(view: memoryview, stop_after: int) -> int:
+    for kind, body in _png_chunks(view):
+        if kind == b"acTL":
+            (frames,) = struct.unpack_from(">I", view, body.start)
+            return min(int(frames), stop_after + 1)
+        if kind == b"IDAT":
+            break
+    return 1
+
+
+def _png_chunks(view: memoryview) -> Iterator[tuple[bytes, slice]]:
+    """Yield the kind of each whole chunk up to the end mark, and where its body lies."""
+    at, kind = 8, b""
+    while at + 12 <= len(view) and kind != b"IEND":
+        (length,) = struct.unpack_from(">I", view, at)
+        if at + 12 + length > len(view):
+            return
+        kind = bytes(view[at + 4 : at + 8])
+        yield kind, slice(at + 8, at + 8 + length)
+        at += 12 + length
+
+
+def _tiff_frames(view: memoryview, stop_after: int) -> int:
+    order, is_big, at = _tiff_start(view)
+    seen: set[int] = set()
+    while at and at not in seen and at < len(view) and len(seen) <= stop_after:
+        seen.add(at)
+        (entries,) = struct.unpack_from(order + ("Q" if is_big else "H"), view, at)
+        at += (8 if is_big else 2) + entries * _TIFF_ENTRY_BYTES[is_big]
+        (at,) = struct.unpack_from(order + ("Q" if is_big else "I"), view, at)
+    return len(seen)
+
+
+def _tiff_start(view: memoryview) -> tuple[str, bool, int]:
+    """Return the byte order, whether it is a BigTIFF, and where the first directory lies."""
+    order = "<" if bytes(view[:2]) == b"II" else ">"
+    is_big = bytes(view[2:4]) in {b"+\0", b"\0+"}
+    try:
+        (first,) = struct.unpack_from(order + ("Q" if is_big else "I"), view, 8 if is_big else 4)
+    except struct.error:
+        return order, is_big, len(view)
+    return order, is_big, int(first)

@@ -1,0 +1,77 @@
+"""The values that the steps hand to each other."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from PIL import Image
+
+from worker.domain.status import StepMove
+from worker.domain.step import Json
+
+
+class Extent(NamedTuple):
+    """The size of a picture, in pixels."""
+
+    width: int
+    height: int
+
+    @property
+    def pixels(self) -> int:
+        """How many there are."""
+        return self.width * self.height
+
+    @property
+    def turned(self) -> "Extent":
+        """The extent after a quarter turn."""
+        return Extent(self.height, self.width)
+
+    @property
+    def document(self) -> Json:
+        """How the record writes it."""
+        return {"width": self.width, "height": self.height}
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """
+    An upload whose pixels have been read.
+
+    Attributes:
+        image: As stored: in any mode, perhaps lying on its side, perhaps decoded at a fraction of its size.
+        orientation: What is still to be done to stand it upright, as EXIF counts: 1 (nothing) to 8.
+        original: How large it would be displayed: upright, at full size.
+        format: `jpeg`, `png`, `webp`, `gif`, `tiff` or `bmp`.
+        profile: The ICC profile that its colours are meant in, if it brings one.
+    """
+
+    image: Image.Image
+    orientation: int
+    original: Extent
+    format: str
+    profile: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """
+    One rendition in the making.
+
+    Attributes:
+        size: The name of the size in the recipe.
+        image: Upright, RGB or RGBA, in sRGB, carrying no metadata.
+        source_format: What the upload was, which decides what the rendition becomes.
+    """
+
+    size: str
+    image: Image.Image
+    source_format: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """What a step tells the record; see `worker.domain.step.StepReport`."""
+
+    move: StepMove = StepMove.COMPLETED
+    detail: Mapping[str, Json] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
