@@ -23,9 +23,12 @@ format: $(SETUP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-lock: $(SETUP) ## Pin every dependency with its hashes
-	$(BIN)/uv pip compile -q pyproject.toml --all-extras --group dev --universal --python-version 3.11 \
-		--generate-hashes --no-emit-index-url --no-emit-find-links -o requirements.lock
+LOCK := $(BIN)/uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-emit-index-url --no-emit-find-links
+
+lock: $(SETUP) ## Pin every dependency with its hashes: all of them, and what the container needs
+	$(LOCK) --all-extras --group dev -o requirements.lock
+	$(LOCK) --group build -c requirements.lock -o requirements-runtime.lock
 
 $(SETUP): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)

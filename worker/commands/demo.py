@@ -85,14 +85,17 @@ async def demo(
     os.environ.setdefault("WORKER_LOG_LEVEL", "error")  # the table tells it better; setting it shows the logs
     start()
     with TemporaryDirectory(prefix="image-worker-demo-") as made:
-        files = _pictures_of(folder) if folder else await asyncio.to_thread(generate, Path(made))
+        files, left_out = (
+            _pictures_of(folder) if folder else (await asyncio.to_thread(generate, Path(made)), [])
+        )
         started = time.monotonic()
         async with embedded_worker() as embedded:
             results = await _process(embedded, files)
         elapsed_s = time.monotonic() - started
         sheet = await asyncio.to_thread(_write, results, out)
     if json:
-        output.print_json({"images": [_document(one) for one in results], "out": out, "contactSheet": sheet})
+        images = [_document(one) for one in results]
+        output.print_json({"images": images, "leftOut": left_out, "out": out, "contactSheet": sheet})
         return
     console = output.console()
     console.print(_table(results))
@@ -101,23 +104,29 @@ async def demo(
         f"\n{completed} of {len(results)} pictures completed, the others refused with their reasons, "
         f"in {elapsed_s:.1f} s including the start of the AWS."
     )
+    if left_out:
+        console.print(f"Left out, because they do not end as pictures do: {escape(', '.join(left_out))}")
     console.print(
         f"Results in [bold]{escape(str(out))}[/], before and after in [bold]{escape(str(sheet))}[/]"
     )
 
 
-def _pictures_of(folder: Path) -> list[Path]:
+def _pictures_of(folder: Path) -> tuple[list[Path], list[str]]:
     """
-    Return the pictures of a folder, by their names' endings; whether they are pictures, the worker finds out.
+    Tell the pictures of a folder from its other files, by their endings.
+
+    Returns:
+        The pictures, and the names of the files that are left out.
 
     Raises:
         ConfigurationError: There are none.
     """
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in _PICTURES and file.is_file())
+    found = sorted(file for file in folder.iterdir() if file.is_file())
+    files = [file for file in found if file.suffix.lower() in _PICTURES]
     if not files:
         message = f"{folder} has no pictures; these endings are looked for: {' '.join(sorted(_PICTURES))}"
         raise ConfigurationError(message)
-    return files
+    return files, [file.name for file in found if file not in files]
 
 
 async def _process(embedded: Embedded, files: Sequence[Path]) -> list[Result]:
@@ -174,7 +183,7 @@ def _pair(one: Result) -> Pair:
         after_size=(main.width, main.height) if main else None,
         before_bytes=image.file_size,
         after_bytes=main.size_bytes if main else None,
-        elapsed_ms=sum(_step_ms(image).values()),
+        elapsed_ms=sum(_step_ms(image).values()) or None,
         error_code=image.error.code if image.error else None,
         error_message=image.error.message if image.error else None,
     )

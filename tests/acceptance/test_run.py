@@ -1,0 +1,144 @@
+"""`image-worker run` and its neighbours, as real processes with real signals."""
+
+import asyncio
+import json
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from config.settings import Settings
+from tests.acceptance.conftest import Command, until_logged
+from tests.pictures import encoded, scene
+from worker.record.queries import Queries
+
+if TYPE_CHECKING:
+    from types_aiobotocore_dynamodb import DynamoDBClient
+    from types_aiobotocore_s3 import S3Client
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    file = tmp_path / "vacation photo.jpg"
+    file.write_bytes(encoded(scene(1200, 900)))
+    return file
+
+
+async def test_a_picture_is_uploaded_processed_and_shown(with_resources: Command, picture: Path) -> None:
+    async with with_resources.started("run") as worker:
+        await until_logged(worker, "service.started")
+        tags = ("--tag", "sea", "--tag", "sun", "--description", "Küste")
+        uploaded = await with_resources.run(
+            "upload", str(picture), "--user", "alice", *tags, "--wait", "--json"
+        )
+        assert uploaded.status == 0, uploaded.stderr
+        (image,) = json.loads(uploaded.stdout)["images"]
+        shown = await with_resources.run("images", "get", image["imageId"], "--json")
+        told = await with_resources.run("images", "get", image["imageId"])
+
+    item = json.loads(shown.stdout)
+    assert (item["status"], item["originalFileName"]) == ("completed", "vacation photo.jpg")
+    assert (item["tags"], item["metadata"]["description"]) == (["sea", "sun"], "Küste")
+    assert item["renditions"]["medium"]["width"] == 800
+    assert told.status == 0
+    assert "completed" in told.stdout
+    assert image["imageId"] in told.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_an_idle_worker_stops_cleanly_on_a_signal(
+    with_resources: Command, number: signal.Signals
+) -> None:
+    async with with_resources.started("run") as worker:
+        await until_logged(worker, "service.started")
+        worker.send_signal(number)
+        async with asyncio.timeout(10):
+            await worker.wait()
+
+    assert worker.returncode == 0
+
+
+async def test_a_worker_that_is_stopped_at_work_leaves_nothing_half_done(
+    with_resources: Command, provisioned: Settings, s3: "S3Client", dynamodb: "DynamoDBClient"
+) -> None:
+    content = encoded(scene(1600, 1200))
+    image_ids = [f"img_{number}" for number in range(40)]
+    for image_id in image_ids:
+        await s3.put_object(Bucket=provisioned.bucket, Key=f"uploads/u/{image_id}.jpg", Body=content)
+
+    async with with_resources.started("run") as worker:
+        await until_logged(worker, "image.completed")
+        worker.terminate()
+        async with asyncio.timeout(30):
+            await worker.wait()
+    queries = Queries(dynamodb, table=provisioned.table_name)
+    images = [await queries.image(image_id, "u", consistent=True) for image_id in image_ids]
+
+    assert worker.returncode == 0
+    assert {image.status for image in images if image} <= {"completed", "pending"}
+    assert not any(image.lease for image in images if image)
+
+
+async def test_provisioning_twice_changes_nothing_and_check_finds_everything(command: Command) -> None:
+    names = {"WORKER_BUCKET": "b-twice", "WORKER_TABLE_NAME": "t-twice", "WORKER_QUEUE_NAME": "q-twice"}
+    names |= {"WORKER_DEAD_LETTER_QUEUE_NAME": "dead-twice"}
+    stack = ("--stack-name", "twice")
+
+    first = await command.run("provision", *stack, "--json", **names)
+    second = await command.run("provision", *stack, "--json", **names)
+    check = await command.run("check", "--json", **names)
+
+    assert json.loads(first.stdout)["done"] == "created", first.stderr
+    assert json.loads(second.stdout)["done"] == "unchanged"
+    assert check.status == 0, check.stdout
+    assert json.loads(check.stdout)["ok"]
+
+
+async def test_an_image_that_does_not_exist_is_said_to_be_missing(with_resources: Command) -> None:
+    ended = await with_resources.run("images", "get", "img_none")
+
+    assert (ended.status, ended.stdout) == (1, "")
+    assert ended.stderr.startswith("there is no image img_none in ")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named", "way_out"),
+    [
+        ({"WORKER_QUEUE_NAME": "no-such-queue"}, "no-such-queue", "image-worker provision"),
+        ({"WORKER_TABLE_NAME": "no-such-table"}, "no-such-table", "image-worker provision"),
+        ({"WORKER_BUCKET": "no-such-bucket"}, "no-such-bucket", "image-worker provision"),
+        ({"WORKER_PROCESSED_PREFIX": "uploads/done/"}, "WORKER_PROCESSED_PREFIX", "WORKER_OUTPUT_BUCKET"),
+        ({"WORKER_MAX_BYTES": "plenty"}, "WORKER_MAX_BYTES", "whole number"),
+        ({"WORKER_QUALITY": "101"}, "WORKER_QUALITY", "100"),
+        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "http://127.0.0.1:9", "AWS_ENDPOINT_URL"),
+        ({"AWS_REGION": "", "AWS_DEFAULT_REGION": ""}, "region", "AWS_REGION"),
+    ],
+)
+async def test_wrong_configuration_ends_with_one_sentence_and_status_two(
+    with_resources: Command, wrong: dict[str, str], named: str, way_out: str
+) -> None:
+    ended = await with_resources.run("run", **wrong)
+
+    assert (ended.status, ended.stdout) == (2, "")
+    assert ended.stderr.count("\n") == 1, ended.stderr
+    assert named in ended.stderr
+    assert way_out in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+async def test_a_table_with_another_schema_is_refused_at_start(
+    with_resources: Command, dynamodb: "DynamoDBClient"
+) -> None:
+    await dynamodb.create_table(
+        TableName="another-schema",
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+
+    ended = await with_resources.run("run", WORKER_TABLE_NAME="another-schema")
+
+    assert ended.status == 2
+    assert ended.stderr.count("\n") == 1, ended.stderr
+    assert "another-schema" in ended.stderr
