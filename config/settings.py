@@ -168,7 +168,7 @@ class Settings(BaseSettings):
         if nested and self.results_bucket == self.bucket:
             message = (
                 f"WORKER_PROCESSED_PREFIX {self.processed_prefix!r} and WORKER_UPLOADS_PREFIX "
-                f"{self.uploads_prefix!r} lie inside each other, so that results would be announced as uploads; "
+                f"{self.uploads_prefix!r} lie inside each other, so results would be announced as uploads; "
                 "choose prefixes apart, or set WORKER_OUTPUT_BUCKET"
             )
             raise ValueError(message)

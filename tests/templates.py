@@ -1,4 +1,4 @@
-"""CloudFormation templates as Python values: short tags become one-entry dictionaries, as in JSON templates."""
+"""CloudFormation templates as Python values: short tags become dictionaries, as in JSON templates."""
 
 from pathlib import Path
 from typing import Any

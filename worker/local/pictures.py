@@ -8,8 +8,8 @@ from typing import Any, Final, TypeAlias
 
 from PIL import ExifTags, Image
 
-from worker.local import cities, gardens, landscapes, nights
-from worker.local.brushes import Size, grain
+from worker.local.scenes import cities, gardens, landscapes, nights
+from worker.local.scenes.brushes import Size, grain
 
 Scene: TypeAlias = Callable[[Size, Random], Image.Image]
 

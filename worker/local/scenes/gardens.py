@@ -5,7 +5,7 @@ from random import Random
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from worker.local.brushes import (
+from worker.local.scenes.brushes import (
     Colour,
     Point,
     Size,

@@ -4,7 +4,19 @@ from random import Random
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from worker.local.brushes import Colour, Size, discs, fog, glow, gradient, lay, levels, mix, shine, vignette
+from worker.local.scenes.brushes import (
+    Colour,
+    Size,
+    discs,
+    fog,
+    glow,
+    gradient,
+    lay,
+    levels,
+    mix,
+    shine,
+    vignette,
+)
 
 _WITH_MAST = 0.3
 """The share of houses that carry an aerial."""

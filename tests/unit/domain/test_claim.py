@@ -1,0 +1,221 @@
+from dataclasses import replace
+
+import pytest
+
+from tests.builders import NOON, a_claimant, a_job, a_whole_job, after
+from worker.domain.claim import ClaimAnswer, Claimed, DoneAlready, HeldByAnother, Superseded, decide
+from worker.domain.image import Failure, HistoryEntry, Image, Lease
+from worker.domain.status import ImageStatus, StepName, StepStatus
+from worker.domain.transition import apply_all, image_failed, image_released, step_failed
+
+FAILURE = Failure(code="truncated", message="the file ends early", step=StepName.VALIDATION, retryable=False)
+
+OLDER, SAME, NEWER = (a_job(upload=number) for number in (1, 2, 3))
+
+
+def taken(answer: ClaimAnswer) -> Image:
+    assert isinstance(answer, Claimed)
+    return answer.image
+
+
+def processing() -> Image:
+    return taken(decide(None, SAME, a_claimant("worker-a/1", lease_s=60)))
+
+
+def lease_over() -> Image:
+    return replace(processing(), lease=Lease(owner="worker-a/1", expires_at=after(10)))
+
+
+def completed() -> Image:
+    return apply_all(processing(), a_whole_job())
+
+
+def failed() -> Image:
+    moves = [
+        step_failed(FAILURE, step=StepName.VALIDATION, at=after(1)),
+        image_failed(FAILURE, at=after(1)),
+    ]
+    return apply_all(processing(), moves)
+
+
+def pending() -> Image:
+    return apply_all(processing(), [image_released(FAILURE, at=after(1))])
+
+
+def expired(image: Image) -> Image:
+    return replace(image, ttl=int(after(5).timestamp()))
+
+
+NAMES = {Claimed: "claimed", DoneAlready: "done already", HeldByAnother: "held", Superseded: "superseded"}
+
+
+@pytest.mark.parametrize(
+    ("existing", "older", "same", "newer"),
+    [
+        (None, "claimed", "claimed", "claimed"),
+        (pending(), "superseded", "claimed", "claimed"),
+        (processing(), "superseded", "held", "claimed"),
+        (lease_over(), "superseded", "claimed", "claimed"),
+        (completed(), "superseded", "done already", "claimed"),
+        (failed(), "superseded", "done already", "claimed"),
+        (expired(pending()), "claimed", "claimed", "claimed"),
+        (expired(processing()), "claimed", "claimed", "claimed"),
+        (expired(completed()), "claimed", "claimed", "claimed"),
+        (expired(failed()), "claimed", "claimed", "claimed"),
+    ],
+    ids=[
+        "absent",
+        "pending",
+        "processing",
+        "processing, lease over",
+        "completed",
+        "failed",
+        "pending, expired",
+        "processing, expired",
+        "completed, expired",
+        "failed, expired",
+    ],
+)
+def test_who_may_take_an_image_depends_on_where_it_is_and_on_which_upload_is_newer(
+    existing: Image | None, older: str, same: str, newer: str
+) -> None:
+    claimant = a_claimant("worker-b/1", now=after(10))
+
+    answers = [NAMES[type(decide(existing, job, claimant))] for job in (OLDER, SAME, NEWER)]
+
+    assert answers == [older, same, newer]
+
+
+def test_an_absent_image_is_created_as_its_upload_describes_it() -> None:
+    image = taken(decide(None, SAME, a_claimant("worker-a/1", recipe="recipe-hash")))
+
+    started = {"at": NOON, "attempt": 1, "worker": "worker-a", "status": "processing"}
+    assert image == Image(
+        image_id="img_1",
+        user_id="user_1",
+        bucket="image-uploads",
+        key="uploads/user_1/img_1.jpg",
+        version=SAME.version,
+        status=ImageStatus.PROCESSING,
+        created_at=SAME.created_at,
+        updated_at=NOON,
+        file_name="img_1.jpg",
+        file_size=2_048_576,
+        steps=image.steps,
+        attempt=1,
+        lease=Lease(owner="worker-a/1", expires_at=after(60)),
+        recipe="recipe-hash",
+        history=(
+            HistoryEntry(at=SAME.created_at, status="pending", attempt=0),
+            HistoryEntry(**started),
+            HistoryEntry(**started, step=StepName.VALIDATION),
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    "existing", [None, pending(), expired(completed())], ids=["absent", "pending", "gone"]
+)
+def test_a_claimed_image_has_validation_under_way_and_nothing_else_begun(existing: Image | None) -> None:
+    steps = taken(decide(existing, SAME, a_claimant("worker-b/1", now=after(10)))).steps
+
+    assert [
+        (step, record.status, record.started_at, record.completed_at) for step, record in steps.items()
+    ] == [
+        (StepName.VALIDATION, StepStatus.PROCESSING, after(10), None),
+        (StepName.RESIZE, StepStatus.PENDING, None, None),
+        (StepName.WATERMARK, StepStatus.PENDING, None, None),
+    ]
+
+
+@pytest.mark.parametrize(
+    "existing",
+    [pending(), replace(processing(), lease=None), completed(), failed(), expired(completed())],
+    ids=["pending", "lease over", "completed", "failed", "expired"],
+)
+def test_every_claim_raises_the_attempt_and_takes_the_lease(existing: Image) -> None:
+    image = taken(decide(existing, NEWER, a_claimant("worker-b/1", now=after(10), recipe="recipe-b")))
+
+    assert (image.attempt, image.lease) == (2, Lease(owner="worker-b/1", expires_at=after(70)))
+    assert (image.status, image.updated_at, image.recipe) == (ImageStatus.PROCESSING, after(10), "recipe-b")
+
+
+def test_a_claimant_whose_answer_was_lost_is_given_what_it_took() -> None:
+    image = processing()
+
+    assert decide(image, SAME, a_claimant("worker-a/1", now=after(1))) == Claimed(image)
+
+
+def test_another_delivery_of_the_same_worker_is_another() -> None:
+    answer = decide(processing(), SAME, a_claimant("worker-a/2", now=after(1)))
+
+    assert answer == HeldByAnother(after(60))
+
+
+@pytest.mark.parametrize("existing", [completed(), failed()], ids=["completed", "failed"])
+def test_who_asks_for_what_is_done_is_shown_it(existing: Image) -> None:
+    assert decide(existing, SAME, a_claimant("worker-b/1")) == DoneAlready(existing)
+
+
+def test_who_asks_for_an_older_upload_is_shown_the_newer() -> None:
+    assert decide(completed(), OLDER, a_claimant("worker-b/1")) == Superseded(completed())
+
+
+def test_taking_over_an_expired_lease_is_told_in_the_trail() -> None:
+    existing = processing()
+
+    image = taken(decide(existing, SAME, a_claimant("worker-b/1", now=after(61))))
+
+    started = {"at": after(61), "status": "processing", "attempt": 2, "worker": "worker-b"}
+    assert image.history == (
+        *existing.history,
+        HistoryEntry(at=after(61), status="pending", attempt=1, detail={"reason": "lease_expired"}),
+        HistoryEntry(**started),
+        HistoryEntry(**started, step=StepName.VALIDATION),
+    )
+
+
+def test_a_processing_image_without_any_lease_is_taken_over_too() -> None:
+    image = taken(decide(replace(processing(), lease=None), SAME, a_claimant("worker-b/1")))
+
+    assert image.attempt == 2
+
+
+def test_a_newer_upload_starts_afresh_but_keeps_the_old_results_until_they_are_replaced() -> None:
+    existing = replace(completed(), counted_bytes=1100)
+    job = replace(NEWER, key="uploads/user_1/img_1.png", size_bytes=77)
+
+    image = taken(decide(existing, job, a_claimant("worker-b/1", now=after(10))))
+
+    assert (image.key, image.version, image.created_at) == (job.key, job.version, job.created_at)
+    assert (image.file_name, image.file_size, image.file_type) == ("img_1.png", 77, None)
+    assert (image.tags, image.metadata, image.error, image.processed_at) == ((), {}, None, None)
+    assert (image.renditions, image.processed_key) == (existing.renditions, existing.processed_key)
+    assert image.counted_bytes == 1100
+    assert image.history[: len(existing.history)] == existing.history
+    assert image.history[len(existing.history)].detail == {"reason": "uploaded_again"}
+
+
+def test_a_retry_keeps_what_the_owner_and_the_earlier_attempt_said() -> None:
+    existing = replace(pending(), tags=("beach",), metadata={"location": "Beach Resort"})
+
+    image = taken(decide(existing, SAME, a_claimant("worker-b/1", now=after(10))))
+
+    assert (image.tags, image.metadata) == (("beach",), {"location": "Beach Resort"})
+    assert image.history[: len(existing.history)] == existing.history
+
+
+def test_an_item_past_its_ttl_is_begun_anew_but_still_fences_its_old_workers_and_counts_once() -> None:
+    existing = expired(replace(completed(), counted_bytes=1100, tags=("beach",)))
+
+    image = taken(decide(existing, SAME, a_claimant("worker-b/1", now=after(10))))
+
+    assert (image.attempt, image.counted_bytes, image.renditions) == (2, 1100, existing.renditions)
+    assert (image.ttl, image.tags, image.error, image.processed_key) == (None, (), None, None)
+
+
+@pytest.mark.parametrize("seconds", [59.999, 60])
+def test_a_lease_is_another_s_until_the_very_moment_it_ends(seconds: float) -> None:
+    answer = decide(processing(), SAME, a_claimant("worker-b/1", now=after(seconds)))
+
+    assert isinstance(answer, Claimed if seconds == 60 else HeldByAnother)

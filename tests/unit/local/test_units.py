@@ -1,0 +1,31 @@
+"""Sizes as people read them."""
+
+import pytest
+
+from worker.local.units import human_bytes, human_shape
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (515, "515 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (9_949, "9.9 kB"),
+        (9_950, "10 kB"),
+        (82_120, "82 kB"),
+        (999_499, "999 kB"),
+        (999_500, "1.0 MB"),
+        (2_048_576, "2.0 MB"),
+        (52_428_800, "52 MB"),
+        (1_073_741_824, "1.1 GB"),
+        (5_000_000_000_000, "5.0 TB"),
+    ],
+)
+def test_bytes_are_written_with_two_digits_or_three_and_their_unit(count: int, text: str) -> None:
+    assert human_bytes(count) == text
+
+
+def test_a_shape_is_width_by_height() -> None:
+    assert human_shape((4032, 3024)) == "4032x3024"

@@ -1,0 +1,202 @@
+"""What the logs say, where, and what they never say."""
+
+import json
+import logging
+import re
+from typing import Any
+
+import pytest
+import structlog
+
+from worker.telemetry import logs
+
+pytestmark = pytest.mark.usefixtures("_unconfigured_logs")
+
+LEAK = "password=hunter2"
+
+log = structlog.get_logger()
+
+
+def logged(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    told = capsys.readouterr()
+    assert told.out == ""
+    (line,) = told.err.splitlines()
+    return dict(json.loads(line))
+
+
+def test_an_event_is_one_line_of_json_on_stderr_with_its_head_first(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    logs.configure(format="json", level="info")
+    log.info("image.completed", resize_ms=4, bytes_out=82_120)
+    entry = logged(capsys)
+    assert list(entry)[:3] == ["timestamp", "level", "event"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", entry.pop("timestamp"))
+    assert entry == {"level": "info", "event": "image.completed", "resize_ms": 4, "bytes_out": 82_120}
+
+
+def test_what_is_bound_once_is_in_every_line_that_follows(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(format="json", level="info")
+    with structlog.contextvars.bound_contextvars(image_id="img_1", attempt=2, message_id="m"):
+        log.info("image.claimed")
+    entry = logged(capsys)
+    assert (entry["image_id"], entry["attempt"], entry["message_id"]) == ("img_1", 2, "m")
+
+
+def test_events_below_the_level_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(format="json", level="warning")
+    log.info("image.completed")
+    assert capsys.readouterr().err == ""
+
+
+def test_auto_is_json_where_stderr_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(format="auto", level="info")
+    log.info("image.completed")
+    assert logged(capsys)["event"] == "image.completed"
+
+
+def test_auto_is_for_people_where_stderr_is_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    logs.configure(format="auto", level="info")
+    log.info("image.completed", resize_ms=4)
+    line = capsys.readouterr().err
+    assert "image.completed" in line
+    assert "\x1b[" in line
+    assert "{" not in line
+
+
+def failing(message: str) -> None:
+    raise ValueError(message)
+
+
+def test_an_exception_is_structured_in_json_without_local_variables(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    logs.configure(format="json", level="info")
+    hidden = "hunter2"
+    try:
+        failing(f"{len(hidden)} characters")
+    except ValueError:
+        log.exception("image.failed")
+    entry = logged(capsys)
+    (raised,) = entry["exception"]
+    assert (raised["exc_type"], raised["exc_value"]) == ("ValueError", "7 characters")
+    assert raised["frames"][-1]["name"] == "failing"
+    assert "hunter2" not in json.dumps(entry)
+
+
+def test_the_traceback_for_people_is_masked_too(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(format="console", level="info")
+    try:
+        failing(LEAK)
+    except ValueError:
+        log.exception("image.failed")
+    shown = capsys.readouterr().err
+    assert "ValueError: password=[masked]" in shown
+    assert "hunter2" not in shown
+
+
+def test_libraries_speak_the_same_way_and_only_from_warning_up(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(format="json", level="debug")
+    library = logging.getLogger("botocore.hooks")
+    library.debug("signature %s", "ff")
+    library.info("found credentials")
+    library.warning("retrying %s", "GetItem")
+    entry = logged(capsys)
+    del entry["timestamp"]
+    assert entry == {
+        "level": "warning",
+        "event": "library.logged",
+        "logger": "botocore.hooks",
+        "message": "retrying GetItem",
+    }
+
+
+def test_configuring_twice_does_not_log_twice(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(format="json", level="info")
+    logs.configure(format="json", level="info")
+    logging.getLogger("aiohttp").error("unclosed")
+    assert logged(capsys)["message"] == "unclosed"
+
+
+def test_what_json_does_not_know_is_written_as_its_text(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(format="json", level="info")
+    log.info("image.completed", sizes={(800, 600)}, error=ValueError("AKIAIOSFODNN7EXAMPLE"))
+    entry = logged(capsys)
+    assert (entry["sizes"], entry["error"]) == ([[800, 600]], "[masked]")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "password",
+        "secret",
+        "client_secret",
+        "SecretAccessKey",
+        "aws_access_key_id",
+        "sessionToken",
+        "X-Amz-Security-Token",
+        "access_token",
+        "Authorization",
+        "api_key",
+        "credentials",
+    ],
+)
+def test_a_field_named_as_a_credential_is_masked(name: str) -> None:
+    assert logs.mask({name: "s3cr3t"}) == {name: "[masked]"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["token", "next_token", "nextToken", "page_token", "fencing_token", "key", "keys", "bucket", "pass"],
+)
+def test_a_field_that_only_sounds_like_one_is_kept(name: str) -> None:
+    assert logs.mask({name: "kept"}) == {name: "kept"}
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        (
+            "GET https://b.s3.amazonaws.com/k?X-Amz-Credential=AKIA%2Fs3&X-Amz-Signature=0fe1&partNumber=2",
+            "GET https://b.s3.amazonaws.com/k?X-Amz-Credential=[masked]&X-Amz-Signature=[masked]&partNumber=2",
+        ),
+        ("?X-Amz-Security-Token=FwoGZ%2B/=&a=1", "?X-Amz-Security-Token=[masked]&a=1"),
+        ("key AKIAIOSFODNN7EXAMPLE and ASIAIOSFODNN7EXAMPLE", "key [masked] and [masked]"),
+        ("aws_secret_access_key = wJalrXUtn/K7", "aws_secret_access_key = [masked]"),
+        ('{"SecretAccessKey": "wJalr", "Bucket": "b"}', '{"SecretAccessKey": "[masked]", "Bucket": "b"}'),
+        ('{"SessionToken":"abc"}', '{"SessionToken":"[masked]"}'),
+        ("password=hunter2, user=me", "password=[masked], user=me"),
+        (
+            "Authorization: AWS4-HMAC-SHA256 Credential=AKIA/2024, SignedHeaders=host, Signature=ff",
+            "Authorization: AWS4-HMAC-SHA256 [masked]",
+        ),
+        ("authorization: Bearer abc.def", "authorization: Bearer [masked]"),
+        ("http://me:pass@localhost:4566/", "http://[masked]@localhost:4566/"),
+    ],
+)
+def test_a_credential_inside_a_text_is_masked(text: str, masked: str) -> None:
+    assert logs.mask(text) == masked
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "uploads/user_1/img_1.jpg?X-Amz-Expires=300",
+        "nextToken=abc",
+        "the lease's fencing token: 7",
+        "https://image-uploads.s3.amazonaws.com/me@home.jpg",
+        "s3://image-uploads/uploads/user@example.com/img.jpg",
+    ],
+)
+def test_what_is_no_credential_is_left_alone(text: str) -> None:
+    assert logs.mask(text) == text
+
+
+def test_credentials_are_found_however_deep_they_lie() -> None:
+    deep = {"response": {"headers": [{"authorization": "x"}, ("http://a:b@c/", 1, None, True)]}}
+    assert logs.mask(deep) == {
+        "response": {"headers": [{"authorization": "[masked]"}, ["http://[masked]@c/", 1, None, True]]}
+    }
