@@ -136,6 +136,9 @@ class Settings(BaseSettings):
     profile_cache_s: float = Field(
         60.0, ge=0, le=86_400, description="How old a user's preferences may be when they are used."
     )
+    retention_days: int | None = Field(
+        None, ge=1, le=36_500, description="How long records are kept after the upload; for ever if unset."
+    )
     log_format: LogFormat = Field(
         LogFormat.AUTO, description="auto: console on a terminal, JSON otherwise; or console, or json."
     )

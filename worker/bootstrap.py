@@ -5,6 +5,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from aiobotocore.config import AioConfig
@@ -176,6 +177,7 @@ async def open_service(settings: Settings, clients: Clients) -> AsyncIterator[Se
             max_receives=settings.max_receives,
             max_bytes=settings.max_bytes,
             record_delay_s=settings.record_delay_ms / 1000,
+            retention=timedelta(days=settings.retention_days) if settings.retention_days else None,
         ),
     )
     service = Service(

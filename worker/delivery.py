@@ -52,6 +52,7 @@ class Terms:
         max_receives: Tries of a message.
         max_bytes: Of an upload.
         record_delay_s: How long a step's outcome may wait to be written with the next one.
+        retention: How long records are kept; None keeps them for ever.
     """
 
     worker_id: str
@@ -59,6 +60,7 @@ class Terms:
     max_receives: int
     max_bytes: int
     record_delay_s: float
+    retention: timedelta | None = None
 
 
 class Deliveries:
@@ -125,6 +127,7 @@ class Deliveries:
             lease_until=now + timedelta(seconds=self._terms.lease_s),
             now=now,
             recipe=recipe.hash,
+            retention=self._terms.retention,
         )
         answer = await self._ledger.claim(job, claimant)
         match answer:

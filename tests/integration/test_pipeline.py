@@ -13,6 +13,7 @@ from worker.bootstrap import open_clients, open_service, queue_url
 from worker.commands.uploading import ENDED
 from worker.domain.clock import from_text
 from worker.domain.image import Image
+from worker.record.attributes import decode_map
 from worker.record.profiles import CachedProfiles
 from worker.record.queries import Queries
 
@@ -97,7 +98,8 @@ async def test_the_record_of_a_completed_picture_has_every_attribute_that_was_pr
         )
         (image,) = await ended(dynamodb, provisioned, "img_1")
 
-    (item,) = await Queries(dynamodb, table=provisioned.table_name).items_of("img_1")
+    key: Any = {"imageId": {"S": "img_1"}, "userId": {"S": USER}}
+    item = decode_map((await dynamodb.get_item(TableName=provisioned.table_name, Key=key))["Item"])
     promised = {
         "imageId", "userId", "originalFileName", "originalFileSize", "originalFileType", "originalS3Key",
         "processedS3Key", "status", "processingSteps", "createdAt", "updatedAt", "processedAt", "tags",

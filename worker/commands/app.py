@@ -77,6 +77,12 @@ COMMANDS: Final = (
         "Use",
     ),
     Entry("images", "worker.commands.images", "Ask the record about pictures.", "Use"),
+    Entry(
+        "users",
+        "worker.commands.users",
+        "Ask for users' profiles and statistics, and set what they wish for their pictures.",
+        "Use",
+    ),
 )
 
 

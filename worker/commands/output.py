@@ -20,6 +20,7 @@ __all__ = [
     "console",
     "human_bytes",
     "human_shape",
+    "moment",
     "print_json",
     "status_text",
     "stderr_console",
@@ -75,6 +76,11 @@ def status_text(status: str) -> str:
     """Return a status in its colour, as rich markup."""
     style = STATUS_STYLES.get(status)
     return f"[{style}]{status}[/]" if style else status
+
+
+def moment(at: datetime | None) -> str:
+    """Return a moment as people read it, in UTC and whole seconds; empty for none."""
+    return at.strftime("%Y-%m-%d %H:%M:%S") if at else ""
 
 
 def table(

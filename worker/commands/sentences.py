@@ -14,7 +14,7 @@ from pydantic_settings import SettingsError
 
 from config.settings import Settings
 from worker.commands.settings import default_of, variable
-from worker.domain.errors import ConfigurationError, ImageWorkerError
+from worker.domain.errors import ConfigurationError, ImageWorkerError, PageTokenError
 from worker.telemetry import logs
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def explain(error: BaseException) -> Told | None:
     if isinstance(error, BaseExceptionGroup):  # of a task group: the first that can be explained
         return next(filter(None, map(explain, error.exceptions)), None)
     if isinstance(error, ImageWorkerError):
-        return Told(logs.mask(str(error)), is_misuse=isinstance(error, ConfigurationError))
+        return Told(logs.mask(str(error)), is_misuse=isinstance(error, ConfigurationError | PageTokenError))
     if isinstance(error, ValidationError) and error.title == Settings.__name__:
         return Told("; ".join(_setting_faults(error)), is_misuse=True)
     if isinstance(error, SettingsError):

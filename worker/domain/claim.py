@@ -1,7 +1,7 @@
 """Who gets an image: the rules by which a worker may take it, and what taking it writes."""
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeAlias
 
 from worker.domain.image import HistoryEntry, Image, Lease
@@ -20,12 +20,14 @@ class Claimant:
         lease_until: When the lease ends if nobody renews it.
         now: The claimant's clock.
         recipe: Hash of the recipe that it will follow.
+        retention: How long the record of a new upload is kept; None keeps it for ever.
     """
 
     owner: str
     lease_until: datetime
     now: datetime
     recipe: str
+    retention: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +70,15 @@ def decide(existing: Image | None, job: Job, claimant: Claimant) -> ClaimAnswer:
     recorded one is never taken.
     """
     if existing is None:
-        return Claimed(_claimed(_announced(job), claimant))
+        return Claimed(_claimed(_announced(job, claimant), claimant))
     if existing.lease is not None and existing.lease.owner == claimant.owner:
         return Claimed(existing)  # our own earlier call landed, and its answer was lost
     if existing.is_expired(claimant.now):
-        return Claimed(_claimed(_restarted(_announced(job), existing), claimant))
+        return Claimed(_claimed(_restarted(_announced(job, claimant), existing), claimant))
     if existing.version.is_newer_than(job.version):
         return Superseded(existing)
     if job.version.is_newer_than(existing.version):
-        return Claimed(_claimed(_uploaded_again(existing, job, at=claimant.now), claimant))
+        return Claimed(_claimed(_uploaded_again(existing, job, claimant), claimant))
     if existing.status in {ImageStatus.COMPLETED, ImageStatus.FAILED}:
         return DoneAlready(existing)
     if existing.lease is not None and existing.is_leased(claimant.now):
@@ -86,7 +88,7 @@ def decide(existing: Image | None, job: Job, claimant: Claimant) -> ClaimAnswer:
     return Claimed(_claimed(existing, claimant))
 
 
-def _announced(job: Job) -> Image:
+def _announced(job: Job, claimant: Claimant) -> Image:
     """Return the image as the upload alone describes it: pending, since the moment of the upload."""
     return Image(
         image_id=job.image_id,
@@ -101,6 +103,7 @@ def _announced(job: Job) -> Image:
         file_size=job.size_bytes,
         steps={},
         attempt=0,
+        ttl=_ttl(job, claimant),
         history=(HistoryEntry(at=job.created_at, status=ImageStatus.PENDING, attempt=0),),
     )
 
@@ -115,9 +118,9 @@ def _restarted(fresh: Image, expired: Image) -> Image:
     )
 
 
-def _uploaded_again(existing: Image, job: Job, *, at: datetime) -> Image:
+def _uploaded_again(existing: Image, job: Job, claimant: Claimant) -> Image:
     """Turn to a newer upload of the same image; its old results stay until they are replaced."""
-    moved = _moved(existing, ImageMove.UPLOADED_AGAIN, at=at)
+    moved = _moved(existing, ImageMove.UPLOADED_AGAIN, at=claimant.now)
     return replace(
         moved,
         bucket=job.bucket,
@@ -130,7 +133,12 @@ def _uploaded_again(existing: Image, job: Job, *, at: datetime) -> Image:
         tags=(),
         metadata={},
         error=None,
+        ttl=_ttl(job, claimant),
     )
+
+
+def _ttl(job: Job, claimant: Claimant) -> int | None:
+    return int((job.created_at + claimant.retention).timestamp()) if claimant.retention else None
 
 
 def _moved(image: Image, move: ImageMove, *, at: datetime) -> Image:

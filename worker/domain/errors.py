@@ -22,6 +22,7 @@ ImageWorkerError
 ├── SupersededError          a newer upload is on its way: nothing left to do for this one
 ├── UnreadableMessageError   the message goes to the dead letters with the reason
 ├── IllegalMoveError         a bug: the state machine has no such move
+├── PageTokenError           the token of a list is not this query's; exit status 2
 └── ConfigurationError       one sentence for the person who runs the worker; exit status 2
 ```
 """
@@ -205,6 +206,16 @@ class IllegalMoveError(ImageWorkerError):
     def __init__(self, *, what: str, move: str, status: str) -> None:
         super().__init__(f"{what} is {status}: it cannot be {move}")
         self.what, self.move, self.status = what, move, status
+
+
+class PageTokenError(ImageWorkerError):
+    """A page token is damaged, or belongs to another query."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this page token is damaged or belongs to another query; use the nextToken of the page before, "
+            "with the same command and options, or leave it out to begin anew"
+        )
 
 
 class ConfigurationError(ImageWorkerError):

@@ -123,6 +123,22 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ImageSummary:
+    """What lists show of an image; the names are those of `Image`."""
+
+    image_id: str
+    user_id: str
+    status: ImageStatus
+    created_at: datetime
+    processed_at: datetime | None
+    file_name: str
+    file_size: int | None
+    key: str
+    processed_key: str | None
+    ttl: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Description:
     """What the uploaded object says of itself."""
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from worker.domain import clock
-from worker.domain.image import Failure, HistoryEntry, Image, Lease, Rendition, StepRecord
+from worker.domain.image import Failure, HistoryEntry, Image, ImageSummary, Lease, Rendition, StepRecord
 from worker.domain.job import SourceVersion, padded_sequencer
 from worker.domain.status import ImageStatus, StepName, StepStatus
 from worker.domain.step import Json
@@ -17,7 +17,12 @@ _STEP_ATTRIBUTES = frozenset({"status", "startedAt", "completedAt"})
 
 def shard_of(image_id: str, index_shards: int) -> str:
     """Return the two digits that spread one status or one day over several key values of an index."""
-    return f"{zlib.crc32(image_id.encode()) % index_shards:02d}"
+    return shard_name(zlib.crc32(image_id.encode()) % index_shards)
+
+
+def shard_name(number: int) -> str:
+    """Return a shard's two digits."""
+    return f"{number:02d}"
 
 
 def status_shard(status: str, shard: str) -> str:
@@ -112,6 +117,40 @@ def from_item(item: Mapping[str, Any]) -> Image:
         metadata=item.get("metadata", {}),
         counted_bytes=item.get("countedBytes"),
         ttl=item.get("ttl"),
+    )
+
+
+def to_summary(item: Mapping[str, Any]) -> ImageSummary:
+    """Read what lists show from an item of an index."""
+    return ImageSummary(
+        image_id=item["imageId"],
+        user_id=item["userId"],
+        status=ImageStatus(item["status"]),
+        created_at=clock.from_text(item["createdAt"]),
+        processed_at=clock.from_text(item["processedAt"]) if "processedAt" in item else None,
+        file_name=item["originalFileName"],
+        file_size=item.get("originalFileSize"),
+        key=item["originalS3Key"],
+        processed_key=item.get("processedS3Key"),
+        ttl=item.get("ttl"),
+    )
+
+
+def summary_to_map(summary: ImageSummary) -> Item:
+    """Write what lists show by the item's attribute names."""
+    return _without_none(
+        {
+            "imageId": summary.image_id,
+            "userId": summary.user_id,
+            "status": summary.status.value,
+            "createdAt": clock.to_text(summary.created_at),
+            "processedAt": clock.to_text(summary.processed_at) if summary.processed_at else None,
+            "originalFileName": summary.file_name,
+            "originalFileSize": summary.file_size,
+            "originalS3Key": summary.key,
+            "processedS3Key": summary.processed_key,
+            "ttl": summary.ttl,
+        }
     )
 
 

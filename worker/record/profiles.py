@@ -4,12 +4,17 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from worker.domain import clock
+from worker.domain.errors import TransientError
 from worker.domain.keys import PROFILE_IMAGE_ID
 from worker.domain.profile import Preferences, Profile, Statistics
+from worker.domain.step import Json
 from worker.record.attributes import decode_map
+from worker.record.items import Item
+from worker.record.writes import Expression, lands
 from worker.retry import TABLE, persist
 
 if TYPE_CHECKING:
@@ -46,6 +51,70 @@ def profile_from_item(item: Mapping[str, Any]) -> Profile:
 def _said(wishes: Mapping[str, Any], name: str, kind: type) -> Any:  # noqa: ANN401 - of the given kind
     value = wishes.get(name)
     return value if isinstance(value, kind) else None
+
+
+_ROUNDS = 20
+"""How often a change of preferences looks again when others keep changing the profile."""
+
+
+async def read_profile(
+    client: "DynamoDBClient", table: str, user_id: str, *, consistent: bool = False
+) -> Item | None:
+    """
+    Return a user's profile item; None when there is none, or its ttl has passed.
+
+    Raises:
+        TransientError: The table cannot be reached within its retries.
+    """
+    answer = await persist(
+        lambda: client.get_item(
+            TableName=table,
+            Key={"imageId": {"S": PROFILE_IMAGE_ID}, "userId": {"S": user_id}},
+            ConsistentRead=consistent,
+        ),
+        TABLE,
+        what="read the profile",
+    )
+    item = decode_map(answer["Item"]) if "Item" in answer else None
+    is_gone = item is not None and isinstance(ttl := item.get("ttl"), int) and ttl <= time.time()
+    return None if is_gone else item
+
+
+async def set_preferences(
+    client: "DynamoDBClient", table: str, user_id: str, changes: Mapping[str, Json], *, now: datetime
+) -> Item:
+    """
+    Change some of a user's preferences, and leave everything else of the profile as it is.
+
+    Args:
+        client: Of DynamoDB.
+        table: The table's name.
+        user_id: The user, who may be new.
+        changes: Preferences by their attribute names; None takes one back.
+        now: The present moment.
+
+    Returns:
+        The profile item after the change.
+
+    Raises:
+        TransientError: The table cannot be reached, or others keep changing the profile.
+    """
+    for _ in range(_ROUNDS):
+        item = await read_profile(client, table, user_id, consistent=True) or {}
+        before: Any = item.get("profile")
+        preferences = {**(before or {}).get("preferences", {}), **changes}
+        kept = {name: value for name, value in preferences.items() if value is not None}
+        after: Json = {**(before or {}), "preferences": kept}
+        expression = Expression()
+        expression.set("profile", after)
+        expression.set("updatedAt", clock.to_text(now))
+        expression.set_if_absent("createdAt", clock.to_text(now))
+        expression.require_equal("profile", before)
+        request = expression.request(table=table, image_id=PROFILE_IMAGE_ID, user_id=user_id)
+        if await lands(client, request, what="write the profile"):
+            return await read_profile(client, table, user_id, consistent=True) or {}
+    message = f"the profile of {user_id} kept changing"
+    raise TransientError(message)
 
 
 class CachedProfiles:
@@ -97,15 +166,8 @@ class CachedProfiles:
             await asyncio.wait(self._loading.values())
 
     async def _load(self, user_id: str) -> Profile | None:
-        answer = await persist(
-            lambda: self._client.get_item(
-                TableName=self._table, Key={"imageId": {"S": PROFILE_IMAGE_ID}, "userId": {"S": user_id}}
-            ),
-            TABLE,
-            what="read the profile",
-        )
-        item = answer.get("Item")
-        profile = profile_from_item(decode_map(item)) if item else None
+        item = await read_profile(self._client, self._table, user_id)
+        profile = profile_from_item(item) if item else None
         self._cached[user_id] = (self._monotonic(), profile)
         if len(self._cached) > _MOST_CACHED:
             self._cached.popitem(last=False)

@@ -6,14 +6,18 @@ Each is the difference between two states of an image, and the named condition u
 
 from typing import TYPE_CHECKING
 
+from botocore.exceptions import ClientError
+
 from worker.domain import clock
 from worker.domain.image import Image
 from worker.domain.status import ImageStatus
 from worker.domain.step import Json
 from worker.record.attributes import encode
 from worker.record.items import to_item
+from worker.retry import TABLE, error_code, persist
 
 if TYPE_CHECKING:
+    from types_aiobotocore_dynamodb import DynamoDBClient
     from types_aiobotocore_dynamodb.type_defs import AttributeValueTypeDef, UpdateTypeDef
 
 _KEY = ("imageId", "userId")
@@ -83,15 +87,33 @@ class Expression:
         """Return the update, for `update_item` and for `transact_write_items` alike."""
         clauses = [f"SET {', '.join(self._set)}"] if self._set else []
         clauses += [f"REMOVE {', '.join(self._remove)}"] if self._remove else []
-        return {
+        request: UpdateTypeDef = {
             "TableName": table,
             "Key": {"imageId": {"S": image_id}, "userId": {"S": user_id}},
             "UpdateExpression": " ".join(clauses),
             "ConditionExpression": " AND ".join(self._conditions),
             "ExpressionAttributeNames": self._names,
-            "ExpressionAttributeValues": self._values,
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
+        if self._values:  # DynamoDB refuses an empty map
+            request["ExpressionAttributeValues"] = self._values
+        return request
+
+
+async def lands(client: "DynamoDBClient", request: "UpdateTypeDef", *, what: str) -> bool:
+    """
+    Make a conditional write that means the same however often it is made; tell whether it landed.
+
+    Raises:
+        TransientError: The table cannot be reached within its retries.
+    """
+    try:
+        await persist(lambda: client.update_item(**request), TABLE, what=what)
+    except ClientError as error:
+        if error_code(error) == "ConditionalCheckFailedException":
+            return False
+        raise
+    return True
 
 
 def creating(image: Image, *, table: str, index_shards: int) -> "UpdateTypeDef":
