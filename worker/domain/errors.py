@@ -64,8 +64,9 @@ class FormatNotAllowedError(RejectedError):
 
     code = "format_not_allowed"
 
-    def __init__(self, *, found: str, allowed: tuple[str, ...]) -> None:
-        super().__init__(f"{found} is not taken; these are: {', '.join(allowed)}")
+    def __init__(self, *, found: str, allowed: tuple[str, ...], hint: str = "") -> None:
+        why = f" ({hint})" if hint else ""
+        super().__init__(f"{found} is not taken{why}; these are: {', '.join(allowed)}")
         self.found, self.allowed = found, allowed
 
 

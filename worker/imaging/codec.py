@@ -1,11 +1,13 @@
-"""Opening pictures with an allow-list of decoders, and encoding renditions."""
+"""Opening pictures with an allow-list of decoders."""
 
 import io
 import warnings
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Final
 
 from PIL import (
+    AvifImagePlugin,
     BmpImagePlugin,
     GifImagePlugin,
     Image,
@@ -16,11 +18,10 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from worker.domain.step import EncodedRendition
 from worker.imaging.frames import Content
-from worker.imaging.picture import Picture
 
 Image.MAX_IMAGE_PIXELS = None  # `validate` refuses by the limits of the settings, before anything is decoded
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
 _DECODERS: Final[Mapping[str, type[ImageFile.ImageFile]]] = {
     "jpeg": JpegImagePlugin.JpegImageFile,
@@ -29,16 +30,16 @@ _DECODERS: Final[Mapping[str, type[ImageFile.ImageFile]]] = {
     "gif": GifImagePlugin.GifImageFile,
     "tiff": TiffImagePlugin.TiffImageFile,
     "bmp": BmpImagePlugin.BmpImageFile,
+    "avif": AvifImagePlugin.AvifImageFile,
 }
-_BECOMES: Final[Mapping[str, tuple[str, str]]] = {
-    "jpeg": ("jpeg", "png"),
-    "png": ("png", "png"),
-    "webp": ("webp", "webp"),
-    "gif": ("png", "png"),
-    "tiff": ("jpeg", "png"),
-    "bmp": ("jpeg", "png"),
-}
-"""Format of the upload -> (format of an opaque rendition, of one with transparency)."""
+NEEDS_EXTRA: Final[Mapping[str, str]] = {"heic": "pillow_heif"}
+"""Format -> the module that decodes it, which comes with an extra of the same name."""
+
+
+def missing_extra(picture_format: str) -> str | None:
+    """Return the extra that this format needs and that is not installed."""
+    module = NEEDS_EXTRA.get(picture_format)
+    return picture_format if module is not None and find_spec(module) is None else None
 
 
 def open_picture(content: Content, *, picture_format: str) -> ImageFile.ImageFile:
@@ -52,7 +53,7 @@ def open_picture(content: Content, *, picture_format: str) -> ImageFile.ImageFil
         Exception: Whatever the decoder raises on a damaged file.
     """
     with warnings.catch_warnings(action="ignore"):
-        return _DECODERS[picture_format](io.BytesIO(content))
+        return _decoder(picture_format)(io.BytesIO(content))
 
 
 def load(image: ImageFile.ImageFile) -> None:
@@ -66,25 +67,13 @@ def load(image: ImageFile.ImageFile) -> None:
         image.load()
 
 
-def encode(picture: Picture, *, quality: int) -> EncodedRendition:
-    """
-    Encode a rendition in the format that its upload's format becomes, without any metadata.
+def _decoder(picture_format: str) -> type[ImageFile.ImageFile]:
+    return _heic() if picture_format == "heic" else _DECODERS[picture_format]
 
-    Args:
-        picture: Its image carries no metadata; see `Picture`.
-        quality: 1 to 100, for JPEG and WebP.
-    """
-    opaque, transparent = _BECOMES[picture.source_format]
-    becomes = transparent if picture.image.mode == "RGBA" else opaque
-    file = io.BytesIO()
-    match becomes:
-        case "jpeg":
-            picture.image.save(file, "JPEG", quality=quality, subsampling="4:2:0")
-        case "webp":
-            picture.image.save(file, "WEBP", quality=quality, method=2)
-        case _:
-            picture.image.save(file, "PNG", compress_level=3)
-    width, height = picture.image.size
-    return EncodedRendition(
-        size=picture.size, width=width, height=height, format=becomes, content=file.getbuffer()
-    )
+
+def _heic() -> type[ImageFile.ImageFile]:
+    """Import the decoder with the first picture that needs it: it costs 50 ms."""
+    from pillow_heif import HeifImageFile, options  # noqa: PLC0415
+
+    options.DECODE_THREADS = 1  # a child has one CPU's worth of work to do
+    return HeifImageFile  # type: ignore[no-any-return]

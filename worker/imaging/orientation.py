@@ -19,6 +19,8 @@ _TURNS: Final[Mapping[int, Image.Transpose]] = {
     8: Image.Transpose.ROTATE_90,
 }
 _ON_ITS_SIDE: Final = frozenset({5, 6, 7, 8})
+_MIRRORED_ACROSS: Final = frozenset({2, 3, 7, 8})
+_MIRRORED_DOWN: Final = frozenset({3, 4, 6, 7})
 
 
 def orientation_of(exif: Image.Exif) -> int:
@@ -30,6 +32,26 @@ def orientation_of(exif: Image.Exif) -> int:
 def turned(extent: Extent, orientation: int) -> Extent:
     """Return the extent after standing a picture of this one upright; the same function leads back."""
     return extent.turned if orientation in _ON_ITS_SIDE else extent
+
+
+def as_stored(
+    shares: tuple[float, float], orientation: int, *, is_place: bool = True
+) -> tuple[float, float]:
+    """
+    Return where a place in the picture as displayed lies in the picture as stored.
+
+    Args:
+        shares: Of width and height.
+        orientation: As EXIF counts.
+        is_place: False for the shares of an extent, which has no left and right.
+    """
+    across, down = shares[::-1] if orientation in _ON_ITS_SIDE else shares
+    if not is_place:
+        return across, down
+    return (
+        1 - across if orientation in _MIRRORED_ACROSS else across,
+        1 - down if orientation in _MIRRORED_DOWN else down,
+    )
 
 
 def upright(image: Image.Image, orientation: int) -> Image.Image:

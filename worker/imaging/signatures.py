@@ -6,7 +6,7 @@ from typing import Final
 
 from worker.imaging.frames import Content
 
-ALLOWED: Final = ("jpeg", "png", "webp", "gif", "tiff", "bmp")
+ALLOWED: Final = ("jpeg", "png", "webp", "gif", "tiff", "bmp", "avif", "heic")
 """The formats that are decoded."""
 
 _SIGNATURES: Final[tuple[tuple[str, bytes], ...]] = (
@@ -39,12 +39,14 @@ _SIGNATURES: Final[tuple[tuple[str, bytes], ...]] = (
 """Name -> regular expression; the first that matches wins."""
 
 _BRANDS: Final[Mapping[bytes, str]] = {
-    b"avif": "AVIF",
-    b"avis": "AVIF",
+    **dict.fromkeys((b"avif", b"avis"), "avif"),
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"), "heic"),
     b"crx ": "Canon raw",
-    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), "HEIC"),
 }
-"""Major brand of an ISO media file -> the picture format it stands for; the other brands are films."""
+"""Brand of an ISO media file -> the picture format it stands for; the other brands are films."""
+
+_ANY_CODEC: Final = frozenset({b"mif1", b"msf1", b"miaf"})
+"""Brands that say no more than: a picture; the compatible brands after them say in which format."""
 
 _PATTERNS: Final = tuple((name, re.compile(pattern, re.DOTALL)) for name, pattern in _SIGNATURES)
 _HEAD_BYTES: Final = 1024
@@ -54,5 +56,14 @@ def identify(content: Content) -> str | None:
     """Return the name of the picture format, one of `ALLOWED` or another; None if the bytes are none."""
     head = bytes(memoryview(content)[:_HEAD_BYTES])
     if head[4:8] == b"ftyp":
-        return _BRANDS.get(head[8:12])
+        return _by_brand(head)
     return next((name for name, pattern in _PATTERNS if pattern.match(head)), None)
+
+
+def _by_brand(head: bytes) -> str | None:
+    major = head[8:12]
+    if major not in _ANY_CODEC:
+        return _BRANDS.get(major)
+    end = min(int.from_bytes(head[:4]), len(head))
+    compatible = (head[at : at + 4] for at in range(16, end - 3, 4))
+    return next((_BRANDS[brand] for brand in compatible if brand in _BRANDS), "heic")

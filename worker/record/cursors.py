@@ -7,7 +7,12 @@ from typing import Any, TypeAlias
 
 Item: TypeAlias = Mapping[str, Any]
 Position: TypeAlias = list[str] | None
-"""Where a partition stands: [createdAt, imageId, userId] of the last item taken; None at its beginning."""
+"""
+Where a partition stands.
+
+[createdAt, imageId, userId] of the last item taken; [createdAt] where none of its own has been taken yet, but
+newer ones of others: what arrives in it above that moment is not of this walk; None at its beginning.
+"""
 
 DONE = "done"
 
@@ -66,4 +71,6 @@ async def take_newest(cursors: Sequence[Cursor], fetch: Fetch, *, limit: int) ->
     for cursor in live:
         if not cursor.ahead and cursor.is_read_out:
             cursor.position = DONE
+        elif cursor.position is None and taken:
+            cursor.position = [taken[-1]["createdAt"]]
     return taken

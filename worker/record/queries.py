@@ -160,22 +160,30 @@ class Queries:
         hash_key, now_s = _HASH_KEYS[index], int(self._now_s())
 
         async def fetch(partition: str, start: Position, count: int) -> tuple[Sequence[Item], Position]:
+            names = {"#hash": hash_key, "#imageId": "imageId", "#ttl": "ttl"}
+            values: dict[str, AttributeValueTypeDef] = {
+                ":hash": {"S": partition},
+                ":profile": {"S": PROFILE_IMAGE_ID},
+                ":now": {"N": str(now_s)},
+            }
             request: QueryInputTypeDef = {
                 "TableName": self._table,
                 "IndexName": index,
                 "KeyConditionExpression": "#hash = :hash",
                 "FilterExpression": "#imageId <> :profile AND (attribute_not_exists(#ttl) OR #ttl > :now)",
-                "ExpressionAttributeNames": {"#hash": hash_key, "#imageId": "imageId", "#ttl": "ttl"},
-                "ExpressionAttributeValues": {
-                    ":hash": {"S": partition},
-                    ":profile": {"S": PROFILE_IMAGE_ID},
-                    ":now": {"N": str(now_s)},
-                },
+                "ExpressionAttributeNames": names,
+                "ExpressionAttributeValues": values,
                 "ScanIndexForward": False,
                 "Limit": count,
             }
-            if start is not None:
-                request["ExclusiveStartKey"] = _start_key(hash_key, partition, start)
+            match start:
+                case [created_at]:
+                    request["KeyConditionExpression"] += " AND #createdAt <= :upTo"
+                    names["#createdAt"], values[":upTo"] = "createdAt", {"S": created_at}
+                case [created_at, image_id, user_id]:
+                    key = {"createdAt": created_at, "imageId": image_id, "userId": user_id}
+                    key[hash_key] = partition
+                    request["ExclusiveStartKey"] = {name: {"S": value} for name, value in key.items()}
             answer = await persist(lambda: self._client.query(**request), TABLE, what=f"query {index}")
             last = answer.get("LastEvaluatedKey")
             return (
@@ -184,9 +192,3 @@ class Queries:
             )
 
         return fetch
-
-
-def _start_key(hash_key: str, partition: str, start: list[str]) -> "dict[str, AttributeValueTypeDef]":
-    created_at, image_id, user_id = start
-    key = {hash_key: partition, "createdAt": created_at, "imageId": image_id, "userId": user_id}
-    return {name: {"S": value} for name, value in key.items()}
