@@ -35,7 +35,34 @@ def template(name: str, folder: Path = CLOUDFORMATION) -> dict[str, Any]:
 
 
 def table_properties(table_name: str) -> dict[str, Any]:
-    """Return what `create_table` needs to make the table of the storage template."""
-    properties = template("storage.yaml")["Resources"]["Table"]["Properties"]
+    """Return what `create_table` needs to make the storage template's table, with its default parameters."""
+    storage = template("storage.yaml")
+    properties = resolved(storage["Resources"]["Table"]["Properties"], storage)
     wanted = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
     return {"TableName": table_name} | {name: properties[name] for name in wanted}
+
+
+def resolved(value: Any, of: dict[str, Any], **parameters: str) -> Any:  # noqa: ANN401 - whatever a template holds
+    """
+    Resolve references to parameters, and choices by their equality, in a part of a template.
+
+    Args:
+        value: The part.
+        of: The template.
+        parameters: Those that have another value than their default.
+    """
+    values = {name: one.get("Default") for name, one in of.get("Parameters", {}).items()} | parameters
+    match value:
+        case {"Ref": name} if name in values:
+            return values[name]
+        case {"Fn::Equals": [one, other]}:
+            return resolved(one, of, **parameters) == resolved(other, of, **parameters)
+        case {"Fn::If": [condition, then, otherwise]}:
+            chosen = then if resolved(of["Conditions"][condition], of, **parameters) else otherwise
+            return resolved(chosen, of, **parameters)
+        case dict():
+            members = {name: resolved(one, of, **parameters) for name, one in value.items()}
+            return {name: one for name, one in members.items() if one != {"Ref": "AWS::NoValue"}}
+        case list():
+            return [resolved(one, of, **parameters) for one in value]
+    return value

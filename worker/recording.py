@@ -30,6 +30,7 @@ class Recording:
         self._ledger, self._image, self._delay_s, self._clock = ledger, image, delay_s, clock
         self._latest = image.updated_at
         self._waiting: list[Transition] = []
+        self._in_flight: list[Transition] = []
         self._writing = asyncio.Lock()
         self._writer: asyncio.Task[None] | None = None
         self._lost: LeaseLostError | None = None
@@ -37,7 +38,7 @@ class Recording:
     @property
     def under_way(self) -> StepName | None:
         """The step that is processing now."""
-        return step_under_way(apply_all(self._image, self._waiting))
+        return step_under_way(apply_all(self._image, [*self._in_flight, *self._waiting]))
 
     def now(self) -> datetime:
         """Return the present moment, never before one that this attempt has recorded."""
@@ -74,12 +75,13 @@ class Recording:
 
     async def close(self) -> None:
         """Stop writing behind; a write that has begun is finished first."""
-        writer, self._writer = self._writer, None
+        writer = self._writer
         if writer is None:
             return
         if not self._writing.locked():
             writer.cancel()
-        await asyncio.wait([writer])
+        await asyncio.wait([writer])  # if this is cancelled, the next to close waits for the same writer
+        self._writer = None
         if not writer.cancelled():
             writer.result()
 
@@ -87,12 +89,14 @@ class Recording:
         await asyncio.sleep(self._delay_s)
         async with self._writing:
             while self._waiting and self._lost is None:
-                batch, self._waiting = self._waiting, []
+                self._in_flight, self._waiting = self._waiting, []
                 try:
-                    self._image = await self._ledger.record(self._image, batch)
+                    self._image = await self._ledger.record(self._image, self._in_flight)
                 except LeaseLostError as error:
                     self._lost = error
                 except TransientError:
-                    self._waiting = batch + self._waiting
+                    self._waiting = self._in_flight + self._waiting
                     break  # the next write takes them along, and reports if the table stays away
+                finally:
+                    self._in_flight = []
         self._writer = None

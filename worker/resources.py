@@ -19,11 +19,15 @@ from worker.retry import TABLE, persist
 
 if TYPE_CHECKING:
     from types_aiobotocore_cloudformation import CloudFormationClient
+    from types_aiobotocore_cloudformation.literals import CapabilityType
     from types_aiobotocore_cloudformation.type_defs import ParameterTypeDef, StackTypeDef
     from types_aiobotocore_dynamodb import DynamoDBClient
 
 STACK_NAME: Final = "image-worker-storage"
 STORAGE_TEMPLATE: Final = CLOUDFORMATION / "storage.yaml"
+CAPABILITIES: "Final[tuple[CapabilityType, ...]]" = ("CAPABILITY_IAM",)
+"""The template makes IAM policies (without names of their own), which CloudFormation wants to be told."""
+
 DEPLOY_TIMEOUT_S: Final = 900.0
 """A table with three indexes takes AWS a minute; adding an index to a full one takes longer."""
 
@@ -60,6 +64,7 @@ def storage_parameters(settings: Settings) -> dict[str, str]:
         "BucketName": settings.bucket,
         "OutputBucketName": settings.output_bucket or "",
         "UploadsPrefix": settings.uploads_prefix,
+        "ProcessedPrefix": settings.processed_prefix,
         "QueueName": settings.queue_name,
         "DeadLetterQueueName": settings.dead_letter_queue_name,
         "VisibilityTimeout": str(settings.visibility_timeout_s),
@@ -112,6 +117,7 @@ async def _create(
         StackName=stack_name,
         TemplateBody=STORAGE_TEMPLATE.read_text(encoding="utf-8"),
         Parameters=_given(values),
+        Capabilities=CAPABILITIES,
         OnFailure="DELETE",  # what is left of a failed creation could never be updated
     )
     return "created", created["StackId"]
@@ -134,7 +140,9 @@ async def _update(
     parameters = _given(values)
     parameters += [{"ParameterKey": name, "UsePreviousValue": True} for name in sorted(kept)]
     try:
-        await cloudformation.update_stack(StackName=stack_id, TemplateBody=template, Parameters=parameters)
+        await cloudformation.update_stack(
+            StackName=stack_id, TemplateBody=template, Parameters=parameters, Capabilities=CAPABILITIES
+        )
     except ClientError as error:
         if "No updates are to be performed" in str(error):
             return "unchanged", stack_id

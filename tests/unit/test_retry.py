@@ -75,7 +75,7 @@ PASSING_ERRORS: dict[str, Callable[[], Exception]] = {
     "no connection in time": lambda: ConnectTimeoutError(endpoint_url="http://nowhere"),
     "no answer in time": lambda: ReadTimeoutError(endpoint_url="http://nowhere"),
     "body cut short": lambda: aiohttp.ClientPayloadError("cut"),
-    "hung up": lambda: aiohttp.ServerDisconnectedError(),
+    "hung up": aiohttp.ServerDisconnectedError,
     "reset": ConnectionResetError,
     "time is up": TimeoutError,
 }

@@ -55,7 +55,7 @@ def test_the_table_expires_items_can_be_restored_and_is_encrypted(template: dict
     assert table["TimeToLiveSpecification"] == {"AttributeName": "ttl", "Enabled": True}
     assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
     assert table["SSESpecification"]["SSEEnabled"] is True
-    assert table["BillingMode"] == "PAY_PER_REQUEST"
+    assert template["Parameters"]["BillingMode"]["Default"] == "PAY_PER_REQUEST"
 
 
 @pytest.mark.parametrize("name", ["Bucket", "OutputBucket", "Table"])

@@ -83,6 +83,7 @@ COMMANDS: Final = (
         "Ask for users' profiles and statistics, and set what they wish for their pictures.",
         "Use",
     ),
+    Entry("table", "worker.commands.table", "Back up the table and see what it consumes.", "Operate"),
 )
 
 

@@ -20,7 +20,7 @@ class Claimant:
         lease_until: When the lease ends if nobody renews it.
         now: The claimant's clock.
         recipe: Hash of the recipe that it will follow.
-        retention: How long the record of a new upload is kept; None keeps it for ever.
+        retention: How long the record of an upload is kept from its first claim; None keeps it for ever.
     """
 
     owner: str
@@ -73,7 +73,7 @@ def decide(existing: Image | None, job: Job, claimant: Claimant) -> ClaimAnswer:
         return Claimed(_claimed(_announced(job, claimant), claimant))
     if existing.lease is not None and existing.lease.owner == claimant.owner:
         return Claimed(existing)  # our own earlier call landed, and its answer was lost
-    if existing.is_expired(claimant.now):
+    if existing.is_expired(claimant.now) and not existing.is_leased(claimant.now):
         return Claimed(_claimed(_restarted(_announced(job, claimant), existing), claimant))
     if existing.version.is_newer_than(job.version):
         return Superseded(existing)
@@ -138,7 +138,9 @@ def _uploaded_again(existing: Image, job: Job, claimant: Claimant) -> Image:
 
 
 def _ttl(job: Job, claimant: Claimant) -> int | None:
-    return int((job.created_at + claimant.retention).timestamp()) if claimant.retention else None
+    # Counted from now, because an old upload that is only announced today must not be gone at once.
+    since = max(job.created_at, claimant.now)
+    return int((since + claimant.retention).timestamp()) if claimant.retention else None
 
 
 def _moved(image: Image, move: ImageMove, *, at: datetime) -> Image:

@@ -19,7 +19,7 @@ def to_milliseconds(at: datetime) -> datetime:
 
 def to_text(at: datetime) -> str:
     """Write a moment as the record does: `2024-01-01T12:00:05.123Z`."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z"
+    return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
 def from_text(text: str) -> datetime:

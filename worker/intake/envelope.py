@@ -30,12 +30,12 @@ class Addressing:
     Attributes:
         bucket: Where uploads lie.
         uploads_prefix: Under which, with its slash.
-        processed_prefix: Under which results lie in the same bucket; their events are ours, and no uploads.
+        processed_prefix: Under which results lie in the same bucket, if they do: no uploads, whatever announces them.
     """
 
     bucket: str
     uploads_prefix: str
-    processed_prefix: str
+    processed_prefix: str | None
 
 
 def parse(message: Message, addressing: Addressing) -> list[Job | Unreadable]:
@@ -102,9 +102,9 @@ def _part(
 
 
 def _from_s3(record: dict[str, Any], message: Message, addressing: Addressing) -> Job | None:
-    version, name = str(record.get("eventVersion", "2.1")), str(record.get("eventName", ""))
+    version, name = str(record.get("eventVersion", "2.1")), _text(record, "eventName")
     if version.partition(".")[0] != "2":
-        reason = f"its eventVersion is {version}; 2.x is understood"
+        reason = f"its eventVersion is {version!r}; 2.x is understood"
         raise UnreadableMessageError(reason)
     if not name.removeprefix("s3:").startswith("ObjectCreated:"):
         return None
@@ -167,7 +167,7 @@ def _job(
     if bucket != addressing.bucket:
         reason = f"it is about the bucket {bucket!r}; this worker serves {addressing.bucket!r}"
         raise UnreadableMessageError(reason)
-    if key.startswith(addressing.processed_prefix):
+    if addressing.processed_prefix is not None and key.startswith(addressing.processed_prefix):
         return None
     try:
         length = len(key.encode())

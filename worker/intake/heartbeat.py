@@ -125,6 +125,7 @@ class Heartbeat:
             return
         extend_s = min(self._visibility_timeout_s, left_s)
         until = self._clock() + timedelta(seconds=extend_s)
+        renew: Renew | None = None
         try:
             await self._queue.hide(hold.message, extend_s)
             for renew in list(hold.renewals):
@@ -133,7 +134,7 @@ class Heartbeat:
             if hold in self._holds:
                 hold.lose(f"the queue no longer accepts its receipt ({error})")
         except LeaseLostError as error:
-            if hold.renewals:
+            if renew in hold.renewals:  # else it has ended meanwhile
                 hold.lose(str(error))
         except TransientError as error:
             if self._monotonic() - hold.kept_at > self._visibility_timeout_s:

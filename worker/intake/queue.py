@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from worker.domain import clock
 from worker.domain.errors import ReceiptLostError, TransientError
@@ -26,6 +26,7 @@ MOST_TOGETHER = 10
 """What SQS takes in one batch and hands out in one receive."""
 
 _ANSWER_MARGIN_S = 10.0
+_LONGEST_REASON = 1000
 
 
 class Queue:
@@ -83,7 +84,7 @@ class Queue:
                     ],
                 )
         except Exception as error:
-            if isinstance(error, ClientError) or is_passing(error):
+            if isinstance(error, ClientError | BotoCoreError) or is_passing(error):
                 message = f"could not receive from {self._url}: {error_code(error)}"
                 raise TransientError(message) from error
             raise
@@ -125,7 +126,7 @@ class Queue:
                 if isinstance(what, Unreadable)
                 else to_body(what, reason="dead letter"),
                 MessageAttributes={
-                    name: {"DataType": "String", "StringValue": value}
+                    name: {"DataType": "String", "StringValue": value[:_LONGEST_REASON]}
                     for name, value in reasons.items()
                     if value
                 },

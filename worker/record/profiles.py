@@ -25,9 +25,8 @@ _MOST_CACHED = 10_000
 
 def profile_from_item(item: Mapping[str, Any]) -> Profile:
     """Read a profile; whatever is missing or of another type than ours is taken as not said."""
-    profile, statistics = item.get("profile", {}), item.get("statistics", {})
-    wishes = profile.get("preferences", {})
-    last_upload_at = statistics.get("lastUploadAt")
+    profile = _said(item, "profile", dict) or {}
+    statistics, wishes = _said(item, "statistics", dict) or {}, _said(profile, "preferences", dict) or {}
     return Profile(
         user_id=item["userId"],
         preferences=Preferences(
@@ -36,16 +35,23 @@ def profile_from_item(item: Mapping[str, Any]) -> Profile:
             watermark_text=_said(wishes, "watermarkText", str),
         ),
         statistics=Statistics(
-            total_images=statistics.get("totalImages", 0),
-            total_storage_used=statistics.get("totalStorageUsed", 0),
-            last_upload_at=clock.from_text(last_upload_at) if last_upload_at else None,
+            total_images=_said(statistics, "totalImages", int) or 0,
+            total_storage_used=_said(statistics, "totalStorageUsed", int) or 0,
+            last_upload_at=_moment(statistics, "lastUploadAt"),
         ),
-        email=item.get("email"),
+        email=_said(item, "email", str),
         personal={name: value for name, value in profile.items() if name != "preferences"},
-        created_at=clock.from_text(item["createdAt"]) if "createdAt" in item else None,
-        updated_at=clock.from_text(item["updatedAt"]) if "updatedAt" in item else None,
-        ttl=item.get("ttl"),
+        created_at=_moment(item, "createdAt"),
+        updated_at=_moment(item, "updatedAt"),
+        ttl=_said(item, "ttl", int),
     )
+
+
+def _moment(values: Mapping[str, Any], name: str) -> datetime | None:
+    try:
+        return clock.from_text(_said(values, name, str) or "")
+    except ValueError:
+        return None
 
 
 def _said(wishes: Mapping[str, Any], name: str, kind: type) -> Any:  # noqa: ANN401 - of the given kind
@@ -101,10 +107,11 @@ async def set_preferences(
     """
     for _ in range(_ROUNDS):
         item = await read_profile(client, table, user_id, consistent=True) or {}
-        before: Any = item.get("profile")
-        preferences = {**(before or {}).get("preferences", {}), **changes}
+        before = item.get("profile")
+        profile = _said(item, "profile", dict) or {}
+        preferences = {**(_said(profile, "preferences", dict) or {}), **changes}
         kept = {name: value for name, value in preferences.items() if value is not None}
-        after: Json = {**(before or {}), "preferences": kept}
+        after: Json = {**profile, "preferences": kept}
         expression = Expression()
         expression.set("profile", after)
         expression.set("updatedAt", clock.to_text(now))

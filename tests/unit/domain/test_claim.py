@@ -1,4 +1,5 @@
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -59,7 +60,7 @@ NAMES = {Claimed: "claimed", DoneAlready: "done already", HeldByAnother: "held",
         (completed(), "superseded", "done already", "claimed"),
         (failed(), "superseded", "done already", "claimed"),
         (expired(pending()), "claimed", "claimed", "claimed"),
-        (expired(processing()), "claimed", "claimed", "claimed"),
+        (expired(processing()), "superseded", "held", "claimed"),
         (expired(completed()), "claimed", "claimed", "claimed"),
         (expired(failed()), "claimed", "claimed", "claimed"),
     ],
@@ -212,6 +213,21 @@ def test_an_item_past_its_ttl_is_begun_anew_but_still_fences_its_old_workers_and
 
     assert (image.attempt, image.counted_bytes, image.renditions) == (2, 1100, existing.renditions)
     assert (image.ttl, image.tags, image.error, image.processed_key) == (None, (), None, None)
+
+
+@pytest.mark.parametrize("existing", [None, completed(), expired(completed())], ids=["new", "newer", "gone"])
+def test_a_record_is_kept_for_the_retention_after_its_first_claim(existing: Image | None) -> None:
+    claimant = replace(a_claimant("worker-b/1", now=after(10)), retention=timedelta(days=30))
+
+    image = taken(decide(existing, NEWER, claimant))
+
+    assert image.ttl == int((after(10) + timedelta(days=30)).timestamp())
+
+
+def test_another_try_changes_nothing_in_what_was_said_about_the_retention() -> None:
+    existing = replace(pending(), ttl=2**40)
+
+    assert taken(decide(existing, SAME, a_claimant("worker-b/1", now=after(10)))).ttl == 2**40
 
 
 @pytest.mark.parametrize("seconds", [59.999, 60])

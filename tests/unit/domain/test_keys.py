@@ -32,6 +32,7 @@ def parsed(key: str) -> UploadKey:
         ("uploads/user_1/..", UploadKey("user_1", ".", "")),
         ("uploads/uploads/uploads/img.jpg", UploadKey("uploads", "uploads/img", "jpg")),
         ("uploads/user_1/user_profile/a.jpg", UploadKey("user_1", "user_profile/a", "jpg")),
+        ("uploads/user_1/old/user_profile.jpg", UploadKey("user_1", "old/user_profile", "jpg")),
         ("uploads/user_profile/img.jpg", UploadKey("user_profile", "img", "jpg")),
     ],
 )

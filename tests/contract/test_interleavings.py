@@ -1,0 +1,274 @@
+"""Random interleavings of workers, duplicates, stale uploads, crashes and clock steps."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import count, pairwise
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from tests.builders import NOON, a_claimant, a_job, a_rendition, a_report
+from tests.contract.conftest import LedgerUnderTest, memory_ledger, table_ledger
+from tests.emulators import client, create_table, unique_settings
+from worker.domain.claim import Claimed
+from worker.domain.errors import LeaseLostError
+from worker.domain.image import Failure, Image
+from worker.domain.status import IMAGE_MOVES, ImageStatus, StepName
+from worker.domain.transition import (
+    Transition,
+    image_completed,
+    image_failed,
+    image_released,
+    step_ended,
+    step_failed,
+    step_started,
+    step_under_way,
+)
+
+if TYPE_CHECKING:
+    from worker.domain.job import SourceVersion
+
+T = TypeVar("T")
+
+USER = "user_1"
+IMAGES = ("img_1", "img_2")
+WORKERS = ("a", "b", "c")
+LEASE_S = 60
+ENDINGS = (ImageStatus.COMPLETED, ImageStatus.FAILED, ImageStatus.PENDING)
+LEGAL_STEPS = {(start, leads_to) for starts, leads_to in IMAGE_MOVES.values() for start in starts}
+
+
+@dataclass
+class Held:
+    """A claim in some worker's hand; it may have lost the lease without knowing."""
+
+    worker: str
+    image: Image
+
+
+class Interleavings(RuleBasedStateMachine):
+    """Drives a ledger as several workers do, each with a clock of its own."""
+
+    open_ledger: ClassVar[Callable[[AsyncExitStack], Awaitable[LedgerUnderTest]]]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.stack = AsyncExitStack()
+        self.true_time = NOON
+        self.clock_error = dict.fromkeys(WORKERS, timedelta())
+        self.held: list[Held] = []
+        self.completed: set[tuple[str, SourceVersion]] = set()
+        self.deliveries = count()
+        self.uploads = dict.fromkeys(IMAGES, 1)
+        self.last_settled: tuple[Image, list[Transition]] | None = None
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.runner.run(work)
+
+    @initialize()
+    def open(self) -> None:
+        opener = type(self).open_ledger
+        self.under_test: LedgerUnderTest = self.run(opener(self.stack))
+
+    def teardown(self) -> None:
+        self.run(self.stack.aclose())
+        self.runner.close()
+
+    def now(self, worker: str) -> datetime:
+        return self.true_time + self.clock_error[worker]
+
+    @rule(worker=st.sampled_from(WORKERS), image_id=st.sampled_from(IMAGES), age=st.integers(-1, 1))
+    def claims(self, worker: str, image_id: str, age: int) -> None:
+        """Ask for a new upload of the image (-1), for the latest again, or for one before it."""
+        if age < 0:
+            self.uploads[image_id] += 1
+        self.claim(worker, image_id, upload=max(1, self.uploads[image_id] - max(age, 0)))
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data(), worker=st.sampled_from(WORKERS), is_newer=st.booleans())
+    def another_takes_over(self, data: st.DataObject, worker: str, is_newer: bool) -> None:  # noqa: FBT001
+        """Claim an image that somebody holds: for a newer upload, or after the lease has ended."""
+        image_id = data.draw(st.sampled_from(self.held)).image.image_id
+        if is_newer:
+            self.uploads[image_id] += 1
+        else:
+            self.true_time += timedelta(seconds=2 * LEASE_S)
+        self.claim(worker, image_id, upload=self.uploads[image_id])
+
+    def claim(self, worker: str, image_id: str, *, upload: int) -> None:
+        owner = f"{worker}/{next(self.deliveries)}"
+        job = a_job(image_id, USER, upload=upload)
+        claimant = a_claimant(owner, now=self.now(worker), lease_s=LEASE_S)
+        before = self.stored(image_id)
+        answer = self.run(self.under_test.ledger.claim(job, claimant))
+        if isinstance(answer, Claimed):
+            assert before is None or answer.image.attempt == before.attempt + 1
+            assert (image_id, job.version) not in self.completed
+            self.held.append(Held(worker, answer.image))
+        else:
+            assert self.stored(image_id) == before
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data())
+    def goes_a_step_further(self, data: st.DataObject) -> None:
+        held = data.draw(st.sampled_from(self.held))
+        under_way = step_under_way(held.image)
+        if under_way is None:
+            return
+        at = max(held.image.updated_at, self.now(held.worker))
+        moves: list[Transition] = [step_ended(a_report(under_way), at=at)]
+        following = list(StepName)[list(StepName).index(under_way) + 1 :]
+        moves += [step_started(step, at=at) for step in following[:1]]
+        self.writes(held, lambda: self.under_test.ledger.record(held.image, moves))
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data(), outcome=st.sampled_from(ENDINGS), size_bytes=st.integers(1, 1000))
+    def ends(self, data: st.DataObject, outcome: ImageStatus, size_bytes: int) -> None:
+        """Complete, fail or release."""
+        held = data.draw(st.sampled_from(self.held))
+        at = max(held.image.updated_at, self.now(held.worker))
+        step = step_under_way(held.image)
+        failure = Failure(code="corrupt", message="damaged", step=step, retryable=False)
+        moves: list[Transition]
+        match outcome:
+            case ImageStatus.COMPLETED:
+                rendition = a_rendition(held.image.image_id, USER, size_bytes=size_bytes)
+                moves = [image_completed({"medium": rendition}, main_size="medium", at=at)]
+            case ImageStatus.FAILED:
+                moves = [step_failed(failure, step=step, at=at)] if step else []
+                moves.append(image_failed(failure, at=at))
+            case _:
+                moves = [image_released(failure, at=at)]
+        before = held.image
+        if not self.writes(held, lambda: self.under_test.ledger.settle(before, moves)):
+            return
+        self.held.remove(held)
+        self.last_settled = (before, moves)
+        if outcome is ImageStatus.COMPLETED:
+            done = (before.image_id, before.version)
+            assert done not in self.completed, "completed twice"
+            self.completed.add(done)
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data())
+    def renews(self, data: st.DataObject) -> None:
+        held = data.draw(st.sampled_from(self.held))
+        until = self.now(held.worker) + timedelta(seconds=LEASE_S)
+
+        async def renew() -> Image:
+            await self.under_test.ledger.renew(held.image, until=until)
+            return held.image
+
+        self.writes(held, renew)
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data())
+    def crashes(self, data: st.DataObject) -> None:
+        self.held.remove(data.draw(st.sampled_from(self.held)))
+
+    @precondition(lambda self: self.last_settled)
+    @rule()
+    def repeats_a_write_whose_answer_was_lost(self) -> None:
+        assert self.last_settled
+        image, moves = self.last_settled
+        before = self.stored(image.image_id)
+        with suppress(LeaseLostError):  # when others have moved on since
+            self.run(self.under_test.ledger.settle(image, moves))
+        assert self.stored(image.image_id) == before
+
+    @rule(worker=st.sampled_from(WORKERS), seconds=st.sampled_from([-60, 0, 60]))
+    def a_clock_steps(self, worker: str, seconds: int) -> None:
+        self.clock_error[worker] = timedelta(seconds=seconds)
+
+    def writes(self, held: Held, write: Callable[[], Coroutine[Any, Any, Image]]) -> bool:
+        """Make a write: it lands if and only if the worker still has the lease, or else changes nothing."""
+        before = self.stored(held.image.image_id)
+        assert before
+        is_held = before.lease is not None and held.image.lease is not None
+        is_held = is_held and before.lease.owner == held.image.lease.owner  # type: ignore[union-attr]
+        try:
+            held.image = self.run(write())
+        except LeaseLostError:
+            assert not is_held, "the holder of the lease was refused"
+            assert self.stored(held.image.image_id) == before, "a refused write changed the record"
+            self.held.remove(held)
+            return False
+        assert is_held, "a worker without the lease wrote"
+        return True
+
+    def stored(self, image_id: str) -> Image | None:
+        return self.run(self.under_test.image(image_id, USER))
+
+    @invariant()
+    def every_history_is_legal(self) -> None:
+        for image in self.images():
+            of_image = [ImageStatus(entry.status) for entry in image.history if entry.step is None]
+            assert of_image[0] is ImageStatus.PENDING
+            assert of_image[-1] is image.status
+            assert set(pairwise(of_image)) <= LEGAL_STEPS
+            attempts = [entry.attempt for entry in image.history]
+            assert attempts == sorted(attempts)
+            assert image.attempt == attempts[-1]
+            assert (image.lease is not None) == (image.status is ImageStatus.PROCESSING)
+
+    @invariant()
+    def statistics_are_the_sum_over_what_counts(self) -> None:
+        if not hasattr(self, "under_test"):
+            return
+        counted = [image.counted_bytes for image in self.images() if image.counted_bytes is not None]
+        for image in self.images():
+            if image.status is ImageStatus.COMPLETED:
+                assert image.counted_bytes == image.to_count()
+            if image.status is ImageStatus.FAILED:
+                assert image.counted_bytes is None
+        statistics = self.run(self.under_test.statistics(USER))
+        assert (statistics.total_images, statistics.total_storage_used) == (len(counted), sum(counted))
+
+    def images(self) -> list[Image]:
+        if not hasattr(self, "under_test"):
+            return []
+        return [image for image in map(self.stored, IMAGES) if image is not None]
+
+
+def test_random_interleavings_keep_the_promises_in_memory() -> None:
+    async def open_ledger(_: AsyncExitStack) -> LedgerUnderTest:
+        return memory_ledger()
+
+    machine = type("InMemory", (Interleavings,), {"open_ledger": staticmethod(open_ledger)})
+    run_state_machine_as_test(
+        machine, settings=settings(max_examples=150, stateful_step_count=60, deadline=None)
+    )
+
+
+@pytest.mark.timeout(300)
+def test_random_interleavings_keep_the_promises_on_ministack(ministack_endpoint: str) -> None:
+    async def open_ledger(stack: AsyncExitStack) -> LedgerUnderTest:
+        names = unique_settings(ministack_endpoint)
+        dynamodb = await stack.enter_async_context(client("dynamodb", names))
+        await create_table(dynamodb, names)
+        return table_ledger(dynamodb, names)
+
+    machine = type("OnMiniStack", (Interleavings,), {"open_ledger": staticmethod(open_ledger)})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=20,
+            stateful_step_count=50,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow],
+        ),
+    )

@@ -1,0 +1,74 @@
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.builders import NOON
+from worker.domain.errors import TransientError
+from worker.telemetry.table_metrics import METRICS, OPERATIONS, PERIOD, TableMetrics, window
+
+
+async def test_metrics_come_in_as_many_pages_as_cloudwatch_likes() -> None:
+    start, end = window(NOON, hours=1)
+    requests: list[dict[str, Any]] = []
+
+    async def in_two_pages(**request: Any) -> Any:  # noqa: ANN401 - as botocore's
+        requests.append(request)
+        first = "NextToken" not in request
+        result = {
+            "Timestamps": [start if first else start + PERIOD],
+            "Values": [1.0],
+            "StatusCode": "PartialData" if first else "Complete",
+        }
+        of_first_metric = [query["Id"] for query in request["MetricDataQueries"][:3]]
+        page = {"MetricDataResults": [{"Id": query_id, **result} for query_id in of_first_metric]}
+        return page | ({"NextToken": "more"} if first else {})
+
+    paged = SimpleNamespace(get_metric_data=in_two_pages)
+    consumed, *_ = await TableMetrics(paged, table="metadata", indexes=()).read(start, end)  # type: ignore[arg-type]
+
+    assert [point.at for point in consumed.points] == [start, start + PERIOD]
+    assert [request.get("NextToken") for request in requests] == [None, "more"]
+
+
+async def test_each_metric_is_asked_for_under_the_dimensions_that_dynamodb_gives_it() -> None:
+    asked: list[tuple[str, dict[str, str]]] = []
+
+    async def remember(**request: Any) -> Any:  # noqa: ANN401 - as botocore's
+        for query in request["MetricDataQueries"]:
+            metric = query["MetricStat"]["Metric"]
+            dimensions = {one["Name"]: one["Value"] for one in metric["Dimensions"]}
+            asked.append((metric["MetricName"], dimensions))
+        return {"MetricDataResults": []}
+
+    reader = TableMetrics(
+        SimpleNamespace(get_metric_data=remember),  # type: ignore[arg-type]
+        table="metadata",
+        indexes=("UserImages",),
+    )
+    await reader.read(*window(NOON, hours=1))
+
+    names = {metric: [given for name, given in asked if name == metric][::3] for metric in METRICS}
+    assert names["UserErrors"] == [{}]
+    assert names["SystemErrors"] == [{"TableName": "metadata", "Operation": each} for each in OPERATIONS]
+    of_index = {"TableName": "metadata", "GlobalSecondaryIndexName": "UserImages"}
+    assert names["ReadThrottleEvents"] == [{"TableName": "metadata"}, of_index]
+    assert len(asked) <= 500, "more than one request takes"
+
+
+def test_the_window_ends_with_the_period_under_way() -> None:
+    start, end = window(NOON + timedelta(seconds=1), hours=2)
+    assert (start, end) == (NOON + PERIOD - timedelta(hours=2), NOON + PERIOD)
+    assert window(NOON, hours=1)[1] == NOON
+
+
+async def test_a_metric_that_cloudwatch_cannot_tell_is_an_error_and_not_a_silence() -> None:
+    async def at_fault(**request: Any) -> Any:  # noqa: ANN401 - as botocore's
+        first, *_ = request["MetricDataQueries"]
+        result = {"Id": first["Id"], "StatusCode": "InternalError", "Timestamps": [], "Values": []}
+        return {"MetricDataResults": [result]}
+
+    faulty = SimpleNamespace(get_metric_data=at_fault)
+    with pytest.raises(TransientError, match="ConsumedReadCapacityUnits: InternalError"):
+        await TableMetrics(faulty, table="metadata", indexes=()).read(*window(NOON, hours=1))  # type: ignore[arg-type]
