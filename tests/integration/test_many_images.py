@@ -1,0 +1,140 @@
+"""Five thousand images of fifty users, listed page by page, also while more arrive."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import pytest_asyncio
+
+from config.settings import Settings
+from tests.builders import a_claimant, a_job, after
+from tests.emulators import client, create_table, unique_settings
+from worker.domain.claim import Claimed, decide
+from worker.domain.image import Image
+from worker.domain.status import ImageStatus
+from worker.record import batches
+from worker.record.items import to_item
+from worker.record.queries import Page, Queries
+
+if TYPE_CHECKING:
+    from types_aiobotocore_dynamodb import DynamoDBClient
+
+IMAGES, USERS, DAYS, PAGE = 5000, 50, 5, 7
+FIRST_DAY = date(2024, 1, 1)
+STATUSES = (ImageStatus.COMPLETED, ImageStatus.COMPLETED, ImageStatus.COMPLETED, ImageStatus.FAILED)
+
+Ask = Callable[[str | None], Coroutine[Any, Any, Page]]
+
+
+def an_image(number: int, *, second: int) -> Image:
+    """Return an image of one of the users, uploaded so many seconds after noon of one of the days."""
+    at = after(second) + timedelta(days=number % DAYS)
+    job = a_job(f"img_{number:05d}", f"user_{number // DAYS % USERS}", uploaded_at=at)
+    answer = decide(None, job, a_claimant())
+    assert isinstance(answer, Claimed)
+    return replace(answer.image, status=STATUSES[number // 7 % len(STATUSES)], history=())
+
+
+@dataclass
+class Full:
+    """A table with all the images."""
+
+    dynamodb: "DynamoDBClient"
+    settings: Settings
+    images: list[Image]
+
+    @property
+    def queries(self) -> Queries:
+        return Queries(self.dynamodb, table=self.settings.table_name, index_shards=self.settings.index_shards)
+
+    async def store(self, images: list[Image]) -> None:
+        items = [to_item(image, index_shards=self.settings.index_shards) for image in images]
+        await batches.put_all(self.dynamodb, self.settings.table_name, items)
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def full(ministack_endpoint: str) -> AsyncIterator[Full]:
+    settings = unique_settings(ministack_endpoint)
+    async with client("dynamodb", settings) as dynamodb:
+        await create_table(dynamodb, settings)
+        table = Full(dynamodb, settings, [an_image(number, second=number) for number in range(IMAGES)])
+        await table.store(table.images)
+        yield table
+
+
+async def walked(ask: Ask) -> list[str]:
+    """Return the ids of all pages, in the order in which they came."""
+    ids: list[str] = []
+    token: str | None = None
+    while True:
+        page = await ask(token)
+        assert len(page.images) <= PAGE
+        ids += [image.image_id for image in page.images]
+        token = page.next_token
+        if token is None:
+            return ids
+
+
+def newest_first(images: list[Image]) -> list[str]:
+    """Return the ids in the order in which lists show them."""
+    return [image.image_id for image in sorted(images, key=lambda image: image.created_at, reverse=True)]
+
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
+
+
+async def test_every_user_s_images_are_listed_exactly_and_in_order(full: Full) -> None:
+    for number in range(USERS):
+        user_id = f"user_{number}"
+
+        ids = await walked(
+            lambda token, user_id=user_id: full.queries.images_of_user(user_id, limit=PAGE, token=token)  # type: ignore[misc]
+        )
+
+        assert ids == newest_first([image for image in full.images if image.user_id == user_id])
+
+
+async def test_a_status_is_listed_exactly_and_in_order(full: Full) -> None:
+    failed = [image for image in full.images if image.status is ImageStatus.FAILED]
+
+    ids = await walked(
+        lambda token: full.queries.images_by_status(ImageStatus.FAILED, limit=PAGE, token=token)
+    )
+
+    assert ids == newest_first(failed)
+
+
+async def test_all_the_days_are_listed_exactly_and_in_order(full: Full) -> None:
+    last_day = FIRST_DAY + timedelta(days=DAYS - 1)
+
+    ids = await walked(lambda token: full.queries.recent_images(FIRST_DAY, last_day, limit=PAGE, token=token))
+
+    assert ids == newest_first(full.images)
+
+
+async def test_five_hundred_that_arrive_meanwhile_hide_and_repeat_none_of_the_others(full: Full) -> None:
+    arrivals = [an_image(number, second=number) for number in range(IMAGES, IMAGES + 500)]
+    user = [image for image in full.images if image.user_id == "user_7"]
+    failed = [image for image in full.images if image.status is ImageStatus.FAILED]
+    day = [image for image in full.images if image.created_at.date() == FIRST_DAY]
+    before = {image.image_id for image in full.images}
+
+    async def arrive() -> None:
+        for start in range(0, len(arrivals), 25):
+            await full.store(arrivals[start : start + 25])
+
+    arriving = asyncio.create_task(arrive())
+    walks: list[tuple[Ask, list[Image]]] = [
+        (lambda token: full.queries.images_of_user("user_7", limit=PAGE, token=token), user),
+        (lambda token: full.queries.images_by_status(ImageStatus.FAILED, limit=PAGE, token=token), failed),
+        (lambda token: full.queries.recent_images(FIRST_DAY, FIRST_DAY, limit=PAGE, token=token), day),
+    ]
+    listed = await asyncio.gather(*(walked(ask) for ask, _ in walks))
+    await arriving
+
+    for ids, (_, images) in zip(listed, walks, strict=True):
+        assert [image_id for image_id in ids if image_id in before] == newest_first(images)
+        assert len(ids) == len(set(ids))
