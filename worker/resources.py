@@ -68,7 +68,7 @@ def storage_parameters(settings: Settings) -> dict[str, str]:
         "QueueName": settings.queue_name,
         "DeadLetterQueueName": settings.dead_letter_queue_name,
         "VisibilityTimeout": str(settings.visibility_timeout_s),
-        "MaxReceiveCount": str(settings.max_receives),
+        "MaxReceiveCount": str(settings.queue_receives),
         "TableName": settings.table_name,
     }
 

@@ -124,7 +124,7 @@ async def test_an_attribute_of_the_queue_that_somebody_changed_is_found(
     assert remedy in wrong.remedy
 
 
-async def test_another_count_of_tries_than_the_settings_is_a_warning(
+async def test_a_queue_that_gives_up_before_the_worker_does_is_a_warning(
     provisioned: Settings, look: Look
 ) -> None:
     wrong = await _only_wrong(look, provisioned.model_copy(update={"max_receives": 9}))

