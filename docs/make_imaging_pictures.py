@@ -1,0 +1,160 @@
+"""
+Make the pictures of `imaging.md` with the worker's own steps: `make docs-pictures`.
+
+They show what this version of the code does, not what it should do.
+"""  # noqa: INP001 - a script
+
+import io
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Final
+
+from PIL import Image, ImageDraw, ImageFont
+
+from config.settings import FONT
+from worker.domain.recipe import Anchor, Fit, Limits, Logo, Size, Watermark
+from worker.imaging.fonts import Fonts
+from worker.imaging.picture import Picture
+from worker.imaging.resize import resize
+from worker.imaging.validate import validate
+from worker.imaging.watermark import watermark
+from worker.local.preview import checkered
+from worker.local.scenes import gardens, landscapes
+
+OUT: Final = Path(__file__).with_name("imaging")
+FONTS: Final = Fonts((FONT.read_bytes(),))
+PAPER, LETTERS = "#ffffff", "#24292f"
+GAP, CAPTION_PX, LETTER_PX = 14, 22, 13
+
+Shown = tuple[str, Image.Image]
+
+
+def main() -> None:
+    """Make them all."""
+    OUT.mkdir(exist_ok=True)
+    chance = Random(4)  # noqa: S311 - for pictures
+    lake, tulips, sea = (
+        _file(scene((900, 600), chance)) for scene in (gardens.lake, gardens.tulips, landscapes.sea)
+    )
+    forest = _file(landscapes.forest((600, 900), chance))
+    _save("fits", [_fit(lake, fit) for fit in Fit], columns=4)
+    _save("gravity", [_gravity(tulips, anchor) for anchor in Anchor], columns=9)
+    _save("anchors", [_position(sea, anchor) for anchor in Anchor], columns=3)
+    _save("tiling", _tilings(lake), columns=3)
+    _save("opacity", _opacities(sea), columns=4)
+    _save("logos", _logos((sea, forest, lake)), columns=3)
+
+
+def _fit(content: bytes, fit: Fit) -> Shown:
+    size = Size("box", 210, 210, fit=fit, background="#d8dee4")
+    picture = _made(content, size).image
+    box = Image.new("RGB", (212, 212), PAPER)
+    box.paste(picture, ((212 - picture.width) // 2, (212 - picture.height) // 2))
+    ImageDraw.Draw(box).rectangle((0, 0, 211, 211), outline="#d1242f")
+    return fit.value, box
+
+
+def _gravity(content: bytes, anchor: Anchor) -> Shown:
+    size = Size("box", 92, 140, fit=Fit.COVER, gravity=anchor)
+    return anchor.value, _made(content, size).image
+
+
+def _position(content: bytes, anchor: Anchor) -> Shown:
+    return _marked(content, anchor.value, Watermark("Jane Doe", position=anchor, height_share=0.11))
+
+
+def _tilings(content: bytes) -> list[Shown]:
+    tiled = Watermark("Jane Doe", tiled=True, height_share=0.07, opacity=0.4)
+    return [
+        _marked(content, "tiled", tiled),
+        _marked(content, "tiled, rotated by 30 degrees", replace(tiled, rotation_deg=30)),
+        _marked(content, "a logo, tiled", replace(tiled, logo=_logo(), logo_share=0.22)),
+    ]
+
+
+def _opacities(content: bytes) -> list[Shown]:
+    plain = Watermark("Jane Doe", position=Anchor.CENTER, height_share=0.22)
+    return [
+        *(_marked(content, f"opacity {share}", replace(plain, opacity=share)) for share in (0.2, 0.55, 1.0)),
+        _marked(content, "no outline", replace(plain, outline=None, opacity=0.55)),
+        _marked(content, "orange on blue", replace(plain, colour="#ff8c00", outline="#003366", opacity=0.9)),
+        _marked(content, "Greek", replace(plain, text="Ιωάννα Ντόε")),
+        _marked(content, "Cyrillic", replace(plain, text="Жанна Доу")),
+        _marked(content, "Arabic, joined", replace(plain, text="جين دو")),
+    ]
+
+
+def _logos(contents: Sequence[bytes]) -> list[Shown]:
+    mark = Watermark("", logo=_logo(), opacity=0.9, logo_share=0.3)
+    landscape, portrait, other = contents
+    transparent = _file(_half_transparent(other), picture_format="PNG")
+    return [
+        _marked(landscape, "landscape", mark),
+        _marked(portrait, "portrait: as large", mark),
+        _marked(transparent, "on transparency", replace(mark, position=Anchor.RIGHT)),
+    ]
+
+
+def _marked(content: bytes, caption: str, mark: Watermark) -> Shown:
+    picture = _made(content, Size("box", 270, 270))
+    watermark((picture,), mark=mark, fonts=FONTS)
+    if picture.image.mode == "RGBA":
+        ground = checkered(picture.image.size)
+        ground.paste(picture.image, mask=picture.image.getchannel("A"))
+        return caption, ground
+    return caption, picture.image
+
+
+def _made(content: bytes, size: Size) -> Picture:
+    decoded, _ = validate(content, limits=Limits(), sizes=(size,))
+    (picture,), _ = resize(decoded, sizes=(size,))
+    return picture
+
+
+def _logo() -> Logo:
+    drawn = Image.new("RGBA", (1000, 400))
+    draw = ImageDraw.Draw(drawn)
+    draw.ellipse((20, 40, 340, 360), fill="#ffffff", outline="#0b3d91", width=28)
+    draw.polygon([(90, 280), (180, 120), (270, 280)], fill="#0b3d91")
+    font = ImageFont.truetype(io.BytesIO(FONTS.files[0]), 170)
+    draw.text((370, 100), "ACME", fill="#ffffff", font=font, stroke_width=10, stroke_fill="#0b3d91")
+    return Logo("s3://image-uploads/logos/acme.png", e_tag="1", content=_file(drawn, picture_format="PNG"))
+
+
+def _half_transparent(picture: Image.Image | bytes) -> Image.Image:
+    opened = Image.open(io.BytesIO(picture)) if isinstance(picture, bytes) else picture
+    shown = opened.convert("RGBA")
+    ramp = Image.linear_gradient("L").rotate(90).resize(shown.size)
+    shown.putalpha(ramp)
+    return shown
+
+
+def _file(picture: Image.Image, picture_format: str = "JPEG") -> bytes:
+    file = io.BytesIO()
+    picture.save(file, picture_format)
+    return file.getvalue()
+
+
+def _save(name: str, shown: Sequence[Shown], *, columns: int) -> None:
+    """Lay pictures out in rows, each with its caption below, and save the sheet."""
+    rows = [shown[at : at + columns] for at in range(0, len(shown), columns)]
+    font = ImageFont.truetype(io.BytesIO(FONTS.files[0]), LETTER_PX)
+    widths = [max(picture.width for _, picture in row) for row in rows]
+    cell = max(*widths, *(int(font.getlength(caption)) for caption, _ in shown))
+    heights = [max(picture.height for _, picture in row) + CAPTION_PX + GAP for row in rows]
+    sheet = Image.new("RGB", (columns * (cell + GAP) + GAP, sum(heights) + GAP), PAPER)
+    top = GAP
+    for row, height in zip(rows, heights, strict=True):
+        for column, (caption, picture) in enumerate(row):
+            left = GAP + column * (cell + GAP)
+            sheet.paste(picture, (left + (cell - picture.width) // 2, top))
+            at = (left + cell / 2, top + height - GAP - CAPTION_PX / 2)
+            ImageDraw.Draw(sheet).text(at, caption, fill=LETTERS, font=font, anchor="mm")
+        top += height
+    sheet.save(OUT / f"{name}.webp", quality=86, method=6)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""What people ask the record, with the real command."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.acceptance.conftest import Command, Ended, until_logged
+from tests.pictures import encoded, scene
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    file = tmp_path / "picture.jpg"
+    file.write_bytes(encoded(scene(1000, 800)))
+    return file
+
+
+def document(ended: Ended) -> Any:  # noqa: ANN401 - whatever the command prints
+    assert ended.status == 0, ended.stderr
+    return json.loads(ended.stdout)
+
+
+async def test_a_user_s_wishes_steer_new_pictures_and_leave_the_old_ones_alone(
+    with_resources: Command, picture: Path
+) -> None:
+    wishes = ("--size", "small", "--watermark", "off")
+    async with with_resources.started("run", WORKER_PROFILE_CACHE_S="0") as worker:
+        await until_logged(worker, "service.started")
+        before = document(
+            await with_resources.run("upload", str(picture), "--user", "alice", "--wait", "--json")
+        )
+        set_ = document(await with_resources.run("users", "set", "alice", *wishes, "--json"))
+        after = document(
+            await with_resources.run("upload", str(picture), "--user", "alice", "--wait", "--json")
+        )
+
+    first, second = [
+        document(await with_resources.run("images", "get", one["images"][0]["imageId"], "--json"))
+        for one in (before, after)
+    ]
+    assert set_["profile"]["preferences"] == {"defaultImageSize": "small", "watermarkEnabled": False}
+    assert (first["renditions"].keys(), second["renditions"].keys()) == ({"medium"}, {"small"})
+    assert first["processingSteps"]["watermark"]["status"] == "completed"
+    assert second["processingSteps"]["watermark"]["status"] == "skipped"
+    assert first["recipe"] != second["recipe"]
+    user = document(await with_resources.run("users", "get", "alice", "--json"))
+    counted = sum(image["countedBytes"] for image in (first, second))
+    assert (user["statistics"]["totalImages"], user["statistics"]["totalStorageUsed"]) == (2, counted)
+
+
+async def test_lists_are_walked_page_by_page_on_the_command_line(
+    with_resources: Command, picture: Path
+) -> None:
+    async with with_resources.started("run") as worker:
+        await until_logged(worker, "service.started")
+        uploaded = document(
+            await with_resources.run("upload", *[str(picture)] * 5, "--user", "bob", "--wait", "--json")
+        )
+    expected = {image["imageId"] for image in uploaded["images"]}
+
+    for query in (("list", "--user", "bob"), ("status", "completed"), ("recent",)):
+        first = document(await with_resources.run("images", *query, "--limit", "3", "--json"))
+        token = first["nextToken"]
+        second = document(
+            await with_resources.run("images", *query, "--limit", "3", "--token", token, "--json")
+        )
+        images = first["images"] + second["images"]
+        assert {image["imageId"] for image in images} == expected
+        times = [image["createdAt"] for image in images]
+        assert times == sorted(times, reverse=True)
+        assert second["nextToken"] is None
+    told = await with_resources.run("images", "list", "--user", "bob")
+    assert told.stdout.count("completed") == 5
+
+
+async def test_a_page_token_of_another_query_is_refused_in_one_sentence(with_resources: Command) -> None:
+    ended = await with_resources.run("images", "status", "failed", "--token", "p1_nonsense")
+
+    assert (ended.status, ended.stdout) == (2, "")
+    assert ended.stderr.count("\n") == 1
+    assert "page token" in ended.stderr
+
+
+async def test_a_record_s_retention_is_set_and_cleared(with_resources: Command, picture: Path) -> None:
+    async with with_resources.started("run", WORKER_RETENTION_DAYS="30") as worker:
+        await until_logged(worker, "service.started")
+        uploaded = document(
+            await with_resources.run("upload", str(picture), "--user", "carol", "--wait", "--json")
+        )
+    image_id = uploaded["images"][0]["imageId"]
+
+    by_default = document(await with_resources.run("images", "get", image_id, "--json"))
+    longer = await with_resources.run("images", "retention", image_id, "--days", "365")
+    kept = document(await with_resources.run("images", "get", image_id, "--consistent", "--json"))
+    await with_resources.run("images", "retention", image_id, "--forever")
+    cleared = document(await with_resources.run("images", "get", image_id, "--consistent", "--json"))
+
+    assert longer.stdout == f"the record of {image_id} is kept for 365 days\n"
+    assert kept["ttl"] - by_default["ttl"] == pytest.approx(335 * 24 * 60 * 60, abs=120)
+    assert "ttl" not in cleared
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("images", "recent", "--day", "yesterday"),
+        ("images", "recent", "--day", "2024-01-01", "--since", "2024-02-01"),
+        ("images", "retention", "img_1"),
+        ("images", "status", "lost"),
+        ("images", "list"),
+        ("users", "set", "alice"),
+        ("users", "set", "alice", "--size", "enormous"),
+    ],
+)
+async def test_wrong_usage_ends_with_one_sentence_and_status_two(
+    command: Command, arguments: tuple[str, ...]
+) -> None:
+    ended = await command.run(*arguments)
+
+    assert (ended.status, ended.stdout) == (2, "")
+    assert ended.stderr.count("\n") == 1, ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+async def test_a_user_or_an_image_that_nobody_knows_is_said_to_be_missing(with_resources: Command) -> None:
+    user = await with_resources.run("users", "get", "nobody")
+    retention = await with_resources.run("images", "retention", "img_none", "--days", "3")
+
+    assert (user.status, retention.status) == (1, 1)
+    assert user.stderr.startswith("there is no user nobody")
+    assert retention.stderr.startswith("there is no image img_none")
