@@ -83,6 +83,17 @@ async def test_a_page_token_of_another_query_is_refused_in_one_sentence(with_res
     assert "page token" in ended.stderr
 
 
+@pytest.mark.parametrize("arguments", [("images", "get", "img_1"), ("images", "list", "--user", "a")])
+async def test_a_table_that_does_not_exist_is_a_matter_of_configuration(
+    with_resources: Command, arguments: tuple[str, ...]
+) -> None:
+    ended = await with_resources.run(*arguments, WORKER_TABLE_NAME="no-such-table")
+
+    assert (ended.status, ended.stdout) == (2, "")
+    assert ended.stderr.count("\n") == 1
+    assert "image-worker provision" in ended.stderr
+
+
 async def test_a_record_s_retention_is_set_and_cleared(with_resources: Command, picture: Path) -> None:
     async with with_resources.started("run", WORKER_RETENTION_DAYS="30") as worker:
         await until_logged(worker, "service.started")

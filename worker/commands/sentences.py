@@ -14,7 +14,7 @@ from pydantic_settings import SettingsError
 
 from config.settings import Settings
 from worker.commands.settings import default_of, variable
-from worker.domain.errors import ConfigurationError, ImageWorkerError, PageTokenError
+from worker.domain.errors import ConfigurationError, ImageWorkerError, PageTokenError, TransientError
 from worker.telemetry import logs
 
 if TYPE_CHECKING:
@@ -76,6 +76,10 @@ def explain(error: BaseException) -> Told | None:
     """Put an error that has a known way out into a sentence; None when it has none: then it is a bug."""
     if isinstance(error, BaseExceptionGroup):  # of a task group: the first that can be explained
         return next(filter(None, map(explain, error.exceptions)), None)
+    if isinstance(error, TransientError) and error.__cause__ is not None:
+        cause = explain(error.__cause__)
+        if cause is not None and cause.is_misuse:  # no passing trouble: it will be the same next time
+            return cause
     if isinstance(error, ImageWorkerError):
         return Told(logs.mask(str(error)), is_misuse=isinstance(error, ConfigurationError | PageTokenError))
     if isinstance(error, ValidationError) and error.title == Settings.__name__:

@@ -1,0 +1,104 @@
+"""`image-worker demo` and `image-worker local`: the first things that a newcomer types."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.acceptance.conftest import Command, until_logged
+from tests.pictures import encoded, scene
+
+PHOTOS = Path(os.environ.get("IMAGE_WORKER_PHOTOS", Path(__file__).parents[3] / "shared" / "photos"))
+
+
+@pytest.fixture
+def newcomer(tmp_path: Path) -> Command:
+    """The command without any AWS, account or setting."""
+    return Command(tmp_path, {"PATH": "", "WORKER_PROCESSES": "2"})
+
+
+async def test_the_demo_needs_nothing_and_leaves_results_and_a_contact_sheet(newcomer: Command) -> None:
+    ended = await newcomer.run("demo", "--json", "--out", "results")
+
+    assert ended.status == 0, ended.stderr
+    document = json.loads(ended.stdout)
+    images = {image["file"]: image for image in document["images"]}
+    assert len(images) >= 12
+    failed = {name: image["error"]["code"] for name, image in images.items() if image["status"] == "failed"}
+    assert failed == {"broken-on-purpose.jpg": "truncated"}
+    results = newcomer.folder / "results"
+    for image in images.values():
+        if image["processed"]:
+            assert image["processed"]["width"] <= 800
+            assert image["processed"]["height"] <= 600
+    with Image.open(results / "contact-sheet.png") as sheet:
+        assert sheet.format == "PNG"
+    assert len(list(results.iterdir())) == len(images) - len(failed) + 1
+
+
+async def test_the_demo_says_what_happened_to_people(newcomer: Command) -> None:
+    (newcomer.folder / "mine").mkdir()
+    (newcomer.folder / "mine" / "holidays.jpg").write_bytes(encoded(scene(1200, 800)))
+    (newcomer.folder / "mine" / "broken.png").write_bytes(encoded(scene(1200, 800), "PNG")[:900])
+    (newcomer.folder / "mine" / "notes.txt").write_text("no picture")
+
+    ended = await newcomer.run("demo", "mine")
+
+    assert ended.status == 0, ended.stderr
+    assert re.search(r"holidays\.jpg +1200x800 .* 800x533 .* completed", ended.stdout)
+    assert re.search(r"broken\.png .* failed +truncated: the file ends before the picture does", ended.stdout)
+    assert "notes.txt" in ended.stdout
+    assert (newcomer.folder / "demo-out" / "holidays.jpg").exists()
+
+
+@pytest.mark.parametrize("arguments", [("demo", "no-such-folder"), ("demo", ".")])
+async def test_a_folder_without_pictures_is_refused_in_one_sentence(
+    newcomer: Command, arguments: tuple[str, ...]
+) -> None:
+    ended = await newcomer.run(*arguments)
+
+    assert (ended.status, ended.stdout) == (2, "")
+    assert ended.stderr.count("\n") == 1, ended.stderr
+
+
+async def test_a_local_aws_keeps_its_state_from_one_start_to_the_next(newcomer: Command) -> None:
+    picture = newcomer.folder / "picture.jpg"
+    picture.write_bytes(encoded(scene(800, 800)))
+
+    async def started(*arguments: str) -> str:
+        async with newcomer.started("local", "--state", "state", "--port", "0") as aws:
+            line = await until_logged(aws, "export ")
+            variables = dict(pair.split("=", 1) for pair in line.split()[1:])
+            ended = await newcomer.run(*arguments, **variables)
+            assert ended.status == 0, ended.stderr
+            aws.send_signal(signal.SIGINT)
+            async with asyncio.timeout(30):
+                await aws.communicate()
+        assert aws.returncode == 0
+        return ended.stdout
+
+    uploaded = json.loads(await started("upload", "picture.jpg", "--user", "alice", "--wait", "--json"))
+    image_id = uploaded["images"][0]["imageId"]
+    kept = json.loads(await started("images", "get", image_id, "--json"))
+
+    assert (kept["imageId"], kept["status"]) == (image_id, "completed")
+
+
+@pytest.mark.skipif(not PHOTOS.is_dir(), reason="real photographs are never part of the project")
+async def test_real_photographs_come_out_as_they_should(newcomer: Command) -> None:
+    ended = await newcomer.run("demo", str(PHOTOS), "--json", "--out", "results")
+
+    assert ended.status == 0, ended.stderr
+    images = {image["file"]: image for image in json.loads(ended.stdout)["images"]}
+    assert images["truncated.png"]["error"]["code"] == "truncated"
+    assert images["not_an_image.jpg"]["error"]["code"] == "not_an_image"
+    refused = {"truncated.png", "not_an_image.jpg", "iphone_13_pro_max.heic"}
+    assert {image["status"] for name, image in images.items() if name not in refused} == {"completed"}
+    for number in range(1, 9):
+        processed = images[f"orientation_{number}.jpg"]["processed"]
+        assert (processed["width"], processed["height"]) == (800, 533)
