@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.set-up
 
-.PHONY: demo test check format lock clean
+.PHONY: demo test check format lock clean docs-pictures
 
 demo: $(SETUP) ## Watch pictures go through an embedded AWS
 	$(BIN)/image-worker demo
@@ -28,7 +28,10 @@ LOCK := $(BIN)/uv pip compile -q pyproject.toml --universal --python-version 3.1
 
 lock: $(SETUP) ## Pin every dependency with its hashes: all of them, and what the container needs
 	$(LOCK) --all-extras --group dev -o requirements.lock
-	$(LOCK) --group build -c requirements.lock -o requirements-runtime.lock
+	$(LOCK) --extra heic --group build -c requirements.lock -o requirements-runtime.lock
+
+docs-pictures: $(SETUP)
+	$(BIN)/python docs/make_imaging_pictures.py
 
 $(SETUP): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -3,21 +3,15 @@
 import os
 from enum import StrEnum
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from config.sizes import SIZES, Anchor, Colour, SizeSettings
+
 CLOUDFORMATION: Final = Path(__file__).parent / "cloudformation"
 FONT: Final = Path(__file__).parent / "fonts" / "DejaVuSans-Bold.ttf"
-
-SIZES: Final[dict[str, tuple[int, int]]] = {
-    "thumbnail": (150, 150),
-    "small": (400, 400),
-    "medium": (800, 600),
-    "large": (1920, 1920),
-}
-"""Name -> (width, height) in pixels of the box that a rendition is fitted inside."""
 
 
 class LogFormat(StrEnum):
@@ -29,7 +23,7 @@ class LogFormat(StrEnum):
 
 
 class SizeName(StrEnum):
-    """The sizes that a picture can be made in."""
+    """The sizes that come with the worker."""
 
     THUMBNAIL = "thumbnail"
     SMALL = "small"
@@ -94,7 +88,7 @@ class Settings(BaseSettings):
         20, ge=0, le=20, description="How long one request to the queue waits for messages."
     )
     max_receives: int = Field(
-        5, ge=1, le=1000, description="Tries of a message before it becomes a dead letter."
+        5, ge=1, le=997, description="Tries of a message before it becomes a dead letter."
     )
     drain_timeout_s: float = Field(
         25.0, ge=0, le=3600, description="How long a stopping worker may finish what it has in hand."
@@ -121,10 +115,29 @@ class Settings(BaseSettings):
         1536, ge=256, le=1_048_576, description="Address space of a decoder child, in mebibytes."
     )
     child_pictures: int = Field(500, ge=1, description="Pictures after which a decoder child is replaced.")
+    child_growth_mb: int = Field(
+        384, ge=32, le=1_048_576, description="Growth in memory after which a decoder child is replaced."
+    )
+    min_side_px: int = Field(
+        1, ge=1, le=65_535, description="Shortest side that a picture may have; below it is refused."
+    )
 
-    default_size: SizeName = Field(SizeName.MEDIUM, description="The size that `processedS3Key` names.")
-    extra_sizes: list[SizeName] = Field(
+    sizes: dict[str, SizeSettings] = Field(
+        default_factory=dict,
+        description='Sizes of your own, as JSON: {"card": {"width": 600, "height": 400, "fit": "cover"}}.',
+    )
+    default_size: str = Field("medium", description="The size that `processedS3Key` names.")
+    extra_sizes: list[str] = Field(
         default_factory=list, description='Further sizes of each picture, as a JSON list: ["thumbnail"].'
+    )
+    animation: Literal["first", "keep", "reject"] = Field(
+        "first", description="What becomes of animations: their first frame, all of GIF and WebP, or refusal."
+    )
+    keep_credits: bool = Field(
+        default=True, description="Whether results carry the upload's artist and copyright."
+    )
+    record_location: bool = Field(
+        default=False, description="Whether the record learns where a picture was taken; results never do."
     )
     quality: int = Field(82, ge=1, le=100, description="Of JPEG and WebP results.")
     watermark_enabled: bool = Field(
@@ -132,6 +145,44 @@ class Settings(BaseSettings):
     )
     watermark_text: str = Field(
         "Processed by Image Platform", min_length=1, max_length=200, description="What the watermark says."
+    )
+    watermark_image: str | None = Field(
+        None, description="A logo in place of the text: s3://bucket/key, or the path of a file."
+    )
+    watermark_logos_prefix: str = Field(
+        "logos/", description="Where in the upload bucket the logos lie that users name in their wishes."
+    )
+    watermark_logo_cache_s: float = Field(
+        60.0, ge=0, le=86_400, description="How long a logo is used before its eTag is compared again."
+    )
+    watermark_position: Anchor = Field("bottom-right", description="Where the watermark stands.")
+    watermark_tiled: bool = Field(default=False, description="Whether the watermark covers all the picture.")
+    watermark_rotation_deg: int = Field(
+        0, ge=-180, le=180, description="How far the watermark is turned, counterclockwise."
+    )
+    watermark_opacity_share: float = Field(
+        0.55, gt=0, le=1, description="How much the watermark hides: 1 is solid."
+    )
+    watermark_text_share: float = Field(
+        0.045, gt=0, le=1, description="Height of the text, as a share of the picture's shorter side."
+    )
+    watermark_image_share: float = Field(
+        0.2, gt=0, le=1, description="Longer side of the logo, as a share of the picture's shorter side."
+    )
+    watermark_min_px: int = Field(1, ge=1, le=10_000, description="Least height of text, or length of logo.")
+    watermark_max_px: int = Field(
+        10_000, ge=8, le=10_000, description="Greatest height of text, or length of logo."
+    )
+    watermark_min_side_px: int = Field(
+        1, ge=1, le=65_535, description="Results with a shorter side below this are left unmarked."
+    )
+    watermark_colour: Colour = Field("#ffffff", description="Colour of the text, #rrggbb.")
+    watermark_outline: Colour | Literal["none"] = Field(
+        "#000000", description="Colour of the outline around the text, #rrggbb, or none."
+    )
+    font_files: list[Path] = Field(
+        default_factory=list,
+        description="Fonts for characters that DejaVu Sans has not, as a JSON list of paths.",
     )
     profile_cache_s: float = Field(
         60.0, ge=0, le=86_400, description="How old a user's preferences may be when they are used."
@@ -152,9 +203,45 @@ class Settings(BaseSettings):
         return self.output_bucket or self.bucket
 
     @property
+    def queue_receives(self) -> int:
+        """
+        Receives after which the queue itself makes a message a dead letter.
+
+        More than the worker's own tries: a stop, or another worker that has the image, costs a receive too,
+        and the worker's own dead letters carry their reasons.
+        """
+        return self.max_receives + 3
+
+    @property
     def slots(self) -> int:
         """How many messages may be in hand at once."""
         return self.concurrency or 4 * self.processes
+
+    @model_validator(mode="after")
+    def _sizes_are_known(self) -> Self:
+        known = SIZES.keys() | self.sizes.keys()
+        for name in (self.default_size, *self.extra_sizes):
+            if name not in known:
+                message = f"there is no size {name!r}: these are {', '.join(sorted(known))}; see WORKER_SIZES"
+                raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _marks_have_a_size(self) -> Self:
+        if self.watermark_min_px > self.watermark_max_px:
+            message = (
+                "WORKER_WATERMARK_MIN_PX is above WORKER_WATERMARK_MAX_PX; lower the one or raise the other"
+            )
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _fonts_are_there(self) -> Self:
+        for file in self.font_files:
+            if not file.is_file():
+                message = f"WORKER_FONT_FILES names {file}, which is no file"
+                raise ValueError(message)
+        return self
 
     @model_validator(mode="after")
     def _prefixes_do_not_loop(self) -> Self:

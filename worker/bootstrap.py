@@ -1,5 +1,6 @@
 """The only place that builds clients, ledger, pool and service from the settings."""
 
+import hashlib
 import secrets
 import socket
 from collections.abc import AsyncIterator
@@ -12,12 +13,23 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 from botocore.exceptions import ClientError
 
-from config.settings import FONT, SIZES, Settings
+from config.settings import FONT, Settings
+from config.sizes import SIZES, SizeSettings
 from worker.delivery import Deliveries, Terms
 from worker.domain.clock import utc_now
 from worker.domain.errors import ConfigurationError
 from worker.domain.profile import Profile, recipe_for
-from worker.domain.recipe import Limits, Recipe, Size, Watermark
+from worker.domain.recipe import (
+    Anchor,
+    Animation,
+    Fit,
+    Limits,
+    Logo,
+    OutputFormat,
+    Recipe,
+    Size,
+    Watermark,
+)
 from worker.imaging.pool import ChildPool
 from worker.intake.envelope import Addressing, parse
 from worker.intake.heartbeat import Heartbeat
@@ -91,18 +103,57 @@ async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
         )
 
 
-def sizes() -> dict[str, Size]:
+def sizes(settings: Settings) -> dict[str, Size]:
     """Return every size that a picture can be made in, by name."""
-    return {name: Size(name=name, width=width, height=height) for name, (width, height) in SIZES.items()}
+    boxes = {name: SizeSettings(width=width, height=height) for name, (width, height) in SIZES.items()}
+    return {
+        name: Size(
+            name=name,
+            width=one["width"],
+            height=one["height"],
+            fit=Fit(one.get("fit", Fit.INSIDE)),
+            gravity=Anchor(one.get("gravity", Anchor.CENTER)),
+            background=one.get("background", "#ffffff"),
+            enlarge=one.get("enlarge", False),
+            format=OutputFormat(one.get("format", OutputFormat.SOURCE)),
+            quality=one.get("quality"),
+            target_bytes=one.get("target_bytes"),
+        )
+        for name, one in (boxes | settings.sizes).items()
+    }
 
 
 def standard_recipe(settings: Settings) -> Recipe:
     """Return what the worker makes of a picture whose owner has no wishes."""
-    names = [settings.default_size, *settings.extra_sizes]
+    names, by_name = [settings.default_size, *settings.extra_sizes], sizes(settings)
     return Recipe(
-        sizes=tuple(sizes()[name] for name in dict.fromkeys(names)),
-        watermark=Watermark(text=settings.watermark_text) if settings.watermark_enabled else None,
+        sizes=tuple(by_name[name] for name in dict.fromkeys(names)),
+        watermark=standard_watermark(settings) if settings.watermark_enabled else None,
         quality=settings.quality,
+        animation=Animation(settings.animation),
+        keep_credits=settings.keep_credits,
+        record_location=settings.record_location,
+    )
+
+
+def standard_watermark(settings: Settings) -> Watermark:
+    """Return the mark of pictures whose owner has no wishes."""
+    fonts = hashlib.sha256(b"".join(file.read_bytes() for file in settings.font_files)).hexdigest()
+    return Watermark(
+        text=settings.watermark_text,
+        opacity=settings.watermark_opacity_share,
+        height_share=settings.watermark_text_share,
+        logo=Logo(settings.watermark_image) if settings.watermark_image else None,
+        logo_share=settings.watermark_image_share,
+        min_px=settings.watermark_min_px,
+        max_px=settings.watermark_max_px,
+        min_side_px=settings.watermark_min_side_px,
+        position=Anchor(settings.watermark_position),
+        tiled=settings.watermark_tiled,
+        rotation_deg=settings.watermark_rotation_deg,
+        colour=settings.watermark_colour,
+        outline=None if settings.watermark_outline == "none" else settings.watermark_outline,
+        fonts=fonts[:16] if settings.font_files else "",
     )
 
 
@@ -144,22 +195,30 @@ async def open_service(settings: Settings, clients: Clients) -> AsyncIterator[Se
     addressing = Addressing(
         bucket=settings.bucket,
         uploads_prefix=settings.uploads_prefix,
-        processed_prefix=settings.processed_prefix,
+        # Results in another bucket are not announced here, whatever their prefix.
+        processed_prefix=settings.processed_prefix if settings.results_bucket == settings.bucket else None,
     )
-    standard, by_name = standard_recipe(settings), sizes()
+    standard, by_name = standard_recipe(settings), sizes(settings)
+
+    logos = f"s3://{settings.bucket}/{settings.watermark_logos_prefix}"
 
     def recipe_of(profile: Profile | None) -> Recipe:
-        return recipe_for(profile, standard=standard, sizes=by_name)
+        return recipe_for(profile, standard=standard, sizes=by_name, logos=logos)
 
     pool = ChildPool(
         processes=settings.processes,
         limits=Limits(
-            max_bytes=settings.max_bytes, max_pixels=settings.max_pixels, max_frames=settings.max_frames
+            max_bytes=settings.max_bytes,
+            max_pixels=settings.max_pixels,
+            max_frames=settings.max_frames,
+            min_side_px=settings.min_side_px,
         ),
         step_timeout_s=settings.step_timeout_s,
         child_memory_mb=settings.child_memory_mb,
         child_pictures=settings.child_pictures,
         font=FONT,
+        more_fonts=settings.font_files,
+        child_growth_mb=settings.child_growth_mb,
     )
     deliveries = Deliveries(
         parse=lambda message: parse(message, addressing),

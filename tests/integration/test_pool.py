@@ -8,8 +8,9 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
+from PIL import Image
 
-from tests.pictures import BLUE, GREEN, RED, WHITE, encoded, noise, opened, quarters, scene
+from tests.pictures import BLUE, GREEN, RED, WHITE, animation, encoded, noise, opened, quarters, scene
 from tests.pools import (
     HEAVY,
     HEAVY_PNG,
@@ -31,6 +32,7 @@ from worker.domain.errors import (
     RejectedError,
     TruncatedError,
 )
+from worker.domain.recipe import Animation, Logo, Recipe, Size
 from worker.domain.status import StepMove, StepName
 from worker.domain.step import EncodedRendition, StepReport
 from worker.imaging.pool import ChildPool
@@ -65,7 +67,7 @@ async def test_any_kind_of_buffer_is_taken(pool: ChildPool, kind: Callable[[byte
     [
         (b"", NotAnImageError),
         (b"not a picture", NotAnImageError),
-        (encoded(scene(64, 64), "AVIF"), FormatNotAllowedError),
+        (encoded(scene(64, 64), "ICO"), FormatNotAllowedError),
         (encoded(noise(100, 100), "PNG")[:9000], TruncatedError),
     ],
 )
@@ -174,6 +176,28 @@ async def test_cancelling_a_picture_that_waits_costs_nobody_a_child(pool: ChildP
         5,
     ]
     assert (pool.pids, pool.waiting) == (before, 0)
+
+
+def with_logo(colour: str) -> Recipe:
+    content = encoded(Image.new("RGB", (100, 100), colour), "PNG")
+    return RECIPE.with_logo(Logo(f"s3://bucket/logos/{colour}.png", e_tag=colour, content=content))
+
+
+async def test_a_logo_reaches_the_child_and_the_next_one_replaces_it(pool: ChildPool) -> None:
+    for colour, band in (("red", 0), ("red", 0), ("blue", 2), ("red", 0)):
+        outcomes = await outcomes_of(pool, encoded(Image.new("RGB", (800, 600)), "PNG"), with_logo(colour))
+        main = next(outcome for outcome in outcomes if isinstance(outcome, EncodedRendition))
+        found = opened(main.content).getpixel((740, 540))
+        assert isinstance(found, tuple)
+        assert [level > 100 for level in found] == [number == band for number in range(3)]
+
+
+async def test_a_kept_animation_may_weigh_more_than_one_frame(pool: ChildPool) -> None:
+    recipe = Recipe(sizes=(Size("small", 200, 200),), watermark=None, animation=Animation.KEEP)
+    content = animation("GIF", frames=12, width=200, height=200)
+    outcomes = await outcomes_of(pool, content, recipe)
+    assert isinstance(outcomes[-1], EncodedRendition)
+    assert len(outcomes[-1].content) > 5 * 200 * 200 + 65_536
 
 
 async def test_pictures_are_served_in_the_order_in_which_they_came(pool: ChildPool) -> None:

@@ -26,6 +26,7 @@ from tests.pools import (
     until,
 )
 from worker.domain.errors import (
+    DecodeTimeoutError,
     NotAnImageError,
     TransientError,
 )
@@ -68,6 +69,58 @@ async def test_a_child_knows_nothing_of_networks_and_services() -> None:
         assert b"_imaging" in mapped
         assert b"_asyncio" not in mapped
         assert b"_ssl" not in mapped
+
+
+@linux_only
+async def test_a_child_can_make_no_sockets_and_start_no_programs() -> None:
+    async with make_pool() as pool:
+        assert b"Seccomp:\t2" in proc(only_pid(pool), "status")
+    tries = (
+        "import os, socket, sys\n"
+        "from worker.imaging.confinement import confine\n"
+        "ours, theirs = socket.socketpair()\n"
+        "confine(memory_mb=1024)\n"
+        "ours.sendall(b'still here')\n"
+        "assert theirs.recv(100) == b'still here'\n"
+        "for forbidden in (socket.socket, socket.socketpair, lambda: os.execv(sys.executable, ['python'])):\n"
+        "    try:\n"
+        "        forbidden()\n"
+        "    except PermissionError:\n"
+        "        continue\n"
+        "    sys.exit(3)\n"
+    )
+    root = Path(__file__).parents[2]
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", tries, cwd=root, env={"PYTHONPATH": str(root)}
+    )
+    assert await child.wait() == 0
+
+
+@linux_only
+async def test_a_picture_has_a_limit_of_cpu_time_and_a_child_beyond_it_is_a_timeout() -> None:
+    async with make_pool(step_timeout_s=7.0) as pool:
+        await outcomes_of(pool, SMALL_JPEG)
+        limits = proc(only_pid(pool), "limits").decode().splitlines()
+        (soft,) = (line[26:47].strip() for line in limits if line.startswith("Max cpu time"))
+        assert 21 <= int(soft) <= 24
+        async with aclosing(pool.run(HEAVY_PNG, HEAVY)) as outcomes:
+            await anext(outcomes)
+            os.kill(only_pid(pool), signal.SIGXCPU)
+            with pytest.raises(DecodeTimeoutError):
+                _ = [outcome async for outcome in outcomes]
+
+
+@linux_only
+async def test_a_child_that_has_grown_is_replaced() -> None:
+    async with make_pool(child_growth_mb=0) as pool:
+        before = only_pid(pool)
+        await outcomes_of(pool, HEAVY_PNG, HEAVY)
+        await outcomes_of(pool, SMALL_JPEG)
+        assert only_pid(pool) != before
+    async with make_pool(child_growth_mb=1000) as pool:
+        before = only_pid(pool)
+        await outcomes_of(pool, HEAVY_PNG, HEAVY)
+        assert only_pid(pool) == before
 
 
 async def test_a_pool_whose_children_cannot_start_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

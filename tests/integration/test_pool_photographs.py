@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import ExifTags
 
 from tests.pictures import difference, opened
 from tests.pools import MEDIUM, RECIPE, make_pool, outcomes_of
@@ -13,9 +14,11 @@ from worker.domain.errors import (
     RejectedError,
 )
 from worker.domain.step import EncodedRendition, StepReport
+from worker.imaging.codec import missing_extra
 from worker.imaging.pool import ChildPool
 
 PHOTOS = Path(os.environ.get("IMAGE_WORKER_PHOTOS", Path(__file__).parents[2] / ".." / "shared" / "photos"))
+needs_heic = pytest.mark.skipif(missing_extra("heic") is not None, reason="without the extra heic")
 pytestmark = pytest.mark.skipif(not PHOTOS.is_dir(), reason="no real photographs here")
 
 
@@ -37,11 +40,28 @@ async def test_real_photographs_of_every_orientation_come_out_alike(pool: ChildP
 
 
 @pytest.mark.parametrize(
+    "name", ["phone_gps_9mp.jpg", "iphone_8mp.jpg", pytest.param("iphone_13_pro_max.heic", marks=needs_heic)]
+)
+async def test_the_place_is_in_the_source_and_not_in_the_output(pool: ChildPool, name: str) -> None:
+    content = (PHOTOS / name).read_bytes()
+    allowed = replace(RECIPE, record_location=True)
+    reports = [one for one in await outcomes_of(pool, content, allowed) if isinstance(one, StepReport)]
+    has_place = "location" in reports[0].metadata
+    assert has_place or name.endswith(".heic")  # the HEIC was published without it
+    for outcome in await outcomes_of(pool, content):
+        if isinstance(outcome, StepReport):
+            assert "location" not in outcome.metadata
+        else:
+            exif = opened(outcome.content).getexif()
+            assert not exif.get_ifd(ExifTags.IFD.GPSInfo)
+            assert b"GPS" not in bytes(outcome.content)
+
+
+@pytest.mark.parametrize(
     ("name", "code"),
     [
         ("truncated.png", "truncated"),
         ("not_an_image.jpg", "not_an_image"),
-        ("iphone_13_pro_max.heic", "format_not_allowed"),
     ],
 )
 async def test_real_files_that_are_no_good_are_refused(pool: ChildPool, name: str, code: str) -> None:
@@ -58,6 +78,7 @@ async def test_real_files_that_are_no_good_are_refused(pool: ChildPool, name: st
         "big_icc_profile.jpg",
         "cmyk.jpg",
         "flower.webp",
+        pytest.param("iphone_13_pro_max.heic", marks=needs_heic),
         "iphone_8mp.jpg",
         "multi_picture.mpo",
         "phone_gps_9mp.jpg",

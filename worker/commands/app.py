@@ -76,12 +76,35 @@ COMMANDS: Final = (
         "Put pictures in the bucket under the upload key, and print their image ids.",
         "Use",
     ),
-    Entry("images", "worker.commands.images", "Ask the record about pictures.", "Use"),
+    Entry(
+        "images",
+        "worker.commands.images",
+        "Ask the record about pictures, and ask for pictures again.",
+        "Use",
+    ),
     Entry(
         "users",
         "worker.commands.users",
         "Ask for users' profiles and statistics, and set what they wish for their pictures.",
         "Use",
+    ),
+    Entry(
+        "queue",
+        "worker.commands.queue",
+        "See how much waits, what could not be processed and why, and send it back.",
+        "Operate",
+    ),
+    Entry(
+        "enqueue",
+        "worker.commands.enqueue",
+        "Ask for pictures that lie in the bucket and have no record, or one of an older object.",
+        "Operate",
+    ),
+    Entry(
+        "reconcile",
+        "worker.commands.reconcile",
+        "Find pictures that nobody works on although they are not done, and ask for them again.",
+        "Operate",
     ),
     Entry("table", "worker.commands.table", "Back up the table and see what it consumes.", "Operate"),
 )

@@ -1,33 +1,25 @@
-"""`image-worker images`: what the record knows of pictures."""
+"""`image-worker images`: what the record knows of pictures, and asking for them again."""
 
 import time
 from datetime import date
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 
-from config.settings import Settings
 from worker.bootstrap import open_client
-from worker.commands import output, timeline
+from worker.commands import again, output, timeline
 from worker.commands.running import asynchronous, start
+from worker.commands.which import IdArgument, UserOption, missing, queries_of, the_image
 from worker.domain.clock import utc_now
 from worker.domain.errors import ConfigurationError
-from worker.domain.image import Image
 from worker.domain.status import ImageStatus
 from worker.record.items import summary_to_map, to_item
-from worker.record.queries import Page, Queries
+from worker.record.queries import Page
 from worker.record.retention import set_ttl
-
-if TYPE_CHECKING:
-    from types_aiobotocore_dynamodb import DynamoDBClient
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
-IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The image id.")]
-UserOption = Annotated[
-    str | None, typer.Option("--user", help="The owner, where several have an image of that id.")
-]
 LimitOption = Annotated[int, typer.Option(min=1, max=1000, help="Images on a page.")]
 TokenOption = Annotated[str | None, typer.Option(help="nextToken of the page before.")]
 _DAY_S = 24 * 60 * 60
@@ -35,7 +27,7 @@ _DAY_S = 24 * 60 * 60
 
 @app.callback()
 def images() -> None:
-    """Ask the record about pictures."""
+    """Ask the record about pictures, and ask for pictures again."""
 
 
 @app.command()
@@ -54,9 +46,9 @@ async def get(
     """
     settings = start()
     async with open_client("dynamodb", settings) as dynamodb:
-        image = await _the_image(_queries(dynamodb, settings), image_id, user, consistent=consistent)
+        image = await the_image(queries_of(dynamodb, settings), image_id, user, consistent=consistent)
     if image is None:
-        return _missing(image_id, settings)
+        return missing(image_id, settings)
     if json:
         output.print_json(to_item(image, index_shards=settings.index_shards))
     else:
@@ -80,7 +72,7 @@ async def list_(
     """
     settings = start()
     async with open_client("dynamodb", settings) as dynamodb:
-        page = await _queries(dynamodb, settings).images_of_user(user, limit=limit, token=token)
+        page = await queries_of(dynamodb, settings).images_of_user(user, limit=limit, token=token)
     _print(page, json=json)
 
 
@@ -100,7 +92,7 @@ async def status(
     """
     settings = start()
     async with open_client("dynamodb", settings) as dynamodb:
-        page = await _queries(dynamodb, settings).images_by_status(status, limit=limit, token=token)
+        page = await queries_of(dynamodb, settings).images_by_status(status, limit=limit, token=token)
     _print(page, json=json)
 
 
@@ -128,7 +120,7 @@ async def recent(
         raise ConfigurationError(message)
     settings = start()
     async with open_client("dynamodb", settings) as dynamodb:
-        page = await _queries(dynamodb, settings).recent_images(first, last, limit=limit, token=token)
+        page = await queries_of(dynamodb, settings).recent_images(first, last, limit=limit, token=token)
     _print(page, json=json)
 
 
@@ -154,40 +146,18 @@ async def retention(
     settings = start()
     ttl = int(time.time()) + days * _DAY_S if days is not None else None
     async with open_client("dynamodb", settings) as dynamodb:
-        image = await _the_image(_queries(dynamodb, settings), image_id, user, consistent=True)
+        image = await the_image(queries_of(dynamodb, settings), image_id, user, consistent=True)
         if image is None or not await set_ttl(
             dynamodb, settings.table_name, image_id=image_id, user_id=image.user_id, ttl=ttl
         ):
-            return _missing(image_id, settings)
+            return missing(image_id, settings)
     kept = "for ever" if days is None else f"for {days} days"
     output.console().print(f"the record of {escape(image_id)} is kept {kept}")
     return 0
 
 
-def _queries(dynamodb: "DynamoDBClient", settings: Settings) -> Queries:
-    return Queries(dynamodb, table=settings.table_name, index_shards=settings.index_shards)
-
-
-async def _the_image(queries: Queries, image_id: str, user: str | None, *, consistent: bool) -> Image | None:
-    """
-    Find the one image that is meant.
-
-    Raises:
-        ConfigurationError: Several users have an image of that id.
-    """
-    if user is not None:
-        return await queries.image(image_id, user, consistent=consistent)
-    found = await queries.images_called(image_id, consistent=consistent)
-    if len(found) > 1:
-        owners = ", ".join(sorted(image.user_id for image in found))
-        message = f"several users have an image {image_id}: add --user and one of {owners}"
-        raise ConfigurationError(message)
-    return found[0] if found else None
-
-
-def _missing(image_id: str, settings: Settings) -> int:
-    typer.echo(f"there is no image {image_id} in {settings.table_name}", err=True)
-    return 1
+app.command()(again.retry)
+app.command()(again.reprocess)
 
 
 def _day(text: str, option: str) -> date:

@@ -1,9 +1,14 @@
-"""Who gets an image: the rules by which a worker may take it, and what taking it writes."""
+"""
+Who gets an image: the rules by which a worker may take it, what taking it writes, and what offers it again.
+
+The moves that offer it again name who asked in the audit trail: the command of the repair tool.
+"""
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
+from worker.domain.errors import IllegalMoveError
 from worker.domain.image import HistoryEntry, Image, Lease
 from worker.domain.job import Job
 from worker.domain.status import ImageMove, ImageStatus, StepName, image_status_after
@@ -143,9 +148,40 @@ def _ttl(job: Job, claimant: Claimant) -> int | None:
     return int((since + claimant.retention).timestamp()) if claimant.retention else None
 
 
-def _moved(image: Image, move: ImageMove, *, at: datetime) -> Image:
+def image_retried(image: Image, *, by: str, at: datetime) -> Image:
+    """Move a failed image to pending, because somebody asks for it again."""
+    return _moved(image, ImageMove.RETRIED, at=at, by=by)
+
+
+def image_reprocessed(image: Image, *, by: str, at: datetime) -> Image:
+    """Move a completed or failed image to pending; its results stay until they are replaced."""
+    return _moved(image, ImageMove.REPROCESSED, at=at, by=by)
+
+
+def lease_expired(image: Image, *, by: str, at: datetime) -> Image:
+    """Move an image from processing to pending, because its lease is over and nobody has come for it."""
+    return _moved(image, ImageMove.LEASE_EXPIRED, at=at, by=by)
+
+
+def image_requeued(image: Image, *, by: str, at: datetime) -> Image:
+    """
+    Note that a pending image has been asked for once more; no status changes.
+
+    Raises:
+        IllegalMoveError: The image is not pending.
+    """
+    if image.status is not ImageStatus.PENDING:
+        raise IllegalMoveError(what="the image", move="requeued", status=image.status)
+    entry = HistoryEntry(
+        at=at, status=image.status, attempt=image.attempt, detail={"reason": "requeued", "by": by}
+    )
+    return replace(image, updated_at=at, history=(*image.history, entry))
+
+
+def _moved(image: Image, move: ImageMove, *, at: datetime, by: str | None = None) -> Image:
     status = image_status_after(move, image.status)
-    entry = HistoryEntry(at=at, status=status, attempt=image.attempt, detail={"reason": move.value})
+    detail = {"reason": move.value} | ({"by": by} if by else {})
+    entry = HistoryEntry(at=at, status=status, attempt=image.attempt, detail=detail)
     return replace(image, status=status, lease=None, updated_at=at, history=(*image.history, entry))
 
 

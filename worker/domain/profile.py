@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from worker.domain.recipe import Recipe, Size, Watermark
+from worker.domain.recipe import Logo, Recipe, Size, Watermark
 from worker.domain.step import Json
 
 
@@ -15,6 +15,7 @@ class Preferences:
     default_image_size: str | None = None
     watermark_enabled: bool | None = None
     watermark_text: str | None = None
+    watermark_image: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +41,9 @@ class Profile:
     ttl: int | None = None
 
 
-def recipe_for(profile: Profile | None, *, standard: Recipe, sizes: Mapping[str, Size]) -> Recipe:
+def recipe_for(
+    profile: Profile | None, *, standard: Recipe, sizes: Mapping[str, Size], logos: str = ""
+) -> Recipe:
     """
     Bend the standard recipe to the owner's preferences.
 
@@ -48,6 +51,7 @@ def recipe_for(profile: Profile | None, *, standard: Recipe, sizes: Mapping[str,
         profile: The owner's; None keeps the standard.
         standard: What the worker makes of a picture nobody has wishes for.
         sizes: All sizes by name; a preferred size that is not among them is ignored.
+        logos: Where users' logos lie, `s3://bucket/prefix/`: a user names one below it, and none elsewhere.
     """
     if profile is None:
         return standard
@@ -58,7 +62,11 @@ def recipe_for(profile: Profile | None, *, standard: Recipe, sizes: Mapping[str,
     if wishes.watermark_enabled is False:
         return replace(recipe, watermark=None)
     if wishes.watermark_text:
-        return recipe.with_text(wishes.watermark_text)
+        recipe = recipe.with_text(wishes.watermark_text)
+    if wishes.watermark_image and logos:
+        return recipe.with_logo(Logo(logos + wishes.watermark_image))
+    if wishes.watermark_text:
+        return recipe
     if wishes.watermark_enabled and recipe.watermark is None:
         return replace(recipe, watermark=Watermark(text="Processed by Image Platform"))
     return recipe

@@ -8,15 +8,18 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from worker.domain.recipe import Limits
 from worker.domain.step import EncodedRendition
-from worker.imaging.confinement import confine, die_with_parent
+from worker.imaging.confinement import allow_cpu, confine, die_with_parent
+from worker.imaging.fonts import Fonts
 from worker.imaging.frames import CutFrameError, Frame, Header, read_frame, write_frame
 from worker.imaging.messages import (
     READY,
     TAKEN,
+    Setup,
     recipe_from,
     refusal_header,
     rendition_header,
@@ -36,27 +39,34 @@ def main() -> None:
         if first is None:
             return
         setup = setup_from(first.header)
-        font = Path(setup.font).read_bytes()
+        fonts = Fonts(tuple(Path(font).read_bytes() for font in setup.fonts))
         confine(memory_mb=setup.memory_mb)
         _hush()
         write_frame(connection, READY)
         try:
-            serve(connection, limits=setup.limits, font=font)
+            serve(connection, setup=setup, fonts=fonts)
         except (CutFrameError, ConnectionError):
             return  # the parent is gone, or wants this child no more
 
 
-def serve(connection: socket.socket, *, limits: Limits, font: bytes) -> None:
+def serve(connection: socket.socket, *, setup: Setup, fonts: Fonts) -> None:
     """Answer one order after the other; return when the connection ends."""
+    logos: dict[str, bytes] = {}
     while (order := read_frame(connection)) is not None:
+        if order.header["kind"] == "logo":
+            logos = {order.header["e_tag"]: bytes(order.body)}
+            continue
+        allow_cpu(setup.cpu_s)
         write_frame(connection, TAKEN)
-        refusal = _answer(connection, order, limits=limits, font=font)
+        refusal = _answer(connection, order, logos=logos, limits=setup.limits, fonts=fonts)
         del order
         if refusal is not None:
             write_frame(connection, refusal)
 
 
-def _answer(connection: socket.socket, order: Frame, *, limits: Limits, font: bytes) -> Header | None:
+def _answer(
+    connection: socket.socket, order: Frame, *, logos: Mapping[str, bytes], limits: Limits, fonts: Fonts
+) -> Header | None:
     """
     Send what comes of a picture as it comes.
 
@@ -64,7 +74,7 @@ def _answer(connection: socket.socket, order: Frame, *, limits: Limits, font: by
         The refusal, if it was refused: only its words, since the error itself would keep the pixels alive.
     """
     try:
-        for outcome in process(order.body, recipe_from(order.header), limits=limits, font=font):
+        for outcome in process(order.body, recipe_from(order.header, logos), limits=limits, fonts=fonts):
             if isinstance(outcome, EncodedRendition):
                 write_frame(connection, rendition_header(outcome), outcome.content)
             else:

@@ -27,14 +27,16 @@ class Children:
         processes: How many.
         setup: What each is told at its start.
         pictures_each: How many pictures one is lent to before it is replaced.
+        growth_mb: By how much memory one may grow before it is replaced.
     """
 
-    def __init__(self, *, processes: int, setup: Setup, pictures_each: int) -> None:
+    def __init__(self, *, processes: int, setup: Setup, pictures_each: int, growth_mb: int) -> None:
         self.processes = processes
         self.starts = 0
         self.is_running = False
         self._setup = setup
         self._pictures_each = pictures_each
+        self._growth_mb = growth_mb
         self._alive: set[Decoder] = set()
         self._idle: deque[Decoder] = deque()
         self._waiting: deque[asyncio.Future[Decoder]] = deque()
@@ -109,7 +111,7 @@ class Children:
     def give_back(self, decoder: Decoder, *, is_intact: bool) -> None:
         """Lend the child to the next picture; or end it when it is worn, or in an unknown state."""
         is_fit = is_intact and decoder in self._alive and decoder.pictures < self._pictures_each
-        if is_fit and self.is_running:
+        if is_fit and self.is_running and decoder.growth_mb() <= self._growth_mb:
             self._offer(decoder)
         else:
             decoder.kill()

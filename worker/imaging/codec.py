@@ -76,4 +76,4 @@ def _heic() -> type[ImageFile.ImageFile]:
     from pillow_heif import HeifImageFile, options  # noqa: PLC0415
 
     options.DECODE_THREADS = 1  # a child has one CPU's worth of work to do
-    return HeifImageFile  # type: ignore[no-any-return]
+    return HeifImageFile

@@ -1,15 +1,22 @@
 """Modes and profiles: from whatever a file holds to RGB or RGBA in sRGB."""
 
 import io
+import re
 from functools import lru_cache
 from typing import Final
 
 from PIL import Image, ImageCms
 
+from worker.imaging.inks import printed
+
 _SRGB: Final = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 _SPACES: Final = {"L": "GRAY", "RGB": "RGB", "RGBA": "RGB", "CMYK": "CMYK"}
 _WITH_ALPHA: Final = frozenset({"LA", "La", "PA", "RGBa"})
 _DEPTH_16_TO_8: Final = 1 / 256
+UNREADABLE: Final = "unreadable"
+_LONGEST_NAME: Final = 40
+_UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
+_CMS_ERRORS: Final = (ImageCms.PyCMSError, OSError, ValueError, TypeError)
 
 
 def scalable(image: Image.Image, profile: bytes | None) -> Image.Image:
@@ -54,9 +61,39 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     """
     becomes = "RGBA" if image.mode == "RGBA" else "RGB"
     transform = _transform(profile, image.mode, becomes) if profile else None
+    if transform is None and image.mode == "CMYK":
+        return printed(image)
     if transform is None:
         return image if image.mode == becomes else image.convert(becomes)
     return transform.apply(image)
+
+
+def flattened(image: Image.Image, background: str) -> Image.Image:
+    """Return an RGBA picture as RGB, laid on a colour, `#rrggbb`."""
+    ground = Image.new("RGB", image.size, background[:7])
+    ground.paste(image, mask=image.getchannel("A"))
+    return ground
+
+
+def profile_name(profile: bytes) -> str:
+    """Return what a profile calls itself, in at most 40 characters, or what is wrong with it."""
+    opened = _opened(profile)
+    if opened is None:
+        return UNREADABLE
+    name = _UNPRINTABLE.sub(" ", opened.profile.profile_description or "").strip()
+    return name[:_LONGEST_NAME].strip() or "nameless"
+
+
+def why_ignored(profile: bytes | None, mode: str) -> str | None:
+    """Return why a picture of this mode counts as sRGB although it brings a profile; None if it does not."""
+    if not profile:
+        return None
+    opened = _opened(profile)
+    if opened is None:
+        return UNREADABLE
+    space = opened.profile.xcolor_space.strip()
+    mode = "RGB" if mode not in _SPACES and space == "RGB" else mode
+    return None if space == _SPACES.get(mode) else f"for {space} colours"
 
 
 def without_needless_alpha(image: Image.Image) -> Image.Image:
@@ -69,14 +106,24 @@ def without_needless_alpha(image: Image.Image) -> Image.Image:
 @lru_cache(maxsize=8)
 def _transform(profile: bytes, mode: str, becomes: str) -> ImageCms.ImageCmsTransform | None:
     """Build the way from a profile to sRGB; None when there is nothing to do or nothing that can be done."""
+    source = _opened(profile)
+    if source is None:
+        return None
     try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         if source.profile.xcolor_space.strip() != _SPACES[mode]:
             return None
         if mode != "CMYK" and "srgb" in (source.profile.profile_description or "").casefold():
             return None
         return ImageCms.ImageCmsTransform(source, _SRGB, mode, becomes, ImageCms.Intent.PERCEPTUAL)
-    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+    except _CMS_ERRORS:
+        return None
+
+
+@lru_cache(maxsize=8)
+def _opened(profile: bytes) -> ImageCms.ImageCmsProfile | None:
+    try:
+        return ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    except _CMS_ERRORS:
         return None
 
 

@@ -6,6 +6,8 @@ import signal
 import sys
 from typing import Final
 
+from worker.imaging.seccomp import forbid_network
+
 MAX_FILES: Final = 16
 
 _PR_SET_PDEATHSIG: Final = 1
@@ -24,7 +26,7 @@ def die_with_parent() -> None:
 
 def confine(*, memory_mb: int) -> None:
     """
-    Bound the process for good: memory, no core dumps, no written files, few open ones, no new privileges.
+    Bound the process for good: memory, no core dumps, no written files, few open ones, no network.
 
     Args:
         memory_mb: Address space, in mebibytes. Allocations beyond it fail, and Python raises MemoryError.
@@ -34,6 +36,21 @@ def confine(*, memory_mb: int) -> None:
     _limit(resource.RLIMIT_FSIZE, 0)
     _limit(resource.RLIMIT_NOFILE, MAX_FILES)
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    forbid_network()
+
+
+def allow_cpu(seconds: int) -> None:
+    """
+    Let the process compute for so long from now on; after that the kernel ends it with SIGXCPU.
+
+    The parent's deadline comes first for a child that computes; this one holds when the parent is stuck.
+    """
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    most = int(used.ru_utime + used.ru_stime) + seconds + 1
+    resource.setrlimit(
+        resource.RLIMIT_CPU, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard)
+    )
 
 
 def _limit(kind: int, most: int) -> None:

@@ -19,6 +19,7 @@ from worker.imaging.messages import (
     TAKEN,
     Setup,
     UnexpectedMessageError,
+    logo_header,
     order_header,
     setup_header,
 )
@@ -55,6 +56,8 @@ class Decoder:
         self.pictures = 0
         self._process = process
         self._connection = connection
+        self._logo = ""
+        self._first_mb = 0
 
     @classmethod
     async def start(cls, setup: Setup) -> Self:
@@ -92,6 +95,7 @@ class Decoder:
             decoder = cls(process, ours)
             async with asyncio.timeout(START_TIMEOUT_S):
                 await decoder._greet(setup)
+            decoder.growth_mb()
         except BaseException as error:
             ours.close()
             if decoder is not None:
@@ -116,7 +120,11 @@ class Decoder:
             UnexpectedMessageError: It said something else.
         """
         self.pictures += 1
+        logo = recipe.logo
         with self._loss_named():
+            if logo is not None and logo.e_tag != self._logo:
+                await send_frame(self._connection, logo_header(logo), logo.content)
+                self._logo = logo.e_tag
             await send_frame(self._connection, order_header(recipe), content)
         await self._due(TAKEN)
 
@@ -133,6 +141,13 @@ class Decoder:
         if frame is None:
             raise DecoderLostError
         return frame
+
+    def growth_mb(self) -> int:
+        """Return by how many mebibytes of memory it has grown since it was ready; 0 where nobody tells."""
+        resident = _resident_mb(self.pid)
+        if not self._first_mb:
+            self._first_mb = resident
+        return max(0, resident - self._first_mb)
 
     def kill(self) -> None:
         """End the process now, whatever it does."""
@@ -177,6 +192,14 @@ class Decoder:
             raise DecoderLostError from error
         except BrokenFrameError as error:
             raise UnexpectedMessageError(due="frame", got=error) from error
+
+
+def _resident_mb(pid: int) -> int:
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE") // 2**20
 
 
 def _last_line(chatter: int) -> str:

@@ -4,8 +4,6 @@ import io
 from collections.abc import Mapping
 from typing import Any, Final
 
-from PIL import Image
-
 from worker.domain.recipe import OutputFormat, Size
 from worker.domain.step import EncodedRendition
 from worker.imaging.colour import flattened
@@ -27,6 +25,8 @@ _DRAWING_COLOURS: Final = 256
 _WORST_QUALITY: Final = 20
 _ANIMATED: Final = frozenset({"gif", "webp"})
 _AVIF_SPEED: Final = 8
+_CLEAR_BETWEEN: Final = 2
+"""How a GIF goes from frame to frame: each is drawn on nothing."""
 _NO_QUALITY: Final = frozenset({"png", "gif"})
 
 
@@ -99,29 +99,28 @@ def _encoded(picture: Picture, becomes: str, quality: int) -> _File:
             picture.image.save(file, "WEBP", quality=quality, method=2, **options, **_frames(picture))
         case "avif":
             picture.image.save(
-                file, "AVIF", quality=quality, speed=_AVIF_SPEED, max_threads=1, alpha_premultiplied=False, **options
+                file,
+                "AVIF",
+                quality=quality,
+                speed=_AVIF_SPEED,
+                max_threads=1,
+                alpha_premultiplied=False,
+                **options,
             )
         case "gif":
-            _for_gif(picture).save(file, "GIF", **_frames(picture, prepare=True))
+            picture.image.save(file, "GIF", **_frames(picture) | {"disposal": _CLEAR_BETWEEN})
         case _:
             picture.image.save(file, "PNG", compress_level=3, **options)
     return file
 
 
-def _frames(picture: Picture, *, prepare: bool = False) -> dict[str, Any]:
+def _frames(picture: Picture) -> dict[str, Any]:
     """Return what Pillow needs to write the further frames."""
     if not picture.frames:
         return {}
-    others = [frame.image for frame in picture.frames]
-    timing: dict[str, Any] = {} if picture.loop is None and prepare else {"loop": 1 if picture.loop is None else picture.loop}
     return {
         "save_all": True,
-        "append_images": others,
+        "append_images": [frame.image for frame in picture.frames],
         "duration": [picture.duration_ms, *(frame.duration_ms for frame in picture.frames)],
-        **({"disposal": 2} if prepare and picture.image.mode == "RGBA" else {}),
-        **timing,
+        **({} if picture.loop is None else {"loop": picture.loop}),
     }
-
-
-def _for_gif(picture: Picture) -> Image.Image:
-    return picture.image

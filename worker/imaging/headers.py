@@ -13,7 +13,10 @@ from typing import Final
 from worker.imaging.frames import Content
 from worker.imaging.picture import Extent
 
+MAX_PROFILE_BYTES: Final = 16 * 1024 * 1024
+
 _GIF_EXTENSION, _GIF_IMAGE = 0x21, 0x2C
+_BOX_HEAD_BYTES: Final = 8
 _TIFF_ENTRY_BYTES: Final = {False: 12, True: 20}
 
 
@@ -65,6 +68,8 @@ def ends_early(content: Content, *, picture_format: str) -> bool:
             return not whole.endswith(b"\x3b")
         case "tiff":
             return _tiff_start(memoryview(whole))[2] >= len(whole)
+        case "avif" | "heic":
+            return _boxes_end(memoryview(whole)) > len(whole)
     return False
 
 
@@ -76,6 +81,36 @@ def damaged_png_chunk(content: Content) -> str | None:
         if kind[:1].isupper() and zlib.crc32(view[body.start - 4 : body.stop]) != stored:
             return kind.decode("ascii", "replace")
     return None
+
+
+def profile_is_a_bomb(content: Content) -> bool:
+    """Say whether a PNG's colour profile unpacks to more than any profile has."""
+    view = memoryview(content)
+    for kind, body in _png_chunks(view):
+        if kind == b"IDAT":
+            break
+        if kind == b"iCCP":
+            packed = bytes(view[body]).partition(b"\0")[2][1:]
+            unpacking = zlib.decompressobj()
+            try:
+                unpacking.decompress(packed, MAX_PROFILE_BYTES)
+            except zlib.error:
+                return False
+            return bool(unpacking.unconsumed_tail)
+    return False
+
+
+def _boxes_end(view: memoryview) -> int:
+    """Return where the last box of an ISO media file ends, as far as the boxes in the file say."""
+    at = 0
+    while at + 8 <= len(view):
+        (length,) = struct.unpack_from(">I", view, at)
+        if length == 1 and at + 16 <= len(view):
+            (length,) = struct.unpack_from(">Q", view, at + 8)
+        if length < _BOX_HEAD_BYTES:  # 0: to the end of the file
+            return len(view)
+        at += length
+    return at
 
 
 def _gif_frames(view: memoryview, stop_after: int) -> int:

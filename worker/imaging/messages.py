@@ -5,6 +5,7 @@ The messages between pool and child, as headers of frames.
 parent                          child
 setup ────────────────────────►
       ◄──────────────────────── ready
+logo, with its file ──────────►             once for each logo, before the first picture that it marks
 order + the upload ───────────►
       ◄──────────────────────── taken       from here on, a death is this picture's doing
       ◄──────────────────────── report      one for each step
@@ -21,7 +22,17 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final, TypeVar
 
 from worker.domain.errors import RejectedError
-from worker.domain.recipe import Limits, Recipe, Size, Watermark
+from worker.domain.recipe import (
+    Anchor,
+    Animation,
+    Fit,
+    Limits,
+    Logo,
+    OutputFormat,
+    Recipe,
+    Size,
+    Watermark,
+)
 from worker.domain.status import StepMove, StepName
 from worker.domain.step import CONTENT_TYPES, EncodedRendition, StepReport
 from worker.imaging.frames import Frame
@@ -33,6 +44,7 @@ _MAX_MESSAGE_CHARACTERS: Final = 500
 _MAX_METADATA_CHARACTERS: Final = 200
 _MAX_QUOTE_CHARACTERS: Final = 60
 _ENCODING_OVERHEAD_BYTES: Final = 65_536
+_MAX_ANIMATION_BYTES: Final = 128 * 1024 * 1024
 _Kind = TypeVar("_Kind")
 _CHILD_MOVES: Final = frozenset({StepMove.COMPLETED, StepMove.SKIPPED})
 
@@ -60,12 +72,14 @@ class Setup:
     Attributes:
         limits: What a picture may be at the most.
         memory_mb: Its address space, in mebibytes.
-        font: Path of the TrueType file that watermarks are written in.
+        fonts: Paths of the TrueType files that watermarks are written in, the preferred one first.
+        cpu_s: CPU time that one picture may take.
     """
 
     limits: Limits
     memory_mb: int
-    font: str
+    fonts: tuple[str, ...]
+    cpu_s: int = 3600
 
 
 def setup_header(setup: Setup) -> Mapping[str, Any]:
@@ -75,26 +89,60 @@ def setup_header(setup: Setup) -> Mapping[str, Any]:
 
 def setup_from(header: Mapping[str, Any]) -> Setup:
     """Read what `setup_header` wrote."""
-    return Setup(Limits(**header["limits"]), header["memory_mb"], header["font"])
+    return Setup(Limits(**header["limits"]), header["memory_mb"], tuple(header["fonts"]), header["cpu_s"])
+
+
+def logo_header(logo: Logo) -> Mapping[str, Any]:
+    """Write down what accompanies a logo's file."""
+    return {"kind": "logo", "e_tag": logo.e_tag}
 
 
 def order_header(recipe: Recipe) -> Mapping[str, Any]:
-    """Write a recipe down."""
+    """Write a recipe down, but for the content of its logo."""
+    logo = recipe.logo
+    kept = recipe.with_logo(None) if logo else recipe
     return {
-        "sizes": [[size.name, size.width, size.height] for size in recipe.sizes],
-        "watermark": asdict(recipe.watermark) if recipe.watermark else None,
-        "quality": recipe.quality,
+        "kind": "order",
+        "recipe": asdict(kept),
+        "logo": {"source": logo.source, "e_tag": logo.e_tag} if logo else None,
     }
 
 
-def recipe_from(header: Mapping[str, Any]) -> Recipe:
-    """Read what `order_header` wrote."""
-    mark = header["watermark"]
-    return Recipe(
-        sizes=tuple(Size(*size) for size in header["sizes"]),
-        watermark=Watermark(**mark) if mark else None,
-        quality=header["quality"],
+def recipe_from(header: Mapping[str, Any], logos: Mapping[str, bytes]) -> Recipe:
+    """
+    Read what `order_header` wrote.
+
+    Args:
+        header: Of the order.
+        logos: What has come with `logo` messages, by eTag.
+    """
+    written, named = header["recipe"], header["logo"]
+    recipe = Recipe(
+        **written
+        | {
+            "sizes": tuple(_size_from(size) for size in written["sizes"]),
+            "watermark": _watermark_from(written["watermark"]),
+            "animation": Animation(written["animation"]),
+        }
     )
+    if named is None:
+        return recipe
+    return recipe.with_logo(Logo(**named, content=logos.get(named["e_tag"], b"")))
+
+
+def _size_from(written: Mapping[str, Any]) -> Size:
+    return Size(
+        **dict(written)
+        | {
+            "fit": Fit(written["fit"]),
+            "gravity": Anchor(written["gravity"]),
+            "format": OutputFormat(written["format"]),
+        }
+    )
+
+
+def _watermark_from(written: Mapping[str, Any] | None) -> Watermark | None:
+    return Watermark(**dict(written) | {"position": Anchor(written["position"])}) if written else None
 
 
 def report_header(report: StepReport) -> Mapping[str, Any]:
@@ -149,9 +197,10 @@ def expect_rendition(frame: Frame, size: Size) -> EncodedRendition:
         return _rendition(frame.header, frame.body, size)
 
 
-def max_rendition_bytes(size: Size) -> int:
+def max_rendition_bytes(size: Size, *, frames: int = 1) -> int:
     """Return what an encoded picture of this size can weigh at the most."""
-    return 5 * size.width * size.height + _ENCODING_OVERHEAD_BYTES
+    still = 5 * size.width * size.height + _ENCODING_OVERHEAD_BYTES
+    return min(frames * still, max(still, _MAX_ANIMATION_BYTES))
 
 
 @contextmanager

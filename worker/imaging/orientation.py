@@ -34,9 +34,7 @@ def turned(extent: Extent, orientation: int) -> Extent:
     return extent.turned if orientation in _ON_ITS_SIDE else extent
 
 
-def as_stored(
-    shares: tuple[float, float], orientation: int, *, is_place: bool = True
-) -> tuple[float, float]:
+def as_stored(shares: tuple[float, float], orientation: int, *, is_place: bool = True) -> tuple[float, float]:
     """
     Return where a place in the picture as displayed lies in the picture as stored.
 

@@ -9,7 +9,8 @@ from typing import Any
 from worker.domain.recipe import Limits, Recipe
 from worker.domain.status import StepName
 from worker.domain.step import EncodedRendition, Outcome, StepReport
-from worker.imaging.codec import encode
+from worker.imaging.encode import encode
+from worker.imaging.fonts import Fonts
 from worker.imaging.frames import Content
 from worker.imaging.picture import Note, Picture
 from worker.imaging.resize import resize
@@ -25,16 +26,24 @@ class Step:
     do: Callable[[Any], tuple[Any, Note]]
 
 
-def steps(recipe: Recipe, *, limits: Limits, font: bytes) -> tuple[Step, ...]:
+def steps(recipe: Recipe, *, limits: Limits, fonts: Fonts) -> tuple[Step, ...]:
     """Return the steps of a recipe, in order."""
+    checked = partial(
+        validate,
+        limits=limits,
+        sizes=recipe.sizes,
+        animation=recipe.animation,
+        keep_credits=recipe.keep_credits,
+        record_location=recipe.record_location,
+    )
     return (
-        Step(StepName.VALIDATION, partial(validate, limits=limits, sizes=recipe.sizes)),
+        Step(StepName.VALIDATION, checked),
         Step(StepName.RESIZE, partial(resize, sizes=recipe.sizes)),
-        Step(StepName.WATERMARK, partial(_marked_and_encoded, recipe=recipe, font=font)),
+        Step(StepName.WATERMARK, partial(_marked_and_encoded, recipe=recipe, fonts=fonts)),
     )
 
 
-def process(content: Content, recipe: Recipe, *, limits: Limits, font: bytes) -> Iterator[Outcome]:
+def process(content: Content, recipe: Recipe, *, limits: Limits, fonts: Fonts) -> Iterator[Outcome]:
     """
     Take a picture through the steps; yield each report as it is made, then each encoded size.
 
@@ -43,7 +52,7 @@ def process(content: Content, recipe: Recipe, *, limits: Limits, font: bytes) ->
         Exception: Whatever else a decoder raises.
     """
     value: Any = content
-    for step in steps(recipe, limits=limits, font=font):
+    for step in steps(recipe, limits=limits, fonts=fonts):
         start = time.perf_counter()
         value, note = step.do(value)
         yield StepReport(
@@ -57,7 +66,11 @@ def process(content: Content, recipe: Recipe, *, limits: Limits, font: bytes) ->
 
 
 def _marked_and_encoded(
-    pictures: tuple[Picture, ...], *, recipe: Recipe, font: bytes
+    pictures: tuple[Picture, ...], *, recipe: Recipe, fonts: Fonts
 ) -> tuple[tuple[EncodedRendition, ...], Note]:
-    marked, note = watermark(pictures, mark=recipe.watermark, font=font)
-    return tuple(encode(picture, quality=recipe.quality) for picture in marked), note
+    marked, note = watermark(pictures, mark=recipe.watermark, fonts=fonts)
+    renditions = tuple(
+        encode(picture, size=size, quality=recipe.quality)
+        for picture, size in zip(marked, recipe.sizes, strict=True)
+    )
+    return renditions, note

@@ -1,17 +1,19 @@
 """The pool of decoder children: each picture in one of them, none of them trusted."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+import math
+import signal
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 import structlog
 
-from worker.domain.errors import DecoderCrashedError, DecodeTimeoutError, TransientError
-from worker.domain.recipe import Limits, Recipe
+from worker.domain.errors import DecoderCrashedError, DecodeTimeoutError, RejectedError, TransientError
+from worker.domain.recipe import Animation, Limits, Recipe
 from worker.domain.status import StepName
-from worker.domain.step import Outcome
+from worker.domain.step import Outcome, StepReport
 from worker.imaging.children import Children, stopped
 from worker.imaging.decoder import Decoder, DecoderLostError
 from worker.imaging.frames import Content, Frame
@@ -25,6 +27,7 @@ from worker.imaging.messages import (
 )
 
 _HAND_OVER_TRIES: Final = 3
+_OUT_OF_CPU: Final = f"signal {signal.SIGXCPU.value}"
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
@@ -41,6 +44,8 @@ class ChildPool:
         child_memory_mb: Address space of a child, in mebibytes.
         child_pictures: Pictures after which a child is replaced.
         font: The TrueType file that watermarks are written in.
+        more_fonts: Files for the characters that it has not.
+        child_growth_mb: Growth in memory, in mebibytes, after which a child is replaced.
     """
 
     def __init__(
@@ -52,12 +57,20 @@ class ChildPool:
         child_memory_mb: int,
         child_pictures: int,
         font: Path,
+        more_fonts: Sequence[Path] = (),
+        child_growth_mb: int = 384,
     ) -> None:
         self._step_timeout_s = step_timeout_s
         self._children = Children(
             processes=processes,
-            setup=Setup(limits, child_memory_mb, str(font.resolve())),
+            setup=Setup(
+                limits,
+                child_memory_mb,
+                tuple(str(file.resolve()) for file in (font, *more_fonts)),
+                cpu_s=math.ceil(step_timeout_s * len(StepName)),
+            ),
             pictures_each=child_pictures,
+            growth_mb=child_growth_mb,
         )
 
     @property
@@ -122,11 +135,14 @@ class ChildPool:
         is_intact = False
         try:
             *early, last = StepName
+            frames = 1
             for step in early:
-                yield expect_report(await self._answer(decoder), step)
+                report = expect_report(await self._answer(decoder), step)
+                frames = max(frames, _frames_of(report, recipe))
+                yield report
             final: list[Outcome] = [expect_report(await self._answer(decoder), last)]
             for size in recipe.sizes:
-                frame = await self._answer(decoder, max_body_bytes=max_rendition_bytes(size))
+                frame = await self._answer(decoder, max_body_bytes=max_rendition_bytes(size, frames=frames))
                 final.append(expect_rendition(frame, size))
             is_intact = True
         except RefusalReceivedError as received:
@@ -166,12 +182,20 @@ class ChildPool:
         async with asyncio.timeout(self._step_timeout_s):
             return await decoder.answer(max_body_bytes=max_body_bytes)
 
-    async def _obituary(self, decoder: Decoder, error: Exception) -> DecoderCrashedError | TransientError:
+    async def _obituary(self, decoder: Decoder, error: Exception) -> RejectedError | TransientError:
         """Make sure that the child is dead, and say what that means for its picture."""
         if isinstance(error, UnexpectedMessageError):
             decoder.kill()
         status = await decoder.ended()
         if not self._children.is_running:
             return stopped()
+        if status == _OUT_OF_CPU:
+            return DecodeTimeoutError(limit_s=self._step_timeout_s)
         is_nonsense = isinstance(error, UnexpectedMessageError)
         return DecoderCrashedError(exit_status=str(error) if is_nonsense else status)
+
+
+def _frames_of(report: StepReport, recipe: Recipe) -> int:
+    """Return how many frames a rendition can have."""
+    frames = report.detail.get("frames")
+    return frames if recipe.animation is Animation.KEEP and isinstance(frames, int) else 1

@@ -1,25 +1,42 @@
 """The second step: every size of the recipe, from one decode."""
 
-from typing import Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
-from cykooz_resizer import FilterType, ResizeAlg, ResizeOptions, Resizer
+from cykooz_resizer import CropBox, FilterType, ResizeAlg, ResizeOptions, Resizer
 from PIL import Image
 
-from worker.domain.recipe import Size
-from worker.imaging.colour import scalable, to_srgb, without_needless_alpha
-from worker.imaging.geometry import fitted
-from worker.imaging.orientation import turned, upright
-from worker.imaging.picture import Decoded, Extent, Note, Picture
+from worker.domain.recipe import Fit, Size
+from worker.imaging.canvas import on_canvas
+from worker.imaging.colour import scalable, to_srgb, why_ignored, without_needless_alpha
+from worker.imaging.geometry import WHOLE, Layout, layout
+from worker.imaging.orientation import UPRIGHT, as_stored, turned, upright
+from worker.imaging.picture import Decoded, Extent, Note, Picture, TimedImage
+from worker.imaging.traits import traits_of
+
+if TYPE_CHECKING:
+    from worker.domain.step import Json
 
 _RESIZER: Final = Resizer()
-_LANCZOS: Final = ResizeOptions(ResizeAlg.convolution(FilterType.lanczos3))
+_LANCZOS: Final = ResizeAlg.convolution(FilterType.lanczos3)
 _RESIZER_MODES: Final = frozenset({"L", "RGB", "RGBA"})
 _REUSE_FACTOR: Final = 2
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Something that sizes can be made from: the upload's frame, or a larger rendition of it."""
+
+    image: Image.Image
+    orientation: int = UPRIGHT
+    profile: bytes | None = None
 
 
 def resize(decoded: Decoded, *, sizes: tuple[Size, ...]) -> tuple[tuple[Picture, ...], Note]:
     """
-    Make each size of the recipe: fitted inside its box, upright, in sRGB, never larger than the original.
+    Make each size of the recipe: upright, in sRGB, as its fit says, every frame that is wanted.
 
     Turning and converting colours come after scaling, when there are fewer pixels to touch: converting before
     gives the same to 52 dB, as close as the drafts of `validate`. The largest size is made first; a smaller
@@ -32,27 +49,36 @@ def resize(decoded: Decoded, *, sizes: tuple[Size, ...]) -> tuple[tuple[Picture,
     Returns:
         One picture per size, in the order of `sizes`.
     """
-    extents = {size.name: fitted(decoded.original, size) for size in sizes}
-    made: dict[str, Image.Image] = {}
-    base = scalable(decoded.image, decoded.profile)
-    for name, extent in sorted(extents.items(), key=lambda item: -item[1].pixels):
-        larger = [image for image in made.values() if _is_ample(image, extent)]
-        if larger:
-            made[name] = scale(larger[-1], extent)
-        else:
-            small = scale(base, turned(extent, decoded.orientation))
-            coloured = to_srgb(upright(small, decoded.orientation), decoded.profile)
-            made[name] = without_needless_alpha(coloured)
-            made[name].info = {}  # profile, comment and thumbnail of the upload stay behind
-    pictures = tuple(Picture(size.name, made[size.name], decoded.format) for size in sizes)
-    dimensions = {
+    layouts = {size.name: layout(decoded.original, size) for size in sizes}
+    ignored = why_ignored(decoded.profile, decoded.image.mode)
+    first, first_ms = _frame(decoded, sizes, layouts), _duration_ms(decoded.image)
+    loop = decoded.image.info.get("loop")
+    further: dict[str, list[TimedImage]] = {size.name: [] for size in sizes}
+    for number in range(1, decoded.frames):
+        decoded.image.seek(number)
+        for name, image in _frame(decoded, sizes, layouts).items():
+            further[name].append(TimedImage(image, _duration_ms(decoded.image)))
+    pictures = tuple(
+        Picture(
+            size.name,
+            first[size.name],
+            decoded.format,
+            decoded.credits,
+            tuple(further[size.name]),
+            first_ms,
+            loop if isinstance(loop, int) else None,
+        )
+        for size in sizes
+    )
+    dimensions: Json = {
         "original": decoded.original.document,
-        "processed": extents[sizes[0].name].document,
+        "processed": layouts[sizes[0].name].canvas.document,
     }
-    return pictures, Note(detail={"dimensions": dimensions})
+    note = {"profileIgnored": ignored} if ignored else {}
+    return pictures, Note(detail={"dimensions": dimensions, **note, **traits_of(pictures[0].image)})
 
 
-def scale(image: Image.Image, extent: Extent) -> Image.Image:
+def scale(image: Image.Image, extent: Extent, *, box: Box | None = None) -> Image.Image:
     """
     Return a new picture, scaled to exactly this extent by Lanczos with a support of three.
 
@@ -61,15 +87,54 @@ def scale(image: Image.Image, extent: Extent) -> Image.Image:
     Args:
         image: L, RGB or RGBA by SIMD code; other modes by Pillow's own, slower `resize`.
         extent: In pixels.
+        box: Left, top, right and bottom of the part that is wanted; None for all of it.
     """
-    if image.size == extent:
+    if image.size == extent and box is None:
         return image.copy()
     if image.mode not in _RESIZER_MODES:
-        return image.resize(extent, Image.Resampling.LANCZOS)
+        return image.resize(extent, Image.Resampling.LANCZOS, box=box)
     scaled = Image.new(image.mode, extent)
-    _RESIZER.resize_pil(image, scaled, _LANCZOS)
+    crop = CropBox(box[0], box[1], box[2] - box[0], box[3] - box[1]) if box else None
+    _RESIZER.resize_pil(image, scaled, ResizeOptions(_LANCZOS, crop_box=crop))
     return scaled
 
 
-def _is_ample(image: Image.Image, extent: Extent) -> bool:
-    return image.width >= _REUSE_FACTOR * extent.width and image.height >= _REUSE_FACTOR * extent.height
+def _frame(decoded: Decoded, sizes: tuple[Size, ...], layouts: dict[str, Layout]) -> dict[str, Image.Image]:
+    """Return every size of the frame that is decoded now."""
+    frame = _Source(scalable(decoded.image, decoded.profile), decoded.orientation, decoded.profile)
+    larger: list[Image.Image] = []
+    made: dict[str, Image.Image] = {}
+    for size in sorted(sizes, key=lambda size: -layouts[size.name].shown.pixels):
+        plan = layouts[size.name]
+        ample = [image for image in larger if _is_ample(image, plan)]
+        source = _Source(ample[-1]) if ample else frame
+        shown = _shown(source, plan, size)
+        shown.info = {}  # profile, comment and thumbnail of the upload stay behind
+        if plan.part == WHOLE:
+            larger.append(shown)
+        is_padded = size.fit is Fit.CONTAIN
+        made[size.name] = on_canvas(shown, plan.canvas, size) if is_padded else shown
+    return made
+
+
+def _shown(source: _Source, plan: Layout, size: Size) -> Image.Image:
+    """Return the shown part of the picture, upright and in sRGB."""
+    box = None
+    if plan.part != WHOLE:
+        shares = as_stored(plan.part, source.orientation, is_place=False)
+        place = as_stored(size.gravity.point, source.orientation)
+        width, height = source.image.width * shares[0], source.image.height * shares[1]
+        left, top = (source.image.width - width) * place[0], (source.image.height - height) * place[1]
+        box = (left, top, left + width, top + height)
+    small = scale(source.image, turned(plan.shown, source.orientation), box=box)
+    return without_needless_alpha(to_srgb(upright(small, source.orientation), source.profile))
+
+
+def _duration_ms(image: Image.Image) -> int:
+    duration = image.info.get("duration", 0)
+    return int(duration) if isinstance(duration, int | float) else 0
+
+
+def _is_ample(image: Image.Image, plan: Layout) -> bool:
+    whole = plan.whole
+    return image.width >= _REUSE_FACTOR * whole.width and image.height >= _REUSE_FACTOR * whole.height

@@ -1,5 +1,7 @@
 """The first step: whether it is a picture that this worker takes, and all of it is there."""
 
+from typing import TYPE_CHECKING
+
 from PIL import ImageFile, TiffImagePlugin
 
 from worker.domain.errors import (
@@ -7,57 +9,90 @@ from worker.domain.errors import (
     FormatNotAllowedError,
     NotAnImageError,
     RejectedError,
+    TooManyBytesError,
     TooManyFramesError,
     TooManyPixelsError,
+    TooSmallError,
     TruncatedError,
 )
-from worker.domain.recipe import Limits, Size
+from worker.domain.recipe import Animation, Limits, Size
 from worker.imaging import codec
-from worker.imaging.exif import exif_of, metadata_of
+from worker.imaging.colour import profile_name
+from worker.imaging.exif import credits_of, exif_of, metadata_of
 from worker.imaging.frames import Content
-from worker.imaging.geometry import fitted
-from worker.imaging.headers import count_frames, damaged_png_chunk, ends_early, webp_extent
+from worker.imaging.geometry import layout
+from worker.imaging.headers import (
+    count_frames,
+    damaged_png_chunk,
+    ends_early,
+    profile_is_a_bomb,
+    webp_extent,
+)
 from worker.imaging.orientation import UPRIGHT, orientation_of, turned
 from worker.imaging.picture import Decoded, Extent, Note
 from worker.imaging.refusal import refusal_of
 from worker.imaging.signatures import ALLOWED, identify
 
+if TYPE_CHECKING:
+    from worker.domain.step import Json
+
+ANIMATED = frozenset({"gif", "webp"})
+"""The formats whose further frames can be kept."""
+
 _DRAFT_FACTOR = 2
 """How much larger than the result a JPEG is decoded at the least; see `_draft`."""
 
 
-def validate(content: Content, *, limits: Limits, sizes: tuple[Size, ...]) -> tuple[Decoded, Note]:
+def validate(
+    content: Content,
+    *,
+    limits: Limits,
+    sizes: tuple[Size, ...],
+    animation: Animation = Animation.FIRST,
+    keep_credits: bool = True,
+    record_location: bool = False,
+) -> tuple[Decoded, Note]:
     """
-    Check what the file is and what it announces, then decode all of its first frame.
+    Check what the file is and what it announces, then decode all of it that is wanted.
 
     Args:
         content: The file.
         limits: Checked on the header, before anything is decoded.
         sizes: What will be made of it: a JPEG needs not be decoded much larger.
+        animation: Whether further frames are wanted, or no reason for a picture at all.
+        keep_credits: Whether renditions are to carry its artist and copyright.
+        record_location: Whether the record is to learn where it was taken.
 
     Raises:
+        TooManyBytesError: Of the file.
         NotAnImageError: The bytes begin like no picture.
         FormatNotAllowedError: They begin like a picture of another format.
         TooManyPixelsError: Of its first frame.
         TooManyFramesError: Too many, or too many pixels in all of them.
+        TooSmallError: On either side.
         TruncatedError: The file ends before the picture does.
         CorruptError: The decoder cannot make sense of it.
         DecodeOutOfMemoryError: The decoder needs more memory than there is.
     """
+    if len(content) > limits.max_bytes:
+        raise TooManyBytesError(size_bytes=len(content), limit_bytes=limits.max_bytes)
     found = _known(content)
     image: ImageFile.ImageFile | None = None
     try:
-        if found == "webp":
-            _check_pixels(webp_extent(content), limits)  # Pillow reserves the canvas when it opens one
+        _check_before_opening(content, found, limits)
         image = codec.open_picture(content, picture_format=found)
         stored = Extent(*image.size)
         _check_pixels(stored, limits)
-        frames = _checked_frames(content, found, stored, limits)
+        _check_sides(stored, limits)
+        most = 1 if animation is Animation.REJECT else limits.max_frames
+        frames = _checked_frames(content, image, found, most, limits)
         exif = exif_of(image)
         orientation = UPRIGHT if found == "tiff" else orientation_of(exif)  # Pillow turns TIFFs by itself
         original = turned(stored, orientation)
-        _draft(image, turned(_largest(original, sizes), orientation))
-        codec.load(image)
+        if found == "jpeg":  # of a HEIC it would pick the thumbnail inside
+            _draft(image, turned(_largest(original, sizes), orientation))
+        wanted = frames if animation is Animation.KEEP and found in ANIMATED else 1
+        _load(image, frames=wanted)
         if found == "png":
             _check_chunks(content)
         profile = image.info.get("icc_profile")
@@ -71,11 +106,15 @@ def validate(content: Content, *, limits: Limits, sizes: tuple[Size, ...]) -> tu
         original=original,
         format=found,
         profile=bytes(profile) if profile else None,
+        frames=wanted,
+        credits=credits_of(exif) if keep_credits else b"",
     )
-    return decoded, Note(
-        detail={"result": "valid", "format": found, "mode": image.mode, "frames": frames},
-        metadata=metadata_of(exif),
-    )
+    facts: dict[str, Json] = {"result": "valid", "format": found, "mode": image.mode, "frames": frames}
+    if orientation != UPRIGHT:
+        facts["orientation"] = orientation
+    if decoded.profile:
+        facts["profile"] = profile_name(decoded.profile)
+    return decoded, Note(detail=facts, metadata=metadata_of(exif, with_location=record_location))
 
 
 def _known(content: Content) -> str:
@@ -84,7 +123,21 @@ def _known(content: Content) -> str:
         raise NotAnImageError
     if found not in ALLOWED:
         raise FormatNotAllowedError(found=found, allowed=ALLOWED)
+    if extra := codec.missing_extra(found):
+        raise FormatNotAllowedError(
+            found=found,
+            allowed=tuple(name for name in ALLOWED if name != found),
+            hint=f"this worker is installed without its extra: pip install 'image-worker[{extra}]'",
+        )
     return found
+
+
+def _check_before_opening(content: Content, found: str, limits: Limits) -> None:
+    """Refuse what a decoder would already spend too much on when it opens the file."""
+    if found == "webp":
+        _check_pixels(webp_extent(content), limits)  # Pillow reserves the canvas when it opens one
+    if found == "png" and profile_is_a_bomb(content):
+        raise CorruptError(reason="its colour profile unpacks to more than any profile has")
 
 
 def _check_pixels(extent: Extent | None, limits: Limits) -> None:
@@ -92,10 +145,20 @@ def _check_pixels(extent: Extent | None, limits: Limits) -> None:
         raise TooManyPixelsError(pixels=extent.pixels, limit=limits.max_pixels)
 
 
-def _checked_frames(content: Content, found: str, extent: Extent, limits: Limits) -> int:
+def _check_sides(extent: Extent, limits: Limits) -> None:
+    if min(extent) < limits.min_side_px:
+        raise TooSmallError(width=extent.width, height=extent.height, limit_px=limits.min_side_px)
+
+
+def _checked_frames(
+    content: Content, image: ImageFile.ImageFile, found: str, most: int, limits: Limits
+) -> int:
     """Count the frames; all of them together may have `max_pixels`."""
-    limit = min(limits.max_frames, limits.max_pixels // max(1, extent.pixels))
-    frames = count_frames(content, picture_format=found, stop_after=limit)
+    limit = min(most, limits.max_pixels // max(1, Extent(*image.size).pixels))
+    if found == "avif":
+        frames = int(image.n_frames)  # type: ignore[attr-defined]
+    else:
+        frames = count_frames(content, picture_format=found, stop_after=limit)
     if frames > limit:
         raise TooManyFramesError(frames=frames, limit=limit)
     return frames
@@ -109,8 +172,21 @@ def _check_chunks(content: Content) -> None:
         raise CorruptError(reason=f"the checksum of a {damaged} chunk is wrong")
 
 
+def _load(image: ImageFile.ImageFile, *, frames: int) -> None:
+    """Decode every wanted frame, so that what is wrong with it is found here; end at the first."""
+    codec.load(image)
+    for number in range(1, frames):
+        image.seek(number)
+        codec.load(image)
+    if frames > 1:
+        image.seek(0)
+        codec.load(image)
+
+
 def _largest(original: Extent, sizes: tuple[Size, ...]) -> Extent:
-    return max((fitted(original, size) for size in sizes), key=lambda extent: extent.pixels)
+    """Return the least extent of the whole picture from which every size can be made."""
+    wholes = [layout(original, size).whole for size in sizes]
+    return Extent(max(whole.width for whole in wholes), max(whole.height for whole in wholes))
 
 
 def _draft(image: ImageFile.ImageFile, target: Extent) -> None:
@@ -118,7 +194,6 @@ def _draft(image: ImageFile.ImageFile, target: Extent) -> None:
     Let libjpeg scale down by 2, 4 or 8 while decoding, to no less than twice the largest result.
 
     Measured against a full decode scaled by Lanczos: 54 dB down to twice the result, 40 to 47 down to once.
-    Other formats ignore it.
     """
     image.draft(None, (_DRAFT_FACTOR * target.width, _DRAFT_FACTOR * target.height))
 

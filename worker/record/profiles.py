@@ -33,6 +33,7 @@ def profile_from_item(item: Mapping[str, Any]) -> Profile:
             default_image_size=_said(wishes, "defaultImageSize", str),
             watermark_enabled=_said(wishes, "watermarkEnabled", bool),
             watermark_text=_said(wishes, "watermarkText", str),
+            watermark_image=_said(wishes, "watermarkImage", str),
         ),
         statistics=Statistics(
             total_images=_said(statistics, "totalImages", int) or 0,

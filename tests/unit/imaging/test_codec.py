@@ -4,15 +4,17 @@ from PIL import ExifTags, Image, PngImagePlugin
 from tests.pictures import difference, encoded, opened, scene
 from worker.domain.recipe import Limits, Recipe, Size
 from worker.domain.step import EncodedRendition
-from worker.imaging.codec import encode
+from worker.imaging.encode import encode
+from worker.imaging.fonts import Fonts
 from worker.imaging.picture import Picture
 from worker.imaging.pipeline import process
 
-RECIPE = Recipe(sizes=(Size("medium", 800, 600),), watermark=None)
+MEDIUM = Size("medium", 800, 600)
+RECIPE = Recipe(sizes=(MEDIUM,), watermark=None)
 
 
 def rendition_of(content: bytes) -> EncodedRendition:
-    outcomes = process(content, RECIPE, limits=Limits(), font=b"")
+    outcomes = process(content, RECIPE, limits=Limits(), fonts=Fonts(()))
     return next(outcome for outcome in outcomes if isinstance(outcome, EncodedRendition))
 
 
@@ -33,7 +35,7 @@ def rendition_of(content: bytes) -> EncodedRendition:
 )
 def test_the_format_follows_the_upload_and_its_transparency(source: str, mode: str, expected: str) -> None:
     picture = Picture("medium", scene(200, 100, mode), source)
-    rendition = encode(picture, quality=82)
+    rendition = encode(picture, size=MEDIUM, quality=82)
     assert (rendition.size, rendition.width, rendition.height) == ("medium", 200, 100)
     image = opened(rendition.content)
     assert (rendition.format, image.format, image.size) == (expected, expected.upper(), (200, 100))
@@ -42,7 +44,9 @@ def test_the_format_follows_the_upload_and_its_transparency(source: str, mode: s
 
 def test_quality_decides_the_weight() -> None:
     picture = Picture("medium", scene(200, 100).rotate(30), "jpeg")
-    assert len(encode(picture, quality=40).content) < len(encode(picture, quality=95).content)
+    assert len(encode(picture, size=MEDIUM, quality=40).content) < len(
+        encode(picture, size=MEDIUM, quality=95).content
+    )
 
 
 def test_no_metadata_is_carried_over() -> None:

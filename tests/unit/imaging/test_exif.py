@@ -3,8 +3,12 @@ from typing import Any
 import pytest
 from PIL import ExifTags, Image
 
-from tests.pictures import encoded, scene, with_exif
-from worker.domain.recipe import Limits, Size
+from tests.pictures import encoded, opened, scene, with_exif
+from worker.domain.recipe import Limits, Recipe, Size
+from worker.domain.step import EncodedRendition
+from worker.imaging.exif import metadata_of
+from worker.imaging.fonts import Fonts
+from worker.imaging.pipeline import process
 from worker.imaging.validate import validate
 
 B = ExifTags.Base
@@ -55,6 +59,62 @@ def test_the_place_is_never_told() -> None:
     gps = exif.get_ifd(ExifTags.IFD.GPSInfo)
     gps[ExifTags.GPS.GPSLatitudeRef], gps[ExifTags.GPS.GPSLatitude] = "N", (47.0, 22.0, 10.0)
     assert told(encoded(scene(64, 48), exif=exif)) == {}
+
+
+PLACE = {1: "S", 2: (33.0, 51.0, 25.2), 3: "E", 4: (151.0, 12.0, 36.0)}
+
+
+def told_with_location(place: dict[int, Any]) -> dict[str, str]:
+    exif = Image.Exif()
+    exif[B.Make] = "Camera"
+    exif.get_ifd(ExifTags.IFD.GPSInfo).update(place)
+    told = dict(metadata_of(exif, with_location=True))
+    assert told.pop("camera") == "Camera"
+    return told
+
+
+def test_the_place_is_told_to_the_record_where_the_setting_allows_it() -> None:
+    assert told_with_location(PLACE) == {"location": "-33.85700, 151.21000"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{2: (91.0, 0.0, 0.0)}, {2: (1.0, 2.0)}, {4: "here"}, {4: (float("nan"), 0.0, 0.0)}, {2: b"\0\0\0"}],
+)
+def test_a_place_that_makes_no_sense_is_not_told(change: dict[int, Any]) -> None:
+    assert told_with_location(PLACE | change) == {}
+
+
+@pytest.mark.parametrize(
+    ("details", "expected"),
+    [
+        ({B.ExposureTime: 1 / 120, B.FNumber: 1.8, B.ISOSpeedRatings: 100}, "1/120 s, f/1.8, ISO 100"),
+        ({B.ExposureTime: 2.5, B.FocalLength: 26.0}, "2.5 s, 26 mm"),
+        ({B.ExposureTime: 0.0, B.FNumber: 0.0, B.ISOSpeedRatings: 0}, None),
+    ],
+)
+def test_the_exposure_is_told_as_cameras_show_it(details: dict[int, Any], expected: str | None) -> None:
+    assert told(with_exif({}, details)).get("exposure") == expected
+
+
+def test_the_lens_is_told() -> None:
+    assert told(with_exif({}, {B.LensModel: "50mm f/1.4"}))["lens"] == "50mm f/1.4"
+
+
+def test_artist_and_copyright_are_kept_and_nothing_else() -> None:
+    exif = Image.Exif()
+    exif.update({B.Artist: "Jane Doe", B.Copyright: "\N{COPYRIGHT SIGN} 2026 Jane Doe", B.Make: "Secret"})
+    exif.get_ifd(ExifTags.IFD.GPSInfo).update(PLACE)
+    for picture_format in ("JPEG", "PNG", "WEBP", "AVIF"):
+        content = encoded(scene(64, 48), picture_format, exif=exif)
+        for keep in (True, False):
+            recipe = Recipe(sizes=(Size("m", 80, 60),), watermark=None, keep_credits=keep)
+            *_, rendition = process(content, recipe, limits=Limits(), fonts=Fonts(()))
+            assert isinstance(rendition, EncodedRendition)
+            kept = opened(rendition.content).getexif()
+            assert set(kept) == ({B.Artist, B.Copyright} if keep else set())
+            assert not kept.get_ifd(ExifTags.IFD.GPSInfo)
+            assert b"Secret" not in bytes(rendition.content)
 
 
 @pytest.mark.parametrize("exif", [b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\x7f", b"Exif\0\0" + b"\xff" * 400])

@@ -1,35 +1,48 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.domain.recipe import Size
-from worker.imaging.geometry import fitted
+from worker.domain.recipe import Anchor, Fit, Size
+from worker.imaging.geometry import fitted, layout, offset
+from worker.imaging.orientation import as_stored
 from worker.imaging.picture import Extent
 
 sides = st.integers(min_value=1, max_value=60_000)
 extents = st.builds(Extent, sides, sides)
 boxes = st.builds(Size, st.just("box"), sides, sides)
+any_fit = st.builds(Size, st.just("box"), sides, sides, fit=st.sampled_from(Fit), enlarge=st.booleans())
 
 
-@given(extents, boxes)
-def test_the_result_lies_within_the_box_and_has_at_least_one_pixel(original: Extent, box: Size) -> None:
-    result = fitted(original, box)
-    assert 1 <= result.width <= box.width
-    assert 1 <= result.height <= box.height
+@given(extents, any_fit)
+def test_every_fit_lies_within_its_box_and_has_at_least_one_pixel(original: Extent, size: Size) -> None:
+    plan = layout(original, size)
+    for extent in (plan.shown, plan.canvas):
+        assert 1 <= extent.width <= size.width
+        assert 1 <= extent.height <= size.height
 
 
-@given(extents, boxes)
-def test_nothing_is_ever_enlarged(original: Extent, box: Size) -> None:
-    result = fitted(original, box)
-    assert result.width <= original.width
-    assert result.height <= original.height
+@given(extents, any_fit)
+def test_nothing_is_enlarged_unless_the_size_says_so(original: Extent, size: Size) -> None:
+    shown = layout(original, size).shown
+    assert size.enlarge or (shown.width <= original.width and shown.height <= original.height)
 
 
-@given(extents, boxes)
-def test_the_shape_is_kept_to_a_pixel(original: Extent, box: Size) -> None:
-    result = fitted(original, box)
-    scale = min(1, box.width / original.width, box.height / original.height)
-    assert abs(original.width * scale - result.width) <= 1
-    assert abs(original.height * scale - result.height) <= 1
+@given(extents, any_fit.filter(lambda size: size.fit in {Fit.INSIDE, Fit.CONTAIN}))
+def test_what_is_shown_whole_keeps_its_shape_to_a_pixel(original: Extent, size: Size) -> None:
+    shown = layout(original, size).shown
+    scale = min(size.width / original.width, size.height / original.height)
+    scale = scale if size.enlarge else min(1, scale)
+    assert abs(original.width * scale - shown.width) <= 1
+    assert abs(original.height * scale - shown.height) <= 1
+
+
+@given(extents, any_fit.filter(lambda size: size.fit is Fit.COVER))
+def test_what_covers_keeps_its_shape_in_the_part_that_is_shown(original: Extent, size: Size) -> None:
+    plan = layout(original, size)
+    scale = max(size.width / original.width, size.height / original.height)
+    scale = scale if size.enlarge else min(1, scale)
+    assert abs(original.width * plan.part[0] * scale - plan.shown.width) <= 1
+    assert abs(original.height * plan.part[1] * scale - plan.shown.height) <= 1
 
 
 @given(extents, boxes)
@@ -42,3 +55,55 @@ def test_the_box_is_filled_in_one_direction_unless_the_picture_is_smaller(
 
 def test_full_hd_fits_the_medium_box_as_the_document_shows() -> None:
     assert fitted(Extent(1920, 1080), Size("medium", 800, 600)) == (800, 450)
+
+
+@pytest.mark.parametrize(
+    ("original", "fit", "enlarge", "shown", "canvas"),
+    [
+        ((1600, 900), Fit.INSIDE, False, (400, 225), (400, 225)),
+        ((1600, 900), Fit.COVER, False, (400, 300), (400, 300)),
+        ((1600, 900), Fit.CONTAIN, False, (400, 225), (400, 300)),
+        ((1600, 900), Fit.FILL, False, (400, 300), (400, 300)),
+        ((200, 100), Fit.INSIDE, False, (200, 100), (200, 100)),
+        ((200, 100), Fit.COVER, False, (200, 100), (200, 100)),
+        ((200, 100), Fit.CONTAIN, False, (200, 100), (400, 300)),
+        ((200, 100), Fit.FILL, False, (200, 100), (200, 100)),
+        ((200, 100), Fit.INSIDE, True, (400, 200), (400, 200)),
+        ((200, 100), Fit.COVER, True, (400, 300), (400, 300)),
+        ((200, 100), Fit.CONTAIN, True, (400, 200), (400, 300)),
+        ((200, 100), Fit.FILL, True, (400, 300), (400, 300)),
+        ((1000, 200), Fit.COVER, False, (400, 200), (400, 200)),
+    ],
+)
+def test_each_fit_of_a_box_of_400_by_300(
+    original: tuple[int, int],
+    fit: Fit,
+    enlarge: bool,  # noqa: FBT001 - a column of the table
+    shown: tuple[int, int],
+    canvas: tuple[int, int],
+) -> None:
+    plan = layout(Extent(*original), Size("box", 400, 300, fit=fit, enlarge=enlarge))
+    assert (plan.shown, plan.canvas) == (shown, canvas)
+
+
+@pytest.mark.parametrize(
+    ("anchor", "expected"),
+    [
+        (Anchor.TOP_LEFT, (0, 0)),
+        (Anchor.TOP, (40, 0)),
+        (Anchor.TOP_RIGHT, (80, 0)),
+        (Anchor.LEFT, (0, 20)),
+        (Anchor.CENTER, (40, 20)),
+        (Anchor.RIGHT, (80, 20)),
+        (Anchor.BOTTOM_LEFT, (0, 40)),
+        (Anchor.BOTTOM, (40, 40)),
+        (Anchor.BOTTOM_RIGHT, (80, 40)),
+    ],
+)
+def test_each_anchor_has_its_place(anchor: Anchor, expected: tuple[int, int]) -> None:
+    assert offset(Extent(100, 50), Extent(20, 10), anchor.point) == expected
+
+
+@given(st.sampled_from(range(1, 9)), st.floats(0, 1), st.floats(0, 1))
+def test_a_place_in_the_stored_picture_is_still_in_it(orientation: int, across: float, down: float) -> None:
+    assert all(0 <= share <= 1 for share in as_stored((across, down), orientation))

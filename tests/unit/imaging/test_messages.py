@@ -39,14 +39,14 @@ def changed(header: Header, **changes: object) -> Frame:
 
 
 def test_a_setup_arrives_as_it_was() -> None:
-    setup = Setup(Limits(max_pixels=5), 512, "font.ttf")
+    setup = Setup(Limits(max_pixels=5), 512, ("font.ttf", "other.ttf"), 90)
     assert setup_from(setup_header(setup)) == setup
 
 
 @pytest.mark.parametrize("mark", [None, Watermark("hello", opacity=0.3)])
 def test_a_recipe_arrives_as_it_was(mark: Watermark | None) -> None:
     recipe = Recipe(sizes=(MEDIUM, Size("small", 400, 400)), watermark=mark, quality=70)
-    assert recipe_from(order_header(recipe)) == recipe
+    assert recipe_from(order_header(recipe), {}) == recipe
 
 
 def test_a_report_arrives_as_it_was() -> None:

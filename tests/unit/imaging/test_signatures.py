@@ -4,7 +4,7 @@ from tests.pictures import encoded, scene
 from worker.imaging.signatures import identify
 
 
-@pytest.mark.parametrize("picture_format", ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP"])
+@pytest.mark.parametrize("picture_format", ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF"])
 def test_each_allowed_format_is_recognised_by_its_content(picture_format: str) -> None:
     assert identify(encoded(scene(), picture_format)) == picture_format.lower()
 
@@ -12,9 +12,10 @@ def test_each_allowed_format_is_recognised_by_its_content(picture_format: str) -
 @pytest.mark.parametrize(
     ("head", "expected"),
     [
-        (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC"),
-        (b"\0\0\0\x18ftypmif1\0\0\0\0", "HEIC"),
-        (b"\0\0\0\x1cftypavif\0\0\0\0", "AVIF"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "heic"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0heic", "heic"),
+        (b"\0\0\0\x1cftypavif\0\0\0\0", "avif"),
+        (b"\0\0\0\x20ftypmif1\0\0\0\0mif1miafavif", "avif"),
         (b"\0\0\x01\0\x01\0\x10\x10", "icon"),
         (b"8BPS\0\x01", "Photoshop"),
         (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),

@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -6,13 +7,15 @@ from hypothesis import strategies as st
 from PIL import Image, ImageChops
 
 from config.settings import FONT
-from tests.pictures import noise
-from worker.domain.recipe import Watermark
+from tests.pictures import encoded, noise
+from worker.domain.recipe import Anchor, Logo, Watermark
 from worker.domain.status import StepMove
-from worker.imaging.picture import Extent, Picture
+from worker.imaging.fonts import Fonts
+from worker.imaging.picture import Extent, Picture, TimedImage
 from worker.imaging.watermark import margin_px, mark_image, text_height_px, watermark
 
 FONT_FILE = FONT.read_bytes()
+FONTS = Fonts((FONT_FILE,))
 MARK = Watermark("Processed by Image Platform")
 
 
@@ -29,7 +32,7 @@ def touched(image: Image.Image, before: Image.Image) -> tuple[int, int, int, int
 
 
 def marked(picture: Picture, mark: Watermark | None = MARK) -> tuple[StepMove, object]:
-    (_, *_), note = watermark((picture,), mark=mark, font=FONT_FILE)
+    (_, *_), note = watermark((picture,), mark=mark, fonts=FONTS)
     return note.move, note.detail
 
 
@@ -59,7 +62,7 @@ def test_a_text_too_long_for_the_width_is_skipped() -> None:
 
 def test_a_small_further_size_does_not_unsay_the_mark_on_the_main_one() -> None:
     main, further = plain(800, 600), plain(100, 100)
-    _, note = watermark((main, further), mark=MARK, font=FONT_FILE)
+    _, note = watermark((main, further), mark=MARK, fonts=FONTS)
     assert note.move is StepMove.COMPLETED
     assert main.image.getbbox() is not None
     assert further.image.getbbox() is None
@@ -77,7 +80,7 @@ def test_it_stands_at_the_bottom_right_within_its_margin() -> None:
 
 @pytest.mark.parametrize("size", [(800, 600), (600, 800), (1920, 1080), (300, 1200)])
 def test_its_height_follows_the_shorter_side_until_the_width_runs_out(size: tuple[int, int]) -> None:
-    height = text_height_px(Extent(*size), mark=MARK, font=FONT_FILE)
+    height = text_height_px(Extent(*size), mark=MARK, fonts=FONTS)
     wanted = round(min(size) * MARK.height_share)
     assert height == wanted or (height < wanted and size[0] < 500)
 
@@ -103,7 +106,7 @@ def test_the_picture_shines_through() -> None:
 def test_nothing_outside_its_box_is_touched(mode: str) -> None:
     image = noise(800, 600, mode=mode)
     before = image.copy()
-    mark_image(image, mark=MARK, font=FONT_FILE)
+    mark_image(image, mark=MARK, fonts=FONTS)
     left, top, _, _ = touched(image, before) or (0, 0, 0, 0)
     assert (left > 300, top > 540) == (True, True)
 
@@ -133,16 +136,149 @@ def test_a_font_is_read_from_memory() -> None:
     assert io.BytesIO(FONT_FILE).read(4) == b"\0\x01\0\0"
 
 
-@settings(deadline=None, max_examples=60)
+LOGO_FILE = encoded(Image.new("RGBA", (120, 60), (255, 0, 0, 255)), "PNG")
+LOGO = Logo("s3://bucket/logos/acme.png", e_tag="1", content=LOGO_FILE)
+
+
+@pytest.mark.parametrize("anchor", Anchor)
+@pytest.mark.parametrize("mark", [Watermark("Text"), Watermark("", logo=LOGO, opacity=1.0)])
+def test_it_stands_where_its_position_says(anchor: Anchor, mark: Watermark) -> None:
+    picture = plain(800, 600, "grey")
+    before = picture.image.copy()
+    marked(picture, replace(mark, position=anchor))
+    left, top, right, bottom = touched(picture.image, before) or (0, 0, 0, 0)
+    across, down = anchor.point
+    assert abs((left + right) / 2 - {0: right / 2, 0.5: 400, 1: (left + 800) / 2}[across]) <= 14
+    assert abs((top + bottom) / 2 - {0: bottom / 2, 0.5: 300, 1: (top + 600) / 2}[down]) <= 14
+
+
+def test_a_logo_is_laid_on_and_recorded() -> None:
+    picture = plain(800, 600, (0, 0, 255))
+    assert marked(picture, Watermark("Text", logo=LOGO, opacity=0.5)) == (
+        StepMove.COMPLETED,
+        {"watermarkType": "image", "watermarkImage": "s3://bucket/logos/acme.png"},
+    )
+    left, top, right, bottom = picture.image.getchannel("R").getbbox() or (0, 0, 0, 0)
+    assert (right - left, bottom - top) == (120, 60)
+    assert picture.image.getpixel((730, 560)) == (128, 0, 127)
+
+
+@pytest.mark.parametrize("size", [(800, 600), (600, 800), (1200, 600)])
+def test_a_logo_is_as_large_on_landscape_as_on_portrait(size: tuple[int, int]) -> None:
+    picture = plain(*size)
+    marked(picture, Watermark("", logo=LOGO, opacity=1.0))
+    left, _, right, _ = picture.image.getbbox() or (0, 0, 0, 0)
+    assert right - left == 120
+
+
+def test_a_logo_that_cannot_be_used_leaves_its_place_to_the_text_and_says_so() -> None:
+    picture = plain(800, 600)
+    assert marked(picture, Watermark("Text", logo=replace(LOGO, e_tag="2", content=LOGO_FILE[:70]))) == (
+        StepMove.COMPLETED,
+        {"watermarkType": "text", "watermarkText": "Text", "reason": "logo not usable: truncated"},
+    )
+    assert picture.image.getbbox() is not None
+
+
+def test_without_text_a_logo_that_is_missing_leaves_the_picture_unmarked() -> None:
+    missing = Watermark("", logo=Logo("s3://bucket/none.png", e_tag="missing"))
+    assert marked(plain(800, 600), missing) == (
+        StepMove.SKIPPED,
+        {"reason": "logo not usable: not_an_image"},
+    )
+
+
+def test_its_size_has_a_minimum_and_a_maximum() -> None:
+    small, large = Extent(300, 200), Extent(4000, 3000)
+    mark = replace(MARK, text="Ours", min_px=14, max_px=40)
+    assert text_height_px(small, mark=mark, fonts=FONTS) == 14
+    assert text_height_px(large, mark=mark, fonts=FONTS) == 40
+
+
+def test_a_picture_below_the_least_side_is_left_unmarked_with_a_reason() -> None:
+    mark = replace(MARK, min_side_px=601)
+    assert marked(plain(800, 600), mark) == (StepMove.SKIPPED, {"reason": "picture too small"})
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_tiles_cover_all_of_the_picture(mode: str) -> None:
+    picture = plain(800, 600, "black", mode)
+    marked(picture, replace(MARK, text="Ours", tiled=True))
+    light = picture.image.convert("L").point(lambda level: 255 if level > 60 else 0)
+    for box in ((0, 0, 250, 200), (550, 0, 800, 200), (0, 400, 250, 600), (300, 200, 500, 400)):
+        assert light.crop(box).getbbox() is not None
+
+
+def test_it_can_be_turned() -> None:
+    picture = plain(800, 600)
+    marked(picture, replace(MARK, text="Ours and yours", rotation_deg=90, position=Anchor.CENTER))
+    left, top, right, bottom = picture.image.getbbox() or (0, 0, 0, 0)
+    assert bottom - top > 3 * (right - left)
+
+
+def test_letters_and_outline_have_their_colours() -> None:
+    picture = plain(800, 600, (128, 128, 128))
+    mark = replace(MARK, text="III", colour="#ff0000", outline="#0000ff", opacity=1.0)
+    marked(picture, mark)
+    colours = {colour for _, colour in picture.image.getcolors(1 << 20) or []}
+    assert (255, 0, 0) in colours
+    assert any(blue > 200 and red < 60 for red, _, blue in colours)
+
+
+def test_without_an_outline_there_is_none() -> None:
+    picture = plain(800, 600, (200, 200, 200))
+    marked(picture, replace(MARK, outline=None, opacity=1.0))
+    low, _ = picture.image.convert("L").getextrema()
+    assert low == 200
+
+
+@pytest.mark.parametrize("text", ["Δοκιμή", "Проба", "Świętość", "שלום", "مرحبا"])
+def test_scripts_beyond_latin_are_written(text: str) -> None:
+    picture = plain(800, 600)
+    assert marked(picture, Watermark(text))[0] is StepMove.COMPLETED
+    assert picture.image.getbbox() is not None
+
+
+def test_every_frame_is_marked() -> None:
+    frames = tuple(TimedImage(Image.new("RGB", (400, 300)), 40) for _ in range(3))
+    picture = Picture("medium", Image.new("RGB", (400, 300)), "gif", frames=frames)
+    marked(picture)
+    assert len({image.tobytes() for image in picture.images}) == 1
+    assert all(image.getbbox() for image in picture.images)
+
+
+@settings(deadline=None, max_examples=100)
 @given(
     width=st.integers(1, 1500),
     height=st.integers(1, 1500),
     text=st.text(min_size=1, max_size=30).filter(str.strip),
     share=st.floats(0.01, 0.3),
+    position=st.sampled_from(Anchor),
+    tiled=st.booleans(),
+    rotation_deg=st.integers(-180, 180),
+    logo=st.none() | st.just(LOGO),
 )
-def test_it_never_leaves_the_picture_or_its_margin(width: int, height: int, text: str, share: float) -> None:
+def test_it_never_leaves_the_picture_or_its_margin(
+    width: int,
+    height: int,
+    text: str,
+    share: float,
+    position: Anchor,
+    tiled: bool,  # noqa: FBT001 - hypothesis fills it in
+    rotation_deg: int,
+    logo: Logo | None,
+) -> None:
     picture = plain(width, height)
-    watermark((picture,), mark=Watermark(text, height_share=share), font=FONT_FILE)
+    mark = Watermark(
+        text,
+        height_share=share,
+        logo_share=share,
+        position=position,
+        tiled=tiled,
+        rotation_deg=rotation_deg,
+        logo=logo,
+    )
+    watermark((picture,), mark=mark, fonts=FONTS)
     box = picture.image.getbbox()
     margin = margin_px(Extent(width, height))
     if box is not None:

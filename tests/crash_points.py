@@ -1,0 +1,340 @@
+"""
+Dying at every call: a worker whose AWS calls are numbered, and that dies at whichever it is told to.
+
+A fault strikes one call of a job, in one of three ways: the worker dies before it, it dies after the call has
+landed, or the call lands and its answer is lost, after which the worker goes on. A dead worker stands still
+in the call at which it died. It makes no further call: whatever its tasks still try while they are cancelled
+stands still here too, and never reaches AWS.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from botocore.exceptions import ConnectionClosedError
+
+from config.settings import Settings
+from tests.builders import a_recipe, a_report
+from worker.delivery import Deliveries, Terms
+from worker.domain.clock import utc_now
+from worker.domain.errors import CorruptError
+from worker.domain.message import Message
+from worker.domain.recipe import Recipe
+from worker.domain.status import StepName
+from worker.domain.step import EncodedRendition, Outcome
+from worker.intake.envelope import Addressing, parse
+from worker.intake.heartbeat import Heartbeat
+from worker.intake.queue import Queue
+from worker.objects.results import S3Results
+from worker.objects.sources import S3Sources
+from worker.record.ledger import DynamoLedger
+from worker.record.profiles import CachedProfiles
+from worker.service import Service
+
+if TYPE_CHECKING:
+    from types_aiobotocore_dynamodb import DynamoDBClient
+    from types_aiobotocore_s3 import S3Client
+    from types_aiobotocore_sqs import SQSClient
+
+LEASE_S = 60
+LIFE_S = 30.0
+"""How long one worker may take over one message before the test fails: far longer than it ever does."""
+
+
+class Kind(StrEnum):
+    """How a fault strikes a call."""
+
+    DIES_BEFORE = "dies before"
+    DIES_AFTER = "dies after"
+    ANSWER_LOST = "answer lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Strikes the call of this number, counted from the fault before it."""
+
+    number: int
+    kind: Kind
+
+
+class Calls:
+    """
+    Numbers the calls of one job, over all the workers that it takes, and strikes those that it is told to.
+
+    Args:
+        faults: One after the other.
+    """
+
+    def __init__(self, faults: Sequence[Fault] = ()) -> None:
+        self._faults = list(faults)
+        self.names: list[str] = []
+        self.since_fault: list[str] = []
+        self.alive: object = None
+        self.died = asyncio.Event()
+        self.in_flight = 0
+        self.quiet = asyncio.Event()
+        self.quiet.set()
+
+    @property
+    def all_struck(self) -> bool:
+        """Tell whether every fault has struck."""
+        return not self._faults
+
+    def new_life(self) -> object:
+        """Let a new worker live; what is left of those before it can make no more calls."""
+        self.alive, self.died = object(), asyncio.Event()
+        self.in_flight = 0
+        self.quiet.set()
+        return self.alive
+
+    async def make(self, life: object, name: str, call: Callable[[], Awaitable[Any]]) -> Any:  # noqa: ANN401
+        """Make one call for a worker, or let its fault strike."""
+        if life is not self.alive or self.died.is_set():
+            await _stand_still()
+        self.names.append(name)
+        self.since_fault.append(name)
+        kind: Kind | None = None
+        if self._faults and self._faults[0].number == len(self.since_fault):
+            kind = self._faults.pop(0).kind
+            self.since_fault = []
+        if kind is Kind.DIES_BEFORE:
+            await self._die()
+        self.in_flight += 1
+        self.quiet.clear()
+        try:
+            answer = await call()
+            if kind is not None and "Body" in answer:
+                async with answer["Body"]:
+                    pass
+        finally:
+            self.in_flight -= 1
+            if not self.in_flight:
+                self.quiet.set()
+        if kind is Kind.DIES_AFTER:
+            await self._die()
+        if kind is Kind.ANSWER_LOST:
+            raise ConnectionClosedError(endpoint_url=f"http://test/{name}")
+        return answer
+
+    async def _die(self) -> NoReturn:
+        self.died.set()
+        await _stand_still()
+
+
+async def _stand_still() -> NoReturn:
+    await asyncio.get_running_loop().create_future()
+    message = "nobody ends this but by cancelling it"
+    raise AssertionError(message)
+
+
+class Tapped:
+    """A client all of whose calls go through `Calls`, in the name of one worker."""
+
+    def __init__(self, client: object, calls: Calls, life: object) -> None:
+        self._client, self._calls, self._life = client, calls, life
+
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
+        method = getattr(self._client, name)
+
+        async def call(**request: Any) -> Any:  # noqa: ANN401 - as botocore takes it
+            return await self._calls.make(self._life, name, partial(method, **request))
+
+        return call
+
+
+class StepwisePool:
+    """Reports each step once the record has been told of the one before, so that calls come in one order."""
+
+    def __init__(self, calls: Calls, *, refuses_at: StepName | None = None) -> None:
+        self._calls, self._refuses_at = calls, refuses_at
+
+    async def run(self, content: object, recipe: Recipe) -> AsyncGenerator[Outcome, None]:
+        assert content, "an empty picture was handed to the pool"
+        for step in StepName:
+            await self._recorded()
+            if step is self._refuses_at:
+                raise CorruptError(reason="the test says so")
+            yield a_report(step)
+        await self._recorded()
+        for size in recipe.sizes:
+            yield EncodedRendition(
+                size=size.name, width=800, height=450, format="jpeg", content=result_of(bytes(content))  # type: ignore[call-overload]
+            )
+
+    async def _recorded(self) -> None:
+        """Let the writer that was just woken make its call, and wait until none is in flight."""
+        for _ in range(10):
+            await asyncio.sleep(0)
+            await self._calls.quiet.wait()
+
+
+def result_of(content: bytes) -> bytes:
+    """Return what the pool makes of a picture."""
+    return b"small " + content
+
+
+@dataclass(frozen=True, slots=True)
+class Aws:
+    """The untapped clients, and where things lie."""
+
+    settings: Settings
+    s3: "S3Client"
+    sqs: "SQSClient"
+    dynamodb: "DynamoDBClient"
+    url: str
+    dead_letter_url: str
+
+
+class Clock:
+    """The true time, and as much later as the test has let pass."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta()
+
+    def __call__(self) -> datetime:
+        return utc_now() + self.ahead
+
+    def pass_lease(self) -> None:
+        """Let every lease end."""
+        self.ahead += timedelta(seconds=LEASE_S + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Conduct:
+    """How the workers of a case behave."""
+
+    refuses_at: StepName | None = None
+    max_receives: int = 1000
+    record_delay_s: float = 0.0
+
+
+class Lives:
+    """
+    One worker after another over one message, until it is gone.
+
+    Args:
+        aws: Where the message waits.
+        calls: Numbers what they do.
+        conduct: How they do it.
+    """
+
+    def __init__(self, aws: Aws, calls: Calls, conduct: Conduct) -> None:
+        self._aws, self._calls, self._conduct = aws, calls, conduct
+        self.clock = Clock()
+        self.count = 0
+
+    async def until_the_message_is_gone(self, message: dict[str, Any]) -> None:
+        """Let workers live until no message comes any more; ten must be enough."""
+        received: dict[str, Any] | None = message
+        while received is not None:
+            self.count += 1
+            assert self.count <= 10, f"the message is still there after {self._calls.names}"
+            await self._live(received)
+            self.clock.pass_lease()
+            await make_visible(self._aws, received)
+            received = await receive(self._aws)
+
+    async def _live(self, received: dict[str, Any]) -> None:
+        """Let one worker handle the message to its end, or to its own."""
+        before = asyncio.all_tasks()
+        life = self._calls.new_life()
+        service, queue, ledger = self._worker(life)
+        message = Message(
+            message_id=received["MessageId"],
+            receipt_handle=received["ReceiptHandle"],
+            body=received["Body"],
+            receive_count=int(received["Attributes"]["ApproximateReceiveCount"]),
+            sent_at=utc_now(),
+        )
+        handling = asyncio.create_task(service._handle(message))
+        dying = asyncio.create_task(self._calls.died.wait())
+        async with asyncio.timeout(LIFE_S):
+            await asyncio.wait({handling, dying}, return_when=asyncio.FIRST_COMPLETED)
+            if not self._calls.died.is_set():
+                handling.result()
+                await queue.close()
+                await ledger.close()
+            self._calls.died.set()
+            await _bury(before)
+
+    def _worker(self, life: object) -> tuple[Service, Queue, DynamoLedger]:
+        settings, calls, conduct = self._aws.settings, self._calls, self._conduct
+        s3, sqs, dynamodb = (
+            Tapped(client, calls, life) for client in (self._aws.s3, self._aws.sqs, self._aws.dynamodb)
+        )
+        queue = Queue(
+            sqs,  # type: ignore[arg-type]
+            sqs,  # type: ignore[arg-type]
+            url=self._aws.url,
+            dead_letter_url=self._aws.dead_letter_url,
+            wait_time_s=0,
+            visibility_timeout_s=LEASE_S,
+            linger_s=0,
+        )
+        ledger = DynamoLedger(dynamodb, table=settings.table_name, index_shards=settings.index_shards)  # type: ignore[arg-type]
+        addressing = Addressing(
+            bucket=settings.bucket,
+            uploads_prefix=settings.uploads_prefix,
+            processed_prefix=settings.processed_prefix,
+        )
+        deliveries = Deliveries(
+            parse=lambda message: parse(message, addressing),
+            recipe_for=lambda _: a_recipe(),
+            inbox=queue,
+            ledger=ledger,
+            profiles=CachedProfiles(dynamodb, table=settings.table_name, cache_s=0),  # type: ignore[arg-type]
+            sources=S3Sources(s3),  # type: ignore[arg-type]
+            pool=StepwisePool(calls, refuses_at=conduct.refuses_at),
+            results=S3Results(s3, bucket=settings.bucket, prefix=settings.processed_prefix),  # type: ignore[arg-type]
+            clock=self.clock,
+            terms=Terms(
+                worker_id=f"life-{self.count}",
+                lease_s=LEASE_S,
+                max_receives=conduct.max_receives,
+                max_bytes=settings.max_bytes,
+                record_delay_s=conduct.record_delay_s,
+            ),
+        )
+        service = Service(
+            inbox=queue,
+            heartbeat=Heartbeat(queue, visibility_timeout_s=LEASE_S),
+            deliver=deliveries.deliver,
+            slots=1,
+            drain_timeout_s=0,
+        )
+        return service, queue, ledger
+
+
+async def _bury(others: set[asyncio.Task[Any]]) -> None:
+    """Cancel what is left of a worker until nothing is: all tasks but the others."""
+    while left := asyncio.all_tasks() - others:
+        for task in left:
+            task.cancel()
+        ended, _ = await asyncio.wait(left, timeout=0.001)
+        for task in ended:
+            if not task.cancelled():
+                task.exception()  # nobody asks the dead how they ended
+
+
+async def receive(aws: Aws) -> dict[str, Any] | None:
+    """Take the message if it is there."""
+    answer = await aws.sqs.receive_message(
+        QueueUrl=aws.url,
+        VisibilityTimeout=LEASE_S,
+        WaitTimeSeconds=0,
+        MessageSystemAttributeNames=["ApproximateReceiveCount"],
+    )
+    messages: list[Any] = answer.get("Messages", [])
+    return messages[0] if messages else None
+
+
+async def make_visible(aws: Aws, received: dict[str, Any]) -> None:
+    """Let the visibility timeout of a message pass, if it is still there."""
+    await aws.sqs.change_message_visibility_batch(
+        QueueUrl=aws.url,
+        Entries=[{"Id": "0", "ReceiptHandle": received["ReceiptHandle"], "VisibilityTimeout": 0}],
+    )

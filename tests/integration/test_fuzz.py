@@ -1,0 +1,217 @@
+"""Files of every format, damaged in every way, through the real pool."""
+
+import asyncio
+import collections
+import io
+import os
+import random
+import struct
+import time
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image, PngImagePlugin
+
+from tests.pictures import animation, encoded, noise, scene, stored_as
+from tests.pools import MEDIUM, make_pool, outcomes_of
+from worker.domain.errors import RejectedError
+from worker.domain.recipe import Animation, Limits, Recipe, Size, Watermark
+from worker.imaging.codec import missing_extra
+from worker.imaging.pool import ChildPool
+
+CASES = int(os.environ.get("IMAGE_WORKER_FUZZ_CASES", "2000"))
+STEP_TIMEOUT_S = 10.0
+RECIPES = (
+    Recipe(sizes=(MEDIUM,), watermark=Watermark("Fuzz")),
+    Recipe(sizes=(Size("small", 60, 60),), watermark=Watermark("Fuzz"), animation=Animation.KEEP),
+)
+CODES = {kind.code for kind in RejectedError.__subclasses__()}
+
+
+def seeds() -> list[bytes]:
+    """Return one small valid file or more of every format."""
+    small, grey = scene(90, 60), noise(48, 32, mode="L")
+    exif = stored_as(6, upright=small)
+    files = [
+        encoded(small, "JPEG"),
+        encoded(noise(64, 48), "JPEG", progressive=True),
+        encoded(small.convert("CMYK"), "JPEG"),
+        exif,
+        encoded(noise(40, 30), "PNG"),
+        encoded(small.quantize(8), "PNG"),
+        encoded(noise(40, 30, mode="RGBA"), "PNG"),
+        encoded(small, "WEBP"),
+        encoded(noise(40, 30, mode="RGBA"), "WEBP", lossless=True),
+        animation("WEBP", frames=3),
+        encoded(small, "GIF"),
+        animation("GIF", frames=3),
+        encoded(small, "TIFF"),
+        encoded(grey, "TIFF", compression="tiff_lzw"),
+        encoded(small, "TIFF", compression="jpeg"),
+        encoded(small, "BMP"),
+        encoded(small, "AVIF"),
+    ]
+    if missing_extra("heic") is None:
+        from pillow_heif import from_pillow  # noqa: PLC0415
+
+        file = io.BytesIO()
+        from_pillow(small).save(file)
+        files.append(file.getvalue())
+    return files
+
+
+def flipped(content: bytes, dice: random.Random, _: list[bytes]) -> bytes:
+    damaged = bytearray(content)
+    for _number in range(dice.randint(1, 12)):
+        damaged[dice.randrange(len(damaged))] ^= 1 << dice.randrange(8)
+    return bytes(damaged)
+
+
+def cut(content: bytes, dice: random.Random, _: list[bytes]) -> bytes:
+    return content[: dice.randrange(len(content))]
+
+
+def spliced(content: bytes, dice: random.Random, others: list[bytes]) -> bytes:
+    """Return the head of one file and the rest of another."""
+    other = dice.choice(others)
+    return content[: dice.randint(4, 200)] + other[dice.randint(0, 100) :]
+
+
+def lying(content: bytes, dice: random.Random, _: list[bytes]) -> bytes:
+    """Return the file with numbers in its head that are far off: dimensions, lengths, offsets."""
+    damaged = bytearray(content)
+    for _number in range(dice.randint(1, 3)):
+        at = dice.randrange(2, min(len(damaged) - 4, 256))
+        number = dice.choice((0, 1, 0x7F, 0xFFFF, 0x7FFF_FFFF, 0xFFFF_FFFF, dice.getrandbits(32)))
+        damaged[at : at + 4] = number.to_bytes(4, dice.choice(("big", "little")))
+    return bytes(damaged)
+
+
+def repeated(content: bytes, dice: random.Random, _: list[bytes]) -> bytes:
+    start = dice.randrange(len(content))
+    part = content[start : start + dice.randint(1, 400)]
+    return content[:start] + part * dice.randint(2, 40) + content[start:]
+
+
+MUTATIONS: tuple[Callable[[bytes, random.Random, list[bytes]], bytes], ...] = (
+    flipped,
+    cut,
+    spliced,
+    lying,
+    repeated,
+)
+
+
+def resident_mb() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") // 2**20
+
+
+@pytest.mark.timeout(600)
+async def test_every_damaged_file_ends_completed_or_refused_with_a_code() -> None:
+    seed = int(os.environ.get("IMAGE_WORKER_FUZZ_SEED", str(random.SystemRandom().randrange(10**9))))
+    print(f"IMAGE_WORKER_FUZZ_SEED={seed}")  # noqa: T201 - shown by pytest when it fails
+    dice, files = random.Random(seed), seeds()
+    found: collections.Counter[str] = collections.Counter()
+    slowest_s = 0.0
+    async with make_pool(processes=2, step_timeout_s=STEP_TIMEOUT_S) as pool:
+
+        async def one(number: int) -> None:
+            nonlocal slowest_s
+            content = dice.choice(MUTATIONS)(dice.choice(files), dice, files)
+            started = time.monotonic()
+            try:
+                await outcomes_of(pool, content, RECIPES[number % 2])
+                found["completed"] += 1
+            except RejectedError as refused:
+                assert refused.code in CODES, (number, refused)  # noqa: PT017 - or completed: both are well
+                found[refused.code] += 1
+            slowest_s = max(slowest_s, time.monotonic() - started)
+
+        before_mb = 0
+        for start in range(0, CASES, 4):
+            await asyncio.gather(*(one(number) for number in range(start, min(start + 4, CASES))))
+            if start == CASES // 8 * 4:
+                before_mb = resident_mb()
+        children = [growth.growth_mb() for growth in pool._children.alive]
+        restarts = pool.restarts
+    print(dict(found), f"slowest {slowest_s:.2f} s, restarts {restarts}, growth {children} MB")  # noqa: T201
+    assert sum(found.values()) == CASES
+    assert slowest_s < 3 * STEP_TIMEOUT_S + 5
+    assert found["completed"] > CASES // 20
+    assert resident_mb() - before_mb < 48
+    assert all(growth < 400 for growth in children)
+
+
+def png(*chunks: tuple[bytes, bytes], width: int = 8, height: int = 8) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    rows = zlib.compress((b"\0" + b"\0" * 3 * width) * height) if width * height < 10**6 else b""
+    parts = ((b"IHDR", header), *chunks, (b"IDAT", rows), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in parts
+    )
+
+
+def gif_of_549_megapixels() -> bytes:
+    """Return half a megabyte that unpacks to 600 frames of 957 x 956."""
+    frame = encoded(Image.new("P", (957, 956)), "GIF")
+    start = frame.index(b"\x2c", 13)
+    head, body = frame[:start], frame[start:-1]
+    return head + body * 600 + b"\x3b"
+
+
+def giant_text_chunk() -> bytes:
+    return png((b"zTXt", b"Comment\0\0" + zlib.compress(b"x" * 300_000_000, 9)))
+
+
+def deep_profile() -> bytes:
+    return png((b"iCCP", b"icc\0\0" + zlib.compress(b"\0" * 300_000_000, 9)))
+
+
+def many_text_chunks() -> bytes:
+    one = (b"zTXt", b"Comment\0\0" + zlib.compress(b"x" * 1_000_000, 9))
+    return png(*([one] * 200))
+
+
+@pytest.fixture(scope="module")
+def bombs() -> dict[str, bytes]:
+    return {
+        "png": png(width=30_000, height=30_000),
+        "gif": gif_of_549_megapixels(),
+        "icc": deep_profile(),
+        "text": giant_text_chunk(),
+        "texts": many_text_chunks(),
+        "webp": b"RIFF\x16\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0\xff\xff\x3f\xff\xff\x3f",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("png", "too_many_pixels"),
+        ("gif", "too_many_frames"),
+        ("icc", "corrupt"),
+        ("text", "corrupt"),
+        ("texts", "corrupt"),
+        ("webp", "too_many_pixels"),
+    ],
+)
+async def test_a_bomb_is_refused_within_a_second(bombs: dict[str, bytes], name: str, code: str) -> None:
+    async with make_pool(limits=Limits()) as pool:
+        before = pool.pids
+        started = time.monotonic()
+        with pytest.raises(RejectedError) as refused:
+            await outcomes_of(pool, bombs[name])
+        assert time.monotonic() - started < 1
+        assert refused.value.code == code
+        await _still_works(pool, before)
+
+
+async def _still_works(pool: ChildPool, before: tuple[int, ...]) -> None:
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Comment", "an ordinary picture")
+    assert await outcomes_of(pool, encoded(scene(), "PNG", pnginfo=text))
+    assert pool.pids == before

@@ -1,0 +1,155 @@
+"""The fits and anchors on pixels, and what sizes are encoded as."""
+
+import pytest
+from PIL import Image
+
+from tests.pictures import (
+    BLUE,
+    GREEN,
+    RED,
+    WHITE,
+    difference,
+    encoded,
+    noise,
+    opened,
+    quarters,
+    scene,
+    stored_as,
+)
+from worker.domain.recipe import Anchor, Fit, Limits, OutputFormat, Size
+from worker.imaging.encode import encode
+from worker.imaging.picture import Picture
+from worker.imaging.resize import resize
+from worker.imaging.validate import validate
+
+
+def made(content: bytes, *sizes: Size) -> tuple[Picture, ...]:
+    decoded, _ = validate(content, limits=Limits(), sizes=sizes)
+    return resize(decoded, sizes=sizes)[0]
+
+
+def close(one: tuple[int, ...], other: tuple[int, ...], *, within: int = 14) -> bool:
+    return all(abs(a - b) <= within for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize(
+    ("gravity", "expected"),
+    [
+        (Anchor.TOP_LEFT, RED),
+        (Anchor.TOP_RIGHT, GREEN),
+        (Anchor.BOTTOM_LEFT, BLUE),
+        (Anchor.BOTTOM_RIGHT, WHITE),
+    ],
+)
+def test_covering_keeps_the_corner_of_its_gravity_in_every_orientation(
+    orientation: int, gravity: Anchor, expected: tuple[int, int, int]
+) -> None:
+    sizes = (
+        Size("wide", 200, 40, fit=Fit.COVER, gravity=gravity),
+        Size("high", 40, 200, fit=Fit.COVER, gravity=gravity),
+    )
+    content = stored_as(orientation, upright=scene(640, 400))
+    wide, high = made(content, *sizes)
+    assert (wide.image.size, high.image.size) == ((200, 40), (40, 200))
+    across = 10 if "left" in gravity else 190
+    down = 10 if "top" in gravity else 190
+    assert close(wide.image.getpixel((across, 20)), expected)  # type: ignore[arg-type]
+    assert close(high.image.getpixel((20, down)), expected)  # type: ignore[arg-type]
+
+
+def test_containing_puts_the_picture_on_its_background() -> None:
+    (picture,) = made(
+        encoded(scene(600, 200), "PNG"),
+        Size("box", 300, 300, fit=Fit.CONTAIN, gravity=Anchor.BOTTOM, background="#336699"),
+    )
+    assert picture.image.size == (300, 300)
+    assert picture.image.getpixel((150, 20)) == (0x33, 0x66, 0x99)
+    assert close(picture.image.getpixel((10, 210)), RED)  # type: ignore[arg-type]
+
+
+def test_a_transparent_background_makes_the_rendition_transparent() -> None:
+    size = Size("box", 300, 300, fit=Fit.CONTAIN, background="#ffffff00")
+    (picture,) = made(encoded(scene(600, 200), "JPEG"), size)
+    assert picture.image.mode == "RGBA"
+    assert picture.image.getpixel((150, 20)) == (255, 255, 255, 0)
+    assert encode(picture, size=size, quality=80).format == "png"
+
+
+def test_filling_stretches() -> None:
+    (picture,) = made(encoded(scene(640, 400), "PNG"), Size("box", 100, 300, fit=Fit.FILL))
+    assert picture.image.size == (100, 300)
+    assert quarters(picture.image) == (RED, GREEN, BLUE, WHITE)
+
+
+def test_a_size_may_enlarge() -> None:
+    (picture,) = made(encoded(scene(64, 40), "PNG"), Size("box", 320, 320, enlarge=True))
+    assert picture.image.size == (320, 200)
+
+
+def test_a_strip_that_covers_a_box_never_becomes_a_huge_picture() -> None:
+    (picture,) = made(encoded(scene(2, 20_000), "PNG"), Size("box", 2000, 2000, fit=Fit.COVER, enlarge=True))
+    assert picture.image.size == (2000, 2000)
+
+
+def test_a_cropped_size_made_from_a_larger_one_is_as_if_made_alone() -> None:
+    content = encoded(noise(64, 48).resize((1600, 1200), Image.Resampling.BICUBIC), "PNG")
+    square = Size("square", 150, 150, fit=Fit.COVER, gravity=Anchor.RIGHT)
+    _, together = made(content, Size("medium", 800, 600), square)
+    (alone,) = made(content, square)
+    assert difference(together.image, alone.image) < 1
+
+
+@pytest.mark.parametrize(
+    ("wanted", "mode", "expected"),
+    [
+        (OutputFormat.JPEG, "RGB", "jpeg"),
+        (OutputFormat.JPEG, "RGBA", "jpeg"),
+        (OutputFormat.PNG, "RGB", "png"),
+        (OutputFormat.WEBP, "RGBA", "webp"),
+        (OutputFormat.AVIF, "RGB", "avif"),
+        (OutputFormat.AVIF, "RGBA", "avif"),
+    ],
+)
+def test_a_size_has_the_format_that_it_asks_for(wanted: OutputFormat, mode: str, expected: str) -> None:
+    image = scene(200, 100, mode)
+    rendition = encode(Picture("box", image, "png"), size=Size("box", 200, 200, format=wanted), quality=85)
+    result = opened(rendition.content)
+    assert (rendition.format, result.format, result.size) == (expected, expected.upper(), (200, 100))
+    assert difference(result, scene(200, 100)) < 4
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        (scene(200, 100), "png"),
+        (noise(200, 100), "jpeg"),
+        (noise(200, 100, mode="RGBA"), "webp"),
+    ],
+)
+def test_auto_goes_by_what_the_picture_is(image: Image.Image, expected: str) -> None:
+    size = Size("box", 200, 200, format=OutputFormat.AUTO)
+    assert encode(Picture("box", image, "png"), size=size, quality=80).format == expected
+
+
+def test_transparency_is_laid_on_the_chosen_colour_where_the_output_has_none() -> None:
+    size = Size("box", 200, 200, format=OutputFormat.JPEG, background="#ff8000")
+    rendition = encode(Picture("box", Image.new("RGBA", (40, 40)), "png"), size=size, quality=90)
+    assert close(opened(rendition.content).getpixel((20, 20)), (255, 128, 0))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wanted", [OutputFormat.JPEG, OutputFormat.WEBP, OutputFormat.AVIF])
+def test_quality_is_lowered_until_the_file_weighs_no_more_than_its_target(wanted: OutputFormat) -> None:
+    picture = Picture("box", noise(40, 30).resize((400, 300), Image.Resampling.BICUBIC), "png")
+    free = encode(picture, size=Size("box", 400, 400, format=wanted), quality=92)
+    target = len(free.content) * 2 // 3
+    bound = encode(picture, size=Size("box", 400, 400, format=wanted, target_bytes=target), quality=92)
+    assert target // 2 < len(bound.content) <= target
+
+
+def test_a_size_has_its_own_quality() -> None:
+    picture = Picture("box", noise(100, 100), "jpeg")
+    light, heavy = (
+        encode(picture, size=Size("box", 100, 100, quality=one), quality=80) for one in (30, None)
+    )
+    assert len(light.content) < len(heavy.content)

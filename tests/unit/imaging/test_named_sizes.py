@@ -1,0 +1,113 @@
+"""From settings to recipes."""
+
+from pathlib import Path
+from typing import get_args, get_type_hints
+
+import pytest
+from pydantic import ValidationError
+
+from config.settings import FONT, Settings
+from config.sizes import Anchor as AnchorSetting
+from config.sizes import SizeSettings
+from worker.bootstrap import sizes, standard_recipe
+from worker.domain.profile import Preferences, Profile, recipe_for
+from worker.domain.recipe import Anchor, Animation, Fit, Logo, OutputFormat, Recipe, Size, Watermark
+
+
+def test_the_defaults_make_what_they_always_made() -> None:
+    recipe = standard_recipe(Settings())
+    assert recipe == Recipe(
+        sizes=(Size("medium", 800, 600),), watermark=Watermark("Processed by Image Platform")
+    )
+
+
+def test_sizes_can_be_named_in_the_settings() -> None:
+    settings = Settings.model_validate(
+        {
+            "sizes": {
+                "card": {"width": 600, "height": 400, "fit": "cover", "gravity": "top", "format": "webp"},
+                "thumbnail": {"width": 99, "height": 99, "target_bytes": 4000},
+            },
+            "default_size": "card",
+            "extra_sizes": ["thumbnail"],
+        }
+    )
+    assert standard_recipe(settings).sizes == (
+        Size("card", 600, 400, fit=Fit.COVER, gravity=Anchor.TOP, format=OutputFormat.WEBP),
+        Size("thumbnail", 99, 99, target_bytes=4000),
+    )
+    assert sizes(settings).keys() == {"thumbnail", "small", "medium", "large", "card"}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"default_size": "gigantic"},
+        {"extra_sizes": ["gigantic"]},
+        {"sizes": {"card": {"width": 600}}},
+        {"sizes": {"card": {"width": 0, "height": 4}}},
+        {"sizes": {"card": {"width": 6, "height": 4, "fit": "squeeze"}}},
+        {"sizes": {"card": {"width": 6, "height": 4, "background": "red"}}},
+        {"watermark_colour": "white"},
+        {"watermark_min_px": 50, "watermark_max_px": 40},
+        {"font_files": ["/nonexistent/font.ttf"]},
+    ],
+)
+def test_what_makes_no_sense_is_refused_at_the_start(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        Settings.model_validate(wrong)
+
+
+def test_the_settings_offer_all_that_there_is() -> None:
+    hints = get_type_hints(SizeSettings)
+    assert set(get_args(AnchorSetting)) == set(Anchor)
+    assert set(get_args(hints["fit"])) == set(Fit)
+    assert set(get_args(hints["format"])) == set(OutputFormat)
+    assert set(get_args(Settings.model_fields["animation"].annotation)) == set(Animation)
+    assert set(hints) | {"name"} == set(Size.__slots__)
+
+
+def test_the_watermark_is_as_set() -> None:
+    settings = Settings.model_validate(
+        {
+            "watermark_image": "s3://brand/logo.png",
+            "watermark_position": "center",
+            "watermark_outline": "none",
+            "watermark_tiled": True,
+            "watermark_rotation_deg": 30,
+        }
+    )
+    mark = standard_recipe(settings).watermark
+    assert mark == Watermark(
+        "Processed by Image Platform",
+        logo=Logo("s3://brand/logo.png"),
+        position=Anchor.CENTER,
+        outline=None,
+        tiled=True,
+        rotation_deg=30,
+    )
+
+
+def test_other_fonts_are_another_recipe(tmp_path: Path) -> None:
+    file = tmp_path / "font.ttf"
+    file.write_bytes(FONT.read_bytes())
+    with_font = standard_recipe(Settings.model_validate({"font_files": [file]}))
+    assert with_font.hash != standard_recipe(Settings()).hash
+
+
+def wished(**wishes: object) -> Recipe:
+    profile = Profile(user_id="user_1", preferences=Preferences(**wishes))  # type: ignore[arg-type]
+    return recipe_for(profile, standard=standard_recipe(Settings()), sizes={}, logos="s3://ours/logos/")
+
+
+def test_a_user_may_name_a_logo_below_the_prefix_with_a_text_in_its_place() -> None:
+    assert wished(watermark_image="acme.png", watermark_text="Acme").watermark == Watermark(
+        "Acme", logo=Logo("s3://ours/logos/acme.png")
+    )
+    assert wished(watermark_image="acme.png", watermark_enabled=False).watermark is None
+
+
+def test_a_user_who_wants_a_text_gets_no_logo() -> None:
+    standard = standard_recipe(Settings.model_validate({"watermark_image": "logo.png"}))
+    profile = Profile(user_id="user_1", preferences=Preferences(watermark_text="Mine"))
+    assert recipe_for(profile, standard=standard, sizes={}).watermark == Watermark("Mine")

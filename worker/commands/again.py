@@ -1,0 +1,175 @@
+"""`image-worker images retry` and `reprocess`: asking for pictures that have ended."""
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Annotated, Final
+
+import typer
+
+from worker.commands import output
+from worker.commands.asking import Asking, job_of, open_asking
+from worker.commands.report import RATE, DryRunOption, RateOption, Report
+from worker.commands.running import asynchronous, start
+from worker.commands.which import IdArgument, UserOption, missing, the_image
+from worker.domain import clock
+from worker.domain.clock import utc_now
+from worker.domain.errors import ConfigurationError
+from worker.domain.image import Image
+from worker.domain.status import ImageStatus
+
+ENDED: Final = frozenset({ImageStatus.COMPLETED, ImageStatus.FAILED})
+_PAGE: Final = 100
+
+
+@asynchronous
+async def retry(
+    image_id: IdArgument,
+    *,
+    user: UserOption = None,
+    dry_run: DryRunOption = False,
+    json: output.JsonOption = False,
+) -> int:
+    """
+    Ask again for a picture that has failed.
+
+    Example: image-worker images retry img_1234567890abcdef
+    """
+    settings = start()
+    report = Report("retrying", is_dry=dry_run, json=json)
+    async with open_asking(settings, by="images retry", rate=RATE, report=report) as asking:
+        image = await the_image(asking.queries, image_id, user, consistent=True)
+        if image is None:
+            return missing(image_id, settings)
+        await retry_one(asking, image)
+    return report.finish()
+
+
+@asynchronous
+async def reprocess(
+    image_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="One picture.")] = None,
+    *,
+    user: Annotated[str | None, typer.Option("--user", help="The pictures of this user.")] = None,
+    status: Annotated[
+        ImageStatus | None, typer.Option("--status", help="completed, which is the default, or failed.")
+    ] = None,
+    recipe_changed: Annotated[
+        bool,
+        typer.Option(
+            "--recipe-changed",
+            help="Only those of which the worker would make something else now.",
+        ),
+    ] = False,
+    before: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MOMENT",
+            help="Only those that ended before, as in 2024-01-31T12:00:00Z; the present moment if unset.",
+        ),
+    ] = None,
+    rate: RateOption = RATE,
+    dry_run: DryRunOption = False,
+    json: output.JsonOption = False,
+) -> int:
+    """
+    Ask again for pictures that are completed or have failed; their results stay until they are replaced.
+
+    To go on with a run that was interrupted, repeat it: --recipe-changed leaves out what is done already;
+    without it, give --before the moment at which the first run began.
+
+    Example: image-worker images reprocess --user alice --recipe-changed
+    """
+    if image_id is None and user is None and status is None and not recipe_changed:
+        message = "say which pictures: an ID, --user, --status or --recipe-changed"
+        raise ConfigurationError(message)
+    if image_id is not None and status is not None:
+        message = "an ID means one picture, whatever its status: leave out --status"
+        raise ConfigurationError(message)
+    if status is not None and status not in ENDED:
+        message = f"a picture that is {status} has not ended yet: --status takes completed or failed"
+        raise ConfigurationError(message)
+    until = _moment(before) if before else None
+    settings = start()
+    report = Report("reprocessing", is_dry=dry_run, json=json)
+    async with open_asking(settings, by="images reprocess", rate=rate, report=report) as asking:
+        if image_id is not None:
+            image = await the_image(asking.queries, image_id, user, consistent=True)
+            if image is None:
+                return missing(image_id, settings)
+            await reprocess_some(asking, [image], before=until, recipe_changed=recipe_changed)
+        else:
+            with report:
+                await reprocess_all(
+                    asking,
+                    user_id=user,
+                    status=status or ImageStatus.COMPLETED,
+                    before=until or utc_now(),
+                    recipe_changed=recipe_changed,
+                )
+    return report.finish()
+
+
+async def retry_one(asking: Asking, image: Image) -> None:
+    """Ask again for an image if it has failed."""
+    if image.status is not ImageStatus.FAILED:
+        asking.report.left(f"already {image.status}")
+        return
+    if not asking.serves(image):
+        return
+    move = partial(asking.reopening.retried, image)
+    await asking.ask([asking.wish(job_of(image), action="retried", move=move)])
+
+
+async def reprocess_all(
+    asking: Asking, *, user_id: str | None, status: ImageStatus, before: datetime, recipe_changed: bool
+) -> None:
+    """Ask again for the images of a user, or of everybody, that are in a status."""
+    async for images in _pages(asking, user_id, status):
+        await reprocess_some(
+            asking,
+            [image for image in images if image.status is status],
+            before=before,
+            recipe_changed=recipe_changed,
+        )
+
+
+async def reprocess_some(
+    asking: Asking, images: Sequence[Image], *, before: datetime | None, recipe_changed: bool
+) -> None:
+    """Ask again for those of the images that ended before, and have another recipe now if that is asked."""
+    wishes = []
+    for image in images:
+        if image.status not in ENDED:
+            asking.report.left(f"already {image.status}")
+        elif before is not None and (image.processed_at or image.updated_at) > before:
+            asking.report.left("ended later")
+        elif recipe_changed and await asking.recipe_hash(image.user_id) == image.recipe:
+            asking.report.left("up to date")
+        elif asking.serves(image):
+            move = partial(asking.reopening.reprocessed, image)
+            wishes.append(asking.wish(job_of(image), action="reprocessed", move=move))
+    await asking.ask(wishes)
+
+
+async def _pages(asking: Asking, user_id: str | None, status: ImageStatus) -> AsyncIterator[list[Image]]:
+    """Yield the images page by page, as they are now."""
+    token: str | None = None
+    while True:
+        if user_id is not None:
+            page = await asking.queries.images_of_user(user_id, limit=_PAGE, token=token)
+        else:
+            page = await asking.queries.images_by_status(status, limit=_PAGE, token=token)
+        # A status in an index may be a moment old: what is not in it any more is left out by the caller.
+        keys = [(image.image_id, image.user_id) for image in page.images if image.status is status]
+        yield await asking.queries.images(keys, consistent=True)
+        if page.next_token is None:
+            return
+        token = page.next_token
+
+
+def _moment(text: str) -> datetime:
+    try:
+        return clock.from_text(text)
+    except ValueError as error:
+        message = f"--before is {text!r}: it has to be a moment, as in 2024-01-31T12:00:00Z"
+        raise ConfigurationError(message) from error

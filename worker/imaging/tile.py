@@ -1,0 +1,40 @@
+"""What is laid on a picture to mark it."""
+
+from typing import NamedTuple
+
+from PIL import Image
+
+
+class Tile(NamedTuple):
+    """
+    A mark, ready to be laid on.
+
+    Attributes:
+        ink: RGB.
+        cover: L: how much of the picture the ink hides.
+    """
+
+    ink: Image.Image
+    cover: Image.Image
+
+    def rotated(self, degrees: int) -> "Tile":
+        """Return it turned counterclockwise, as large as that needs."""
+        if degrees % 360 == 0:
+            return self
+        layer = self.layer.convert("RGBa").rotate(degrees, Image.Resampling.BICUBIC, expand=True)
+        layer = layer.convert("RGBA")
+        return Tile(ink=layer.convert("RGB"), cover=layer.getchannel("A"))
+
+    @property
+    def layer(self) -> Image.Image:
+        """RGBA: both in one."""
+        layer = self.ink.convert("RGBA")
+        layer.putalpha(self.cover)
+        return layer
+
+    def laid_on(self, image: Image.Image, at: tuple[int, int]) -> None:
+        """Lay it on an RGB or RGBA picture, in place, touching no pixel outside of it."""
+        if image.mode == "RGBA":
+            image.alpha_composite(self.layer, dest=at)
+        else:
+            image.paste(self.ink, at, self.cover)
