@@ -13,18 +13,20 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from botocore.exceptions import ConnectionClosedError
 
 from config.settings import Settings
 from tests.builders import a_recipe, a_report
+from tests.fakes.rooms import FakeLogos
 from worker.delivery import Deliveries, Terms
 from worker.domain.clock import utc_now
-from worker.domain.errors import CorruptError
+from worker.domain.image import Image
 from worker.domain.message import Message
 from worker.domain.recipe import Recipe
-from worker.domain.status import StepName
+from worker.domain.status import IMAGE_MOVES, STEP_MOVES, ImageStatus, StepName, StepStatus
 from worker.domain.step import EncodedRendition, Outcome
 from worker.intake.envelope import Addressing, parse
 from worker.intake.heartbeat import Heartbeat
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
     from types_aiobotocore_sqs import SQSClient
 
+LEGAL_IMAGE = {(start, leads_to) for starts, leads_to in IMAGE_MOVES.values() for start in starts}
+LEGAL_STEP = {(start, leads_to) for starts, leads_to in STEP_MOVES.values() for start in starts}
 LEASE_S = 60
 LIFE_S = 30.0
 """How long one worker may take over one message before the test fails: far longer than it ever does."""
@@ -149,20 +153,24 @@ class Tapped:
 class StepwisePool:
     """Reports each step once the record has been told of the one before, so that calls come in one order."""
 
-    def __init__(self, calls: Calls, *, refuses_at: StepName | None = None) -> None:
-        self._calls, self._refuses_at = calls, refuses_at
+    def __init__(self, calls: Calls, *, error: Exception | None) -> None:
+        self._calls, self._error = calls, error
 
     async def run(self, content: object, recipe: Recipe) -> AsyncGenerator[Outcome, None]:
         assert content, "an empty picture was handed to the pool"
         for step in StepName:
             await self._recorded()
-            if step is self._refuses_at:
-                raise CorruptError(reason="the test says so")
+            if step is StepName.RESIZE and self._error is not None:
+                raise self._error
             yield a_report(step)
         await self._recorded()
         for size in recipe.sizes:
             yield EncodedRendition(
-                size=size.name, width=800, height=450, format="jpeg", content=result_of(bytes(content))  # type: ignore[call-overload]
+                size=size.name,
+                width=800,
+                height=450,
+                format="jpeg",
+                content=result_of(bytes(content)),  # type: ignore[call-overload]
             )
 
     async def _recorded(self) -> None:
@@ -205,11 +213,16 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class Conduct:
-    """How the workers of a case behave."""
+    """
+    How the workers of a case behave.
 
-    refuses_at: StepName | None = None
+    Attributes:
+        error: What the pool raises at the second step.
+        max_receives: Tries of a message.
+    """
+
+    error: Exception | None = None
     max_receives: int = 1000
-    record_delay_s: float = 0.0
 
 
 class Lives:
@@ -284,11 +297,12 @@ class Lives:
         deliveries = Deliveries(
             parse=lambda message: parse(message, addressing),
             recipe_for=lambda _: a_recipe(),
+            with_logo=FakeLogos().fill,
             inbox=queue,
             ledger=ledger,
             profiles=CachedProfiles(dynamodb, table=settings.table_name, cache_s=0),  # type: ignore[arg-type]
             sources=S3Sources(s3),  # type: ignore[arg-type]
-            pool=StepwisePool(calls, refuses_at=conduct.refuses_at),
+            pool=StepwisePool(calls, error=conduct.error),
             results=S3Results(s3, bucket=settings.bucket, prefix=settings.processed_prefix),  # type: ignore[arg-type]
             clock=self.clock,
             terms=Terms(
@@ -296,7 +310,7 @@ class Lives:
                 lease_s=LEASE_S,
                 max_receives=conduct.max_receives,
                 max_bytes=settings.max_bytes,
-                record_delay_s=conduct.record_delay_s,
+                record_delay_s=0,
             ),
         )
         service = Service(
@@ -338,3 +352,24 @@ async def make_visible(aws: Aws, received: dict[str, Any]) -> None:
         QueueUrl=aws.url,
         Entries=[{"Id": "0", "ReceiptHandle": received["ReceiptHandle"], "VisibilityTimeout": 0}],
     )
+
+
+def check_history(image: Image) -> None:
+    """Raise unless the audit trail is one that the table of moves allows."""
+    of_image = [ImageStatus(entry.status) for entry in image.history if entry.step is None]
+    assert of_image[0] is ImageStatus.PENDING
+    assert of_image[-1] is image.status
+    assert set(pairwise(of_image)) <= LEGAL_IMAGE
+    attempts = [entry.attempt for entry in image.history]
+    assert attempts == sorted(attempts)
+    assert image.attempt == attempts[-1]
+    assert [entry.at for entry in image.history] == sorted(entry.at for entry in image.history)
+    assert image.lease is None
+    for attempt in set(attempts):
+        for step in image.steps:
+            of_step = [
+                StepStatus(entry.status)
+                for entry in image.history
+                if entry.step is step and entry.attempt == attempt
+            ]
+            assert set(pairwise([StepStatus.PENDING, *of_step])) <= LEGAL_STEP

@@ -34,6 +34,7 @@ from worker.imaging.pool import ChildPool
 from worker.intake.envelope import Addressing, parse
 from worker.intake.heartbeat import Heartbeat
 from worker.intake.queue import Queue
+from worker.objects.logos import Logos
 from worker.objects.results import S3Results
 from worker.objects.sources import S3Sources
 from worker.record.ledger import DynamoLedger
@@ -200,10 +201,11 @@ async def open_service(settings: Settings, clients: Clients) -> AsyncIterator[Se
     )
     standard, by_name = standard_recipe(settings), sizes(settings)
 
-    logos = f"s3://{settings.bucket}/{settings.watermark_logos_prefix}"
+    logos = Logos(clients.s3, cache_s=settings.watermark_logo_cache_s)
+    logos_of_users = f"s3://{settings.bucket}/{settings.watermark_logos_prefix}"
 
     def recipe_of(profile: Profile | None) -> Recipe:
-        return recipe_for(profile, standard=standard, sizes=by_name, logos=logos)
+        return recipe_for(profile, standard=standard, sizes=by_name, logos=logos_of_users)
 
     pool = ChildPool(
         processes=settings.processes,
@@ -223,6 +225,7 @@ async def open_service(settings: Settings, clients: Clients) -> AsyncIterator[Se
     deliveries = Deliveries(
         parse=lambda message: parse(message, addressing),
         recipe_for=recipe_of,
+        with_logo=logos.fill,
         inbox=queue,
         ledger=ledger,
         profiles=profiles,
@@ -253,4 +256,5 @@ async def open_service(settings: Settings, clients: Clients) -> AsyncIterator[Se
         await queue.close()
         await ledger.close()
         await profiles.close()
+        await logos.close()
         await pool.stop()

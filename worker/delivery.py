@@ -6,7 +6,7 @@ claim -> fetch -> validate, resize, watermark (in a child) -> store -> complete
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import timedelta
@@ -25,7 +25,7 @@ from worker.domain.message import Delete, Disposition, GiveBack, Message, Unread
 from worker.domain.profile import Profile
 from worker.domain.recipe import Recipe
 from worker.domain.status import StepName
-from worker.domain.step import EncodedRendition, StepReport
+from worker.domain.step import EncodedRendition, StepReport, with_type_mismatch
 from worker.domain.transition import Transition
 from worker.ports import Hold, Inbox, Ledger, Pool, Profiles, Results, Sources
 from worker.recording import Recording
@@ -70,6 +70,7 @@ class Deliveries:
     Args:
         parse: Reads what a message asks for, part by part.
         recipe_for: Bends the standard recipe to the owner's profile.
+        with_logo: Puts the content of its logo into a recipe that names one.
         clock: Tells when things happen.
     """
 
@@ -78,6 +79,7 @@ class Deliveries:
         *,
         parse: Callable[[Message], list[Job | Unreadable]],
         recipe_for: Callable[[Profile | None], Recipe],
+        with_logo: Callable[[Recipe], Awaitable[Recipe]],
         inbox: Inbox,
         ledger: Ledger,
         profiles: Profiles,
@@ -87,7 +89,8 @@ class Deliveries:
         clock: Clock,
         terms: Terms,
     ) -> None:
-        self._parse, self._recipe_for, self._inbox = parse, recipe_for, inbox
+        self._parse, self._inbox = parse, inbox
+        self._recipe_for, self._with_logo = recipe_for, with_logo
         self._ledger, self._profiles = ledger, profiles
         self._sources, self._pool, self._results = sources, pool, results
         self._clock, self._terms = clock, terms
@@ -120,7 +123,7 @@ class Deliveries:
 
     async def _claim(self, job: Job, message: Message, hold: Hold) -> Disposition:
         """Take the image if nobody else has it and nobody has done it."""
-        recipe = self._recipe_for(await self._profiles.get(job.user_id))
+        recipe = await self._with_logo(self._recipe_for(await self._profiles.get(job.user_id)))
         now = self._clock()
         claimant = Claimant(
             owner=f"{self._terms.worker_id}/{uuid4().hex[:8]}",
@@ -180,6 +183,9 @@ class Deliveries:
             async for outcome in outcomes:
                 match outcome:
                     case StepReport():
+                        outcome = with_type_mismatch(  # noqa: PLW2901 - the same report, told more of
+                            outcome, content_type=source.description.file_type, key=job.key
+                        )
                         recording.add(*_moves_on(outcome, recording))
                         step_ms[f"{outcome.step}_ms"] = outcome.elapsed_ms
                     case EncodedRendition():

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 
 from tests.builders import a_description, a_rendition, a_report
 from worker.domain.errors import LeaseLostError, RejectedError
@@ -99,6 +100,16 @@ class FakeProfiles:
 
     async def get(self, user_id: str) -> Profile | None:
         return self.profiles.get(user_id)
+
+
+class FakeLogos:
+    """Fills recipes: what a filled one is recognised by is its quality."""
+
+    def __init__(self) -> None:
+        self.quality: int | None = None
+
+    async def fill(self, recipe: Recipe) -> Recipe:
+        return recipe if self.quality is None else replace(recipe, quality=self.quality)
 
 
 class FakeSources:

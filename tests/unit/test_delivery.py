@@ -8,7 +8,7 @@ import pytest
 
 from tests.builders import NOON, a_claimant, a_job, a_message, a_recipe, after
 from tests.fakes.ledger import MemoryLedger
-from tests.fakes.rooms import FakeHold, FakeInbox, FakePool, FakeProfiles, FakeResults, FakeSources
+from tests.fakes.rooms import FakeHold, FakeInbox, FakeLogos, FakePool, FakeProfiles, FakeResults, FakeSources
 from worker.delivery import Deliveries, Terms
 from worker.domain.errors import (
     SourceMissingError,
@@ -36,6 +36,7 @@ class Scene:
     sources: FakeSources = field(default_factory=FakeSources)
     pool: FakePool = field(default_factory=FakePool)
     results: FakeResults = field(default_factory=FakeResults)
+    logos: FakeLogos = field(default_factory=FakeLogos)
     profiles: FakeProfiles = field(default_factory=FakeProfiles)
     hold: FakeHold = field(default_factory=FakeHold)
     now: timedelta = timedelta()
@@ -45,6 +46,7 @@ class Scene:
         deliveries = Deliveries(
             parse=lambda _: self.parts,
             recipe_for=lambda profile: recipe_for(profile, standard=STANDARD, sizes=sizes),
+            with_logo=self.logos.fill,
             inbox=self.inbox,
             ledger=self.ledger,
             profiles=self.profiles,
@@ -115,6 +117,24 @@ async def test_the_owner_s_preferences_decide_the_size_and_the_record_keeps_the_
     ((_, rendition, is_main),) = scene.results.stored
     assert (rendition.size, is_main) == ("small", True)
     assert scene.image.recipe not in {None, STANDARD.hash}
+
+
+async def test_the_recorded_recipe_is_that_of_the_logo_which_was_used() -> None:
+    scene = Scene()
+    scene.logos.quality = 71
+
+    await scene.deliver()
+
+    assert scene.image.recipe == replace(STANDARD, quality=71).hash
+
+
+async def test_an_upload_that_was_declared_as_something_else_is_taken_and_noted() -> None:
+    scene = Scene(parts=[replace(a_job(), key="uploads/user_1/img_1.png")])
+
+    await scene.deliver()
+
+    assert scene.image.status is ImageStatus.COMPLETED
+    assert scene.image.steps[StepName.VALIDATION].detail["typeMismatch"]
 
 
 async def test_a_refused_picture_fails_with_its_code_and_its_message_is_deleted() -> None:

@@ -1,25 +1,30 @@
 """`image-worker images retry` and `reprocess`: asking for pictures that have ended."""
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeAlias
 
 import typer
 
 from worker.commands import output
-from worker.commands.asking import Asking, job_of, open_asking
+from worker.commands.asking import Asking, Wish, open_asking
 from worker.commands.report import RATE, DryRunOption, RateOption, Report
 from worker.commands.running import asynchronous, start
+from worker.commands.standing import Source, look_or_tell
 from worker.commands.which import IdArgument, UserOption, missing, the_image
 from worker.domain import clock
 from worker.domain.clock import utc_now
 from worker.domain.errors import ConfigurationError
 from worker.domain.image import Image
 from worker.domain.status import ImageStatus
+from worker.intake.requests import MOST_TOGETHER
 
 ENDED: Final = frozenset({ImageStatus.COMPLETED, ImageStatus.FAILED})
 _PAGE: Final = 100
+
+Move: TypeAlias = Callable[[Image], Awaitable[Image | None]]
 
 
 @asynchronous
@@ -114,10 +119,7 @@ async def retry_one(asking: Asking, image: Image) -> None:
     if image.status is not ImageStatus.FAILED:
         asking.report.left(f"already {image.status}")
         return
-    if not asking.serves(image):
-        return
-    move = partial(asking.reopening.retried, image)
-    await asking.ask([asking.wish(job_of(image), action="retried", move=move)])
+    await _ask(asking, [image], action="retried", move=asking.reopening.retried)
 
 
 async def reprocess_all(
@@ -137,7 +139,7 @@ async def reprocess_some(
     asking: Asking, images: Sequence[Image], *, before: datetime | None, recipe_changed: bool
 ) -> None:
     """Ask again for those of the images that ended before, and have another recipe now if that is asked."""
-    wishes = []
+    wanted: list[Image] = []
     for image in images:
         if image.status not in ENDED:
             asking.report.left(f"already {image.status}")
@@ -145,10 +147,30 @@ async def reprocess_some(
             asking.report.left("ended later")
         elif recipe_changed and await asking.recipe_hash(image.user_id) == image.recipe:
             asking.report.left("up to date")
-        elif asking.serves(image):
-            move = partial(asking.reopening.reprocessed, image)
-            wishes.append(asking.wish(job_of(image), action="reprocessed", move=move))
-    await asking.ask(wishes)
+        else:
+            wanted.append(image)
+    await _ask(asking, wanted, action="reprocessed", move=asking.reopening.reprocessed)
+
+
+async def _ask(asking: Asking, images: Sequence[Image], *, action: str, move: Move) -> None:
+    """
+    Ask for the images whose uploads are still there; the others keep what they have.
+
+    Without the look, a result whose upload was tidied away would give place to a failure.
+    """
+    for start_ in range(0, len(images), MOST_TOGETHER):
+        some = images[start_ : start_ + MOST_TOGETHER]
+        standings = await asyncio.gather(*(look_or_tell(asking, image) for image in some))
+        wishes: list[Wish] = []
+        for image, standing in zip(some, standings, strict=True):
+            if standing is None:
+                continue
+            if standing.source is Source.GONE:
+                sentence = f"s3://{image.bucket}/{image.key} is gone; its record stays as it is"
+                asking.report.could_not(image.image_id, sentence)
+            else:
+                wishes.append(asking.wish(standing.job, action=action, move=partial(move, image)))
+        await asking.ask(wishes)
 
 
 async def _pages(asking: Asking, user_id: str | None, status: ImageStatus) -> AsyncIterator[list[Image]]:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 from rich.markup import escape
 
-from config.settings import Settings
 from worker.bootstrap import open_client, queue_url
 from worker.commands import output
 from worker.commands.asking import open_asking
@@ -17,12 +16,13 @@ from worker.commands.running import asynchronous, start
 from worker.commands.which import queries_of
 from worker.domain.clock import utc_now
 from worker.domain.errors import TransientError
-from worker.intake.dead_letters import DeadLetter
 from worker.retry import QUEUE, persist
 
 if TYPE_CHECKING:
     from types_aiobotocore_cloudwatch import CloudWatchClient
     from types_aiobotocore_sqs import SQSClient
+
+    from worker.intake.dead_letters import DeadLetter
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -99,11 +99,17 @@ async def dead(
         output.console().print("there are no dead letters")
     else:
         rows = [
-            [output.moment(one.letter.at), escape(one.code), escape(_images(one)), escape(one.reason)]
+            [
+                output.moment(one.letter.at),
+                escape(one.code),
+                escape(", ".join(job.image_id for job in one.letter.jobs)),
+                escape(", ".join(job.key for job in one.letter.jobs)),
+                escape(one.reason),
+            ]
             for one in found
         ]
-        console = output.console()
-        console.print(output.table(["when", "code", "image", "reason"], rows, unbroken=["when", "code"]))
+        columns = ["when", "code", "image", "key", "reason"]
+        output.console().print(output.table(columns, rows, unbroken=["when", "code"]))
 
 
 @app.command()
@@ -174,10 +180,6 @@ async def oldest_age_s(cloudwatch: "CloudWatchClient", name: str) -> int | None:
         return None
     values = [value for result in answer["MetricDataResults"] for value in result["Values"]]
     return round(values[0]) if values else None
-
-
-def _images(told: Told) -> str:
-    return ", ".join(job.image_id for job in told.letter.jobs) or "-"
 
 
 def _document(told: Told) -> dict[str, object]:

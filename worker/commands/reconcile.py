@@ -14,7 +14,7 @@ from worker.commands import output
 from worker.commands.asking import Asking, Wish, open_asking
 from worker.commands.report import RATE, DryRunOption, RateOption, Report
 from worker.commands.running import asynchronous, start
-from worker.commands.standing import Source, Standing, look
+from worker.commands.standing import Source, Standing, look_or_tell
 from worker.domain import transition
 from worker.domain.claim import Claimant, Claimed
 from worker.domain.clock import utc_now
@@ -100,7 +100,7 @@ async def _pages(asking: Asking, status: ImageStatus) -> AsyncIterator[list[Imag
 async def _repair(asking: Asking, images: Sequence[Image]) -> None:
     wishes: list[Wish] = []
     gone: list[tuple[Image, Standing]] = []
-    standings = await asyncio.gather(*(_look(asking, image) for image in images))
+    standings = await asyncio.gather(*(look_or_tell(asking, image) for image in images))
     for image, standing in zip(images, standings, strict=True):
         if standing is None:
             continue
@@ -114,16 +114,6 @@ async def _repair(asking: Asking, images: Sequence[Image]) -> None:
     await asking.ask(wishes)
     for image, standing in gone:
         await _fail(asking, image, standing)
-
-
-async def _look(asking: Asking, image: Image) -> Standing | None:
-    if not asking.serves(image):
-        return None
-    try:
-        return await look(asking.clients.s3, image)
-    except TransientError as error:
-        asking.report.could_not(image.image_id, str(error))
-        return None
 
 
 async def _fail(asking: Asking, image: Image, standing: Standing) -> None:

@@ -117,17 +117,18 @@ def _is_meant(told: Told, image_id: str | None, code: str | None) -> bool:
 async def _redrive_some(asking: Asking, chosen: Sequence[Told], records: Records) -> list[DeadLetter]:
     """Ask for what the letters name; return the letters that have nothing left to say."""
     wishes: dict[str, list[Wish]] = {}
+    asked_for: set[str] = set()
     for told in chosen:
         letter = told.letter
         if letter.parts and not letter.jobs:
             asking.report.could_not(_name(letter), f"nobody can read it: {told.reason}")
             continue
-        wishes[letter.message_id] = [
-            wish for part in letter.parts if (wish := _wish(asking, part, records)) is not None
-        ]
+        found = [wish for part in letter.parts if (wish := _wish(asking, part, records)) is not None]
+        # Of two letters that ask for the same, one is enough: it stays until it is sent.
+        wishes[letter.message_id] = [wish for wish in found if wish.body not in asked_for]
+        asked_for.update(wish.body for wish in found)
         if not wishes[letter.message_id]:
             asking.report.left("settled already")
-    # Letters of one image, one after the other: the second finds it pending.
     together = [(message_id, wish) for message_id, some in wishes.items() for wish in some]
     asked = await asking.ask([wish for _, wish in together])
     failed = {message_id for (message_id, _), is_asked in zip(together, asked, strict=True) if not is_asked}

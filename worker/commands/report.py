@@ -45,6 +45,9 @@ class Report:
         self._title, self._json = title, json
         self._images: list[dict[str, str]] = []
         self._out, self._err = output.console(), output.stderr_console()
+        # Where both are one terminal, the lines have to know of the progress, so as not to run into it.
+        is_shared = self._out.is_terminal and self._err.is_terminal
+        self._lines = self._err if is_shared else self._out
         self._status = self._err.status(title)
 
     def __enter__(self) -> Self:
@@ -65,9 +68,7 @@ class Report:
             self._images.append({"imageId": image_id, "userId": user_id, "action": what})
         if not self._json:
             tense = "would be " if self.is_dry else ""
-            self._out.print(
-                f"{escape(image_id)}  {escape(user_id)}  {tense}{what}", soft_wrap=True, highlight=False
-            )
+            self._lines.print(f"{escape(image_id)}  {escape(user_id)}  {tense}{what}", soft_wrap=True)
 
     def left(self, why: str) -> None:
         """Count a picture that nothing was done for, rightly."""

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from worker.commands.asking import job_of
+from worker.commands.asking import Asking, job_of
 from worker.domain.clock import to_milliseconds
+from worker.domain.errors import TransientError
 from worker.domain.image import Image
 from worker.domain.job import Job, SourceVersion
 from worker.retry import BUCKET, error_code, persist
@@ -61,6 +62,17 @@ async def look(client: "S3Client", image: Image) -> Standing:
         return Standing(Source.AS_RECORDED, job_of(image))
     job = replace(job_of(image), version=version, size_bytes=found["ContentLength"])
     return Standing(Source.REPLACED, job)
+
+
+async def look_or_tell(asking: Asking, image: Image) -> Standing | None:
+    """Look at what is there of an image that this worker serves; report it when that cannot be known."""
+    if not asking.serves(image):
+        return None
+    try:
+        return await look(asking.clients.s3, image)
+    except TransientError as error:
+        asking.report.could_not(image.image_id, str(error))
+        return None
 
 
 def _later(last_modified: datetime, image: Image) -> datetime:

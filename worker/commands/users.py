@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from config.settings import SizeName
-from worker.bootstrap import open_client
+from worker.bootstrap import open_client, sizes
 from worker.commands import output
 from worker.commands.running import asynchronous, start
 from worker.domain.clock import utc_now
@@ -61,10 +60,15 @@ async def get(
 async def set_(
     user: Annotated[str, typer.Argument(metavar="USER", help="The user id; may be new.")],
     *,
-    size: Annotated[SizeName | None, typer.Option(help="The size that pictures are made in.")] = None,
+    size: Annotated[
+        str | None, typer.Option(help="The size that pictures are made in; '' for the default.")
+    ] = None,
     watermark: Annotated[Switch | None, typer.Option(help="Whether they are marked.")] = None,
     watermark_text: Annotated[
         str | None, typer.Option(help="What the watermark says; '' for the default.")
+    ] = None,
+    watermark_image: Annotated[
+        str | None, typer.Option(help="A logo under WORKER_WATERMARK_LOGOS_PREFIX; '' for the text.")
     ] = None,
     json: output.JsonOption = False,
 ) -> None:
@@ -75,15 +79,21 @@ async def set_(
     """
     changes: dict[str, Json] = {}
     if size is not None:
-        changes["defaultImageSize"] = size.value
+        changes["defaultImageSize"] = size or None
     if watermark is not None:
         changes["watermarkEnabled"] = None if watermark is Switch.DEFAULT else watermark is Switch.ON
     if watermark_text is not None:
         changes["watermarkText"] = watermark_text or None
+    if watermark_image is not None:
+        changes["watermarkImage"] = watermark_image or None
     if not changes:
-        message = "there is nothing to set: add --size, --watermark or --watermark-text"
+        message = "there is nothing to set: add --size, --watermark, --watermark-text or --watermark-image"
         raise ConfigurationError(message)
     settings = start()
+    known = sizes(settings)
+    if size and size not in known:
+        message = f"--size is {size!r}: it has to be one of {', '.join(known)}"
+        raise ConfigurationError(message)
     async with open_client("dynamodb", settings) as dynamodb:
         item = await set_preferences(dynamodb, settings.table_name, user, changes, now=utc_now())
     _print(item, json=json)
@@ -101,6 +111,7 @@ def _print(item: Item, *, json: bool) -> None:
         ("size", escape(wishes.default_image_size or "default")),
         ("watermark", marked),
         ("watermark text", escape(wishes.watermark_text or "default")),
+        ("watermark image", escape(wishes.watermark_image or "none")),
         ("images", f"{statistics.total_images:,}"),
         ("storage", output.human_bytes(statistics.total_storage_used)),
         ("last upload", output.moment(statistics.last_upload_at)),

@@ -55,8 +55,8 @@ def difference_hash(image: Image.Image) -> str:
     """
     Return 64 bits as 16 hexadecimal digits: whether each of 8 x 8 places is darker than its right neighbour.
 
-    Pictures that look alike differ in few bits: up to ten count as alike. The same as `dhash` of the package
-    ImageHash (http://www.hackerfactor.com/blog/index.php?/archives/529-Kind-of-Like-That.html).
+    Pictures that look alike differ in few bits: up to ten count as alike. Reckoned as `dhash` of the package
+    ImageHash does (http://www.hackerfactor.com/blog/index.php?/archives/529-Kind-of-Like-That.html).
     """
     grey = image.convert("L").resize((_HASH_SIDE + 1, _HASH_SIDE), Image.Resampling.LANCZOS).tobytes()
     bits = 0

@@ -30,7 +30,7 @@ class Addressing:
     Attributes:
         bucket: Where uploads lie.
         uploads_prefix: Under which, with its slash.
-        processed_prefix: Under which results lie in the same bucket, if they do: no uploads, whatever announces them.
+        processed_prefix: Under which results lie, where they lie in the same bucket: no uploads.
     """
 
     bucket: str

@@ -1,3 +1,4 @@
+import io
 import struct
 import zlib
 
@@ -10,11 +11,14 @@ from worker.domain.errors import (
     FormatNotAllowedError,
     NotAnImageError,
     RejectedError,
+    TooManyBytesError,
     TooManyFramesError,
     TooManyPixelsError,
+    TooSmallError,
     TruncatedError,
 )
 from worker.domain.recipe import Limits, Size
+from worker.imaging import codec
 from worker.imaging.picture import Decoded, Note
 from worker.imaging.validate import validate
 
@@ -165,3 +169,29 @@ def test_the_draft_of_a_picture_on_its_side_is_measured_upright() -> None:
 def test_a_jpeg_that_carries_a_second_picture_is_a_jpeg_of_one_frame() -> None:
     _, note = validated(encoded(scene(), "MPO", save_all=True, append_images=[scene()]))
     assert (note.detail["format"], note.detail["frames"]) == ("jpeg", 1)
+
+
+def test_heic_without_its_extra_is_refused_with_what_would_help(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codec, "find_spec", lambda _: None)
+    with pytest.raises(FormatNotAllowedError, match=r"image-worker\[heic\]"):
+        validated(b"\0\0\0\x18ftypheic\0\0\0\0heicmif1" + b"\0" * 100)
+
+
+@pytest.mark.skipif(codec.missing_extra("heic") is not None, reason="without the extra heic")
+def test_a_heic_named_anything_is_read_and_upright() -> None:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    file = io.BytesIO()
+    pillow_heif.from_pillow(scene(64, 40)).save(file)
+    decoded, note = validated(file.getvalue())
+    assert (decoded.original, note.detail["format"], decoded.orientation) == ((64, 40), "heic", 1)
+
+
+def test_a_side_shorter_than_wanted_is_refused() -> None:
+    with pytest.raises(TooSmallError) as refused:
+        validated(encoded(scene(200, 31), "PNG"), limits=Limits(min_side_px=32))
+    assert (refused.value.width, refused.value.height) == (200, 31)
+
+
+def test_too_many_bytes_are_refused_before_anything_is_read() -> None:
+    with pytest.raises(TooManyBytesError):
+        validated(b"x" * 101, limits=Limits(max_bytes=100))

@@ -1,0 +1,117 @@
+"""The repair tools as real processes, beside a real worker."""
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from config.settings import Settings
+from tests.acceptance.conftest import Command, until_logged
+from tests.pictures import encoded, scene
+from worker.bootstrap import queue_url
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3 import S3Client
+    from types_aiobotocore_sqs import SQSClient
+
+KEY = "uploads/alice/img_1.png"
+
+
+async def fail(command: Command, s3: "S3Client", settings: Settings) -> None:
+    """Upload a picture, and have it fail for a limit that is set too low."""
+    async with command.started("run", WORKER_MAX_BYTES="1024") as worker:
+        await until_logged(worker, "service.started")
+        await s3.put_object(Bucket=settings.bucket, Key=KEY, Body=encoded(scene(640, 480)))
+        await until_logged(worker, "image.failed")
+
+
+async def test_a_failed_picture_is_retried_and_reprocessed_by_command(
+    with_resources: Command, provisioned: Settings, s3: "S3Client"
+) -> None:
+    await fail(with_resources, s3, provisioned)
+
+    dry = await with_resources.run("images", "retry", "img_1", "--dry-run", "--json")
+    assert json.loads(dry.stdout)["counts"] == {"retried": 1}
+    retried = await with_resources.run("images", "retry", "img_1")
+    assert (retried.status, retried.stdout.splitlines()) == (0, ["img_1  alice  retried", "1 retried"])
+    again = await with_resources.run("images", "retry", "img_1")
+    assert (again.status, again.stdout.splitlines()) == (0, ["1 already pending"])
+    async with with_resources.started("run") as worker:
+        await until_logged(worker, "image.completed")
+        up_to_date = await with_resources.run("images", "reprocess", "--recipe-changed", "--json")
+        assert json.loads(up_to_date.stdout)["counts"] == {"up to date": 1}
+        asked = await with_resources.run("images", "reprocess", "img_1", "--user", "alice", "--json")
+        assert json.loads(asked.stdout)["images"] == [
+            {"imageId": "img_1", "userId": "alice", "action": "reprocessed"}
+        ]
+        await until_logged(worker, "image.completed")
+
+
+async def test_dead_letters_are_listed_with_their_reasons_and_stay_until_they_are_redriven(
+    with_resources: Command, provisioned: Settings, sqs: "SQSClient"
+) -> None:
+    # S3 tries a new notification with a message of its own.
+    await sqs.purge_queue(QueueUrl=await queue_url(sqs, provisioned.queue_name))
+    url = await queue_url(sqs, provisioned.dead_letter_queue_name)
+    body = json.dumps({"version": 1, "bucket": provisioned.bucket, "key": KEY})
+    reasons = {"code": "unavailable", "reason": "the bucket was away"}
+    await sqs.send_message(
+        QueueUrl=url,
+        MessageBody=body,
+        MessageAttributes={
+            name: {"DataType": "String", "StringValue": value} for name, value in reasons.items()
+        },
+    )
+
+    told = await with_resources.run("queue", "dead")
+    assert "unavailable" in told.stdout
+    assert KEY in told.stdout
+    listed = json.loads((await with_resources.run("queue", "dead", "--json")).stdout)
+    (letter,) = listed["deadLetters"]
+    assert (letter["code"], letter["reason"]) == ("unavailable", "the bucket was away")
+    assert letter["images"] == [{"imageId": "img_1", "userId": "alice", "key": KEY}]
+    before = json.loads((await with_resources.run("queue", "stats", "--json")).stdout)
+    assert (before["waiting"], before["deadLetters"], before["oldestAgeSeconds"]) == (0, 1, None)
+    redriven = await with_resources.run("queue", "redrive", "--code", "unavailable", "--json")
+    assert json.loads(redriven.stdout)["counts"] == {"sent back": 1}
+    after = json.loads((await with_resources.run("queue", "stats", "--json")).stdout)
+    assert (after["waiting"], after["deadLetters"]) == (1, 0)
+    assert "dead letters" in (await with_resources.run("queue", "stats")).stdout
+    assert (await with_resources.run("queue", "dead")).stdout == "there are no dead letters\n"
+
+
+async def test_uploads_that_nobody_announced_are_enqueued_and_what_is_stuck_is_reconciled(
+    with_resources: Command, provisioned: Settings, s3: "S3Client", sqs: "SQSClient"
+) -> None:
+    await s3.put_object(Bucket=provisioned.bucket, Key=KEY, Body=encoded(scene(96, 72)))
+    await sqs.purge_queue(QueueUrl=await queue_url(sqs, provisioned.queue_name))
+    where = f"s3://{provisioned.bucket}/uploads/"
+
+    enqueued = await with_resources.run("enqueue", where)
+    assert (enqueued.status, enqueued.stdout.splitlines()) == (
+        0,
+        ["img_1  alice  asked for", "1 asked for"],
+    )
+    async with with_resources.started("run") as worker:
+        await until_logged(worker, "image.completed")
+    assert (await with_resources.run("enqueue", where)).stdout == "1 recorded already\n"
+    reconciled = await with_resources.run("reconcile", "--older-than", "0")
+    assert (reconciled.status, reconciled.stdout) == (0, "nothing to do\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "sentence"),
+    [
+        (["enqueue", "s3://elsewhere/uploads/"], 2, "serves the bucket"),
+        (["images", "retry", "img_none"], 1, "there is no image img_none"),
+        (["images", "reprocess"], 2, "say which pictures"),
+    ],
+)
+async def test_what_cannot_be_done_is_one_sentence_on_stderr(
+    with_resources: Command, arguments: list[str], status: int, sentence: str
+) -> None:
+    ended = await with_resources.run(*arguments)
+
+    assert (ended.status, ended.stdout) == (status, "")
+    assert sentence in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1

@@ -1,0 +1,197 @@
+"""A reverse proxy between a worker and its AWS that throttles, fails, drops, stalls and cuts, by a seed."""
+
+import asyncio
+import random
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import aiohttp
+from aiohttp import web
+from yarl import URL
+
+_OF_ONE_HOP = {
+    "connection",
+    "content-length",
+    "date",
+    "expect",
+    "keep-alive",
+    "server",
+    "transfer-encoding",
+}
+_STALL_S = 6.0
+"""Longer than one attempt at the table or the queue may take."""
+
+
+class Trouble(StrEnum):
+    """What may become of a request."""
+
+    THROTTLED = "throttled"
+    FAILED = "answered 500"
+    DROPPED_BEFORE = "dropped before it was forwarded"
+    DROPPED_AFTER = "dropped after it landed"
+    STALLED = "stalled"
+    CUT = "body cut"
+    HALTED = "body halted"
+
+
+WEIGHTS: Mapping[Trouble, float] = {
+    Trouble.THROTTLED: 0.05,
+    Trouble.FAILED: 0.03,
+    Trouble.DROPPED_BEFORE: 0.03,
+    Trouble.DROPPED_AFTER: 0.05,
+    Trouble.STALLED: 0.004,
+    Trouble.CUT: 0.15,  # of the reads of objects alone
+}
+"""How likely each is; one request meets at the most one."""
+
+
+@dataclass
+class FaultProxy:
+    """
+    Forwards to one AWS; makes trouble only while it is told to.
+
+    Attributes:
+        target: Where requests go.
+        dice: Decides which request meets which trouble.
+        planned: What the next objects that are read meet, before any dice are thrown.
+        always: What every request meets while it is set.
+        met: How many requests met each trouble.
+        forwarded: How many requests reached the target.
+    """
+
+    target: str
+    dice: random.Random
+    endpoint_url: str = ""
+    is_making_trouble: bool = False
+    planned: deque[Trouble] = field(default_factory=deque)
+    always: Trouble | None = None
+    met: Counter[Trouble] = field(default_factory=Counter)
+    forwarded: int = 0
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        """Forward one request, or do to it what the dice say."""
+        content = await request.read()
+        trouble = self._draw(request)
+        match trouble:
+            case Trouble.THROTTLED:
+                return _refusal(request, is_throttle=True)
+            case Trouble.FAILED:
+                return _refusal(request, is_throttle=False)
+            case Trouble.DROPPED_BEFORE:
+                return _dropped(request)
+            case Trouble.STALLED:
+                await asyncio.sleep(_STALL_S)
+        headers = {name: value for name, value in request.headers.items() if name.lower() not in _OF_ONE_HOP}
+        url = self.target + request.raw_path
+        self.forwarded += 1
+        session: aiohttp.ClientSession = request.app[_SESSION]
+        async with session.request(
+            request.method, _verbatim(url), data=content or None, headers=headers, allow_redirects=False
+        ) as forwarded:
+            body = await forwarded.read()
+            kept = {
+                name: value for name, value in forwarded.headers.items() if name.lower() not in _OF_ONE_HOP
+            }
+            status = forwarded.status
+        if trouble is Trouble.DROPPED_AFTER:
+            return _dropped(request)
+        if request.method == "HEAD":
+            length = forwarded.headers.get("Content-Length", "0")
+            return web.Response(status=status, headers=kept | {"Content-Length": length})
+        if trouble in {Trouble.CUT, Trouble.HALTED} and len(body) > 1:
+            half = web.StreamResponse(status=status, headers=kept | {"Content-Length": str(len(body))})
+            await half.prepare(request)
+            await half.write(body[: len(body) // 2])
+            while trouble is Trouble.HALTED and not _is_gone(request):  # noqa: ASYNC110 - a socket tells nobody
+                await asyncio.sleep(0.02)
+            return _dropped(request)
+        return web.Response(status=status, headers=kept, body=body)
+
+    def _draw(self, request: web.Request) -> Trouble | None:
+        drawn = self.dice.random()
+        is_object_read = request.method == "GET" and "x-amz-target" not in request.headers
+        if is_object_read and self.planned:
+            planned = self.planned.popleft()
+            self.met[planned] += 1
+            return planned
+        if self.always is not None:
+            self.met[self.always] += 1
+            return self.always
+        if not self.is_making_trouble:
+            return None
+        for trouble, weight in WEIGHTS.items():
+            if trouble is Trouble.CUT and not is_object_read:
+                continue
+            drawn -= weight
+            if drawn < 0:
+                self.met[trouble] += 1
+                return trouble
+        return None
+
+
+_SESSION = web.AppKey("session", aiohttp.ClientSession)
+
+
+def _of_both_hops(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in headers.items() if name.lower() not in _OF_ONE_HOP}
+
+
+def _verbatim(url: str) -> URL:
+    return URL(url, encoded=True)
+
+
+def _refusal(request: web.Request, *, is_throttle: bool) -> web.Response:
+    """Return the refusal in the form that the service called has for it."""
+    target = request.headers.get("X-Amz-Target", "")
+    if target.startswith("DynamoDB"):
+        code = "ProvisionedThroughputExceededException" if is_throttle else "InternalServerError"
+    elif target:
+        code = "RequestThrottled" if is_throttle else "InternalFailure"
+    else:
+        code = "SlowDown" if is_throttle else "InternalError"
+        body = (
+            ""
+            if request.method == "HEAD"
+            else f"<Error><Code>{code}</Code><Message>trouble</Message></Error>"
+        )
+        return web.Response(status=503 if is_throttle else 500, text=body, content_type="application/xml")
+    return web.Response(
+        status=400 if is_throttle else 500,
+        text=f'{{"__type": "com.amazonaws#{code}", "message": "trouble"}}',
+        content_type="application/x-amz-json-1.0",
+    )
+
+
+def _is_gone(request: web.Request) -> bool:
+    return request.transport is None or request.transport.is_closing()
+
+
+def _dropped(request: web.Request) -> web.Response:
+    """Close the connection without a further word."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response()
+
+
+@asynccontextmanager
+async def fault_proxy(target: str, *, seed: int) -> AsyncIterator[FaultProxy]:
+    """Run a proxy before the AWS at `target`, on a port of its own."""
+    proxy = FaultProxy(target=target, dice=random.Random(seed))
+    application = web.Application(client_max_size=2**28)
+    application.router.add_route("*", "/{path:.*}", proxy.answer)
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as session:
+        application[_SESSION] = session
+        runner = web.AppRunner(application, access_log=None, handler_cancellation=False, shutdown_timeout=1)
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, "127.0.0.1", 0)
+            await site.start()
+            host, port = runner.addresses[0][:2]
+            proxy.endpoint_url = f"http://{host}:{port}"
+            yield proxy
+        finally:
+            await runner.cleanup()

@@ -1,0 +1,607 @@
+"""The faults of the design that no other test meets; each test's name says which it is."""
+
+import asyncio
+import gc
+import hashlib
+import json
+import os
+import secrets
+import sys
+import time
+import tracemalloc
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from subprocess import DEVNULL, Popen
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiobotocore.config import AioConfig
+from structlog.testing import capture_logs
+
+from config.settings import Settings
+from tests.acceptance.conftest import variables_of
+from tests.builders import NOON, a_claimant, a_job, a_message, a_rendition, a_report, a_whole_job, after
+from tests.crash_points import Calls, Fault, Kind, Tapped, check_history
+from tests.emulators import SESSION, client
+from tests.fakes.rooms import FakeHeartbeat, FakeInbox
+from tests.fault_proxy import FaultProxy, Trouble, fault_proxy
+from tests.integration.test_pipeline import USER, announcements, emptied, ended, put, working
+from tests.pictures import encoded, noise, scene
+from tests.pools import HEAVY, HEAVY_PNG, make_pool, outcomes_of
+from worker.bootstrap import queue_url
+from worker.domain.claim import Claimed, HeldByAnother
+from worker.domain.clock import utc_now
+from worker.domain.errors import (
+    LeaseLostError,
+    ReceiptLostError,
+    TooManyBytesError,
+    TransientError,
+)
+from worker.domain.image import Failure, Image
+from worker.domain.job import Job
+from worker.domain.message import Delete
+from worker.domain.status import StepName
+from worker.domain.step import EncodedRendition
+from worker.domain.transition import image_completed, image_failed, image_released, step_ended
+from worker.intake.heartbeat import Heartbeat
+from worker.intake.queue import Queue
+from worker.local.aws import EMBEDDED_CREDENTIALS, embedded_environment
+from worker.objects import sources
+from worker.objects.results import S3Results
+from worker.objects.sources import S3Sources
+from worker.record.attributes import decode_map
+from worker.record.ledger import DynamoLedger
+from worker.record.profiles import CachedProfiles
+from worker.service import Service
+
+if TYPE_CHECKING:
+    from types_aiobotocore_dynamodb import DynamoDBClient
+    from types_aiobotocore_s3 import S3Client
+    from types_aiobotocore_sqs import SQSClient
+
+FAILURE = Failure(code="corrupt", message="damaged", step=StepName.VALIDATION, retryable=False)
+
+
+def ledger_on(dynamodb: object, settings: Settings) -> DynamoLedger:
+    return DynamoLedger(
+        dynamodb,  # type: ignore[arg-type]
+        table=settings.table_name,
+        index_shards=settings.index_shards,
+    )
+
+
+async def claimed_by(ledger: DynamoLedger, owner: str, job: Job, *, at_s: float = 0) -> Image:
+    answer = await ledger.claim(job, a_claimant(owner, now=after(at_s)))
+    assert isinstance(answer, Claimed)
+    return answer.image
+
+
+async def item_of(dynamodb: "DynamoDBClient", settings: Settings, image: Image) -> Any:  # noqa: ANN401
+    key: Any = {"imageId": {"S": image.image_id}, "userId": {"S": image.user_id}}
+    return decode_map(
+        (await dynamodb.get_item(TableName=settings.table_name, Key=key, ConsistentRead=True))["Item"]
+    )
+
+
+async def uploaded(s3: "S3Client", settings: Settings, content: bytes) -> Job:
+    job = a_job(e_tag=hashlib.md5(content, usedforsecurity=False).hexdigest())
+    await s3.put_object(Bucket=settings.bucket, Key=job.key, Body=content)
+    return replace(job, bucket=settings.bucket)
+
+
+@asynccontextmanager
+async def proxied_s3(settings: Settings, *, connections: int = 10) -> AsyncIterator[tuple[FaultProxy, Any]]:
+    """Open a client of S3, with few connections, behind a proxy that makes no trouble yet."""
+    assert settings.endpoint_url
+    config = AioConfig(
+        retries={"total_max_attempts": 1},
+        max_pool_connections=connections,
+        connect_timeout=2,
+        read_timeout=20,
+        s3={"addressing_style": "path"},
+    )
+    async with AsyncExitStack() as stack:
+        proxy = await stack.enter_async_context(fault_proxy(settings.endpoint_url, seed=1))
+        opening: Any = SESSION.create_client(
+            "s3",
+            region_name=settings.region,
+            endpoint_url=proxy.endpoint_url,
+            config=config,
+            **EMBEDDED_CREDENTIALS,
+        )
+        yield proxy, await stack.enter_async_context(opening)
+
+
+async def test_fault_6_the_same_event_a_hundred_times_at_once_is_one_result_counted_once(
+    s3: "S3Client", sqs: "SQSClient", dynamodb: "DynamoDBClient", provisioned: Settings
+) -> None:
+    await put(s3, provisioned, "img_1", encoded(scene(640, 480)))
+    (body,) = await announcements(sqs, provisioned, 1)
+    url = await queue_url(sqs, provisioned.queue_name)
+    for _ in range(100):
+        await sqs.send_message(QueueUrl=url, MessageBody=body)
+
+    async with working(provisioned.model_copy(update={"concurrency": 100})):
+        (image,) = await ended(dynamodb, provisioned, "img_1")
+        await emptied(sqs, provisioned)
+
+    check_history(image)
+    assert (image.status, image.attempt) == ("completed", 1)
+    listed = await s3.list_objects_v2(Bucket=provisioned.bucket, Prefix="processed/")
+    assert listed["KeyCount"] == 1
+    profile = await CachedProfiles(dynamodb, table=provisioned.table_name, cache_s=0).get(USER)
+    assert profile
+    assert (profile.statistics.total_images, profile.statistics.total_storage_used) == (1, image.to_count())
+
+
+async def test_fault_7_an_older_sequencer_after_a_newer_changes_nothing(
+    s3: "S3Client", sqs: "SQSClient", dynamodb: "DynamoDBClient", provisioned: Settings
+) -> None:
+    await put(s3, provisioned, "img_1", encoded(scene(320, 240)))
+    await put(s3, provisioned, "img_1", encoded(scene(300, 300)))
+    one, other = await announcements(sqs, provisioned, 2)
+    older, newer = sorted((one, other), key=_sequencer)
+    url = await queue_url(sqs, provisioned.queue_name)
+
+    async with working(provisioned):
+        await sqs.send_message(QueueUrl=url, MessageBody=newer)
+        (image,) = await ended(dynamodb, provisioned, "img_1")
+        before = await item_of(dynamodb, provisioned, image)
+        await sqs.send_message(QueueUrl=url, MessageBody=older)
+        await emptied(sqs, provisioned)
+
+    assert before["renditions"]["medium"]["height"] == 300
+    assert await item_of(dynamodb, provisioned, image) == before
+
+
+def _sequencer(body: str) -> str:
+    sequencer: str = json.loads(body)["Records"][0]["s3"]["object"]["sequencer"]
+    return sequencer.ljust(32, "0")
+
+
+async def test_fault_11_a_job_longer_than_the_visibility_is_kept_by_its_heartbeat(
+    sqs: "SQSClient", dynamodb: "DynamoDBClient", provisioned: Settings
+) -> None:
+    url = await queue_url(sqs, provisioned.queue_name)
+    await sqs.purge_queue(QueueUrl=url)
+    await sqs.send_message(QueueUrl=url, MessageBody="work")
+    queue = Queue(sqs, sqs, url=url, dead_letter_url=url, wait_time_s=0, visibility_timeout_s=1)
+    ledger, beats = ledger_on(dynamodb, provisioned), 0
+    heartbeat = Heartbeat(queue, visibility_timeout_s=1)
+    (message,) = await queue.receive(1)
+    now = utc_now()
+    answer = await ledger.claim(a_job(), replace(a_claimant(now=now), lease_until=now + timedelta(seconds=1)))
+    assert isinstance(answer, Claimed)
+    image = answer.image
+    enough = asyncio.Event()
+
+    async def renew(*, until: Any) -> None:  # noqa: ANN401
+        nonlocal beats
+        await ledger.renew(image, until=until)
+        beats += 1
+        if beats == 7:  # more than two visibility timeouts have passed
+            enough.set()
+
+    beating = asyncio.create_task(heartbeat.run())
+    others: list[Any] = []
+    with heartbeat.holding(message) as hold, hold.leasing(renew):
+        async with asyncio.timeout(20):
+            while not enough.is_set():
+                others += await queue.receive(1)
+                rival = await ledger.claim(a_job(), a_claimant("rival/1", now=utc_now()))
+                assert isinstance(rival, HeldByAnother)
+    beating.cancel()
+    await asyncio.gather(beating, return_exceptions=True)
+
+    assert utc_now() - now > timedelta(seconds=2)
+    assert others == []
+    await queue.delete(message)
+
+
+async def test_fault_12_a_worker_whose_heartbeat_fails_is_stopped_and_can_write_nothing_more(
+    sqs: "SQSClient", dynamodb: "DynamoDBClient", provisioned: Settings
+) -> None:
+    url = await queue_url(sqs, provisioned.queue_name)
+    await sqs.purge_queue(QueueUrl=url)
+    await sqs.send_message(QueueUrl=url, MessageBody="work")
+    queue = Queue(sqs, sqs, url=url, dead_letter_url=url, wait_time_s=0, visibility_timeout_s=60)
+    ledger = ledger_on(dynamodb, provisioned)
+    heartbeat = Heartbeat(queue, visibility_timeout_s=60)
+    (message,) = await queue.receive(1)
+    image = await claimed_by(ledger, "slow/1", a_job())
+    holding = asyncio.Event()
+
+    async def work() -> None:
+        with heartbeat.holding(message) as hold, hold.guarding(image_id=image.image_id, attempt=1):
+            holding.set()
+            await asyncio.get_running_loop().create_future()
+
+    working_on_it = asyncio.create_task(work())
+    await holding.wait()
+    taken = await claimed_by(ledger, "quick/1", a_job(), at_s=61)
+    await queue.delete(message)  # as the other does when it is through
+    await heartbeat.beat()
+
+    with pytest.raises(LeaseLostError):
+        await working_on_it
+    with pytest.raises(LeaseLostError):
+        await ledger.settle(image, a_whole_job())
+    assert (await item_of(dynamodb, provisioned, image))["leaseOwner"] == "quick/1"
+    assert taken.attempt == 2
+
+
+async def test_fault_13_a_delete_that_fails_in_part_deletes_the_others_and_tells_only_its_caller(
+    sqs: "SQSClient", provisioned: Settings
+) -> None:
+    url = await queue_url(sqs, provisioned.queue_name)
+    await sqs.purge_queue(QueueUrl=url)
+    for number in range(5):
+        await sqs.send_message(QueueUrl=url, MessageBody=str(number))
+    queue = Queue(sqs, sqs, url=url, dead_letter_url=url, wait_time_s=1, visibility_timeout_s=60)
+    messages = [message for _ in range(5) for message in await queue.receive(1)]
+    messages[2] = replace(messages[2], receipt_handle="no receipt of this queue")
+
+    results = await asyncio.gather(*map(queue.delete, messages), return_exceptions=True)
+
+    assert [type(result) for result in results] == [type(None)] * 2 + [ReceiptLostError] + [type(None)] * 2
+    answer = await sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
+    assert answer["Attributes"]["ApproximateNumberOfMessagesNotVisible"] == "1"
+
+
+async def test_fault_17_a_queue_that_is_away_for_long_costs_ever_longer_pauses_and_no_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[int] = []
+
+    def no_pause(failures: int) -> float:
+        asked.append(failures)
+        return 0.0
+
+    monkeypatch.setattr("worker.service.pause_s", no_pause)
+    inbox, handled = FakeInbox(), asyncio.Event()
+
+    async def deliver(*_: object) -> Delete:
+        handled.set()
+        return Delete()
+
+    service = Service(
+        inbox=inbox, heartbeat=FakeHeartbeat(), deliver=deliver, slots=4, drain_timeout_s=1, last_poll_s=0.01
+    )
+    with capture_logs() as logged:
+        running = asyncio.create_task(service.run())
+        grown: list[int] = []
+        tracemalloc.start()
+        for _ in range(3):
+            for _ in range(200):
+                inbox.waiting.put_nowait(TransientError("away"))
+            async with asyncio.timeout(20):
+                while not inbox.waiting.empty():  # noqa: ASYNC110 - the queue tells nobody that it is empty
+                    await asyncio.sleep(0)
+            inbox.asked_for.clear()
+            logged.clear()
+            gc.collect()
+            grown.append(tracemalloc.get_traced_memory()[0])
+        tracemalloc.stop()
+        inbox.waiting.put_nowait(a_message())
+        async with asyncio.timeout(5):
+            await handled.wait()
+        service.stop()
+        await running
+
+    assert asked == list(range(1, 601))
+    assert grown[-1] - grown[0] < 100_000
+
+
+async def test_fault_20_a_worker_that_wakes_after_its_lease_was_taken_is_refused_every_write(
+    s3: "S3Client", dynamodb: "DynamoDBClient", provisioned: Settings
+) -> None:
+    sleeper, taker = ledger_on(dynamodb, provisioned), ledger_on(dynamodb, provisioned)
+    asleep = await claimed_by(sleeper, "sleeper/1", a_job())
+    taken = await claimed_by(taker, "taker/1", a_job(), at_s=61)
+    results = S3Results(s3, bucket=provisioned.bucket, prefix="processed/")
+    stored = await results.store(taken, _picture(b"the taker's"), is_main=True)
+    before = await item_of(dynamodb, provisioned, asleep)
+    completed = image_completed({"medium": a_rendition()}, main_size="medium", at=after(70))
+
+    for write in (
+        sleeper.record(asleep, [step_ended(a_report(), at=after(70))]),
+        sleeper.renew(asleep, until=after(1000)),
+        sleeper.settle(asleep, [completed]),
+        sleeper.settle(asleep, [image_failed(FAILURE, at=after(70))]),
+        sleeper.settle(asleep, [image_released(FAILURE, at=after(70))]),
+        results.store(replace(asleep, recipe="another"), _picture(b"the sleeper's"), is_main=True),
+    ):
+        with pytest.raises(LeaseLostError):
+            await write
+
+    assert await item_of(dynamodb, provisioned, asleep) == before
+    found = await s3.get_object(Bucket=provisioned.bucket, Key=stored.key)
+    async with found["Body"] as body:
+        assert await body.read() == b"the taker's"
+
+
+def _picture(content: bytes) -> EncodedRendition:
+    return EncodedRendition(size="medium", width=8, height=6, format="jpeg", content=content)
+
+
+async def test_fault_20_a_worker_asleep_cannot_put_back_the_result_of_an_upload_between_two_equal_ones(
+    s3: "S3Client", provisioned: Settings
+) -> None:
+    """Uploads A, B, and A again: results have equal eTags, by which B's late worker must not be let in."""
+    results = S3Results(s3, bucket=provisioned.bucket, prefix="processed/")
+    ledger_image = await _image_of(upload=1, e_tag="a")
+    first = await results.store(ledger_image, _picture(b"of A"), is_main=True)
+    known = {"medium": first}
+    asleep = replace(await _image_of(upload=2, e_tag="b"), attempt=2, renditions=known)
+    third = replace(await _image_of(upload=3, e_tag="a"), attempt=3, renditions=known)
+    stored = await results.store(third, _picture(b"of A"), is_main=True)
+
+    with suppress(LeaseLostError):
+        await results.store(asleep, _picture(b"of B"), is_main=True)
+
+    found = await s3.head_object(Bucket=provisioned.bucket, Key=stored.key)
+    assert found["ETag"].strip('"') == stored.e_tag
+
+
+async def _image_of(*, upload: int, e_tag: str) -> Image:
+    from worker.domain.claim import decide  # noqa: PLC0415
+
+    answer = decide(None, a_job(upload=upload, e_tag=e_tag), a_claimant())
+    assert isinstance(answer, Claimed)
+    return replace(answer.image, updated_at=utc_now())
+
+
+@pytest.mark.parametrize("lost", [1, 2])
+async def test_fault_21_a_write_whose_answer_was_lost_is_recognised(
+    dynamodb: "DynamoDBClient", provisioned: Settings, lost: int
+) -> None:
+    calls = Calls([Fault(2, Kind.ANSWER_LOST), *([Fault(1, Kind.ANSWER_LOST)] * (lost - 1))])
+    ledger = ledger_on(Tapped(dynamodb, calls, calls.new_life()), provisioned)
+    image = await claimed_by(ledger, "worker/1", a_job())
+    *steps, end = a_whole_job()
+
+    recorded = await ledger.record(image, steps)
+    settled = await ledger.settle(recorded, [end])
+
+    assert calls.names.count("update_item") == 2 + lost
+    check_history(settled)
+    assert len((await item_of(dynamodb, provisioned, image))["history"]) == len(settled.history)
+
+
+async def test_fault_21_a_write_all_of_whose_answers_were_lost_does_not_cost_the_lease(
+    dynamodb: "DynamoDBClient", provisioned: Settings
+) -> None:
+    lost = [Fault(2, Kind.ANSWER_LOST), *([Fault(1, Kind.ANSWER_LOST)] * 9)]
+    calls = Calls(lost)
+    ledger = ledger_on(Tapped(dynamodb, calls, calls.new_life()), provisioned)
+    image = await claimed_by(ledger, "worker/1", a_job())
+    *steps, end = a_whole_job()
+    with pytest.raises(TransientError):
+        await ledger.record(image, steps)
+
+    settled = await ledger.settle(image, [*steps, end])  # as the recording does with what was not written
+
+    assert settled.status == "completed"
+
+
+@pytest.mark.timeout(150)
+async def test_fault_22_a_thousand_races_of_24_claimants_have_one_winner_each(
+    dynamodb: "DynamoDBClient", provisioned: Settings
+) -> None:
+    races, claimants, began = 1000, 24, time.monotonic()
+    async with client("dynamodb", provisioned) as another:
+        ledgers = [ledger_on((dynamodb, another)[number % 2], provisioned) for number in range(claimants)]
+        kinds: list[list[type]] = []
+        for number in range(races):
+            job = a_job(f"img_{number}")
+            answers = await asyncio.gather(
+                *(
+                    ledger.claim(job, a_claimant(f"worker-{place}/{number}", now=NOON))
+                    for place, ledger in enumerate(ledgers)
+                )
+            )
+            kinds.append([type(answer) for answer in answers])
+
+    print(f"{races} races of {claimants} in {time.monotonic() - began:.0f} s")  # noqa: T201
+    assert {tuple(sorted((kind.__name__ for kind in race), reverse=True)) for race in kinds} == {
+        (*["HeldByAnother"] * (claimants - 1), "Claimed")
+    }
+
+
+@pytest.mark.timeout(120)
+async def test_fault_23_throttling_for_a_while_loses_nothing_and_attempts_are_bounded(
+    s3: "S3Client", sqs: "SQSClient", dynamodb: "DynamoDBClient", provisioned: Settings
+) -> None:
+    image_ids = [f"img_{number}" for number in range(10)]
+    assert provisioned.endpoint_url
+    async with fault_proxy(provisioned.endpoint_url, seed=1) as proxy:
+        async with working(provisioned.model_copy(update={"endpoint_url": proxy.endpoint_url})):
+            proxy.always = Trouble.THROTTLED
+            for image_id in image_ids:
+                await put(s3, provisioned, image_id, encoded(scene(320, 240)))
+            await asyncio.sleep(6)  # the throttling itself
+            throttled, proxy.always = proxy.met[Trouble.THROTTLED], None
+            images = await ended(dynamodb, provisioned, *image_ids)
+            await emptied(sqs, provisioned)
+
+    print(f"{throttled} calls throttled in 6 s")  # noqa: T201
+    for image in images:
+        check_history(image)
+    assert {image.status for image in images} == {"completed"}
+    assert max(image.attempt for image in images) <= 2
+    assert 0 < throttled < 200
+
+
+async def test_fault_26_a_body_cut_short_is_read_again_until_it_is_whole(
+    s3: "S3Client", provisioned: Settings
+) -> None:
+    content = os.urandom(300_000)
+    job = await uploaded(s3, provisioned, content)
+    async with proxied_s3(provisioned) as (proxy, through_proxy):
+        proxy.planned.extend([Trouble.CUT] * 3)
+
+        source = await S3Sources(through_proxy).fetch(job, max_bytes=1_000_000)
+
+    assert proxy.met == {Trouble.CUT: 3}
+    assert bytes(source.content) == content
+
+
+async def test_fault_27_a_body_that_stalls_is_abandoned_and_read_again(
+    s3: "S3Client", provisioned: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "BUCKET", replace(sources.BUCKET, each_s=0.4))
+    content = os.urandom(300_000)
+    job = await uploaded(s3, provisioned, content)
+    async with proxied_s3(provisioned) as (proxy, through_proxy):
+        proxy.planned.extend([Trouble.HALTED] * 2)
+
+        source = await S3Sources(through_proxy).fetch(job, max_bytes=1_000_000)
+
+    assert proxy.met == {Trouble.HALTED: 2}
+    assert bytes(source.content) == content
+
+
+async def test_fault_28_three_hundred_failed_reads_on_a_pool_of_ten_leak_no_slot(
+    s3: "S3Client", provisioned: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "BUCKET", replace(sources.BUCKET, attempts=1, each_s=0.5))
+    content = os.urandom(200_000)
+    job = await uploaded(s3, provisioned, content)
+    async with proxied_s3(provisioned, connections=10) as (proxy, through_proxy):
+        reader = S3Sources(through_proxy)
+        ended_with: list[type] = []
+        for kind in ("too large", "cut", "halted"):
+            for _ in range(10):
+                if kind != "too large":
+                    proxy.planned.extend([Trouble.CUT if kind == "cut" else Trouble.HALTED] * 10)
+                limit = 1000 if kind == "too large" else 1_000_000
+                failures = await asyncio.gather(
+                    *(reader.fetch(job, max_bytes=limit) for _ in range(10)), return_exceptions=True
+                )
+                ended_with += [type(failure) for failure in failures]
+
+        async with asyncio.timeout(10):
+            read = await asyncio.gather(*(reader.fetch(job, max_bytes=1_000_000) for _ in range(10)))
+
+    assert ended_with == [TooManyBytesError] * 100 + [TransientError] * 200
+    assert [bytes(source.content) for source in read] == [content] * 10
+
+
+async def test_fault_30_the_loop_answers_while_children_decode() -> None:
+    lags: list[float] = []
+
+    async def watch() -> None:
+        while True:
+            due = time.monotonic() + 0.005
+            await asyncio.sleep(0.005)
+            lags.append(time.monotonic() - due)
+
+    async with make_pool(processes=2) as pool:
+        await outcomes_of(pool, HEAVY_PNG, HEAVY)
+        watching = asyncio.create_task(watch())
+        await asyncio.gather(*(outcomes_of(pool, HEAVY_PNG, HEAVY) for _ in range(20)))
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+
+    lags.sort()
+    print(f"lag: median {lags[len(lags) // 2] * 1000:.1f} ms, worst {lags[-1] * 1000:.0f} ms")  # noqa: T201
+    assert len(lags) > 20
+    assert lags[len(lags) * 9 // 10] < 0.1
+
+
+@pytest.mark.timeout(120)
+async def test_fault_31_memory_is_flat_over_a_long_run(
+    s3: "S3Client", sqs: "SQSClient", dynamodb: "DynamoDBClient", provisioned: Settings
+) -> None:
+    content, held = encoded(noise(320, 240)), []
+    with capture_logs() as logged:
+        async with working(provisioned):
+            tracemalloc.start()
+            for batch in range(3):
+                image_ids = [f"img_{batch}_{number}" for number in range(50)]
+                for image_id in image_ids:
+                    await put(s3, provisioned, image_id, content)
+                await ended(dynamodb, provisioned, *image_ids)
+                await emptied(sqs, provisioned)
+                logged.clear()
+                gc.collect()
+                held.append(tracemalloc.get_traced_memory()[0])
+            tracemalloc.stop()
+
+    print(f"held after each 50 pictures: {[size // 1000 for size in held]} kB")  # noqa: T201
+    assert held[2] - held[1] < 300_000
+
+
+async def test_fault_40_nothing_secret_is_in_the_logs(
+    s3: "S3Client", dynamodb: "DynamoDBClient", provisioned: Settings, tmp_path: Path
+) -> None:
+    secret = {
+        "AWS_ACCESS_KEY_ID": f"AKIA{secrets.token_hex(8).upper()}",
+        "AWS_SECRET_ACCESS_KEY": secrets.token_urlsafe(30),
+        "AWS_SESSION_TOKEN": secrets.token_urlsafe(60),
+    }
+    log = tmp_path / "worker.log"
+    assert provisioned.endpoint_url
+    async with fault_proxy(provisioned.endpoint_url, seed=1) as proxy:
+        environment = {"PATH": "", **embedded_environment(proxy.endpoint_url), **variables_of(provisioned)}
+        environment |= {"WORKER_LOG_LEVEL": "debug", **secret}
+        with log.open("wb") as stderr:
+            process = Popen(  # noqa: ASYNC220 - it returns at once
+                [sys.executable, "-m", "worker", "run"],
+                cwd=tmp_path,
+                env=environment,
+                stdin=DEVNULL,
+                stdout=DEVNULL,
+                stderr=stderr,
+            )
+        try:
+            await put(s3, provisioned, "img_1", encoded(scene(320, 240)))
+            await put(s3, provisioned, "img_2", b"no picture")
+            await ended(dynamodb, provisioned, "img_1", "img_2")
+            proxy.always = Trouble.FAILED
+            async with asyncio.timeout(30):
+                while "unavailable" not in log.read_text():  # noqa: ASYNC110 - a file tells nobody
+                    await asyncio.sleep(0.05)
+        finally:
+            process.terminate()
+            await asyncio.to_thread(process.wait, 40)
+
+    text = log.read_text()
+    assert "image.completed" in text
+    assert "not_an_image" in text
+    for value in (*secret.values(), "X-Amz-Signature", "Authorization"):
+        assert value not in text
+
+
+@pytest.mark.timeout(120)
+async def test_four_hundred_completions_of_one_user_from_four_ledgers_are_all_counted_in_few_writes(
+    dynamodb: "DynamoDBClient", provisioned: Settings
+) -> None:
+    calls = Calls()
+    life = calls.new_life()
+    ledgers = [ledger_on(Tapped(dynamodb, calls, life), provisioned) for _ in range(4)]
+    images = [
+        await claimed_by(ledgers[number % 4], f"worker-{number % 4}/{number}", a_job(f"img_{number}"))
+        for number in range(400)
+    ]
+    began = time.monotonic()
+
+    settled = await asyncio.gather(
+        *(
+            ledgers[number % 4].settle(image, a_whole_job(image.image_id))
+            for number, image in enumerate(images)
+        ),
+        return_exceptions=True,
+    )
+
+    transactions = calls.names.count("transact_write_items")
+    print(f"400 completions: {transactions} transactions, {time.monotonic() - began:.1f} s")  # noqa: T201
+    assert [one for one in settled if isinstance(one, BaseException)] == []
+    profile = await CachedProfiles(dynamodb, table=provisioned.table_name, cache_s=0).get("user_1")
+    assert profile
+    assert profile.statistics.total_images == 400
+    assert profile.statistics.total_storage_used == 400 * 1100
+    assert transactions < 150
