@@ -22,15 +22,6 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
-class SizeName(StrEnum):
-    """The sizes that come with the worker."""
-
-    THUMBNAIL = "thumbnail"
-    SMALL = "small"
-    MEDIUM = "medium"
-    LARGE = "large"
-
-
 def usable_cpus() -> int:
     """Count the CPUs that this process may use: its affinity, less a container's quota."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -16,7 +16,7 @@ from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from botocore.exceptions import ConnectionClosedError
+from botocore.exceptions import ClientError, ConnectionClosedError
 
 from config.settings import Settings
 from tests.builders import a_recipe, a_report
@@ -107,22 +107,33 @@ class Calls:
             self.since_fault = []
         if kind is Kind.DIES_BEFORE:
             await self._die()
-        self.in_flight += 1
-        self.quiet.clear()
-        try:
-            answer = await call()
-            if kind is not None and "Body" in answer:
-                async with answer["Body"]:
-                    pass
-        finally:
-            self.in_flight -= 1
-            if not self.in_flight:
-                self.quiet.set()
+        answer, refusal = await self._ask(call, reads_body=kind is not None)
         if kind is Kind.DIES_AFTER:
             await self._die()
         if kind is Kind.ANSWER_LOST:
             raise ConnectionClosedError(endpoint_url=f"http://test/{name}")
+        if refusal is not None:
+            raise refusal
         return answer
+
+    async def _ask(
+        self, call: Callable[[], Awaitable[Any]], *, reads_body: bool
+    ) -> tuple[Any, ClientError | None]:
+        """Make the call; return its answer or what it was refused with."""
+        self.in_flight += 1
+        self.quiet.clear()
+        try:
+            answer = await call()
+            if reads_body and "Body" in answer:
+                async with answer["Body"]:
+                    pass
+        except ClientError as refusal:
+            return None, refusal
+        finally:
+            self.in_flight -= 1
+            if not self.in_flight:
+                self.quiet.set()
+        return answer, None
 
     async def _die(self) -> NoReturn:
         self.died.set()

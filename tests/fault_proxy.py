@@ -57,7 +57,8 @@ class FaultProxy:
         target: Where requests go.
         dice: Decides which request meets which trouble.
         planned: What the next objects that are read meet, before any dice are thrown.
-        always: What every request meets while it is set.
+        always: What every request to `service` meets while it is set.
+        service: How the `X-Amz-Target` of that service begins; all, if empty.
         met: How many requests met each trouble.
         forwarded: How many requests reached the target.
     """
@@ -68,6 +69,7 @@ class FaultProxy:
     is_making_trouble: bool = False
     planned: deque[Trouble] = field(default_factory=deque)
     always: Trouble | None = None
+    service: str = ""
     met: Counter[Trouble] = field(default_factory=Counter)
     forwarded: int = 0
 
@@ -117,7 +119,8 @@ class FaultProxy:
             planned = self.planned.popleft()
             self.met[planned] += 1
             return planned
-        if self.always is not None:
+        is_of_service = request.headers.get("X-Amz-Target", "").startswith(self.service)
+        if self.always is not None and is_of_service:
             self.met[self.always] += 1
             return self.always
         if not self.is_making_trouble:

@@ -25,13 +25,13 @@ from config.settings import Settings
 from tests.acceptance.conftest import variables_of
 from tests.builders import NOON, a_claimant, a_job, a_message, a_rendition, a_report, a_whole_job, after
 from tests.crash_points import Calls, Fault, Kind, Tapped, check_history
-from tests.emulators import SESSION, client
+from tests.emulators import SESSION
 from tests.fakes.rooms import FakeHeartbeat, FakeInbox
 from tests.fault_proxy import FaultProxy, Trouble, fault_proxy
 from tests.integration.test_pipeline import USER, announcements, emptied, ended, put, working
 from tests.pictures import encoded, noise, scene
 from tests.pools import HEAVY, HEAVY_PNG, make_pool, outcomes_of
-from worker.bootstrap import queue_url
+from worker.bootstrap import open_client, queue_url
 from worker.domain.claim import Claimed, HeldByAnother
 from worker.domain.clock import utc_now
 from worker.domain.errors import (
@@ -332,11 +332,11 @@ async def test_fault_20_a_worker_asleep_cannot_put_back_the_result_of_an_upload_
 ) -> None:
     """Uploads A, B, and A again: results have equal eTags, by which B's late worker must not be let in."""
     results = S3Results(s3, bucket=provisioned.bucket, prefix="processed/")
-    ledger_image = await _image_of(upload=1, e_tag="a")
+    ledger_image = _image_of(upload=1, e_tag="a")
     first = await results.store(ledger_image, _picture(b"of A"), is_main=True)
     known = {"medium": first}
-    asleep = replace(await _image_of(upload=2, e_tag="b"), attempt=2, renditions=known)
-    third = replace(await _image_of(upload=3, e_tag="a"), attempt=3, renditions=known)
+    asleep = replace(_image_of(upload=2, e_tag="b"), attempt=2, renditions=known)
+    third = replace(_image_of(upload=3, e_tag="a"), attempt=3, renditions=known)
     stored = await results.store(third, _picture(b"of A"), is_main=True)
 
     with suppress(LeaseLostError):
@@ -346,9 +346,7 @@ async def test_fault_20_a_worker_asleep_cannot_put_back_the_result_of_an_upload_
     assert found["ETag"].strip('"') == stored.e_tag
 
 
-async def _image_of(*, upload: int, e_tag: str) -> Image:
-    from worker.domain.claim import decide  # noqa: PLC0415
-
+def _image_of(*, upload: int, e_tag: str) -> Image:
     answer = decide(None, a_job(upload=upload, e_tag=e_tag), a_claimant())
     assert isinstance(answer, Claimed)
     return replace(answer.image, updated_at=utc_now())
@@ -389,11 +387,11 @@ async def test_fault_21_a_write_all_of_whose_answers_were_lost_does_not_cost_the
 
 @pytest.mark.timeout(150)
 async def test_fault_22_a_thousand_races_of_24_claimants_have_one_winner_each(
-    dynamodb: "DynamoDBClient", provisioned: Settings
+    provisioned: Settings,
 ) -> None:
     races, claimants, began = 1000, 24, time.monotonic()
-    async with client("dynamodb", provisioned) as another:
-        ledgers = [ledger_on((dynamodb, another)[number % 2], provisioned) for number in range(claimants)]
+    async with open_client("dynamodb", provisioned) as dynamodb:
+        ledgers = [ledger_on(dynamodb, provisioned) for _ in range(claimants)]
         kinds: list[list[type]] = []
         for number in range(races):
             job = a_job(f"img_{number}")
@@ -417,15 +415,17 @@ async def test_fault_23_throttling_for_a_while_loses_nothing_and_attempts_are_bo
 ) -> None:
     image_ids = [f"img_{number}" for number in range(10)]
     assert provisioned.endpoint_url
-    async with fault_proxy(provisioned.endpoint_url, seed=1) as proxy:
-        async with working(provisioned.model_copy(update={"endpoint_url": proxy.endpoint_url})):
-            proxy.always = Trouble.THROTTLED
-            for image_id in image_ids:
-                await put(s3, provisioned, image_id, encoded(scene(320, 240)))
-            await asyncio.sleep(6)  # the throttling itself
-            throttled, proxy.always = proxy.met[Trouble.THROTTLED], None
-            images = await ended(dynamodb, provisioned, *image_ids)
-            await emptied(sqs, provisioned)
+    async with (
+        fault_proxy(provisioned.endpoint_url, seed=1) as proxy,
+        working(provisioned.model_copy(update={"endpoint_url": proxy.endpoint_url, "concurrency": 10})),
+    ):
+        proxy.always, proxy.service = Trouble.THROTTLED, "DynamoDB"
+        for image_id in image_ids:
+            await put(s3, provisioned, image_id, encoded(scene(320, 240)))
+        await asyncio.sleep(6)  # the throttling itself
+        throttled, proxy.always = proxy.met[Trouble.THROTTLED], None
+        images = await ended(dynamodb, provisioned, *image_ids)
+        await emptied(sqs, provisioned)
 
     print(f"{throttled} calls throttled in 6 s")  # noqa: T201
     for image in images:

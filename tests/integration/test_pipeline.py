@@ -7,14 +7,19 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import pytest
+from PIL import Image as Picture
+
 from config.settings import Settings
-from tests.pictures import encoded, scene
+from tests.pictures import encoded, opened, scene
+from tests.profiles import DISPLAY_P3, in_srgb, rgb_profile
 from worker.bootstrap import open_clients, open_service, queue_url
 from worker.commands.uploading import ENDED
 from worker.domain.clock import from_text
 from worker.domain.image import Image
+from worker.domain.status import StepName
 from worker.record.attributes import decode_map
-from worker.record.profiles import CachedProfiles
+from worker.record.profiles import CachedProfiles, set_preferences
 from worker.record.queries import Queries
 
 if TYPE_CHECKING:
@@ -238,3 +243,41 @@ async def test_an_item_past_its_ttl_is_gone_and_the_next_upload_begins_anew(
 
     assert image.status == "completed"
     assert [entry.status for entry in image.history][:2] == ["pending", "processing"]
+
+
+async def test_a_wide_gamut_picture_is_stored_in_the_colours_that_it_shows(
+    s3: "S3Client", dynamodb: "DynamoDBClient", provisioned: Settings
+) -> None:
+    picture = Picture.new("RGB", (300, 300), (200, 100, 50))
+    async with working(provisioned):
+        await put(s3, provisioned, "img_1", encoded(picture, "PNG", icc_profile=rgb_profile(DISPLAY_P3)))
+        (image,) = await ended(dynamodb, provisioned, "img_1")
+
+    answer = await s3.get_object(Bucket=provisioned.bucket, Key=str(image.processed_key))
+    async with answer["Body"] as body:
+        result = opened(await body.read())
+    assert "icc_profile" not in result.info
+    assert result.convert("RGB").getpixel((20, 20)) == pytest.approx(
+        in_srgb((200, 100, 50), DISPLAY_P3), abs=3
+    )
+
+
+async def test_an_owner_s_logo_marks_the_owner_s_pictures(
+    s3: "S3Client", dynamodb: "DynamoDBClient", provisioned: Settings
+) -> None:
+    logo = encoded(Picture.new("RGBA", (200, 100), (255, 0, 0, 255)), "PNG")
+    await s3.put_object(Bucket=provisioned.bucket, Key="logos/acme.png", Body=logo)
+    wish = {"watermarkImage": "acme.png"}
+    await set_preferences(dynamodb, provisioned.table_name, USER, wish, now=datetime.now(UTC))
+
+    async with working(provisioned):
+        await put(s3, provisioned, "img_1", encoded(Picture.new("RGB", (800, 600), (0, 0, 255)), "PNG"))
+        (image,) = await ended(dynamodb, provisioned, "img_1")
+
+    assert image.steps[StepName.WATERMARK].detail["watermarkType"] == "image"
+    answer = await s3.get_object(Bucket=provisioned.bucket, Key=str(image.processed_key))
+    async with answer["Body"] as body:
+        result = opened(await body.read()).convert("RGB")
+    reds = [result.getpixel((x, y))[0] for x in range(400, 800, 4) for y in range(300, 600, 4)]  # type: ignore[index]
+    assert max(reds) > 80
+    assert result.getpixel((50, 50)) == (0, 0, 255)

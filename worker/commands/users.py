@@ -60,9 +60,7 @@ async def get(
 async def set_(
     user: Annotated[str, typer.Argument(metavar="USER", help="The user id; may be new.")],
     *,
-    size: Annotated[
-        str | None, typer.Option(help="The size that pictures are made in; '' for the default.")
-    ] = None,
+    size: Annotated[str | None, typer.Option(help="The size of pictures; '' for the default.")] = None,
     watermark: Annotated[Switch | None, typer.Option(help="Whether they are marked.")] = None,
     watermark_text: Annotated[
         str | None, typer.Option(help="What the watermark says; '' for the default.")
