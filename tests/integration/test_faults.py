@@ -32,7 +32,7 @@ from tests.integration.test_pipeline import USER, announcements, emptied, ended,
 from tests.pictures import encoded, noise, scene
 from tests.pools import HEAVY, HEAVY_PNG, make_pool, outcomes_of
 from worker.bootstrap import open_client, queue_url
-from worker.domain.claim import Claimed, HeldByAnother
+from worker.domain.claim import Claimed, HeldByAnother, decide
 from worker.domain.clock import utc_now
 from worker.domain.errors import (
     LeaseLostError,

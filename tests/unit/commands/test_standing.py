@@ -17,7 +17,7 @@ from worker.domain.transition import apply, image_released
 
 
 class FakeBucket:
-    """Answers HEAD: by version where one is asked for, else with what lies on top, or with an error's code."""
+    """Answers HEAD: by version where one is asked for, else with what lies on top."""
 
     def __init__(self, e_tag: str | None, *, at: datetime = NOON, code: str = "404", **versions: str) -> None:
         self.e_tag, self.at, self.code, self.versions = e_tag, at, code, versions
