@@ -64,6 +64,7 @@ def storage_parameters(settings: Settings) -> dict[str, str]:
         "BucketName": settings.bucket,
         "OutputBucketName": settings.output_bucket or "",
         "UploadsPrefix": settings.uploads_prefix,
+        "LogosPrefix": settings.watermark_logos_prefix,
         "ProcessedPrefix": settings.processed_prefix,
         "QueueName": settings.queue_name,
         "DeadLetterQueueName": settings.dead_letter_queue_name,

@@ -188,7 +188,8 @@ def test_no_action_is_a_wildcard_and_no_resource_is_all(policy: str) -> None:
         assert "dynamodb:Scan" not in actions(one)
 
 
-def test_only_uploads_are_read_and_only_results_are_written() -> None:
+def test_only_uploads_and_logos_are_read_and_only_results_are_written() -> None:
+    assert statement("WorkerPolicy", "ReadLogos")["Resource"] == {"Fn::Sub": "${Bucket.Arn}/${LogosPrefix}*"}
     assert statement("WorkerPolicy", "ReadUploads")["Resource"] == {
         "Fn::Sub": "${Bucket.Arn}/${UploadsPrefix}*"
     }
