@@ -35,6 +35,7 @@ class Trouble(StrEnum):
     STALLED = "stalled"
     CUT = "body cut"
     HALTED = "body halted"
+    EXPIRED = "told that its credentials have expired"
 
 
 WEIGHTS: Mapping[Trouble, float] = {
@@ -78,10 +79,8 @@ class FaultProxy:
         content = await request.read()
         trouble = self._draw(request)
         match trouble:
-            case Trouble.THROTTLED:
-                return _refusal(request, is_throttle=True)
-            case Trouble.FAILED:
-                return _refusal(request, is_throttle=False)
+            case Trouble.THROTTLED | Trouble.FAILED | Trouble.EXPIRED:
+                return _refusal(request, trouble)
             case Trouble.DROPPED_BEFORE:
                 return _dropped(request)
             case Trouble.STALLED:
@@ -146,23 +145,26 @@ def _verbatim(url: str) -> URL:
     return URL(url, encoded=True)
 
 
-def _refusal(request: web.Request, *, is_throttle: bool) -> web.Response:
+_CODES: Mapping[Trouble, tuple[str, str, str]] = {
+    Trouble.THROTTLED: ("ProvisionedThroughputExceededException", "RequestThrottled", "SlowDown"),
+    Trouble.FAILED: ("InternalServerError", "InternalFailure", "InternalError"),
+    Trouble.EXPIRED: ("ExpiredTokenException", "ExpiredTokenException", "ExpiredToken"),
+}
+"""What DynamoDB, SQS and S3 call it."""
+
+
+def _refusal(request: web.Request, trouble: Trouble) -> web.Response:
     """Return the refusal in the form that the service called has for it."""
     target = request.headers.get("X-Amz-Target", "")
-    if target.startswith("DynamoDB"):
-        code = "ProvisionedThroughputExceededException" if is_throttle else "InternalServerError"
-    elif target:
-        code = "RequestThrottled" if is_throttle else "InternalFailure"
-    else:
-        code = "SlowDown" if is_throttle else "InternalError"
-        body = (
-            ""
-            if request.method == "HEAD"
-            else f"<Error><Code>{code}</Code><Message>trouble</Message></Error>"
-        )
-        return web.Response(status=503 if is_throttle else 500, text=body, content_type="application/xml")
+    of_dynamodb, of_sqs, of_s3 = _CODES[trouble]
+    status = 500 if trouble is Trouble.FAILED else 400
+    if not target:
+        body = "" if request.method == "HEAD" else f"<Error><Code>{of_s3}</Code></Error>"
+        status = 503 if trouble is Trouble.THROTTLED else status
+        return web.Response(status=status, text=body, content_type="application/xml")
+    code = of_dynamodb if target.startswith("DynamoDB") else of_sqs
     return web.Response(
-        status=400 if is_throttle else 500,
+        status=status,
         text=f'{{"__type": "com.amazonaws#{code}", "message": "trouble"}}',
         content_type="application/x-amz-json-1.0",
     )

@@ -490,6 +490,29 @@ async def test_fault_28_three_hundred_failed_reads_on_a_pool_of_ten_leak_no_slot
     assert [bytes(source.content) for source in read] == [content] * 10
 
 
+async def test_fault_29_credentials_that_expire_under_way_are_waited_for(
+    provisioned: Settings,
+) -> None:
+    assert provisioned.endpoint_url
+    async with (
+        fault_proxy(provisioned.endpoint_url, seed=1) as proxy,
+        open_client(
+            "dynamodb", provisioned.model_copy(update={"endpoint_url": proxy.endpoint_url})
+        ) as dynamodb,
+    ):
+        ledger = ledger_on(dynamodb, provisioned)
+        image = await claimed_by(ledger, "worker/1", a_job())
+        proxy.always = Trouble.EXPIRED
+        settling = asyncio.create_task(ledger.settle(image, a_whole_job()))
+        async with asyncio.timeout(20):
+            while proxy.met[Trouble.EXPIRED] < 4:  # noqa: ASYNC110 - the proxy tells nobody
+                await asyncio.sleep(0.01)
+        proxy.always = None
+        settled = await settling
+
+    assert settled.status == "completed"
+
+
 async def test_fault_30_the_loop_answers_while_children_decode() -> None:
     lags: list[float] = []
 

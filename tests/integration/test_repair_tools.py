@@ -187,6 +187,29 @@ async def test_pictures_whose_recipe_has_changed_get_a_new_result_and_count_as_b
     assert profile.statistics.total_storage_used == sum(image.to_count() for image in after)
 
 
+async def test_a_picture_is_up_to_date_until_its_logo_is_another(
+    s3: "S3Client", sqs: "SQSClient", dynamodb: "DynamoDBClient", provisioned: Settings
+) -> None:
+    logo = f"{provisioned.watermark_logos_prefix}logo.jpg"
+    await s3.put_object(Bucket=provisioned.bucket, Key=logo, Body=PICTURE)
+    marked = provisioned.model_copy(update={"watermark_image": f"s3://{provisioned.bucket}/{logo}"})
+    async with working(marked):
+        await put(s3, provisioned, "img_1", encoded(scene(640, 480)))
+        await ended(dynamodb, provisioned, "img_1")
+        await emptied(sqs, provisioned)
+
+    async def ask() -> dict[str, int]:
+        async with asking(marked) as tool:
+            await reprocess_all(
+                tool, user_id=None, status=ImageStatus.COMPLETED, before=utc_now(), recipe_changed=True
+            )
+        return tool.report.counts
+
+    assert await ask() == {"up to date": 1}
+    await s3.put_object(Bucket=provisioned.bucket, Key=logo, Body=OTHER_PICTURE)
+    assert await ask() == {"reprocessed": 1}
+
+
 async def test_reprocessing_by_status_leaves_out_what_ended_after_the_given_moment(
     s3: "S3Client", dynamodb: "DynamoDBClient", provisioned: Settings
 ) -> None:

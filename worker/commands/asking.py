@@ -16,6 +16,7 @@ from worker.domain.profile import Profile, recipe_for
 from worker.domain.recipe import Recipe
 from worker.intake.envelope import to_body
 from worker.intake.requests import MOST_TOGETHER, Pace, Requests
+from worker.objects.logos import Logos
 from worker.record.profiles import CachedProfiles
 from worker.record.queries import Queries
 from worker.record.reopening import Reopening
@@ -52,12 +53,18 @@ class Asking:
     pace: Pace
     report: Report
     profiles: CachedProfiles
+    logos: Logos
     recipe_of: Callable[[Profile | None], Recipe]
     by: str
 
     async def recipe_hash(self, user_id: str) -> str:
-        """Return the hash of what the worker would make of a user's pictures now."""
-        return self.recipe_of(await self.profiles.get(user_id)).hash
+        """
+        Return the hash of what the worker would make of a user's pictures now, its logo as it is now.
+
+        Raises:
+            TransientError: The profile or the logo cannot be read.
+        """
+        return (await self.logos.fill(self.recipe_of(await self.profiles.get(user_id)))).hash
 
     def serves(self, image: Image) -> bool:
         """Tell whether a worker with these settings would read a message about the image; report if not."""
@@ -149,6 +156,7 @@ async def open_asking(settings: Settings, *, by: str, rate: float, report: Repor
     """
     async with open_clients(settings) as clients:
         standard, by_name = standard_recipe(settings), sizes(settings)
+        of_users = f"s3://{settings.bucket}/{settings.watermark_logos_prefix}"
         yield Asking(
             settings=settings,
             clients=clients,
@@ -162,7 +170,8 @@ async def open_asking(settings: Settings, *, by: str, rate: float, report: Repor
             profiles=CachedProfiles(
                 clients.dynamodb, table=settings.table_name, cache_s=settings.profile_cache_s
             ),
-            recipe_of=lambda profile: recipe_for(profile, standard=standard, sizes=by_name),
+            logos=Logos(clients.s3, cache_s=settings.watermark_logo_cache_s),
+            recipe_of=lambda profile: recipe_for(profile, standard=standard, sizes=by_name, logos=of_users),
             by=by,
         )
 

@@ -18,6 +18,7 @@ from worker.imaging.fonts import Fonts
 from worker.imaging.frames import CutFrameError, Frame, Header, read_frame, write_frame
 from worker.imaging.messages import (
     READY,
+    READY_WITH_NETWORK,
     TAKEN,
     Setup,
     recipe_from,
@@ -40,9 +41,9 @@ def main() -> None:
             return
         setup = setup_from(first.header)
         fonts = Fonts(tuple(Path(font).read_bytes() for font in setup.fonts))
-        confine(memory_mb=setup.memory_mb)
+        is_offline = confine(memory_mb=setup.memory_mb)
         _hush()
-        write_frame(connection, READY)
+        write_frame(connection, READY if is_offline else READY_WITH_NETWORK)
         try:
             serve(connection, setup=setup, fonts=fonts)
         except (CutFrameError, ConnectionError):

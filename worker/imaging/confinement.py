@@ -24,19 +24,22 @@ def die_with_parent() -> None:
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def confine(*, memory_mb: int) -> None:
+def confine(*, memory_mb: int) -> bool:
     """
     Bound the process for good: memory, no core dumps, no written files, few open ones, no network.
 
     Args:
         memory_mb: Address space, in mebibytes. Allocations beyond it fail, and Python raises MemoryError.
+
+    Returns:
+        Whether the network is forbidden: not every system has a filter for that.
     """
     _limit(resource.RLIMIT_AS, memory_mb * 1024 * 1024)
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_FSIZE, 0)
     _limit(resource.RLIMIT_NOFILE, MAX_FILES)
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
-    forbid_network()
+    return forbid_network()
 
 
 def allow_cpu(seconds: int) -> None:

@@ -10,12 +10,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Self
 
+import structlog
+
 from worker.domain.errors import TransientError
 from worker.domain.recipe import Recipe
 from worker.imaging.async_frames import receive_frame, send_frame
 from worker.imaging.frames import BrokenFrameError, Content, CutFrameError, Frame
 from worker.imaging.messages import (
     READY,
+    READY_WITH_NETWORK,
     TAKEN,
     Setup,
     UnexpectedMessageError,
@@ -33,6 +36,9 @@ _ENVIRONMENT: Final = {"PYTHONPATH": str(_PACKAGE_ROOT), "PYTHONSAFEPATH": "1", 
 _BUFFER_BYTES: Final = 1024 * 1024
 """Of the connection, as far as the system allows it: fewer wake-ups for the parent than with its default."""
 _CHATTER_BYTES: Final = 4096
+
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 class DecoderLostError(Exception):
@@ -177,12 +183,14 @@ class Decoder:
     async def _greet(self, setup: Setup) -> None:
         with self._loss_named():
             await send_frame(self._connection, setup_header(setup))
-        await self._due(READY)
+        if await self._due(READY, READY_WITH_NETWORK) == READY_WITH_NETWORK:
+            _log.warning("decoder.network_open", pid=self.pid, reason="this system has no seccomp filter")
 
-    async def _due(self, header: Mapping[str, Any]) -> None:
+    async def _due(self, *headers: Mapping[str, Any]) -> Mapping[str, Any]:
         frame = await self.answer()
-        if frame.header != header:
-            raise UnexpectedMessageError(due=header["kind"], got=frame.header.get("kind"))
+        if frame.header not in headers:
+            raise UnexpectedMessageError(due=headers[0]["kind"], got=frame.header.get("kind"))
+        return frame.header
 
     @contextlib.contextmanager
     def _loss_named(self) -> Iterator[None]:

@@ -38,6 +38,9 @@ from worker.domain.step import CONTENT_TYPES, EncodedRendition, StepReport
 from worker.imaging.frames import Frame
 
 READY: Final[Mapping[str, Any]] = {"kind": "ready"}
+READY_WITH_NETWORK: Final[Mapping[str, Any]] = {"kind": "ready", "network": "open"}
+"""Said where the system has no filter that could forbid the network."""
+
 TAKEN: Final[Mapping[str, Any]] = {"kind": "taken"}
 
 _MAX_MESSAGE_CHARACTERS: Final = 500
