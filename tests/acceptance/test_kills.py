@@ -204,7 +204,7 @@ def promises(provisioned: Settings, s3: "S3Client", sqs: "SQSClient", dynamodb: 
 async def harass(
     workers: Workers, dice: random.Random, bursts: Sequence[Callable[[], Awaitable[None]]]
 ) -> dict[str, int]:
-    """After each burst of uploads, kill a worker or stop it for longer than its leases; replace the killed."""
+    """After each burst of uploads, kill and replace a worker, or stop it for longer than its leases."""
     done = {"kills": 0, "stops": 0}
     wakes: list[tuple[float, int]] = []
     for burst in bursts:
