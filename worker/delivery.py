@@ -5,6 +5,7 @@ claim -> fetch -> validate, resize, watermark (in a child) -> store -> complete
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
@@ -16,10 +17,10 @@ from uuid import uuid4
 import structlog
 
 from worker.domain import transition
-from worker.domain.claim import Claimant, Claimed, HeldByAnother
+from worker.domain.claim import Claimant, Claimed, DoneAlready, HeldByAnother
 from worker.domain.clock import Clock
 from worker.domain.errors import ImageWorkerError, LeaseLostError, TransientError
-from worker.domain.image import Image
+from worker.domain.image import Failure, Image
 from worker.domain.job import Job
 from worker.domain.message import Delete, Disposition, GiveBack, Message, Unreadable, WalkAway
 from worker.domain.profile import Profile
@@ -29,7 +30,7 @@ from worker.domain.step import EncodedRendition, StepReport, with_type_mismatch
 from worker.domain.transition import Transition
 from worker.ports import Hold, Inbox, Ledger, Pool, Profiles, Results, Sources
 from worker.recording import Recording
-from worker.verdict import Ending, Verdict, verdict_on, wait_s
+from worker.verdict import GAVE_UP, Ending, Verdict, verdict_on, wait_s
 
 log = structlog.get_logger(__name__)
 
@@ -140,9 +141,17 @@ class Deliveries:
             case HeldByAnother(until=until):
                 log.info("image.held", until=until.isoformat())
                 return GiveBack(_wait_for_another_s((until - now).total_seconds(), message.receive_count))
+            case DoneAlready(image=done) if self._died_before_burying(done, message):
+                await self._bury(job, done.error)
+                return Delete()
             case _:
                 log.debug("image.not_claimed", answer=type(answer).__name__)
                 return Delete()
+
+    def _died_before_burying(self, image: Image, message: Message) -> bool:
+        """Tell whether an earlier receive gave the picture up, and may have died before its dead letter."""
+        was_last = message.receive_count > self._terms.max_receives
+        return was_last and image.error is not None and image.error.code in GAVE_UP
 
     async def _attempt(
         self, image: Image, job: Job, recipe: Recipe, message: Message, hold: Hold
@@ -241,8 +250,12 @@ class Deliveries:
             step=failure.step,
         )
         if verdict.is_dead:
-            await self._inbox.bury(job, reasons={"code": failure.code, "reason": failure.message})
+            await self._bury(job, failure)
         return verdict.disposition
+
+    async def _bury(self, job: Job, failure: Failure | None) -> None:
+        reasons = {"code": failure.code, "reason": failure.message} if failure else {}
+        await self._inbox.bury(job, reasons=reasons)
 
 
 def _wait_for_another_s(left_s: float, receive_count: int) -> float:
@@ -252,7 +265,7 @@ def _wait_for_another_s(left_s: float, receive_count: int) -> float:
     At first it is most likely a duplicate whose twin is done in a moment; after that, the other may be dead,
     and no try must be spent before its lease has ended.
     """
-    return max(1.0, min(left_s, _TWIN_S) if receive_count == 1 else left_s)
+    return max(1, math.ceil(min(left_s, _TWIN_S) if receive_count == 1 else left_s))
 
 
 def _moves_on(report: StepReport, recording: Recording) -> list[Transition]:

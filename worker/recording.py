@@ -92,11 +92,12 @@ class Recording:
                 self._in_flight, self._waiting = self._waiting, []
                 try:
                     self._image = await self._ledger.record(self._image, self._in_flight)
+                    self._in_flight = []
                 except LeaseLostError as error:
                     self._lost = error
                 except TransientError:
-                    self._waiting = self._in_flight + self._waiting
                     break  # the next write takes them along, and reports if the table stays away
                 finally:
+                    self._waiting = self._in_flight + self._waiting
                     self._in_flight = []
         self._writer = None

@@ -25,6 +25,10 @@ _FIRST_WAIT_S = 5.0
 _LONGEST_WAIT_S = 900.0
 
 
+GAVE_UP = frozenset({TransientError.code, "internal_error"})
+"""Codes of failures that come of the last receive, and of no picture: their messages are dead letters."""
+
+
 class Ending(Enum):
     """How the record's attempt ends."""
 

@@ -63,8 +63,12 @@ class S3Results:
         )
         origin = _origin(image)
         known = next((one.e_tag for one in image.renditions.values() if one.key == key), None)
+        is_known = known is not None
         for _ in range(_ROUNDS):
-            e_tag, size_bytes = await self._put(key, rendition, origin, over=known), len(rendition.content)
+            e_tag, size_bytes = None, len(rendition.content)
+            if not is_known:
+                e_tag = await self._put(key, rendition, origin, over=known)
+            is_known = False
             if e_tag is None:
                 found = await self._head(key)
                 known = found["ETag"].strip('"') if found else None

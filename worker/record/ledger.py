@@ -41,7 +41,7 @@ class DynamoLedger:
     def __init__(self, client: "DynamoDBClient", *, table: str, index_shards: int) -> None:
         self._client = client
         self._table, self._index_shards = table, index_shards
-        self._tally = Tally(client, table=table)
+        self._tally = Tally(client, table=table, index_shards=index_shards)
 
     async def claim(self, job: Job, claimant: Claimant) -> ClaimAnswer:
         """Take the image if the rules allow it: optimistically as a new one, else as it is found to be."""
@@ -65,8 +65,7 @@ class DynamoLedger:
     async def record(self, image: Image, transitions: Sequence[Transition]) -> Image:
         """Write the transitions in one write, on condition that the image is still held."""
         after = apply_all(image, transitions)
-        request = writes.continuing(image, after, table=self._table, index_shards=self._index_shards)
-        await self._write_held(request, image, after, what="record the step")
+        await self._write_held(image, after, what="record the step")
         return after
 
     async def renew(self, image: Image, *, until: datetime) -> None:
@@ -82,23 +81,29 @@ class DynamoLedger:
             after = replace(after, counted_bytes=after.to_count())
         elif after.status is ImageStatus.FAILED:
             after = replace(after, counted_bytes=None)
-        request = writes.continuing(image, after, table=self._table, index_shards=self._index_shards)
         if after.status is ImageStatus.COMPLETED or after.counted_bytes != image.counted_bytes:
-            await self._tally.settle(Settlement(before=image, after=after, request=request))
+            await self._tally.settle(Settlement(before=image, after=after))
         else:
-            await self._write_held(request, image, after, what="end the attempt")
+            await self._write_held(image, after, what="end the attempt")
         return after
 
     async def close(self) -> None:
         """Wait for the settlements that are under way."""
         await self._tally.close()
 
-    async def _write_held(self, request: "UpdateTypeDef", before: Image, after: Image, *, what: str) -> None:
-        refused_by = await self._write(request, what=what)
-        if refused_by is None:
-            return
-        if not refused_by or not writes.has_landed(from_item(decode_map(refused_by)), before, after):
-            raise LeaseLostError(image_id=before.image_id, attempt=before.attempt)
+    async def _write_held(self, before: Image, after: Image, *, what: str) -> None:
+        while True:  # each round starts from a longer trail
+            request = writes.continuing(before, after, table=self._table, index_shards=self._index_shards)
+            refused_by = await self._write(request, what=what)
+            if refused_by is None:
+                return
+            stored = from_item(decode_map(refused_by)) if refused_by else None
+            if stored is not None and writes.has_landed(stored, before, after):
+                return
+            resumed = writes.resumed(stored, before, after) if stored is not None else None
+            if resumed is None:
+                raise LeaseLostError(image_id=before.image_id, attempt=before.attempt)
+            before = resumed
 
     async def _write(self, request: "UpdateTypeDef", *, what: str) -> Mapping[str, Any] | None:
         """Make one conditional write; return None when it landed, else the item that refused it, or {}."""

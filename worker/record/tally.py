@@ -9,7 +9,7 @@ goes together in the next: hundreds of completions a second of one user cost a f
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
@@ -37,11 +37,10 @@ _MOST_TOGETHER = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Settlement:
-    """An image's last transition: the write, and the states before and after it."""
+    """An image's last transition: the states before and after it."""
 
     before: Image
     after: Image
-    request: "UpdateTypeDef"
 
     @property
     def images(self) -> int:
@@ -69,10 +68,11 @@ class Tally:
     Args:
         client: Of DynamoDB.
         table: The table's name.
+        index_shards: Key values that a status or a day is spread over.
     """
 
-    def __init__(self, client: "DynamoDBClient", *, table: str) -> None:
-        self._client, self._table = client, table
+    def __init__(self, client: "DynamoDBClient", *, table: str, index_shards: int) -> None:
+        self._client, self._table, self._index_shards = client, table, index_shards
         self._gatherers: dict[str, Gatherer[Settlement]] = {}
 
     async def settle(self, settlement: Settlement) -> None:
@@ -103,21 +103,25 @@ class Tally:
         """Write all that can be written; an image that was lost, or had landed before, drops out."""
         results: dict[Settlement, Exception | None] = {}
         statistics = _Statistics.OLDER
-        remaining = list(batch)
+        remaining = {settlement: settlement for settlement in batch}
         while remaining:
             try:
-                await self._transact(remaining, statistics)
+                await self._transact(list(remaining.values()), statistics)
             except ClientError as cancelled:
                 *of_images, of_profile = reasons = cancellation_reasons(cancelled)
-                refused = {
-                    settlement: _why_refused(settlement, reason.get("Item"))
-                    for settlement, reason in zip(remaining, of_images, strict=True)
+                refused = [
+                    (settlement, reason.get("Item"))
+                    for settlement, reason in zip(list(remaining), of_images, strict=True)
                     if reason.get("Code") == _REFUSED
-                }
-                results |= refused
-                remaining = [settlement for settlement in remaining if settlement not in refused]
+                ]
+                for settlement, item in refused:
+                    verdict = _why_refused(remaining.pop(settlement), item)
+                    if isinstance(verdict, Settlement):
+                        remaining[settlement] = verdict
+                    else:
+                        results[settlement] = verdict
                 if of_profile.get("Code") == _REFUSED:
-                    statistics = _as_found(of_profile.get("Item"), _last_upload(remaining))
+                    statistics = _as_found(of_profile.get("Item"), _last_upload(list(remaining)))
                 elif not refused:
                     codes = sorted({str(reason.get("Code")) for reason in reasons} - {"None"})
                     message = f"could not settle the images of {batch[0].after.user_id}: {', '.join(codes)}"
@@ -127,7 +131,7 @@ class Tally:
         return [results.get(settlement) for settlement in batch]
 
     async def _transact(self, batch: Sequence[Settlement], statistics: _Statistics) -> None:
-        items: list[TransactWriteItemTypeDef] = [{"Update": settlement.request} for settlement in batch]
+        items: list[TransactWriteItemTypeDef] = [{"Update": self._update(settlement)} for settlement in batch]
         items.append({"Update": self._statistics_update(batch, statistics)})
         # The same request has the same token, so that a retry whose first answer was lost counts once.
         token = hashlib.sha256(json.dumps(items, sort_keys=True).encode()).hexdigest()[:36]
@@ -136,6 +140,11 @@ class Tally:
             lambda: self._client.transact_write_items(TransactItems=items, ClientRequestToken=token),
             TABLE,
             what="settle the image",
+        )
+
+    def _update(self, settlement: Settlement) -> "UpdateTypeDef":
+        return writes.continuing(
+            settlement.before, settlement.after, table=self._table, index_shards=self._index_shards
         )
 
     def _statistics_update(self, batch: Sequence[Settlement], statistics: _Statistics) -> "UpdateTypeDef":
@@ -174,11 +183,25 @@ def _last_upload(batch: Sequence[Settlement]) -> datetime | None:
     return max(uploads, default=None)
 
 
-def _why_refused(settlement: Settlement, item: Mapping[str, Any] | None) -> LeaseLostError | None:
-    """Return None when the item shows that this very settlement had landed and only its answer was lost."""
-    if item and writes.has_landed(from_item(decode_map(item)), settlement.before, settlement.after):
-        return None
-    return LeaseLostError(image_id=settlement.before.image_id, attempt=settlement.before.attempt)
+def _why_refused(
+    settlement: Settlement, item: Mapping[str, Any] | None
+) -> Settlement | LeaseLostError | None:
+    """
+    Say what a refused settlement means.
+
+    Returns:
+        None: it had landed, and only its answer was lost. A settlement: a part of it had, and this is the
+        rest. An error: the image is another's.
+    """
+    before, after = settlement.before, settlement.after
+    if item:
+        stored = from_item(decode_map(item))
+        if writes.has_landed(stored, before, after):
+            return None
+        resumed = writes.resumed(stored, before, after)
+        if resumed is not None:
+            return replace(settlement, before=resumed)
+    return LeaseLostError(image_id=before.image_id, attempt=before.attempt)
 
 
 def _as_found(profile: Mapping[str, Any] | None, last_upload: datetime | None) -> _Statistics:

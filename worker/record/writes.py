@@ -4,6 +4,7 @@ The conditional writes, as requests.
 Each is the difference between two states of an image, and the named condition under which it may land.
 """
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
@@ -165,6 +166,26 @@ def has_landed(stored: Image, before: Image, after: Image) -> bool:
         and len(stored.history) > len(before.history)
         and stored.history[: len(after.history)] == after.history
     )
+
+
+def resumed(stored: Image, before: Image, after: Image) -> Image | None:
+    """
+    Return the state from which a refused write can go on, if part of it had landed with its answer lost.
+
+    That is so when the image is still held by the same lease, and the trail of the item that refused holds
+    more than was known and nothing that we would not write. The lease's end is left as it is.
+    """
+    is_held = (
+        stored.lease is not None and before.lease is not None and stored.lease.owner == before.lease.owner
+    )
+    is_part = len(before.history) < len(stored.history) < len(after.history)
+    if not is_held or not is_part or stored.attempt != before.attempt or not _is_start(stored, after):
+        return None
+    return replace(stored, lease=before.lease)
+
+
+def _is_start(stored: Image, after: Image) -> bool:
+    return after.history[: len(stored.history)] == stored.history
 
 
 def _difference(before: Image, after: Image, index_shards: int) -> Expression:
