@@ -29,6 +29,8 @@ _NEXT: Final[Mapping[str, str]] = {
     "decode_out_of_memory": "raise WORKER_CHILD_MEMORY_MB, or scale it down, and upload it again",
     "decoder_crashed": "upload it again; if it crashes again, keep the file and report it",
     "source_missing": "upload it again",
+    "unavailable": "when what was away is back: image-worker images retry, with its id",
+    "internal_error": "report it; then image-worker images retry, with its id",
 }
 """The code of a failure -> what the owner, or whoever runs the worker, can do."""
 
