@@ -34,8 +34,9 @@ class Provisioner:
             "TemplateBody": STORAGE_TEMPLATE.read_text(),
             "Parameters": [{"ParameterKey": key, "ParameterValue": value} for key, value in values.items()],
         }
-        stacks = (await self.cloudformation.list_stacks())["StackSummaries"]
-        if any(stack["StackName"] == self.stack_name for stack in stacks):
+        pages = self.cloudformation.get_paginator("list_stacks").paginate()
+        names = [stack["StackName"] async for page in pages for stack in page["StackSummaries"]]
+        if self.stack_name in names:
             await self.cloudformation.update_stack(**arguments)
         else:
             await self.cloudformation.create_stack(**arguments)
