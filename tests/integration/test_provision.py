@@ -1,6 +1,7 @@
 from typing import TYPE_CHECKING
 
 import pytest
+from botocore.exceptions import ClientError
 
 from config.settings import Settings
 from tests.emulators import announced_keys, client, create_table, stack_name_of, unique_settings
@@ -34,12 +35,12 @@ class Provisioner:
             "TemplateBody": STORAGE_TEMPLATE.read_text(),
             "Parameters": [{"ParameterKey": key, "ParameterValue": value} for key, value in values.items()],
         }
-        pages = self.cloudformation.get_paginator("list_stacks").paginate()
-        names = [stack["StackName"] async for page in pages for stack in page["StackSummaries"]]
-        if self.stack_name in names:
-            await self.cloudformation.update_stack(**arguments)
-        else:
+        try:
+            await self.cloudformation.describe_stacks(StackName=self.stack_name)
+        except ClientError:  # there is none
             await self.cloudformation.create_stack(**arguments)
+        else:
+            await self.cloudformation.update_stack(**arguments)
         while True:
             described = await self.cloudformation.describe_stacks(StackName=self.stack_name)
             if not described["Stacks"][0]["StackStatus"].endswith("_IN_PROGRESS"):
