@@ -3,7 +3,7 @@
 import hashlib
 import secrets
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -158,6 +158,13 @@ def standard_watermark(settings: Settings) -> Watermark:
     )
 
 
+def recipes(settings: Settings) -> Callable[[Profile | None], Recipe]:
+    """Return what bends the standard recipe to a profile, for the worker and the repair tools alike."""
+    standard, by_name = standard_recipe(settings), sizes(settings)
+    of_users = f"s3://{settings.bucket}/{settings.watermark_logos_prefix}"
+    return lambda profile: recipe_for(profile, standard=standard, sizes=by_name, logos=of_users)
+
+
 def worker_id() -> str:
     """Name this process in leases and in the audit trail: its host, and what tells it from others there."""
     host = socket.gethostname().partition(".")[0].replace("/", "-")[:20]
@@ -199,14 +206,7 @@ async def open_service(settings: Settings, clients: Clients) -> AsyncIterator[Se
         # Results in another bucket are not announced here, whatever their prefix.
         processed_prefix=settings.processed_prefix if settings.results_bucket == settings.bucket else None,
     )
-    standard, by_name = standard_recipe(settings), sizes(settings)
-
     logos = Logos(clients.s3, cache_s=settings.watermark_logo_cache_s)
-    logos_of_users = f"s3://{settings.bucket}/{settings.watermark_logos_prefix}"
-
-    def recipe_of(profile: Profile | None) -> Recipe:
-        return recipe_for(profile, standard=standard, sizes=by_name, logos=logos_of_users)
-
     pool = ChildPool(
         processes=settings.processes,
         limits=Limits(
@@ -224,7 +224,7 @@ async def open_service(settings: Settings, clients: Clients) -> AsyncIterator[Se
     )
     deliveries = Deliveries(
         parse=lambda message: parse(message, addressing),
-        recipe_for=recipe_of,
+        recipe_for=recipes(settings),
         with_logo=logos.fill,
         inbox=queue,
         ledger=ledger,

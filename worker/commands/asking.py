@@ -6,13 +6,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from config.settings import Settings
-from worker.bootstrap import Clients, open_clients, queue_url, sizes, standard_recipe
+from worker.bootstrap import Clients, open_clients, queue_url, recipes
 from worker.commands.report import Report
 from worker.commands.which import queries_of
 from worker.domain.errors import TransientError
 from worker.domain.image import Image
 from worker.domain.job import Job
-from worker.domain.profile import Profile, recipe_for
+from worker.domain.profile import Profile
 from worker.domain.recipe import Recipe
 from worker.intake.envelope import to_body
 from worker.intake.requests import MOST_TOGETHER, Pace, Requests
@@ -155,8 +155,6 @@ async def open_asking(settings: Settings, *, by: str, rate: float, report: Repor
         ConfigurationError: There is no such queue, or no region.
     """
     async with open_clients(settings) as clients:
-        standard, by_name = standard_recipe(settings), sizes(settings)
-        of_users = f"s3://{settings.bucket}/{settings.watermark_logos_prefix}"
         yield Asking(
             settings=settings,
             clients=clients,
@@ -171,7 +169,7 @@ async def open_asking(settings: Settings, *, by: str, rate: float, report: Repor
                 clients.dynamodb, table=settings.table_name, cache_s=settings.profile_cache_s
             ),
             logos=Logos(clients.s3, cache_s=settings.watermark_logo_cache_s),
-            recipe_of=lambda profile: recipe_for(profile, standard=standard, sizes=by_name, logos=of_users),
+            recipe_of=recipes(settings),
             by=by,
         )
 
