@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.set-up
+CHECKOV := .venv-checkov
 
 .PHONY: demo test check format lock clean docs-pictures
 
@@ -23,15 +24,21 @@ format: $(SETUP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-LOCK := $(BIN)/uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes \
+LOCK := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-emit-index-url --no-emit-find-links
 
-lock: $(SETUP) ## Pin every dependency with its hashes: all of them, and what the container needs
-	$(LOCK) --all-extras --group dev -o requirements.lock
-	$(LOCK) --extra heic --group build -c requirements.lock -o requirements-runtime.lock
+lock: $(SETUP) ## Pin every dependency with its hashes: all of them, what the container needs, what checkov needs
+	$(LOCK) pyproject.toml --all-extras --group dev -o requirements.lock
+	$(LOCK) pyproject.toml --extra heic --extra otel --group build -c requirements.lock -o requirements-runtime.lock
+	$(LOCK) --group pyproject.toml:checkov -o requirements-checkov.lock
 
 docs-pictures: $(SETUP)
 	$(BIN)/python docs/make_imaging_pictures.py
+
+$(CHECKOV)/.set-up: requirements-checkov.lock
+	$(PYTHON) -m venv $(CHECKOV)
+	$(CHECKOV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-checkov.lock
+	touch $@
 
 $(SETUP): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -40,4 +47,4 @@ $(SETUP): requirements.lock pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CHECKOV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
