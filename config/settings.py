@@ -181,6 +181,17 @@ class Settings(BaseSettings):
     retention_days: int | None = Field(
         None, ge=1, le=36_500, description="How long records are kept after the upload; for ever if unset."
     )
+    http_host: str = Field(
+        "0.0.0.0",  # noqa: S104 - probes and scrapes come from outside the container
+        min_length=1,
+        description="Where health and metrics are served.",
+    )
+    http_port: int = Field(
+        8080, ge=0, le=65_535, description="Port of /healthz, /readyz and /metrics; 0 for none."
+    )
+    traces: bool = Field(
+        default=False, description="Whether spans go out by OTLP, as the OTEL_* variables say; extra `otel`."
+    )
     log_format: LogFormat = Field(
         LogFormat.AUTO, description="auto: console on a terminal, JSON otherwise; or console, or json."
     )

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from worker.domain.claim import Claimant
+from worker.domain.clock import Clock, utc_now
 from worker.domain.image import Description, Rendition
 from worker.domain.job import Job, SourceVersion, padded_sequencer
 from worker.domain.message import Message
@@ -16,9 +17,17 @@ from worker.domain.transition import (
     step_ended,
     step_started,
 )
+from worker.telemetry.metrics import Metrics
+from worker.telemetry.observer import Observer
+from worker.telemetry.traces import Untraced
 
 NOON = datetime(2024, 1, 1, 12, 0, 0, tzinfo=UTC)
 """The moment at which most tests begin."""
+
+
+def an_observer(metrics: Metrics | None = None, *, clock: Clock = utc_now) -> Observer:
+    """Return the observer of a worker that sends no traces."""
+    return Observer(metrics or Metrics(), Untraced(), clock=clock)
 
 
 def after(seconds: float) -> datetime:

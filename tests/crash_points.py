@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from botocore.exceptions import ClientError, ConnectionClosedError
 
 from config.settings import Settings
-from tests.builders import a_recipe, a_report
+from tests.builders import a_recipe, a_report, an_observer
 from tests.fakes.rooms import FakeLogos
 from worker.delivery import Deliveries, Terms
 from worker.domain.clock import utc_now
@@ -315,6 +315,7 @@ class Lives:
             sources=S3Sources(s3),  # type: ignore[arg-type]
             pool=StepwisePool(calls, error=conduct.error),
             results=S3Results(s3, bucket=settings.bucket, prefix=settings.processed_prefix),  # type: ignore[arg-type]
+            observer=an_observer(),
             clock=self.clock,
             terms=Terms(
                 worker_id=f"life-{self.count}",

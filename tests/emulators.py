@@ -42,6 +42,7 @@ def unique_settings(endpoint_url: str, **changes: object) -> Settings:
         "dead_letter_queue_name": f"events-dead-{suffix}",
         "table_name": f"metadata-{suffix}",
         "index_shards": 8,
+        "http_port": 0,
     }
     return Settings.model_validate(names | changes)
 

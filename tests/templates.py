@@ -66,3 +66,18 @@ def resolved(value: Any, of: dict[str, Any], **parameters: str) -> Any:  # noqa:
         case list():
             return [resolved(one, of, **parameters) for one in value]
     return value
+
+
+def metric_math(expression: str, **metrics: float | None) -> float:
+    """
+    Compute an expression of CloudWatch's metric math at one moment.
+
+    Args:
+        expression: Of the functions that the project's templates use.
+        metrics: The values by their ids; None where a metric has no figure.
+    """
+    functions = {
+        "IF": lambda condition, then, otherwise: then if condition else otherwise,
+        "FILL": lambda value, filler: filler if value is None else value,
+    }
+    return eval(expression, {"__builtins__": {}, **functions}, metrics)  # type: ignore[no-any-return] # noqa: S307 - our own template

@@ -1,12 +1,13 @@
 """The only place that builds clients, ledger, pool and service from the settings."""
 
-import hashlib
+import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aiobotocore.config import AioConfig
@@ -14,22 +15,10 @@ from aiobotocore.session import get_session
 from botocore.exceptions import ClientError
 
 from config.settings import FONT, Settings
-from config.sizes import SIZES, SizeSettings
 from worker.delivery import Deliveries, Terms
 from worker.domain.clock import utc_now
 from worker.domain.errors import ConfigurationError
-from worker.domain.profile import Profile, recipe_for
-from worker.domain.recipe import (
-    Anchor,
-    Animation,
-    Fit,
-    Limits,
-    Logo,
-    OutputFormat,
-    Recipe,
-    Size,
-    Watermark,
-)
+from worker.domain.recipe import Limits
 from worker.imaging.pool import ChildPool
 from worker.intake.envelope import Addressing, parse
 from worker.intake.heartbeat import Heartbeat
@@ -37,10 +26,21 @@ from worker.intake.queue import Queue
 from worker.objects.logos import Logos
 from worker.objects.results import S3Results
 from worker.objects.sources import S3Sources
+from worker.protection import ScaleInProtection
+from worker.recipes import recipes
 from worker.record.ledger import DynamoLedger
 from worker.record.profiles import CachedProfiles
+from worker.resident import resident_bytes
 from worker.retry import error_code
 from worker.service import Service
+from worker.telemetry.calls import watch_calls
+from worker.telemetry.endpoint import endpoint
+from worker.telemetry.lag import measure_lag
+from worker.telemetry.metrics import Metrics
+from worker.telemetry.observer import Observer
+from worker.telemetry.queue_depth import measure_queue
+from worker.telemetry.readiness import Readiness
+from worker.telemetry.traces import Traced, Tracing, Untraced
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
@@ -104,67 +104,6 @@ async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
         )
 
 
-def sizes(settings: Settings) -> dict[str, Size]:
-    """Return every size that a picture can be made in, by name."""
-    boxes = {name: SizeSettings(width=width, height=height) for name, (width, height) in SIZES.items()}
-    return {
-        name: Size(
-            name=name,
-            width=one["width"],
-            height=one["height"],
-            fit=Fit(one.get("fit", Fit.INSIDE)),
-            gravity=Anchor(one.get("gravity", Anchor.CENTER)),
-            background=one.get("background", "#ffffff"),
-            enlarge=one.get("enlarge", False),
-            format=OutputFormat(one.get("format", OutputFormat.SOURCE)),
-            quality=one.get("quality"),
-            target_bytes=one.get("target_bytes"),
-        )
-        for name, one in (boxes | settings.sizes).items()
-    }
-
-
-def standard_recipe(settings: Settings) -> Recipe:
-    """Return what the worker makes of a picture whose owner has no wishes."""
-    names, by_name = [settings.default_size, *settings.extra_sizes], sizes(settings)
-    return Recipe(
-        sizes=tuple(by_name[name] for name in dict.fromkeys(names)),
-        watermark=standard_watermark(settings) if settings.watermark_enabled else None,
-        quality=settings.quality,
-        animation=Animation(settings.animation),
-        keep_credits=settings.keep_credits,
-        record_location=settings.record_location,
-    )
-
-
-def standard_watermark(settings: Settings) -> Watermark:
-    """Return the mark of pictures whose owner has no wishes."""
-    fonts = hashlib.sha256(b"".join(file.read_bytes() for file in settings.font_files)).hexdigest()
-    return Watermark(
-        text=settings.watermark_text,
-        opacity=settings.watermark_opacity_share,
-        height_share=settings.watermark_text_share,
-        logo=Logo(settings.watermark_image) if settings.watermark_image else None,
-        logo_share=settings.watermark_image_share,
-        min_px=settings.watermark_min_px,
-        max_px=settings.watermark_max_px,
-        min_side_px=settings.watermark_min_side_px,
-        position=Anchor(settings.watermark_position),
-        tiled=settings.watermark_tiled,
-        rotation_deg=settings.watermark_rotation_deg,
-        colour=settings.watermark_colour,
-        outline=None if settings.watermark_outline == "none" else settings.watermark_outline,
-        fonts=fonts[:16] if settings.font_files else "",
-    )
-
-
-def recipes(settings: Settings) -> Callable[[Profile | None], Recipe]:
-    """Return what bends the standard recipe to a profile, for the worker and the repair tools alike."""
-    standard, by_name = standard_recipe(settings), sizes(settings)
-    of_users = f"s3://{settings.bucket}/{settings.watermark_logos_prefix}"
-    return lambda profile: recipe_for(profile, standard=standard, sizes=by_name, logos=of_users)
-
-
 def worker_id() -> str:
     """Name this process in leases and in the audit trail: its host, and what tells it from others there."""
     host = socket.gethostname().partition(".")[0].replace("/", "-")[:20]
@@ -187,27 +126,9 @@ async def queue_url(client: "SQSClient", name: str) -> str:
         raise
 
 
-@asynccontextmanager
-async def open_service(settings: Settings, clients: Clients) -> AsyncIterator[Service]:
-    """Build the service, start its decoder children, and close both at the end."""
-    queue = Queue(
-        clients.sqs,
-        clients.polling,
-        url=await queue_url(clients.sqs, settings.queue_name),
-        dead_letter_url=await queue_url(clients.sqs, settings.dead_letter_queue_name),
-        wait_time_s=settings.wait_time_s,
-        visibility_timeout_s=settings.visibility_timeout_s,
-    )
-    ledger = DynamoLedger(clients.dynamodb, table=settings.table_name, index_shards=settings.index_shards)
-    profiles = CachedProfiles(clients.dynamodb, table=settings.table_name, cache_s=settings.profile_cache_s)
-    addressing = Addressing(
-        bucket=settings.bucket,
-        uploads_prefix=settings.uploads_prefix,
-        # Results in another bucket are not announced here, whatever their prefix.
-        processed_prefix=settings.processed_prefix if settings.results_bucket == settings.bucket else None,
-    )
-    logos = Logos(clients.s3, cache_s=settings.watermark_logo_cache_s)
-    pool = ChildPool(
+def decoder_pool(settings: Settings) -> ChildPool:
+    """Return the pool of decoder children, not started yet."""
+    return ChildPool(
         processes=settings.processes,
         limits=Limits(
             max_bytes=settings.max_bytes,
@@ -222,39 +143,119 @@ async def open_service(settings: Settings, clients: Clients) -> AsyncIterator[Se
         more_fonts=settings.font_files,
         child_growth_mb=settings.child_growth_mb,
     )
-    deliveries = Deliveries(
-        parse=lambda message: parse(message, addressing),
-        recipe_for=recipes(settings),
-        with_logo=logos.fill,
-        inbox=queue,
-        ledger=ledger,
-        profiles=profiles,
-        sources=S3Sources(clients.s3),
-        pool=pool,
-        results=S3Results(clients.s3, bucket=settings.results_bucket, prefix=settings.processed_prefix),
-        clock=utc_now,
-        terms=Terms(
-            worker_id=worker_id(),
-            lease_s=settings.visibility_timeout_s,
-            max_receives=settings.max_receives,
-            max_bytes=settings.max_bytes,
-            record_delay_s=settings.record_delay_ms / 1000,
-            retention=timedelta(days=settings.retention_days) if settings.retention_days else None,
-        ),
+
+
+def addressing(settings: Settings) -> Addressing:
+    """Return what tells uploads from everything else."""
+    return Addressing(
+        bucket=settings.bucket,
+        uploads_prefix=settings.uploads_prefix,
+        # Results in another bucket are not announced here, whatever their prefix.
+        processed_prefix=settings.processed_prefix if settings.results_bucket == settings.bucket else None,
     )
-    service = Service(
-        inbox=queue,
-        heartbeat=Heartbeat(queue, visibility_timeout_s=settings.visibility_timeout_s),
-        deliver=deliveries.deliver,
-        slots=settings.slots,
-        drain_timeout_s=settings.drain_timeout_s,
+
+
+def terms(settings: Settings) -> Terms:
+    """Return the numbers that deliveries go by."""
+    return Terms(
+        worker_id=worker_id(),
+        lease_s=settings.visibility_timeout_s,
+        max_receives=settings.max_receives,
+        max_bytes=settings.max_bytes,
+        record_delay_s=settings.record_delay_ms / 1000,
+        retention=timedelta(days=settings.retention_days) if settings.retention_days else None,
     )
-    await pool.start()
-    try:
+
+
+def show(metrics: Metrics, *, service: Service, pool: ChildPool, slots: int) -> None:
+    """Let the metrics ask the service and its children how they are."""
+    metrics.slots.set(slots)
+    metrics.in_hand.set_function(lambda: service.in_hand)
+    metrics.decoders.labels("busy").set_function(lambda: pool.busy)
+    metrics.decoders.labels("idle").set_function(lambda: pool.alive - pool.busy)
+    metrics.pictures_waiting.set_function(lambda: pool.waiting)
+    metrics.count_restarts(lambda: pool.restarts)
+    metrics.resident_bytes.labels("parent").set_function(lambda: resident_bytes(os.getpid()))
+    metrics.resident_bytes.labels("children").set_function(lambda: sum(map(resident_bytes, pool.pids)))
+
+
+@asynccontextmanager
+async def open_service(settings: Settings, clients: Clients) -> AsyncIterator[Service]:
+    """
+    Build the service and what tells of it, start its decoder children, and close everything at the end.
+
+    Raises:
+        ConfigurationError: There is no such queue, the port is taken, or traces lack their extra.
+    """
+    async with AsyncExitStack() as stack:
+        metrics = Metrics()
+        tracing: Tracing = Traced() if settings.traces else Untraced()
+        stack.push_async_callback(tracing.close)
+        readiness = Readiness(metrics)
+        for client in (clients.s3, clients.sqs, clients.polling, clients.dynamodb):
+            watch_calls(client, metrics=metrics, tracing=tracing, readiness=readiness)
+        url = await queue_url(clients.sqs, settings.queue_name)
+        queue = Queue(
+            clients.sqs,
+            clients.polling,
+            url=url,
+            dead_letter_url=await queue_url(clients.sqs, settings.dead_letter_queue_name),
+            wait_time_s=settings.wait_time_s,
+            visibility_timeout_s=settings.visibility_timeout_s,
+        )
+        ledger = DynamoLedger(clients.dynamodb, table=settings.table_name, index_shards=settings.index_shards)
+        profiles = CachedProfiles(
+            clients.dynamodb, table=settings.table_name, cache_s=settings.profile_cache_s
+        )
+        logos = Logos(clients.s3, cache_s=settings.watermark_logo_cache_s)
+        pool = decoder_pool(settings)
+        deliveries = Deliveries(
+            parse=partial(parse, addressing=addressing(settings)),
+            recipe_for=recipes(settings),
+            with_logo=logos.fill,
+            inbox=queue,
+            ledger=ledger,
+            profiles=profiles,
+            sources=S3Sources(clients.s3),
+            pool=pool,
+            results=S3Results(clients.s3, bucket=settings.results_bucket, prefix=settings.processed_prefix),
+            observer=Observer(metrics, tracing, clock=utc_now),
+            clock=utc_now,
+            terms=terms(settings),
+        )
+        agent_uri = os.environ.get("ECS_AGENT_URI")  # ECS sets it in every task
+        protection = ScaleInProtection(agent_uri) if agent_uri else None
+        probes: dict[str, Callable[[], Awaitable[object]]] = {
+            "dynamodb": partial(clients.dynamodb.describe_table, TableName=settings.table_name),
+            "s3": partial(clients.s3.head_bucket, Bucket=settings.bucket),
+        }
+        service = Service(
+            inbox=queue,
+            heartbeat=Heartbeat(queue, visibility_timeout_s=settings.visibility_timeout_s),
+            deliver=deliveries.deliver,
+            slots=settings.slots,
+            drain_timeout_s=settings.drain_timeout_s,
+            beside={
+                "measure lag": partial(measure_lag, metrics),
+                "measure queue": partial(measure_queue, clients.sqs, url=url, metrics=metrics),
+                "probe": partial(readiness.probe, probes),
+                **({"protect from scale-in": protection.run} if protection else {}),
+            },
+            tell_in_hand=protection.in_hand if protection else None,
+        )
+        show(metrics, service=service, pool=pool, slots=settings.slots)
+        if settings.http_port:
+            await stack.enter_async_context(
+                endpoint(
+                    host=settings.http_host,
+                    port=settings.http_port,
+                    metrics=metrics,
+                    why_unhealthy=lambda: None if pool.alive else "no decoder child is up",
+                    why_unready=lambda: "draining" if service.is_draining else readiness.why_unready(),
+                )
+            )
+        stack.push_async_callback(pool.stop)
+        for closing in (logos, profiles, ledger, queue):  # the queue is closed first
+            stack.push_async_callback(closing.close)
+        await pool.start()
         yield service
-    finally:
-        await queue.close()
-        await ledger.close()
-        await profiles.close()
-        await logos.close()
-        await pool.stop()

@@ -6,7 +6,6 @@ claim -> fetch -> validate, resize, watermark (in a child) -> store -> complete
 
 import asyncio
 import math
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from worker.domain.recipe import Recipe
 from worker.domain.status import StepName
 from worker.domain.step import EncodedRendition, StepReport, with_type_mismatch
 from worker.domain.transition import Transition
-from worker.ports import Hold, Inbox, Ledger, Pool, Profiles, Results, Sources
+from worker.ports import Hold, Inbox, Ledger, Observation, Observer, Pool, Profiles, Results, Sources
 from worker.recording import Recording
 from worker.verdict import GAVE_UP, Ending, Verdict, verdict_on, wait_s
 
@@ -87,6 +86,7 @@ class Deliveries:
         sources: Sources,
         pool: Pool,
         results: Results,
+        observer: Observer,
         clock: Clock,
         terms: Terms,
     ) -> None:
@@ -94,7 +94,7 @@ class Deliveries:
         self._recipe_for, self._with_logo = recipe_for, with_logo
         self._ledger, self._profiles = ledger, profiles
         self._sources, self._pool, self._results = sources, pool, results
-        self._clock, self._terms = clock, terms
+        self._observer, self._clock, self._terms = observer, clock, terms
 
     async def deliver(self, message: Message, hold: Hold) -> Disposition:
         """
@@ -103,6 +103,7 @@ class Deliveries:
         Raises:
             asyncio.CancelledError: The worker stops; what could be given back has been.
         """
+        self._observer.received(message)
         dispositions = [await self._settle(part, message, hold) for part in self._parse(message)]
         waits = [one for one in dispositions if isinstance(one, GiveBack)]
         if waits:
@@ -115,14 +116,14 @@ class Deliveries:
                 log.warning("message.unreadable", reason=part.reason)
                 await self._inbox.bury(part, reasons={"code": "unreadable", "reason": part.reason})
                 return Delete()
-            with structlog.contextvars.bound_contextvars(image_id=part.image_id, user_id=part.user_id):
-                return await self._claim(part, message, hold)
+            with self._observer.observing(part, message) as seen:
+                return await self._claim(part, message, hold, seen)
         except TransientError as error:
             # The record could not be told: the message is all that is left to try with.
             log.warning("message.given_back", reason=str(error))
             return GiveBack(wait_s(message.receive_count))
 
-    async def _claim(self, job: Job, message: Message, hold: Hold) -> Disposition:
+    async def _claim(self, job: Job, message: Message, hold: Hold, seen: Observation) -> Disposition:
         """Take the image if nobody else has it and nobody has done it."""
         recipe = await self._with_logo(self._recipe_for(await self._profiles.get(job.user_id)))
         now = self._clock()
@@ -137,7 +138,7 @@ class Deliveries:
         match answer:
             case Claimed(image=image):
                 with structlog.contextvars.bound_contextvars(attempt=image.attempt):
-                    return await self._attempt(image, job, recipe, message, hold)
+                    return await self._attempt(image, job, recipe, message, hold, seen)
             case HeldByAnother(until=until):
                 log.info("image.held", until=until.isoformat())
                 return GiveBack(_wait_for_another_s((until - now).total_seconds(), message.receive_count))
@@ -154,7 +155,7 @@ class Deliveries:
         return was_last and image.error is not None and image.error.code in GAVE_UP
 
     async def _attempt(
-        self, image: Image, job: Job, recipe: Recipe, message: Message, hold: Hold
+        self, image: Image, job: Job, recipe: Recipe, message: Message, hold: Hold, seen: Observation
     ) -> Disposition:
         """Process a claimed image, and whatever happens, end the attempt in the record."""
         recording = Recording(self._ledger, image, delay_s=self._terms.record_delay_s, clock=self._clock)
@@ -163,7 +164,7 @@ class Deliveries:
                 hold.leasing(partial(self._ledger.renew, image)),
                 hold.guarding(image_id=image.image_id, attempt=image.attempt),
             ):
-                await self._process(image, job, recipe, recording)
+                await self._process(image, job, recipe, recording, seen)
         except (Exception, asyncio.CancelledError) as error:
             if not isinstance(error, (ImageWorkerError, asyncio.CancelledError)):
                 log.exception("image.attempt_crashed")
@@ -173,58 +174,51 @@ class Deliveries:
                 receive_count=message.receive_count,
                 max_receives=self._terms.max_receives,
             )
-            disposition = await self._end(verdict, job, recording)
+            disposition = await self._end(verdict, job, recording, seen)
             if isinstance(error, asyncio.CancelledError):
                 raise
             return disposition
         return Delete()
 
-    async def _process(self, image: Image, job: Job, recipe: Recipe, recording: Recording) -> None:
+    async def _process(
+        self, image: Image, job: Job, recipe: Recipe, recording: Recording, seen: Observation
+    ) -> None:
         """Take the picture from the bucket through its steps and back, telling the record as it goes."""
-        started = time.monotonic()
-        source = await self._sources.fetch(job, max_bytes=self._terms.max_bytes)
+        with seen.step("fetch"):
+            source = await self._sources.fetch(job, max_bytes=self._terms.max_bytes)
+        seen.read(source.description.file_size)
         recording.add(transition.source_described(source.description, at=recording.now()))
-        fetched = time.monotonic()
 
-        step_ms: dict[str, int] = {}
         finished: list[EncodedRendition] = []
-        async with aclosing(self._pool.run(source.content, recipe)) as outcomes:
-            async for outcome in outcomes:
-                match outcome:
-                    case StepReport():
-                        outcome = with_type_mismatch(  # noqa: PLW2901 - the same report, told more of
-                            outcome, content_type=source.description.file_type, key=job.key
-                        )
-                        recording.add(*_moves_on(outcome, recording))
-                        step_ms[f"{outcome.step}_ms"] = outcome.elapsed_ms
-                    case EncodedRendition():
-                        finished.append(outcome)
+        with seen.step("compute"):
+            async with aclosing(self._pool.run(source.content, recipe)) as outcomes:
+                async for outcome in outcomes:
+                    match outcome:
+                        case StepReport():
+                            outcome = with_type_mismatch(  # noqa: PLW2901 - the same report, told more of
+                                outcome, content_type=source.description.file_type, key=job.key
+                            )
+                            recording.add(*_moves_on(outcome, recording))
+                            seen.step_reported(outcome)
+                        case EncodedRendition():
+                            finished.append(outcome)
 
-        computed = time.monotonic()
-        main = recipe.main.name
-        renditions = {
-            one.size: await self._results.store(image, one, is_main=one.size == main) for one in finished
-        }
-        stored = time.monotonic()
-        await recording.settle(transition.image_completed(renditions, main_size=main, at=recording.now()))
-        log.info(
-            "image.completed",
-            **step_ms,
-            fetch_ms=round((fetched - started) * 1000),
-            compute_ms=round((computed - fetched) * 1000),
-            store_ms=round((stored - computed) * 1000),
-            settle_ms=round((time.monotonic() - stored) * 1000),
-            bytes_in=source.description.file_size,
-            bytes_out=sum(one.size_bytes for one in renditions.values()),
-            renditions=len(renditions),
-        )
+        main, renditions = recipe.main.name, {}
+        with seen.step("store"):
+            for one in finished:
+                stored = await self._results.store(image, one, is_main=one.size == main)
+                renditions[one.size] = stored
+                seen.stored(stored.size_bytes)
+        with seen.step("settle"):
+            await recording.settle(transition.image_completed(renditions, main_size=main, at=recording.now()))
+        seen.completed()
 
-    async def _end(self, verdict: Verdict, job: Job, recording: Recording) -> Disposition:
+    async def _end(self, verdict: Verdict, job: Job, recording: Recording, seen: Observation) -> Disposition:
         """Tell the record how an attempt ended that was not completed."""
         failure = verdict.failure
         if verdict.ending is Ending.NOTHING or failure is None:
             await _close_quietly(recording)
-            log.warning("image.lease_lost")
+            seen.lost()
             return verdict.disposition
         at = recording.now()
         moves: list[Transition]
@@ -238,17 +232,15 @@ class Deliveries:
             async with asyncio.timeout(_RELEASE_S if verdict.ending is Ending.RELEASE else None):
                 await recording.settle(*moves)
         except LeaseLostError:
-            log.warning("image.lease_lost")
+            seen.lost()
             return WalkAway()
         except TimeoutError:
             log.warning("image.release_timed_out")
             return verdict.disposition
-        log.info(
-            "image.failed" if verdict.ending is Ending.FAIL else "image.released",
-            code=failure.code,
-            reason=failure.message,
-            step=failure.step,
-        )
+        if verdict.ending is Ending.FAIL:
+            seen.failed(failure.code, reason=failure.message, step=failure.step)
+        else:
+            seen.released(failure.code, reason=failure.message)
         if verdict.is_dead:
             await self._bury(job, failure)
         return verdict.disposition

@@ -11,7 +11,7 @@ from worker.domain.job import Job
 from worker.domain.message import Message, Unreadable
 from worker.domain.profile import Profile
 from worker.domain.recipe import Recipe
-from worker.domain.step import EncodedRendition, Outcome
+from worker.domain.step import EncodedRendition, Outcome, StepReport
 from worker.domain.transition import Transition
 
 
@@ -69,6 +69,54 @@ class Renew(Protocol):
 
     def __call__(self, *, until: datetime) -> Awaitable[None]:
         """Renew until then."""
+        ...
+
+
+class Observation(Protocol):
+    """What is seen of one picture on its way."""
+
+    def step(self, name: str) -> AbstractContextManager[None]:
+        """Measure the body: fetch, compute, store, settle."""
+        ...
+
+    def step_reported(self, report: StepReport) -> None:
+        """Take a step of a child as the child measured it."""
+        ...
+
+    def read(self, size_bytes: int) -> None:
+        """Note the size of the upload."""
+        ...
+
+    def stored(self, size_bytes: int) -> None:
+        """Note the size of a rendition that is stored."""
+        ...
+
+    def completed(self) -> None:
+        """Say that the record holds the picture's completion."""
+        ...
+
+    def failed(self, code: str, *, reason: str, step: str | None) -> None:
+        """Say that the record holds why the picture failed for good."""
+        ...
+
+    def released(self, code: str, *, reason: str) -> None:
+        """Say that the picture waits to be tried again."""
+        ...
+
+    def lost(self) -> None:
+        """Say that the picture is another worker's now."""
+        ...
+
+
+class Observer(Protocol):
+    """Watches pictures on their way, and changes nothing."""
+
+    def received(self, message: Message) -> None:
+        """Note that a message is in hand."""
+        ...
+
+    def observing(self, job: Job, message: Message) -> AbstractContextManager[Observation]:
+        """Observe a picture while the body takes it on its way; its names are in each line of the log."""
         ...
 
 

@@ -10,6 +10,7 @@ malformed request) is never tried again.
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -69,6 +70,9 @@ _PASSING_REASONS: Final = {"ProvisionedThroughputExceeded", "ThrottlingError", "
 """Reasons of a cancelled transaction that pass by themselves."""
 
 _SERVER_ERROR = 500
+
+ATTEMPT: Final = ContextVar("ATTEMPT", default=1)
+"""Which attempt at a call is under way in this task: who counts calls can tell the first from the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +155,12 @@ async def persist(call: Callable[[], Awaitable[T]], policy: Policy, *, what: str
         raise TransientError(message) from cause
 
     async def attempt() -> T:
-        async with asyncio.timeout(policy.each_s):
-            return await call()
+        former = ATTEMPT.set(retrying.statistics["attempt_number"])
+        try:
+            async with asyncio.timeout(policy.each_s):
+                return await call()
+        finally:
+            ATTEMPT.reset(former)
 
     retrying = AsyncRetrying(
         wait=wait_random_exponential(multiplier=policy.base_s, max=policy.most_s),

@@ -1,7 +1,7 @@
 """The loop: receive no more than there are free slots, deliver each message, drain when told to stop."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
 import structlog
 from structlog.contextvars import bound_contextvars
@@ -28,6 +28,8 @@ class Service:
         deliver: Takes one message to its end.
         slots: Messages in hand at the most.
         drain_timeout_s: How long, once stopped, deliveries may take to finish by themselves.
+        beside: What runs beside the loop until the worker is drained, each by its name; none may end.
+        tell_in_hand: Hears how many messages are in hand, whenever that changes.
         last_poll_s: How long a poll under way may still answer then; what it brings is given back.
     """
 
@@ -39,14 +41,28 @@ class Service:
         deliver: Callable[[Message, Hold], Awaitable[Disposition]],
         slots: int,
         drain_timeout_s: float,
+        beside: Mapping[str, Callable[[], Coroutine[object, object, None]]] | None = None,
+        tell_in_hand: Callable[[int], None] | None = None,
         last_poll_s: float = 1.0,
     ) -> None:
         self._inbox, self._heartbeat, self._deliver = inbox, heartbeat, deliver
         self._slots, self._drain_timeout_s, self._last_poll_s = slots, drain_timeout_s, last_poll_s
+        self._beside = {"heartbeat": heartbeat.run, **(beside or {})}
+        self._tell_in_hand = tell_in_hand or (lambda _: None)
         self._free = asyncio.Semaphore(slots)
         self._deliveries: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
         self._hurrying = asyncio.Event()
+
+    @property
+    def in_hand(self) -> int:
+        """How many messages are in hand."""
+        return len(self._deliveries)
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether it has been told to stop."""
+        return self._stopping.is_set()
 
     def stop(self) -> None:
         """Stop receiving and drain; told a second time, give back at once what is in hand."""
@@ -59,19 +75,20 @@ class Service:
         Consume until `stop`; return when everything in hand is settled or given back.
 
         Raises:
-            Exception: The heartbeat or the loop died: a worker that cannot keep what it has must not go on.
+            Exception: The loop died, or what runs beside it, such as the heartbeat: a worker that cannot keep
+                what it has must not go on.
         """
-        beating = asyncio.create_task(self._heartbeat.run(), name="heartbeat")
+        beside = {asyncio.create_task(run(), name=name) for name, run in self._beside.items()}
         receiving = asyncio.create_task(self._receive(), name="receive")
         stopping = asyncio.create_task(self._stopping.wait(), name="stop")
         try:
-            await asyncio.wait({beating, receiving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({*beside, receiving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._stopping.set()
             await self._drain(receiving)
-            for task in (beating, stopping):
+            for task in (*beside, stopping):
                 task.cancel()
-            results = await asyncio.gather(receiving, beating, stopping, return_exceptions=True)
+            results = await asyncio.gather(receiving, *beside, stopping, return_exceptions=True)
         for result in results:
             if isinstance(result, Exception):
                 raise result
@@ -138,10 +155,12 @@ class Service:
     def _start(self, message: Message) -> None:
         task = asyncio.create_task(self._handle(message), name=f"deliver {message.message_id}")
         self._deliveries.add(task)
+        self._tell_in_hand(self.in_hand)
         task.add_done_callback(self._finished)
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._deliveries.discard(task)
+        self._tell_in_hand(self.in_hand)
         self._free.release()
         if not task.cancelled() and (error := task.exception()):
             log.error("delivery.crashed", task=task.get_name(), exc_info=error)

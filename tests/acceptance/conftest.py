@@ -62,7 +62,7 @@ def variables_of(settings: Settings) -> dict[str, str]:
     """Return the environment that makes a process use a test's resources."""
     names = ("bucket", "queue_name", "dead_letter_queue_name", "table_name")
     ours = {f"WORKER_{name.upper()}": str(getattr(settings, name)) for name in names}
-    return ours | {"WORKER_PROCESSES": "2", "WORKER_WAIT_TIME_S": "1"}
+    return ours | {"WORKER_PROCESSES": "2", "WORKER_WAIT_TIME_S": "1", "WORKER_HTTP_PORT": "0"}
 
 
 @pytest.fixture

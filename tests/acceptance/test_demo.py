@@ -19,7 +19,7 @@ PHOTOS = Path(os.environ.get("IMAGE_WORKER_PHOTOS", Path(__file__).parents[3] / 
 @pytest.fixture
 def newcomer(tmp_path: Path) -> Command:
     """The command without any AWS, account or setting."""
-    return Command(tmp_path, {"PATH": "", "WORKER_PROCESSES": "2"})
+    return Command(tmp_path, {"PATH": "", "WORKER_PROCESSES": "2", "WORKER_HTTP_PORT": "0"})
 
 
 async def test_the_demo_needs_nothing_and_leaves_results_and_a_contact_sheet(newcomer: Command) -> None:

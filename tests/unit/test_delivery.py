@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from tests.builders import NOON, a_claimant, a_job, a_message, a_recipe, after
+from tests.builders import NOON, a_claimant, a_job, a_message, a_recipe, after, an_observer
 from tests.fakes.ledger import MemoryLedger
 from tests.fakes.rooms import FakeHold, FakeInbox, FakeLogos, FakePool, FakeProfiles, FakeResults, FakeSources
 from worker.delivery import Deliveries, Terms
@@ -22,6 +22,7 @@ from worker.domain.message import Delete, Disposition, GiveBack, Message, Unread
 from worker.domain.profile import Preferences, Profile, recipe_for
 from worker.domain.recipe import Size
 from worker.domain.status import ImageStatus, StepName, StepStatus
+from worker.telemetry.metrics import Metrics
 
 STANDARD = a_recipe()
 
@@ -39,6 +40,7 @@ class Scene:
     logos: FakeLogos = field(default_factory=FakeLogos)
     profiles: FakeProfiles = field(default_factory=FakeProfiles)
     hold: FakeHold = field(default_factory=FakeHold)
+    metrics: Metrics = field(default_factory=Metrics)
     now: timedelta = timedelta()
 
     async def deliver(self, message: Message | None = None) -> Disposition:
@@ -53,6 +55,7 @@ class Scene:
             sources=self.sources,
             pool=self.pool,
             results=self.results,
+            observer=an_observer(self.metrics, clock=lambda: NOON + self.now),
             clock=lambda: NOON + self.now,
             terms=Terms(
                 worker_id="worker-a", lease_s=60, max_receives=3, max_bytes=10_000_000, record_delay_s=0

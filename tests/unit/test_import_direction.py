@@ -14,8 +14,8 @@ OURS = ("worker", "config")
 
 ROOMS = ("intake", "imaging", "objects", "record", "telemetry")
 PATH_OF_AN_EVENT = ("delivery", "service", "verdict", "recording")
-LEAVES = ("retry", "gatherer", "ports")
-MAY_IMPORT_CONFIG = ("bootstrap", "commands", "local", "resources", "checks")
+LEAVES = ("retry", "gatherer", "ports", "resident")
+MAY_IMPORT_CONFIG = ("bootstrap", "recipes", "commands", "local", "resources", "checks")
 MOST_LINES = 300
 
 

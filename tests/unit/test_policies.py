@@ -137,10 +137,15 @@ def actions_of(call: str, node: ast.AST) -> set[str]:
 
 
 @cache
-def policies() -> dict[str, list[dict[str, Any]]]:
+def policies(*, of_the_key: bool = False) -> dict[str, list[dict[str, Any]]]:
+    """Return the statements of each policy: what its bearer calls, or what the key is used for."""
     resources = templates.template("storage.yaml")["Resources"]
     return {
-        name: resource["Properties"]["PolicyDocument"]["Statement"]
+        name: [
+            one
+            for one in resource["Properties"]["PolicyDocument"]["Statement"]
+            if (one["Sid"] == "UseTheKey") is of_the_key
+        ]
         for name, resource in resources.items()
         if resource["Type"] == "AWS::IAM::ManagedPolicy"
     }
@@ -186,6 +191,18 @@ def test_no_action_is_a_wildcard_and_no_resource_is_all(policy: str) -> None:
         assert not any("*" in action for action in actions(one))
         assert "'*'" not in str(one["Resource"])
         assert "dynamodb:Scan" not in actions(one)
+
+
+@pytest.mark.parametrize(
+    ("policy", "services"), [("WorkerPolicy", {"s3", "sqs", "dynamodb"}), ("ReaderPolicy", {"dynamodb"})]
+)
+def test_the_key_is_used_through_services_alone(policy: str, services: set[str]) -> None:
+    (only,) = policies(of_the_key=True)[policy]
+    assert only["Resource"] == {"Fn::GetAtt": "Key.Arn"}
+    assert all(action.startswith("kms:") and "*" not in action for action in actions(only))
+    via = only["Condition"]["StringEquals"]["kms:ViaService"]
+    named = {one["Fn::Sub"].partition(".")[0] for one in (via if isinstance(via, list) else [via])}
+    assert named == services
 
 
 def test_only_uploads_and_logos_are_read_and_only_results_are_written() -> None:

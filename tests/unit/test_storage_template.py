@@ -9,6 +9,7 @@ from worker.resources import STORAGE_TEMPLATE, storage_parameters
 
 INLINE_LIMIT_BYTES = 51_200
 DAY_S = 86_400
+KEY = {"Fn::GetAtt": "Key.Arn"}
 
 
 @pytest.fixture(scope="module")
@@ -50,16 +51,15 @@ def test_only_attributes_of_keys_are_defined(template: dict[str, Any]) -> None:
     assert {each["AttributeType"] for each in table["AttributeDefinitions"]} == {"S"}
 
 
-def test_the_table_expires_items_can_be_restored_and_is_encrypted(template: dict[str, Any]) -> None:
+def test_the_table_expires_items_and_can_be_restored(template: dict[str, Any]) -> None:
     table = _properties(template, "Table")
     assert table["TimeToLiveSpecification"] == {"AttributeName": "ttl", "Enabled": True}
     assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
-    assert table["SSESpecification"]["SSEEnabled"] is True
     assert template["Parameters"]["BillingMode"]["Default"] == "PAY_PER_REQUEST"
 
 
-@pytest.mark.parametrize("name", ["Bucket", "OutputBucket", "Table"])
-def test_pictures_and_records_outlive_the_stack_unless_it_was_never_created(
+@pytest.mark.parametrize("name", ["Bucket", "OutputBucket", "Table", "Key"])
+def test_pictures_records_and_their_key_outlive_the_stack_unless_it_was_never_created(
     template: dict[str, Any], name: str
 ) -> None:
     resource = template["Resources"][name]
@@ -68,17 +68,85 @@ def test_pictures_and_records_outlive_the_stack_unless_it_was_never_created(
 
 
 @pytest.mark.parametrize("name", ["Bucket", "OutputBucket"])
-def test_buckets_are_private_encrypted_and_drop_unfinished_uploads(
-    template: dict[str, Any], name: str
-) -> None:
+def test_buckets_are_private_and_drop_unfinished_uploads(template: dict[str, Any], name: str) -> None:
     bucket = _properties(template, name)
     assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
     assert bucket["OwnershipControls"]["Rules"] == [{"ObjectOwnership": "BucketOwnerEnforced"}]
-    (rule,) = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
-    assert rule["ServerSideEncryptionByDefault"]["SSEAlgorithm"] == "AES256"
     assert {"DaysAfterInitiation": 1} in [
         rule.get("AbortIncompleteMultipartUpload") for rule in bucket["LifecycleConfiguration"]["Rules"]
     ]
+
+
+@pytest.mark.parametrize("name", ["Bucket", "OutputBucket"])
+def test_objects_are_encrypted_with_the_key_and_kms_is_not_asked_for_each(
+    template: dict[str, Any], name: str
+) -> None:
+    (rule,) = _properties(template, name)["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    assert rule == {
+        "ServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": KEY},
+        "BucketKeyEnabled": True,
+    }
+
+
+@pytest.mark.parametrize("name", ["Queue", "DeadLetterQueue"])
+def test_messages_are_encrypted_with_the_key_which_is_kept_for_an_hour(
+    template: dict[str, Any], name: str
+) -> None:
+    queue = _properties(template, name)
+    assert (queue["KmsMasterKeyId"], queue["KmsDataKeyReusePeriodSeconds"]) == (KEY, 3600)
+    assert "SqsManagedSseEnabled" not in queue, "one or the other"
+
+
+def test_records_are_encrypted_with_the_key(template: dict[str, Any]) -> None:
+    encryption = _properties(template, "Table")["SSESpecification"]
+    assert encryption == {"SSEEnabled": True, "SSEType": "KMS", "KMSMasterKeyId": KEY}
+
+
+def test_the_key_is_rotated_every_year(template: dict[str, Any]) -> None:
+    key = _properties(template, "Key")
+    assert (key["EnableKeyRotation"], key["RotationPeriodInDays"]) == (True, 365)
+
+
+def test_the_key_serves_whom_iam_lets_and_the_bucket_that_announces_uploads(template: dict[str, Any]) -> None:
+    account, bucket = _properties(template, "Key")["KeyPolicy"]["Statement"]
+    assert account["Principal"] == {"AWS": {"Fn::Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:root"}}
+    assert bucket == {
+        "Sid": "BucketAnnouncesUploads",
+        "Effect": "Allow",
+        "Principal": {"Service": "s3.amazonaws.com"},
+        "Action": ["kms:Decrypt", "kms:GenerateDataKey*"],
+        "Resource": "*",
+        "Condition": {
+            "ArnEquals": {"aws:SourceArn": {"Fn::Sub": "arn:${AWS::Partition}:s3:::${BucketName}"}},
+            "StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}},
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("policy", "actions", "services"),
+    [
+        (
+            "WorkerPolicy",
+            ["Decrypt", "DescribeKey", "Encrypt", "GenerateDataKey", "ReEncryptFrom", "ReEncryptTo"],
+            ["s3", "sqs", "dynamodb"],
+        ),
+        ("ReaderPolicy", ["Decrypt", "DescribeKey"], ["dynamodb"]),
+    ],
+)
+def test_the_key_is_used_through_the_services_that_need_it_and_not_by_itself(
+    template: dict[str, Any], policy: str, actions: list[str], services: list[str]
+) -> None:
+    (statement,) = (one for one in _statements(template, policy) if one["Sid"] == "UseTheKey")
+    assert statement["Action"] == [f"kms:{action}" for action in actions]
+    assert statement["Resource"] == KEY
+    assert statement["Condition"] == {
+        "StringEquals": {
+            "kms:ViaService": [
+                {"Fn::Sub": f"{service}.${{AWS::Region}}.${{AWS::URLSuffix}}"} for service in services
+            ]
+        }
+    }
 
 
 def test_only_uploads_are_announced(template: dict[str, Any]) -> None:
@@ -139,7 +207,6 @@ def test_dead_letters_are_kept_longer_than_messages_live(template: dict[str, Any
     queue, dead = _properties(template, "Queue"), _properties(template, "DeadLetterQueue")
     assert dead["MessageRetentionPeriod"] == 14 * DAY_S
     assert queue["MessageRetentionPeriod"] < dead["MessageRetentionPeriod"]
-    assert queue["SqsManagedSseEnabled"] is dead["SqsManagedSseEnabled"] is True
 
 
 def _statements(template: dict[str, Any], name: str) -> list[dict[str, Any]]:

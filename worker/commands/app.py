@@ -52,6 +52,7 @@ COMMANDS: Final = (
     ),
     Entry("local", "worker.commands.local", "Run an embedded AWS and the worker until Ctrl-C.", "Try"),
     Entry("run", "worker.commands.run", "Consume the queue until SIGTERM or SIGINT.", "Run"),
+    Entry("health", "worker.commands.health", "Ask the worker on this machine whether it is alive.", "Run"),
     Entry(
         "provision",
         "worker.commands.provision",

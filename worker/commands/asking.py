@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from config.settings import Settings
-from worker.bootstrap import Clients, open_clients, queue_url, recipes
+from worker.bootstrap import Clients, open_clients, queue_url
 from worker.commands.report import Report
 from worker.commands.which import queries_of
 from worker.domain.errors import TransientError
@@ -17,6 +17,7 @@ from worker.domain.recipe import Recipe
 from worker.intake.envelope import to_body
 from worker.intake.requests import MOST_TOGETHER, Pace, Requests
 from worker.objects.logos import Logos
+from worker.recipes import recipes
 from worker.record.profiles import CachedProfiles
 from worker.record.queries import Queries
 from worker.record.reopening import Reopening

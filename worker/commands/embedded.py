@@ -25,16 +25,24 @@ class Embedded:
 
 
 @asynccontextmanager
-async def embedded_worker(*, state_dir: Path | None = None, port: int = 0) -> AsyncIterator[Embedded]:
+async def embedded_worker(
+    *, state_dir: Path | None = None, port: int = 0, has_http: bool = False
+) -> AsyncIterator[Embedded]:
     """
     Start an AWS, make the resources, and run the worker until the body ends.
+
+    Args:
+        state_dir: Where the AWS keeps its state; nowhere if None.
+        port: Of the AWS; any that is free if 0.
+        has_http: Whether health and metrics are served.
 
     Raises:
         ConfigurationError: The AWS is not installed or does not start, or a setting is wrong.
     """
     async with embedded_aws(state_dir, port=port) as endpoint_url:
         os.environ.update(embedded_environment(endpoint_url))
-        settings = Settings()
+        # For whoever sits at this machine, and nobody else.
+        settings = Settings(http_host="127.0.0.1") if has_http else Settings(http_port=0)
         async with (
             open_client("cloudformation", settings) as cloudformation,
             open_clients(settings) as clients,

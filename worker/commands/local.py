@@ -31,7 +31,7 @@ async def local(
     It prints the endpoint and what to try in another terminal.
     """
     start()
-    async with embedded_worker(state_dir=state, port=port) as embedded:
+    async with embedded_worker(state_dir=state, port=port, has_http=True) as embedded:
         with stopped_by_signals(embedded.service):
             _say_what_to_try(embedded, state)
             await asyncio.wait([embedded.running])
@@ -49,4 +49,6 @@ def _say_what_to_try(embedded: Embedded, state: Path | None) -> None:
     console.print("  export " + " ".join(f"{name}={variables[name]}" for name in wanted), soft_wrap=True)
     console.print("  image-worker upload PICTURE.jpg --user alice --wait")
     console.print("  image-worker images get IMAGE_ID")
+    if port := embedded.settings.http_port:
+        console.print(f"  curl http://127.0.0.1:{port}/metrics")
     console.print("\nCtrl-C stops it.")

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from worker.bootstrap import open_client, sizes
+from worker.bootstrap import open_client
 from worker.commands import output
 from worker.commands.running import asynchronous, start
 from worker.domain.clock import utc_now
 from worker.domain.errors import ConfigurationError
+from worker.recipes import sizes
 from worker.record.items import Item
 from worker.record.profiles import profile_from_item, read_profile, set_preferences
 

@@ -26,6 +26,7 @@ from worker.imaging.messages import (
     order_header,
     setup_header,
 )
+from worker.resident import resident_bytes
 
 START_TIMEOUT_S: Final = 30.0
 LAST_WORDS_S: Final = 1.0
@@ -150,7 +151,7 @@ class Decoder:
 
     def growth_mb(self) -> int:
         """Return by how many mebibytes of memory it has grown since it was ready; 0 where nobody tells."""
-        resident = _resident_mb(self.pid)
+        resident = resident_bytes(self.pid) // 2**20
         if not self._first_mb:
             self._first_mb = resident
         return max(0, resident - self._first_mb)
@@ -200,14 +201,6 @@ class Decoder:
             raise DecoderLostError from error
         except BrokenFrameError as error:
             raise UnexpectedMessageError(due="frame", got=error) from error
-
-
-def _resident_mb(pid: int) -> int:
-    try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    except (OSError, ValueError, IndexError):
-        return 0
-    return pages * os.sysconf("SC_PAGE_SIZE") // 2**20
 
 
 def _last_line(chatter: int) -> str:

@@ -9,9 +9,9 @@ from pydantic import ValidationError
 from config.settings import FONT, Settings
 from config.sizes import Anchor as AnchorSetting
 from config.sizes import SizeSettings
-from worker.bootstrap import sizes, standard_recipe
 from worker.domain.profile import Preferences, Profile, recipe_for
 from worker.domain.recipe import Anchor, Animation, Fit, Logo, OutputFormat, Recipe, Size, Watermark
+from worker.recipes import sizes, standard_recipe
 
 
 def test_the_defaults_make_what_they_always_made() -> None:

@@ -1,0 +1,66 @@
+"""What is told of a picture on its way: counted, measured, and in one line of the log."""
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests.builders import a_job, a_message, a_report, after, an_observer
+from worker.domain.status import StepName
+from worker.telemetry.metrics import Metrics
+
+
+def test_a_completed_picture_is_counted_once_with_its_bytes_and_its_latency() -> None:
+    metrics = Metrics()
+    observer = an_observer(metrics, clock=lambda: after(3))
+
+    with observer.observing(a_job(), a_message()) as seen:
+        seen.read(500)
+        seen.stored(70)
+        seen.stored(30)
+        seen.completed()
+
+    assert metrics.value("images_total", status="completed", code="") == 1
+    assert metrics.value("bytes_total", direction="in") == 500
+    assert metrics.value("bytes_total", direction="out") == 100
+    assert metrics.value("event_to_done_seconds_count") == 1
+    assert metrics.value("event_to_done_seconds_sum") == 3
+
+
+def test_a_released_picture_is_not_done() -> None:
+    metrics = Metrics()
+
+    with an_observer(metrics).observing(a_job(), a_message()) as seen:
+        seen.released("unavailable", reason="the bucket is away")
+
+    assert metrics.value("images_total", status="released", code="unavailable") == 1
+    assert metrics.value("event_to_done_seconds_count") == 0
+
+
+def test_the_one_line_holds_the_timings_and_sizes() -> None:
+    with capture_logs() as lines, an_observer().observing(a_job(), a_message()) as seen:
+        with seen.step("fetch"):
+            seen.read(500)
+        seen.step_reported(a_report(StepName.RESIZE))
+        seen.stored(70)
+        seen.completed()
+
+    (line,) = lines
+    assert line["event"] == "image.completed"
+    assert {name: line[name] for name in ("resize_ms", "bytes_in", "bytes_out", "renditions")} == {
+        "resize_ms": 7,
+        "bytes_in": 500,
+        "bytes_out": 70,
+        "renditions": 1,
+    }
+    assert line["fetch_ms"] >= 0
+
+
+def test_a_step_that_fails_is_measured_too() -> None:
+    metrics = Metrics()
+
+    with an_observer(metrics).observing(a_job(), a_message()) as seen:
+        with pytest.raises(ConnectionError), seen.step("fetch"):
+            raise ConnectionError
+        seen.failed("source_missing", reason="it is gone", step=None)
+
+    assert metrics.value("step_seconds_count", step="fetch") == 1
+    assert metrics.value("images_total", status="failed", code="source_missing") == 1

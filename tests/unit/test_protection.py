@@ -1,0 +1,114 @@
+"""Scale-in protection, against an agent on a real socket."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from structlog.testing import capture_logs
+
+from worker.protection import ScaleInProtection
+
+
+@dataclass
+class Agent:
+    """The endpoint that ECS puts into each task."""
+
+    status: int = 200
+    told: "asyncio.Queue[dict[str, Any]]" = field(default_factory=asyncio.Queue)
+
+    async def answer(self, request: web.Request) -> web.Response:
+        self.told.put_nowait(await request.json())
+        return web.json_response({"protection": {}}, status=self.status)
+
+    async def next(self) -> dict[str, Any]:
+        async with asyncio.timeout(5):
+            return await self.told.get()
+
+
+@asynccontextmanager
+async def protected(
+    agent: Agent, *, quiet_s: float = 0.0, renew_s: float = 60.0
+) -> AsyncIterator[ScaleInProtection]:
+    app = web.Application()
+    app.router.add_put("/task-protection/v1/state", agent.answer)
+    async with TestServer(app) as server:
+        protection = ScaleInProtection(str(server.make_url("/")), quiet_s=quiet_s, renew_s=renew_s)
+        running = asyncio.create_task(protection.run())
+        try:
+            yield protection
+        finally:
+            running.cancel()
+            await asyncio.wait([running])
+            assert running.cancelled()
+
+
+ON = {"ProtectionEnabled": True, "ExpiresInMinutes": 10}
+OFF = {"ProtectionEnabled": False}
+
+
+async def test_a_task_is_protected_while_messages_are_in_hand_and_no_longer() -> None:
+    agent = Agent()
+    async with protected(agent) as protection:
+        protection.in_hand(1)
+        assert await agent.next() == ON
+        protection.in_hand(2)
+        protection.in_hand(0)
+        assert await agent.next() == OFF
+        protection.in_hand(1)
+        assert await agent.next() == ON
+        protection.in_hand(0)
+        assert await agent.next() == OFF
+
+    assert agent.told.empty()
+
+
+async def test_protection_is_renewed_while_the_work_goes_on() -> None:
+    agent = Agent()
+    async with protected(agent, renew_s=0.01) as protection:
+        protection.in_hand(1)
+        assert [await agent.next() for _ in range(3)] == [ON, ON, ON]
+
+
+async def test_a_gap_between_two_messages_is_no_idleness() -> None:
+    agent = Agent()
+    async with protected(agent, quiet_s=60) as protection:
+        protection.in_hand(1)
+        assert await agent.next() == ON
+        protection.in_hand(0)
+        protection.in_hand(1)
+        await asyncio.sleep(0)
+        assert agent.told.empty()
+
+
+async def test_a_worker_that_stops_gives_the_protection_up() -> None:
+    agent = Agent()
+    async with protected(agent) as protection:
+        protection.in_hand(1)
+        await agent.next()
+
+    assert agent.told.get_nowait() == OFF
+
+
+async def test_an_idle_worker_never_asks() -> None:
+    agent = Agent()
+    async with protected(agent) as protection:
+        protection.in_hand(0)
+        await asyncio.sleep(0)
+
+    assert agent.told.empty()
+
+
+async def test_an_agent_that_refuses_is_told_of_in_the_log_and_stops_nothing() -> None:
+    agent = Agent(status=500)
+    with capture_logs() as lines:
+        async with protected(agent) as protection:
+            protection.in_hand(1)
+            await agent.next()
+            protection.in_hand(0)
+            await agent.next()
+
+    assert [line["event"] for line in lines][:1] == ["protection.refused"]

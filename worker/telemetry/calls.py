@@ -1,0 +1,56 @@
+"""Every call of AWS, counted and timed where the client makes it."""
+
+import time
+from typing import Any, Final
+
+from botocore.exceptions import ClientError
+
+from worker.retry import ATTEMPT, THROTTLING, cancellation_reasons, error_code, is_answer
+from worker.telemetry.metrics import Metrics
+from worker.telemetry.readiness import Readiness
+from worker.telemetry.traces import Tracing
+
+_THROTTLED_ITEMS: Final = {"ProvisionedThroughputExceeded", "ThrottlingError"}
+
+
+def watch_calls(client: Any, *, metrics: Metrics, tracing: Tracing, readiness: Readiness) -> None:  # noqa: ANN401
+    """
+    Tell the metrics, the traces and the readiness of each call that the client makes.
+
+    The one place through which every call passes is `_make_api_call`, which OpenTelemetry's and X-Ray's own
+    instrumentations wrap too: botocore's events never hear of a call that its caller abandons.
+    """
+    make = client._make_api_call  # noqa: SLF001 - see above
+    service: str = client.meta.service_model.service_name
+
+    async def observed(operation: str, parameters: Any) -> Any:  # noqa: ANN401 - as botocore has it
+        if ATTEMPT.get() > 1:
+            metrics.aws_retries.labels(service, operation).inc()
+        code, began = "Abandoned", time.monotonic()
+        try:
+            with tracing.span(f"{service}.{operation}"):
+                answer = await make(operation, parameters)
+            code = "OK"
+        except Exception as error:
+            code = error_code(error)
+            if _is_throttled(error):
+                metrics.aws_throttles.labels(service, operation).inc()
+            if is_answer(error):
+                readiness.answered(service)
+            raise
+        else:
+            readiness.answered(service)
+            return answer
+        finally:
+            metrics.aws_calls.labels(service, operation, code).inc()
+            metrics.aws_call_seconds.labels(service, operation).observe(time.monotonic() - began)
+
+    client._make_api_call = observed  # noqa: SLF001 - see above
+
+
+def _is_throttled(error: Exception) -> bool:
+    if error_code(error) in THROTTLING:
+        return True
+    return isinstance(error, ClientError) and any(
+        reason.get("Code") in _THROTTLED_ITEMS for reason in cancellation_reasons(error)
+    )
