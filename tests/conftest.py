@@ -8,7 +8,7 @@ import pytest
 from config.settings import Settings
 from worker.local.aws import EMBEDDED_CREDENTIALS
 
-pytest_plugins = ["tests.emulators"]
+pytest_plugins = ["tests.emulators", "tests.recorded_calls"]
 
 OURS = ("AWS_", "WORKER_")
 

@@ -1,0 +1,68 @@
+"""Every AWS call that the suite makes through code of the worker, and who made it; judged at the end."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from aiobotocore.client import AioBaseClient
+
+ROOT = Path(__file__).parents[1]
+
+
+class Call(NamedTuple):
+    """A call of AWS."""
+
+    module: str
+    definition: str
+    service: str
+    operation: str
+    parameters: dict[str, Any]
+
+
+RECORDED: dict[tuple[object, ...], Call] = {}
+"""One call of each kind: what it asks for, of which resource, from where."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _recording() -> Iterator[None]:
+    """Record calls as the clients make them, by the code of ours that stands nearest to the client."""
+    make = AioBaseClient._make_api_call
+
+    async def recorded(self: AioBaseClient, operation: str, parameters: dict[str, Any]) -> object:
+        caller = _caller()
+        if caller is not None:
+            call = Call(*caller, self.meta.service_model.service_name, operation, parameters)
+            RECORDED.setdefault((*call[:4], *_kind(parameters)), call)
+        return await make(self, operation, parameters)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(AioBaseClient, "_make_api_call", recorded)
+        yield
+
+
+def _caller() -> tuple[str, str] | None:
+    frame = sys._getframe(2)
+    worker = f"{ROOT / 'worker'}/"
+    watching = f"{worker}telemetry/calls.py"
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if file.startswith(worker) and file != watching:
+            module = Path(file).relative_to(ROOT).with_suffix("")
+            parts = module.parts[:-1] if module.name == "__init__" else module.parts
+            return ".".join(parts), frame.f_code.co_qualname.partition(".")[0]
+        frame = frame.f_back  # type: ignore[assignment]
+    return None
+
+
+def _kind(parameters: dict[str, Any]) -> tuple[object, ...]:
+    key = str(parameters.get("Key", "")) if "Bucket" in parameters else ""
+    items = tuple(sorted({kind for item in parameters.get("TransactItems", []) for kind in item}))
+    names = ("Bucket", "QueueUrl", "QueueName", "TableName", "VersionId", "IfMatch")
+    return key.partition("/")[0], items, *(str(parameters.get(name, ""))[-60:-8] for name in names)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Judge the calls after all others are made."""
+    items.sort(key=lambda item: item.get_closest_marker("after_all_others") is not None)

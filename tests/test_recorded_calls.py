@@ -1,0 +1,98 @@
+"""Fault 39, at run time: the calls that the whole suite makes through the worker, against its policy."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore import xform_name
+
+from tests.recorded_calls import RECORDED, Call
+from tests.unit.test_policies import AUTHORISED_BY, IN_TRANSACTIONS, actions, policies, reached
+
+pytestmark = pytest.mark.after_all_others
+
+RESOURCES = {
+    "${Bucket.Arn}/${UploadsPrefix}*": "uploads",
+    "${Bucket.Arn}/${LogosPrefix}*": "logos",
+    "${Bucket.Arn}/${ProcessedPrefix}*": "results",
+    "Bucket.Arn": "bucket",
+    "Queue.Arn": "queue",
+    "DeadLetterQueue.Arn": "dead letters",
+    "Table.Arn": "table",
+}
+
+
+def granted() -> set[tuple[str, str]]:
+    """Return what the policy allows: actions, each with the resource."""
+    return {
+        (action, RESOURCES[name])
+        for one in policies()["WorkerPolicy"]
+        for action in actions(one)
+        for name in names_in(one["Resource"])
+        if name in RESOURCES
+    }
+
+
+def names_in(resource: Any) -> Iterator[str]:  # noqa: ANN401 - as YAML has it
+    if isinstance(resource, str):
+        yield resource
+    elif isinstance(resource, list):
+        for one in resource:
+            yield from names_in(one)
+    elif isinstance(resource, dict):
+        for one in resource.values():
+            yield from names_in(one)
+
+
+def of_the_worker() -> list[Call]:
+    """Return the recorded calls of code that the service reaches; commands have other calls besides."""
+    return [call for call in RECORDED.values() if (call.module, call.definition) in reached()]
+
+
+def needed(call: Call) -> set[tuple[str, str]]:
+    """Return the actions that AWS wants for a call, each with the resource."""
+    name, parameters = xform_name(call.operation), call.parameters
+    kinds = {kind for item in parameters.get("TransactItems", []) for kind in item}
+    if kinds:
+        wanted = {IN_TRANSACTIONS[kind] for kind in kinds}
+    elif name == "get_object":
+        wanted = {"s3:GetObjectVersion" if "VersionId" in parameters else "s3:GetObject"}
+    elif name == "put_object" and "IfMatch" in parameters:
+        wanted = {"s3:PutObject", "s3:GetObject"}
+    else:
+        wanted = AUTHORISED_BY.get(name, {f"{call.service}:{call.operation}"})
+    return {(action, resource_of(call)) for action in wanted}
+
+
+def resource_of(call: Call) -> str:
+    match call.service, call.parameters:
+        case "dynamodb", _:
+            return "table"
+        case "sqs", {"QueueUrl": name} | {"QueueName": name}:
+            return "dead letters" if "dead" in name.rpartition("/")[2] else "queue"
+        case "s3", {"Key": key}:
+            return {"uploads": "uploads", "processed": "results", "logos": "logos"}[key.partition("/")[0]]
+        case "s3", _:
+            return "bucket"
+    message = f"a call of nothing known: {call}"
+    raise AssertionError(message)
+
+
+def test_the_policy_lets_the_worker_make_every_call_that_it_made() -> None:
+    refused = [
+        f"{call.operation} by {call.module}.{call.definition} needs {missing}"
+        for call in of_the_worker()
+        if (missing := needed(call) - granted())
+    ]
+    assert refused == []
+
+
+def test_the_worker_made_every_call_that_the_policy_allows(request: pytest.FixtureRequest) -> None:
+    config = request.config
+    is_whole = not config.option.keyword and not config.option.markexpr and not config.option.lf
+    if not is_whole or [Path(one).resolve() for one in config.args] != [config.rootpath / "tests"]:
+        pytest.skip("only a run of the whole suite makes every call")
+
+    made = {one for call in of_the_worker() for one in needed(call)}
+    assert granted() - made == set()
