@@ -182,7 +182,7 @@ class Settings(BaseSettings):
         None, ge=1, le=36_500, description="How long records are kept after the upload; for ever if unset."
     )
     http_host: str = Field(
-        "0.0.0.0",  # noqa: S104 - probes and scrapes come from outside the container
+        "0.0.0.0",  # noqa: S104 - probes and scrapes come from outside # nosec B104
         min_length=1,
         description="Where health and metrics are served.",
     )

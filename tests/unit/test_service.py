@@ -1,7 +1,7 @@
 """The loop, against fakes: slots, drain, and what it does when the queue is away."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -63,6 +63,8 @@ class Scene:
     inbox: FakeInbox = field(default_factory=FakeInbox)
     heartbeat: FakeHeartbeat = field(default_factory=FakeHeartbeat)
     desk: Desk = field(default_factory=Desk)
+    beside: dict[str, Callable[[], Coroutine[object, object, None]]] = field(default_factory=dict)
+    told: list[int] = field(default_factory=list)
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[tuple[Service, asyncio.Task[None]]]:
@@ -72,6 +74,8 @@ class Scene:
             deliver=self.desk.deliver,
             slots=self.slots,
             drain_timeout_s=self.drain_timeout_s,
+            beside=self.beside,
+            tell_in_hand=self.told.append,
             last_poll_s=0.05,
         )
         task = asyncio.create_task(service.run())
@@ -218,3 +222,60 @@ async def test_a_dead_heartbeat_stops_the_service_and_gives_everything_back() ->
             await task
 
     assert scene.inbox.hidden == [(message, 0)]
+
+
+async def test_whatever_runs_beside_the_loop_runs_until_the_worker_is_drained() -> None:
+    scene = Scene()
+    scene.send(1)
+    beside: list[str] = []
+
+    async def run() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            beside.append(f"ended with {len(scene.desk.in_hand)} in hand")
+
+    scene.beside["probe"] = run
+    async with scene.serving() as (service, task):
+        await scene.desk.until_in_hand(1)
+        service.stop()
+        assert service.is_draining
+        scene.desk.gate.set()
+        await task
+
+    assert beside == ["ended with 0 in hand"]
+
+
+async def test_what_runs_beside_the_loop_and_dies_stops_the_service_and_gives_everything_back() -> None:
+    scene = Scene(drain_timeout_s=0.01)
+    (message,) = scene.send(1)
+    dies = asyncio.Event()
+
+    async def run() -> None:
+        await dies.wait()
+        message = "the probe died"
+        raise RuntimeError(message)
+
+    scene.beside["probe"] = run
+    async with scene.serving() as (_, task):
+        await scene.desk.until_in_hand(1)
+        dies.set()
+        with pytest.raises(RuntimeError, match="the probe died"):
+            await task
+
+    assert scene.inbox.hidden == [(message, 0)]
+
+
+async def test_each_change_of_what_is_in_hand_is_told() -> None:
+    scene = Scene(slots=2)
+    scene.send(2)
+
+    async with scene.serving() as (service, task):
+        await scene.desk.until_in_hand(2)
+        assert service.in_hand == 2
+        scene.desk.gate.set()
+        await scene.desk.until_done(2)
+        service.stop()
+        await task
+
+    assert scene.told == [1, 2, 1, 0]

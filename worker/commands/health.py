@@ -1,6 +1,7 @@
 """`image-worker health`: what a container's health check asks."""
 
 from http import HTTPStatus
+from ipaddress import IPv4Address, ip_address
 
 import aiohttp
 import typer
@@ -12,7 +13,6 @@ from worker.domain.errors import ConfigurationError
 app = typer.Typer(add_completion=False)
 
 _ANSWER_S = 3.0
-_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - compared with, not listened at
 
 
 @app.command()
@@ -27,8 +27,7 @@ async def health() -> None:
     if not settings.http_port:
         message = "health is not served: WORKER_HTTP_PORT is 0; set it to a port"
         raise ConfigurationError(message)
-    host = _EVERYWHERE.get(settings.http_host, settings.http_host)
-    url = f"http://{host}:{settings.http_port}/healthz"
+    url = f"http://{_reachable(settings.http_host)}:{settings.http_port}/healthz"
     try:
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_ANSWER_S)) as session,
@@ -39,3 +38,14 @@ async def health() -> None:
         is_alive, told = False, f"nobody answers at {url} ({type(error).__name__}); is the worker running?"
     typer.echo(told, err=not is_alive)
     raise typer.Exit(0 if is_alive else 1)
+
+
+def _reachable(host: str) -> str:
+    """Return where to ask for what listens at the address: on this machine, if that stands for all of it."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host
+    if isinstance(address, IPv4Address):
+        return "127.0.0.1" if address.is_unspecified else host
+    return "[::1]" if address.is_unspecified else f"[{host}]"
