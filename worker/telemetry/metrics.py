@@ -16,7 +16,8 @@ from prometheus_client.registry import Collector
 
 NAMESPACE: Final = "image_worker"
 
-disable_created_metrics()  # type: ignore[no-untyped-call] - half as many series again, which nobody reads
+# Half as many series again, which nobody reads.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _FAST: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _SLOW: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 14400)
