@@ -1,9 +1,12 @@
 """
-ECS task scale-in protection: a task that has messages in hand is not the one that scaling in stops.
+ECS task scale-in protection: a task that is busy is not the one that scaling in stops.
 
 Stopping a busy worker loses nothing, for it drains; it only makes pictures wait for their turn again. The
 protection spares that, and is set from inside through the agent's endpoint ("Task scale-in protection
 endpoint", Amazon ECS developer guide).
+
+Busy is who has had something in hand without a pause for a while. A queue hands its messages to all tasks, so
+that in a fleet that has grown too large each has a picture now and then: were that enough, none could go.
 """
 
 import asyncio
@@ -15,26 +18,29 @@ import structlog
 log = structlog.get_logger(__name__)
 
 _EXPIRES_MIN: Final = 10
-"""How long the protection outlives a worker that can no longer renew it; deployments wait for it, too."""
-_RENEW_S: Final = _EXPIRES_MIN * 60 / 2
-_QUIET_S: Final = 15.0
-"""How long a worker is idle before it gives the protection up: gaps between two messages are no idleness."""
+_AGAIN_S: Final = _EXPIRES_MIN * 60 + 60.0
+"""
+When to ask for it again: a minute after it has expired. In that minute a deployment, or scaling in, can stop
+even a worker that is never idle.
+"""
+_BUSY_S: Final = 5.0
+"""How long something has to be in hand, without a pause, before the task is protected."""
 _CALL_S: Final = 5.0
 
 
 class ScaleInProtection:
     """
-    Keeps the task protected while messages are in hand.
+    Keeps the task protected while it is busy.
 
     Args:
         agent_uri: Of the ECS agent (`ECS_AGENT_URI`).
-        quiet_s: How long to be idle before the protection goes.
-        renew_s: How often to ask for it again while busy.
+        busy_s: How long something has to be in hand, without a pause.
+        again_s: When to ask for it again while busy.
     """
 
-    def __init__(self, agent_uri: str, *, quiet_s: float = _QUIET_S, renew_s: float = _RENEW_S) -> None:
+    def __init__(self, agent_uri: str, *, busy_s: float = _BUSY_S, again_s: float = _AGAIN_S) -> None:
         self._url = f"{agent_uri.rstrip('/')}/task-protection/v1/state"
-        self._quiet_s, self._renew_s = quiet_s, renew_s
+        self._busy_s, self._again_s = busy_s, again_s
         self._is_busy = self._is_protected = False
         self._changed = asyncio.Event()
 
@@ -45,15 +51,16 @@ class ScaleInProtection:
             self._changed.set()
 
     async def run(self) -> None:
-        """Follow, until cancelled, what is in hand; then give the protection up."""
+        """Follow what is in hand until cancelled; then give the protection up."""
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_CALL_S)) as session:
             try:
                 while True:
                     await self._until(busy=True)
+                    if await self._is_idle_within(self._busy_s):
+                        continue
                     await self._put(session, is_protected=True)
-                    while not await self._is_quiet():
-                        await self._put(session, is_protected=True)
-                    await self._put(session, is_protected=False)
+                    if await self._is_idle_within(self._again_s):
+                        await self._put(session, is_protected=False)
             finally:
                 if self._is_protected:
                     await self._put(session, is_protected=False)
@@ -63,19 +70,13 @@ class ScaleInProtection:
             self._changed.clear()
             await self._changed.wait()
 
-    async def _is_quiet(self) -> bool:
-        """Wait until nothing was in hand for a while, or the protection has to be renewed."""
+    async def _is_idle_within(self, seconds: float) -> bool:
         try:
-            async with asyncio.timeout(self._renew_s):
-                while True:
-                    await self._until(busy=False)
-                    try:
-                        async with asyncio.timeout(self._quiet_s):
-                            await self._until(busy=True)
-                    except TimeoutError:
-                        return True
+            async with asyncio.timeout(seconds):
+                await self._until(busy=False)
         except TimeoutError:
             return False
+        return True
 
     async def _put(self, session: aiohttp.ClientSession, *, is_protected: bool) -> None:
         self._is_protected = is_protected

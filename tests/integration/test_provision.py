@@ -1,9 +1,11 @@
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.exceptions import ClientError
 
 from config.settings import Settings
+from tests import templates
 from tests.emulators import announced_keys, client, create_table, stack_name_of, unique_settings
 from worker.checks.table import find_table
 from worker.domain.errors import ConfigurationError
@@ -11,9 +13,17 @@ from worker.resources import STORAGE_TEMPLATE, Deployment, deploy, storage_param
 
 if TYPE_CHECKING:
     from types_aiobotocore_cloudformation import CloudFormationClient
+    from types_aiobotocore_cloudwatch import CloudWatchClient
     from types_aiobotocore_dynamodb import DynamoDBClient
     from types_aiobotocore_s3 import S3Client
     from types_aiobotocore_sqs import SQSClient
+
+
+NOT_IN_MINISTACK = {
+    "AWS::ApplicationAutoScaling::ScalableTarget",
+    "AWS::ApplicationAutoScaling::ScalingPolicy",
+}
+"""Types that fail a stack there; tests/unit asserts them on the templates."""
 
 
 class Provisioner:
@@ -152,6 +162,80 @@ async def test_what_no_setting_names_stays_as_it_was_set_by_hand(
     assert (await s3.get_bucket_versioning(Bucket=provisioned.bucket))["Status"] == "Enabled"
 
 
+async def test_messages_are_encrypted_with_a_key_that_is_rotated_and_uploads_still_announced(
+    settings: Settings, provision: Provisioner, s3: "S3Client", sqs: "SQSClient"
+) -> None:
+    outputs = (await provision(settings)).outputs
+    for name in (settings.queue_name, settings.dead_letter_queue_name):
+        url = (await sqs.get_queue_url(QueueName=name))["QueueUrl"]
+        attributes = (await sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"]))["Attributes"]
+        assert attributes["KmsMasterKeyId"] == outputs["KeyArn"]
+        assert attributes["KmsDataKeyReusePeriodSeconds"] == "3600"
+    async with client("kms", settings) as kms:
+        rotation = await kms.get_key_rotation_status(KeyId=outputs["KeyArn"])
+    assert (rotation["KeyRotationEnabled"], rotation["RotationPeriodInDays"]) == (True, 365)
+    await s3.put_object(Bucket=settings.bucket, Key="uploads/user/a.jpg", Body=b"picture")
+    assert await announced_keys(sqs, settings) == ["uploads/user/a.jpg"]
+
+
+async def test_the_service_runs_with_the_policy_of_its_storage_stack(
+    provisioned: Settings, provision: Provisioner
+) -> None:
+    service = templates.template("service.yaml")
+    # MiniStack compares these with numbers, and takes a parameter for text.
+    running = service["Resources"]["Service"]["Properties"]
+    running["CapacityProviderStrategy"] = templates.resolved(running["CapacityProviderStrategy"], service)
+    stack = await _created(
+        provision,
+        service,
+        StorageStack=provision.stack_name,
+        Image="image-worker",
+        VpcId="vpc-1",
+        SubnetIds="subnet-1,subnet-2",
+    )
+    outputs = {each["OutputKey"]: each["OutputValue"] for each in stack["Outputs"]}
+    async with client("iam", provisioned) as iam:
+        role = outputs["TaskRoleArn"].rpartition("/")[2]
+        attached = await iam.list_attached_role_policies(RoleName=role)
+    storage = (await provision(provisioned)).outputs
+    assert [each["PolicyArn"] for each in attached["AttachedPolicies"]] == [storage["WorkerPolicyArn"]]
+    assert outputs["ServiceName"]
+
+
+async def test_alarms_are_made_for_the_queues(
+    provisioned: Settings, provision: Provisioner, cloudwatch: "CloudWatchClient"
+) -> None:
+    alarms = templates.template("alarms.yaml")
+    # MiniStack takes no metric math.
+    alarms["Resources"] = {
+        name: one for name, one in alarms["Resources"].items() if "Metrics" not in one["Properties"]
+    }
+    names = {
+        "QueueName": provisioned.queue_name,
+        "DeadLetterQueueName": provisioned.dead_letter_queue_name,
+        "TableName": provisioned.table_name,
+    }
+    await _created(provision, alarms, **names)
+    made = await cloudwatch.describe_alarms(AlarmNamePrefix=provisioned.queue_name)
+    watched = {each["AlarmName"]: each["Dimensions"][0]["Value"] for each in made["MetricAlarms"]}
+    assert watched == {
+        f"{provisioned.queue_name}-dead-letters": provisioned.dead_letter_queue_name,
+        f"{provisioned.queue_name}-old-messages": provisioned.queue_name,
+    }
+
+
+async def test_the_dashboard_shows_the_names_that_it_was_given(
+    provision: Provisioner, cloudwatch: "CloudWatchClient"
+) -> None:
+    name = provision.stack_name
+    dashboard = templates.template("dashboard.yaml")
+    await _created(provision, dashboard, DashboardName=name, ClusterName="pictures", ServiceName="worker")
+    body = (await cloudwatch.get_dashboard(DashboardName=name))["DashboardBody"]
+    assert "${" not in body
+    (tasks,) = (one for one in json.loads(body)["widgets"] if one["properties"]["title"] == "Tasks")
+    assert tasks["properties"]["metrics"][0][2:6] == ["ClusterName", "pictures", "ServiceName", "worker"]
+
+
 async def test_an_aws_that_is_not_there_is_told_in_one_sentence(free_port: int) -> None:
     nowhere = unique_settings(f"http://127.0.0.1:{free_port}")
     async with client("cloudformation", nowhere) as cloudformation, client("dynamodb", nowhere) as dynamodb:
@@ -171,3 +255,20 @@ async def test_moto_takes_the_same_table(moto_endpoint: str) -> None:
 async def _ttl(dynamodb: "DynamoDBClient", table_name: str) -> dict[str, str]:
     described = await dynamodb.describe_time_to_live(TableName=table_name)
     return dict(described["TimeToLiveDescription"])
+
+
+async def _created(provision: Provisioner, template: dict[str, Any], **parameters: str) -> dict[str, Any]:
+    """Create a stack from what of the template MiniStack knows, and return it."""
+    cloudformation = provision.cloudformation
+    known = {name: one for name, one in template["Resources"].items() if one["Type"] not in NOT_IN_MINISTACK}
+    created = await cloudformation.create_stack(
+        StackName=f"more-{provision.stack_name}",
+        TemplateBody=json.dumps(template | {"Resources": known}),
+        Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
+        Capabilities=["CAPABILITY_IAM"],
+    )
+    while True:
+        (stack,) = (await cloudformation.describe_stacks(StackName=created["StackId"]))["Stacks"]
+        if not stack["StackStatus"].endswith("_IN_PROGRESS"):
+            assert stack["StackStatus"] == "CREATE_COMPLETE"
+            return stack

@@ -31,12 +31,12 @@ class Agent:
 
 @asynccontextmanager
 async def protected(
-    agent: Agent, *, quiet_s: float = 0.0, renew_s: float = 60.0
+    agent: Agent, *, busy_s: float = 0.0, again_s: float = 60.0
 ) -> AsyncIterator[ScaleInProtection]:
     app = web.Application()
     app.router.add_put("/task-protection/v1/state", agent.answer)
     async with TestServer(app) as server:
-        protection = ScaleInProtection(str(server.make_url("/")), quiet_s=quiet_s, renew_s=renew_s)
+        protection = ScaleInProtection(str(server.make_url("/")), busy_s=busy_s, again_s=again_s)
         running = asyncio.create_task(protection.run())
         try:
             yield protection
@@ -66,22 +66,23 @@ async def test_a_task_is_protected_while_messages_are_in_hand_and_no_longer() ->
     assert agent.told.empty()
 
 
-async def test_protection_is_renewed_while_the_work_goes_on() -> None:
+async def test_protection_that_has_expired_is_asked_for_again_while_the_work_goes_on() -> None:
     agent = Agent()
-    async with protected(agent, renew_s=0.01) as protection:
+    async with protected(agent, again_s=0.01) as protection:
         protection.in_hand(1)
         assert [await agent.next() for _ in range(3)] == [ON, ON, ON]
 
 
-async def test_a_gap_between_two_messages_is_no_idleness() -> None:
+async def test_a_picture_now_and_then_protects_nobody() -> None:
     agent = Agent()
-    async with protected(agent, quiet_s=60) as protection:
-        protection.in_hand(1)
-        assert await agent.next() == ON
-        protection.in_hand(0)
-        protection.in_hand(1)
-        await asyncio.sleep(0)
-        assert agent.told.empty()
+    async with protected(agent, busy_s=60) as protection:
+        for _ in range(3):
+            protection.in_hand(1)
+            await asyncio.sleep(0)
+            protection.in_hand(0)
+            await asyncio.sleep(0)
+
+    assert agent.told.empty()
 
 
 async def test_a_worker_that_stops_gives_the_protection_up() -> None:
