@@ -236,6 +236,7 @@ class Deliveries:
             return WalkAway()
         except TimeoutError:
             log.warning("image.release_timed_out")
+            seen.released(failure.code, reason=failure.message)
             return verdict.disposition
         if verdict.ending is Ending.FAIL:
             seen.failed(failure.code, reason=failure.message, step=failure.step)

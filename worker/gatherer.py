@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 from typing import Generic, TypeVar
 
 Entry = TypeVar("Entry")
@@ -44,7 +45,8 @@ class Gatherer(Generic[Entry]):
         done = asyncio.get_running_loop().create_future()
         self._waiting.append((entry, done))
         if self._task is None:
-            self._task = asyncio.create_task(self._work_off(), name=self._name)
+            # In a context of its own: a batch is no part of whatever its first entry belongs to.
+            self._task = asyncio.create_task(self._work_off(), name=self._name, context=Context())
         await done
 
     async def close(self) -> None:

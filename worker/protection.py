@@ -86,7 +86,8 @@ class ScaleInProtection:
         try:
             async with session.put(self._url, json=request) as answer:
                 told = await answer.json(content_type=None)
-                reason = None if answer.ok else str(told)
+                # A refusal of the scheduler comes with 200.
+                reason = None if answer.ok and not told.get("failure") else str(told)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             reason = repr(error)
         if reason is not None:

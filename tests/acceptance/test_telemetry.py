@@ -191,6 +191,7 @@ async def test_a_picture_s_spans_go_on_with_the_trace_of_its_uploader(
     assert steps >= {"validation", "resize", "watermark"}
     assert ours["s3.GetObject"].parent_span_id == ours["fetch"].span_id
     assert ours["s3.PutObject"].parent_span_id == ours["store"].span_id
-    assert ours["dynamodb.TransactWriteItems"].parent_span_id == ours["settle"].span_id
+    # The transaction that ends it is shared with others of its moment; the picture's own part is "settle".
+    assert {span.name for span in spans} == {span.name for span in ours.values()}
     attributes = {one.key: one.value.string_value for one in image.attributes}
     assert attributes["image_worker.image_id"] == "img_1"

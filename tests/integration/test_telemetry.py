@@ -71,6 +71,18 @@ async def test_a_refusal_that_means_something_is_an_answer_and_a_denial_is_none(
     assert metrics.value("ready", dependency="table") == 0
 
 
+async def test_a_bucket_that_is_gone_is_no_answer() -> None:
+    async with (
+        refusing("NoSuchBucket", status=404) as endpoint_url,
+        client("s3", unique_settings(endpoint_url)) as s3,
+    ):
+        metrics, _ = watched(s3)
+        with pytest.raises(ClientError):
+            await s3.head_bucket(Bucket="gone")
+
+    assert metrics.value("ready", dependency="bucket") == 0
+
+
 async def test_a_call_that_nobody_waits_for_any_longer_is_counted_as_abandoned() -> None:
     with socket.socket() as deaf:  # it takes connections, and never reads from them
         deaf.bind(("127.0.0.1", 0))

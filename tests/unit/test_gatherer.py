@@ -2,6 +2,7 @@ import asyncio
 from collections.abc import Awaitable, Sequence
 
 import pytest
+from structlog.contextvars import bound_contextvars, get_contextvars
 
 from worker.gatherer import Gatherer
 
@@ -232,3 +233,17 @@ async def test_a_gatherer_tells_whether_it_is_idle(when: str) -> None:
     post.open()
     if when == "busy":
         await asyncio.gather(*callers)
+
+
+async def test_a_batch_belongs_to_none_of_those_who_wait_for_it() -> None:
+    spoken_for: list[object] = []
+
+    async def send(entries: Sequence[int]) -> Sequence[None]:
+        spoken_for.append(get_contextvars().get("image_id"))
+        return [None] * len(entries)
+
+    gatherer = Gatherer(send, most=1, name="send")
+    with bound_contextvars(image_id="img_1"):
+        await gatherer.submit(1)
+
+    assert spoken_for == [None]

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from structlog.testing import capture_logs
@@ -18,11 +19,12 @@ class Agent:
     """The endpoint that ECS puts into each task."""
 
     status: int = 200
+    answers: dict[str, Any] = field(default_factory=lambda: {"protection": {}})
     told: "asyncio.Queue[dict[str, Any]]" = field(default_factory=asyncio.Queue)
 
     async def answer(self, request: web.Request) -> web.Response:
         self.told.put_nowait(await request.json())
-        return web.json_response({"protection": {}}, status=self.status)
+        return web.json_response(self.answers, status=self.status)
 
     async def next(self) -> dict[str, Any]:
         async with asyncio.timeout(5):
@@ -103,8 +105,10 @@ async def test_an_idle_worker_never_asks() -> None:
     assert agent.told.empty()
 
 
-async def test_an_agent_that_refuses_is_told_of_in_the_log_and_stops_nothing() -> None:
-    agent = Agent(status=500)
+@pytest.mark.parametrize(
+    "agent", [Agent(status=500), Agent(answers={"failure": {"Reason": "DEPLOYMENT_BLOCKED"}})]
+)
+async def test_an_agent_that_refuses_is_told_of_in_the_log_and_stops_nothing(agent: Agent) -> None:
     with capture_logs() as lines:
         async with protected(agent) as protection:
             protection.in_hand(1)

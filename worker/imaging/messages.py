@@ -47,6 +47,8 @@ _MAX_MESSAGE_CHARACTERS: Final = 500
 _MAX_METADATA_CHARACTERS: Final = 200
 _MAX_QUOTE_CHARACTERS: Final = 60
 _ENCODING_OVERHEAD_BYTES: Final = 65_536
+_LONGEST_STEP_MS: Final = 3600 * 1000
+"""What `WORKER_STEP_TIMEOUT_S` may be at the most."""
 _MAX_ANIMATION_BYTES: Final = 128 * 1024 * 1024
 _Kind = TypeVar("_Kind")
 _CHILD_MOVES: Final = frozenset({StepMove.COMPLETED, StepMove.SKIPPED})
@@ -231,7 +233,8 @@ def _report(header: Mapping[str, Any], step: StepName) -> StepReport:
             for name, value in _checked(dict, header["metadata"]).items()
         },
     )
-    if report.step is not step or report.move not in _CHILD_MOVES:
+    is_due = report.step is step and report.move in _CHILD_MOVES
+    if not is_due or not 0 <= report.elapsed_ms <= _LONGEST_STEP_MS:
         raise ValueError(step)
     return report
 

@@ -10,6 +10,9 @@ from worker.telemetry.metrics import Metrics
 from worker.telemetry.readiness import Readiness
 from worker.telemetry.traces import Tracing
 
+_LOOKS: Final = {"HeadBucket"}
+"""Calls that are only made to see whether the thing is there: 404 is an answer, and the bucket is missing."""
+
 _THROTTLED_ITEMS: Final = {"ProvisionedThroughputExceeded", "ThrottlingError"}
 
 
@@ -35,7 +38,7 @@ def watch_calls(client: Any, *, metrics: Metrics, tracing: Tracing, readiness: R
             code = error_code(error)
             if _is_throttled(error):
                 metrics.aws_throttles.labels(service, operation).inc()
-            if is_answer(error):
+            if is_answer(error) and operation not in _LOOKS:
                 readiness.answered(service)
             raise
         else:

@@ -12,6 +12,8 @@ from worker.telemetry.metrics import Metrics
 
 _OK: Final = 200
 _UNAVAILABLE: Final = 503
+_SILENCE_S: Final = 75.0
+"""How long a connection is kept on which nothing is asked; by default it would be an hour."""
 
 
 @asynccontextmanager
@@ -51,7 +53,7 @@ async def endpoint(
     app.router.add_get("/healthz", stating(why_unhealthy))
     app.router.add_get("/readyz", stating(why_unready))
     app.router.add_get("/metrics", show)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, keepalive_timeout=_SILENCE_S)
     await runner.setup()
     try:
         try:

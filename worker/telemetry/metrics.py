@@ -14,6 +14,8 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
+from worker.domain.errors import RejectedError
+
 NAMESPACE: Final = "image_worker"
 
 # Half as many series again, which nobody reads.
@@ -77,6 +79,17 @@ class Metrics:
         self.bytes = self._counter("bytes", "Bytes of pictures.", "direction")
         self.loop_lag_seconds = self._histogram("loop_lag_seconds", "Lateness of the event loop.", _LAG)
         self.ready = self._gauge("ready", "Whether it answered lately.", "dependency")
+
+        self._begin()
+
+    def _begin(self) -> None:
+        """Begin at zero: of a series that begins with its first event, rates miss that event."""
+        for status, code in (("completed", ""), ("lost", "")):
+            self.images.labels(status, code)
+        for kind in RejectedError.__subclasses__():
+            self.images.labels("failed", kind.code)
+        for direction in ("in", "out"):
+            self.bytes.labels(direction)
 
     def count_restarts(self, restarts: Callable[[], int]) -> None:
         """Tell of the decoder children that were replaced, as `restarts` counts them."""

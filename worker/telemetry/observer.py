@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import structlog
 
 from worker.domain.clock import Clock
+from worker.domain.errors import TransientError
 from worker.domain.job import Job
 from worker.domain.message import Message
 from worker.domain.step import StepReport
@@ -44,9 +45,15 @@ class Observer:
             known = {**names, "trace_id": trace_id} if trace_id else names
             with structlog.contextvars.bound_contextvars(**known):
                 observation = Observation(self._metrics, self._tracing)
-                yield observation
-                if observation.is_final:
-                    self._metrics.event_to_done_seconds.observe(self._age_s(message))
+                try:
+                    yield observation
+                except Exception as error:
+                    if not observation.has_ended:
+                        observation.released(_code_of(error), reason=str(error))
+                    raise
+                finally:
+                    if observation.is_final:
+                        self._metrics.event_to_done_seconds.observe(self._age_s(message))
 
     def _age_s(self, message: Message) -> float:
         return max(0.0, (self._clock() - message.sent_at).total_seconds())
@@ -56,7 +63,7 @@ class Observation:
     """What is seen of one picture; its fields end up in its line of the log."""
 
     def __init__(self, metrics: Metrics, tracing: Tracing) -> None:
-        self.is_final = False
+        self.is_final = self.has_ended = False
         self._metrics, self._tracing = metrics, tracing
         self._fields: dict[str, int] = {}
 
@@ -88,25 +95,27 @@ class Observation:
 
     def completed(self) -> None:
         """Say that the record holds the picture's completion."""
-        self.is_final = True
+        self.is_final = self.has_ended = True
         self._metrics.images.labels("completed", "").inc()
         log.info("image.completed", **self._fields)
 
     def failed(self, code: str, *, reason: str, step: str | None) -> None:
         """Say that the record holds why the picture failed for good."""
-        self.is_final = True
+        self.is_final = self.has_ended = True
         self._metrics.images.labels("failed", code).inc()
         self._tracing.describe(failed_with=code)
         log.info("image.failed", code=code, reason=reason, step=step, **self._fields)
 
     def released(self, code: str, *, reason: str) -> None:
         """Say that the picture waits to be tried again."""
+        self.has_ended = True
         self._metrics.images.labels("released", code).inc()
         self._tracing.describe(failed_with=code)
         log.info("image.released", code=code, reason=reason, **self._fields)
 
     def lost(self) -> None:
         """Say that the picture is another worker's now."""
+        self.has_ended = True
         self._metrics.images.labels("lost", "").inc()
         self._tracing.describe(failed_with="lease_lost")
         log.warning("image.lease_lost", **self._fields)
@@ -114,3 +123,8 @@ class Observation:
     def _took(self, name: str, seconds: float) -> None:
         self._metrics.step_seconds.labels(name).observe(seconds)
         self._fields[f"{name}_ms"] = round(seconds * 1000)
+
+
+def _code_of(error: Exception) -> str:
+    """Name what kept a delivery from telling the record how it ended."""
+    return "unavailable" if isinstance(error, TransientError) else "internal_error"

@@ -4,9 +4,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
-from botocore.exceptions import BotoCoreError, ClientError
 
-from worker.retry import is_passing
 from worker.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -29,13 +27,12 @@ async def measure_queue(sqs: "SQSClient", *, url: str, metrics: Metrics) -> None
         try:
             async with asyncio.timeout(_CALL_S):
                 answer = await sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
-        except Exception as error:
-            if not isinstance(error, ClientError | BotoCoreError) and not is_passing(error):
-                raise
+            attributes: Any = answer["Attributes"]
+            counts = {state: int(attributes[name]) for state, name in _STATES.items()}
+        except Exception as error:  # noqa: BLE001 - no failure to measure may stop the work
             metrics.queue_messages.clear()
             log.debug("queue.not_measured", reason=repr(error))
         else:
-            attributes: Any = answer["Attributes"]
-            for state, name in _STATES.items():
-                metrics.queue_messages.labels(state).set(int(attributes[name]))
+            for state, count in counts.items():
+                metrics.queue_messages.labels(state).set(count)
         await asyncio.sleep(_EVERY_S)

@@ -15,7 +15,8 @@ log = structlog.get_logger(__name__)
 DEPENDENCIES: Final[Mapping[str, str]] = {"sqs": "queue", "dynamodb": "table", "s3": "bucket"}
 
 _EVERY_S: Final = 10.0
-_LATELY_S: Final = 30.0
+_LATELY_S: Final = 45.0
+"""Long enough for an idle worker to lose one probe."""
 _PROBE_S: Final = 5.0
 
 

@@ -7,9 +7,10 @@ Off, nothing of OpenTelemetry is imported. On (`WORKER_TRACES`), spans go out by
 
 import asyncio
 import re
+import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
@@ -40,7 +41,7 @@ class Tracing(Protocol):
         ...
 
     def span(self, name: str, **attributes: str | int) -> AbstractContextManager[None]:
-        """Hold a span inside the one that is open."""
+        """Hold a span inside the one that is open; what belongs to no picture has none."""
         ...
 
     def passed(self, name: str, *, elapsed_ms: int) -> None:
@@ -131,7 +132,10 @@ class Traced:
 
     @contextmanager
     def span(self, name: str, **attributes: str | int) -> Iterator[None]:
-        """Hold a span inside the one that is open; an exception marks it with its type alone."""
+        """Hold a span inside the one that is open, if one is; an exception marks it with its type alone."""
+        if not self._trace.get_current_span().get_span_context().is_valid:
+            yield
+            return
         with self._tracer.start_as_current_span(
             name, attributes=_named(attributes), record_exception=False, set_status_on_exception=False
         ) as span:
@@ -155,9 +159,18 @@ class Traced:
 
     async def close(self) -> None:
         """Send what is not sent yet, as long as that takes no longer than a moment."""
+        loop, sent = asyncio.get_running_loop(), asyncio.Event()
+
+        def send() -> None:
+            self._provider.shutdown()
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any longer
+                loop.call_soon_threadsafe(sent.set)
+
+        # Not of the loop's executor, whose threads the process waits for at its end, however long they take.
+        threading.Thread(target=send, name="send traces", daemon=True).start()
         try:
             async with asyncio.timeout(_FLUSH_S):
-                await asyncio.to_thread(self._provider.shutdown)
+                await sent.wait()
         except TimeoutError:
             log.warning("traces.not_flushed", after_s=_FLUSH_S)
 

@@ -78,6 +78,8 @@ def test_a_refusal_arrives_in_the_place_of_a_report_or_a_rendition() -> None:
         {"step": "dance"},
         {"move": "failed"},
         {"elapsed_ms": "3"},
+        {"elapsed_ms": -1},
+        {"elapsed_ms": 10**14},
         {"detail": []},
         {"metadata": {"camera": 5}},
         {"metadata": "text"},

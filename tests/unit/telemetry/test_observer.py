@@ -4,8 +4,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.builders import a_job, a_message, a_report, after, an_observer
+from worker.domain.errors import TransientError
 from worker.domain.status import StepName
 from worker.telemetry.metrics import Metrics
+from worker.telemetry.observer import Observation
+
+AWAY = TransientError("it is away")
 
 
 def test_a_completed_picture_is_counted_once_with_its_bytes_and_its_latency() -> None:
@@ -64,3 +68,36 @@ def test_a_step_that_fails_is_measured_too() -> None:
 
     assert metrics.value("step_seconds_count", step="fetch") == 1
     assert metrics.value("images_total", status="failed", code="source_missing") == 1
+
+
+def test_a_picture_whose_end_the_record_could_not_be_told_is_counted_all_the_same() -> None:
+    metrics = Metrics()
+
+    with pytest.raises(TransientError), an_observer(metrics).observing(a_job(), a_message()):
+        raise AWAY
+
+    assert metrics.value("images_total", status="released", code="unavailable") == 1
+    assert metrics.value("event_to_done_seconds_count") == 0
+
+
+def fail_and_find_the_queue_away(seen: Observation) -> None:
+    seen.failed("unavailable", reason="the bucket is away", step=None)
+    raise AWAY
+
+
+def test_a_failed_picture_whose_dead_letter_is_not_taken_counts_once_and_has_its_latency() -> None:
+    metrics = Metrics()
+
+    with pytest.raises(TransientError), an_observer(metrics).observing(a_job(), a_message()) as seen:
+        fail_and_find_the_queue_away(seen)
+
+    assert metrics.value("images_total", status="failed", code="unavailable") == 1
+    assert metrics.value("images_total", status="released", code="unavailable") == 0
+    assert metrics.value("event_to_done_seconds_count") == 1
+
+
+def test_what_can_be_counted_begins_at_zero_so_that_its_first_event_is_an_increase() -> None:
+    told = Metrics().exposition().decode()
+
+    assert 'image_worker_images_total{code="",status="completed"} 0.0' in told
+    assert 'image_worker_images_total{code="truncated",status="failed"} 0.0' in told

@@ -39,12 +39,12 @@ def test_a_dependency_that_falls_silent_is_named_with_its_silence_and_its_gauge_
         readiness.answered(service)
     assert readiness.why_unready() is None
 
-    times.now += 29
+    times.now += 44
     readiness.answered("sqs")
     readiness.answered("s3")
     times.now += 2
 
-    assert readiness.why_unready() == "the table has not answered for 31 s"
+    assert readiness.why_unready() == "the table has not answered for 46 s"
     assert [metrics.value("ready", dependency=name) for name in ("queue", "table", "bucket")] == [1, 0, 1]
 
 
