@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SETUP := $(VENV)/.set-up
 CHECKOV := .venv-checkov
 
-.PHONY: demo test check format lock clean docs-pictures
+.PHONY: demo test chaos soak check format lock image image-demo clean docs-pictures
 
 demo: $(SETUP) ## Watch pictures go through an embedded AWS
 	$(BIN)/image-worker demo
@@ -13,11 +13,28 @@ demo: $(SETUP) ## Watch pictures go through an embedded AWS
 test: $(SETUP) ## Run every tier of tests
 	$(BIN)/pytest
 
-check: $(SETUP) ## Lint, format, types, templates, direction of imports
+chaos: $(SETUP) ## Kill and suspend workers amid troubles of their AWS: CHAOS_SEED, CHAOS_UPLOADS, CHAOS_WORKERS
+	$(BIN)/python -m tests.chaos
+
+soak: $(SETUP) ## Watch one worker's memory, open files and lag under load: SOAK_S, SOAK_RATE
+	$(BIN)/python -m tests.soak
+
+KUBERNETES := $(addprefix config/kubernetes/,$(addprefix base/,deployment.yaml service-account.yaml \
+	pod-disruption-budget.yaml network-policy.yaml) overlays/example/namespace.yaml)
+SCAN := $(CHECKOV)/bin/checkov --quiet --compact --skip-download
+
+check: $(SETUP) $(CHECKOV)/.set-up ## Lint, format, types, templates, manifests, security, direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/bandit -q -c pyproject.toml -r worker config
 	$(BIN)/cfn-lint config/cloudformation/*.yaml
+	$(BIN)/kubernetes-validate --strict --quiet --no-warn $(KUBERNETES)
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+	$(SCAN) --framework cloudformation -d config/cloudformation
+	$(SCAN) --framework kubernetes -d config/kubernetes
+	$(SCAN) --framework dockerfile -f Dockerfile
 	$(BIN)/pytest -q tests/unit/test_import_direction.py
 
 format: $(SETUP)
@@ -29,8 +46,16 @@ LOCK := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-ha
 
 lock: $(SETUP) ## Pin every dependency with its hashes: all of them, what the container needs, what checkov needs
 	$(LOCK) pyproject.toml --all-extras --group dev -o requirements.lock
-	$(LOCK) pyproject.toml --extra heic --extra otel --group build -c requirements.lock -o requirements-runtime.lock
+	$(LOCK) --group pyproject.toml:build -c requirements.lock -o requirements-build.lock
+	$(LOCK) pyproject.toml --extra heic --extra otel -c requirements.lock -o requirements-runtime.lock
+	$(LOCK) pyproject.toml --extra heic --extra otel --extra local -c requirements.lock -o requirements-demo.lock
 	$(LOCK) --group pyproject.toml:checkov -o requirements-checkov.lock
+
+image: ## Build the container image, with docker, podman or buildah
+	config/container/build-image.sh image-worker
+
+image-demo: ## The same with the embedded AWS in it: docker run --rm image-worker:demo demo --out /tmp/out
+	config/container/build-image.sh image-worker:demo --build-arg LOCK=requirements-demo.lock
 
 docs-pictures: $(SETUP)
 	$(BIN)/python docs/make_imaging_pictures.py

@@ -1,0 +1,98 @@
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from config.settings import Settings
+from tests.emulators import announced_keys, client
+from worker.local.aws import EMBEDDED_REGION, embedded_aws
+from worker.resources import STACK_NAME, STORAGE_TEMPLATE, deploy
+
+HOOK = Path(__file__).parents[2] / "config/localstack/ready.d/provision.py"
+
+# As LocalStack does it: in an empty namespace, where no name is `__main__`.
+RUN_AS_LOCALSTACK = "import sys; exec(open(sys.argv[1], 'rb').read(), {})"
+
+Hook = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+async def settings() -> AsyncIterator[Settings]:
+    """The worker's defaults, in an AWS of the test's own: the hook's names are those of the template."""
+    async with embedded_aws() as endpoint_url:
+        yield Settings.model_validate({"region": EMBEDDED_REGION, "endpoint_url": endpoint_url})
+
+
+@pytest.fixture
+def hook(settings: Settings) -> Hook:
+    def run(template: Path = STORAGE_TEMPLATE) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(  # noqa: S603 - our own script
+            [sys.executable, "-c", RUN_AS_LOCALSTACK, HOOK],
+            env={
+                "PATH": os.environ["PATH"],
+                "AWS_ENDPOINT_URL": str(settings.endpoint_url),
+                "STORAGE_TEMPLATE": str(template),
+            },
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run
+
+
+async def test_the_hook_makes_what_a_worker_with_default_settings_needs(
+    settings: Settings, hook: Hook
+) -> None:
+    assert hook().returncode == 0
+    async with client("s3", settings) as s3, client("sqs", settings) as sqs:
+        await s3.put_object(Bucket=settings.bucket, Key="uploads/user/a.jpg", Body=b"picture")
+        assert await announced_keys(sqs, settings) == ["uploads/user/a.jpg"]
+    async with client("dynamodb", settings) as dynamodb:
+        described = await dynamodb.describe_table(TableName=settings.table_name)
+    assert described["Table"]["TableStatus"] == "ACTIVE"
+
+
+async def test_the_hook_can_be_repeated(settings: Settings, hook: Hook) -> None:
+    assert [hook().returncode, hook().returncode] == [0, 0]
+    async with client("cloudformation", settings) as cloudformation:
+        stacks = await cloudformation.describe_stacks(StackName=STACK_NAME)
+    assert [stack["StackStatus"] for stack in stacks["Stacks"]] == ["CREATE_COMPLETE"]
+
+
+async def test_the_hook_brings_a_changed_template_to_the_stack(
+    settings: Settings, hook: Hook, tmp_path: Path
+) -> None:
+    assert hook().returncode == 0
+    changed = tmp_path / "storage.yaml"
+    longer = "ReceiveMessageWaitTimeSeconds: 20", "ReceiveMessageWaitTimeSeconds: 10"
+    assert longer[0] in STORAGE_TEMPLATE.read_text()
+    changed.write_text(STORAGE_TEMPLATE.read_text().replace(*longer))
+    assert hook(changed).returncode == 0
+    async with client("sqs", settings) as sqs:
+        url = (await sqs.get_queue_url(QueueName=settings.queue_name))["QueueUrl"]
+        attributes = await sqs.get_queue_attributes(
+            QueueUrl=url, AttributeNames=["ReceiveMessageWaitTimeSeconds"]
+        )
+    assert attributes["Attributes"] == {"ReceiveMessageWaitTimeSeconds": "10"}
+
+
+async def test_provisioning_after_the_hook_finds_nothing_to_do(settings: Settings, hook: Hook) -> None:
+    assert hook().returncode == 0
+    async with (
+        client("cloudformation", settings) as cloudformation,
+        client("dynamodb", settings) as dynamodb,
+    ):
+        assert (await deploy(cloudformation, dynamodb, settings)).done == "unchanged"
+
+
+async def test_a_hook_that_fails_says_so(settings: Settings, hook: Hook) -> None:
+    async with client("s3", settings) as s3:
+        await s3.create_bucket(Bucket=settings.bucket)  # in the way of the stack's own
+    failed = hook()
+    assert failed.returncode == 1
+    assert "WaiterError" in failed.stderr
