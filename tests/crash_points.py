@@ -4,12 +4,12 @@ Dying at every call: a worker whose AWS calls are numbered, and that dies at whi
 A fault strikes one call of a job, in one of three ways: the worker dies before it, it dies after the call has
 landed, or the call lands and its answer is lost, after which the worker goes on. A dead worker stands still
 in the call at which it died. It makes no further call: whatever its tasks still try while they are cancelled
-stands still here too, and never reaches AWS.
+stands still here too, and never reaches AWS. The same is done to the repair tools.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import partial
@@ -21,6 +21,7 @@ from botocore.exceptions import ClientError, ConnectionClosedError
 from config.settings import Settings
 from tests.builders import a_recipe, a_report, an_observer
 from tests.fakes.rooms import FakeLogos
+from worker.bootstrap import Clients
 from worker.delivery import Deliveries, Terms
 from worker.domain.clock import utc_now
 from worker.domain.image import Image
@@ -161,16 +162,51 @@ class Tapped:
         return call
 
 
-class StepwisePool:
-    """Reports each step once the record has been told of the one before, so that calls come in one order."""
+def tapped(aws: "Aws", calls: Calls) -> Clients:
+    """Let a new worker live; return the clients that it makes its calls with."""
+    life = calls.new_life()
+    sqs: Any = Tapped(aws.sqs, calls, life)
+    s3: Any = Tapped(aws.s3, calls, life)
+    dynamodb: Any = Tapped(aws.dynamodb, calls, life)
+    return Clients(s3=s3, sqs=sqs, polling=sqs, dynamodb=dynamodb)
 
-    def __init__(self, calls: Calls, *, error: Exception | None) -> None:
-        self._calls, self._error = calls, error
+
+async def live(calls: Calls, work: Coroutine[Any, Any, None]) -> None:
+    """Let the worker that was tapped last work to the end of its work, or to its own."""
+    before = asyncio.all_tasks()
+    working = asyncio.create_task(work)
+    dying = asyncio.create_task(calls.died.wait())
+    async with asyncio.timeout(LIFE_S):
+        await asyncio.wait({working, dying}, return_when=asyncio.FIRST_COMPLETED)
+        try:
+            if not calls.died.is_set():
+                working.result()
+        finally:
+            calls.died.set()
+            await _bury(before)
+
+
+class StepwisePool:
+    """
+    Reports each step once the record has been told of the one before, so that calls come in one order.
+
+    Args:
+        calls: Of the worker.
+        error: Raised at the second step.
+        beat: Awaited before the second step.
+    """
+
+    def __init__(
+        self, calls: Calls, *, error: Exception | None, beat: Callable[[], Awaitable[None]] | None
+    ) -> None:
+        self._calls, self._error, self._beat = calls, error, beat
 
     async def run(self, content: object, recipe: Recipe) -> AsyncGenerator[Outcome, None]:
         assert content, "an empty picture was handed to the pool"
         for step in StepName:
             await self._recorded()
+            if step is StepName.RESIZE and self._beat is not None:
+                await self._beat()
             if step is StepName.RESIZE and self._error is not None:
                 raise self._error
             yield a_report(step)
@@ -181,7 +217,7 @@ class StepwisePool:
                 width=800,
                 height=450,
                 format="jpeg",
-                content=result_of(bytes(content)),  # type: ignore[call-overload]
+                content=result_of(bytes(content), size.name),  # type: ignore[call-overload]
             )
 
     async def _recorded(self) -> None:
@@ -191,9 +227,15 @@ class StepwisePool:
             await self._calls.quiet.wait()
 
 
-def result_of(content: bytes) -> bytes:
-    """Return what the pool makes of a picture."""
-    return b"small " + content
+def result_of(content: bytes, size: str) -> bytes:
+    """Return what the pool makes of a picture: the beginning of a JPEG, and what tells it from others."""
+    return b"\xff\xd8\xff\xdb" + f"{size} of ".encode() + content
+
+
+def is_result_of(stored: bytes, content: bytes, size: str) -> bool:
+    """Tell whether it is what the pool made, but for the mark that each result gets."""
+    result = result_of(content, size)
+    return stored[:2] == result[:2] and stored.endswith(result[2:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,18 +272,22 @@ class Conduct:
     Attributes:
         error: What the pool raises at the second step.
         max_receives: Tries of a message.
+        recipe: What they make of a picture.
+        has_heartbeat: Whether the message and the lease are renewed before the second step.
     """
 
     error: Exception | None = None
     max_receives: int = 1000
+    recipe: Recipe = field(default_factory=a_recipe)
+    has_heartbeat: bool = False
 
 
 class Lives:
     """
-    One worker after another over one message, until it is gone.
+    One worker after another, until nothing is left in the queue.
 
     Args:
-        aws: Where the message waits.
+        aws: Where the messages wait.
         calls: Numbers what they do.
         conduct: How they do it.
     """
@@ -251,22 +297,18 @@ class Lives:
         self.clock = Clock()
         self.count = 0
 
-    async def until_the_message_is_gone(self, message: dict[str, Any]) -> None:
+    async def until_the_queue_is_empty(self) -> None:
         """Let workers live until no message comes any more; ten must be enough."""
-        received: dict[str, Any] | None = message
-        while received is not None:
+        while (received := await receive(self._aws)) is not None:
             self.count += 1
-            assert self.count <= 10, f"the message is still there after {self._calls.names}"
+            assert self.count <= 10, f"a message is still there after {self._calls.names}"
             await self._live(received)
             self.clock.pass_lease()
             await make_visible(self._aws, received)
-            received = await receive(self._aws)
 
     async def _live(self, received: dict[str, Any]) -> None:
         """Let one worker handle the message to its end, or to its own."""
-        before = asyncio.all_tasks()
-        life = self._calls.new_life()
-        service, queue, ledger = self._worker(life)
+        service, queue, ledger = self._worker(tapped(self._aws, self._calls))
         message = Message(
             message_id=received["MessageId"],
             receipt_handle=received["ReceiptHandle"],
@@ -274,32 +316,27 @@ class Lives:
             receive_count=int(received["Attributes"]["ApproximateReceiveCount"]),
             sent_at=utc_now(),
         )
-        handling = asyncio.create_task(service._handle(message))
-        dying = asyncio.create_task(self._calls.died.wait())
-        async with asyncio.timeout(LIFE_S):
-            await asyncio.wait({handling, dying}, return_when=asyncio.FIRST_COMPLETED)
-            if not self._calls.died.is_set():
-                handling.result()
-                await queue.close()
-                await ledger.close()
-            self._calls.died.set()
-            await _bury(before)
 
-    def _worker(self, life: object) -> tuple[Service, Queue, DynamoLedger]:
-        settings, calls, conduct = self._aws.settings, self._calls, self._conduct
-        s3, sqs, dynamodb = (
-            Tapped(client, calls, life) for client in (self._aws.s3, self._aws.sqs, self._aws.dynamodb)
-        )
+        async def handle() -> None:
+            await service._handle(message)
+            await queue.close()
+            await ledger.close()
+
+        await live(self._calls, handle())
+
+    def _worker(self, clients: Clients) -> tuple[Service, Queue, DynamoLedger]:
+        settings, conduct = self._aws.settings, self._conduct
         queue = Queue(
-            sqs,  # type: ignore[arg-type]
-            sqs,  # type: ignore[arg-type]
+            clients.sqs,
+            clients.polling,
             url=self._aws.url,
             dead_letter_url=self._aws.dead_letter_url,
             wait_time_s=0,
             visibility_timeout_s=LEASE_S,
             linger_s=0,
         )
-        ledger = DynamoLedger(dynamodb, table=settings.table_name, index_shards=settings.index_shards)  # type: ignore[arg-type]
+        heartbeat = Heartbeat(queue, visibility_timeout_s=LEASE_S, clock=self.clock)
+        ledger = DynamoLedger(clients.dynamodb, table=settings.table_name, index_shards=settings.index_shards)
         addressing = Addressing(
             bucket=settings.bucket,
             uploads_prefix=settings.uploads_prefix,
@@ -307,14 +344,16 @@ class Lives:
         )
         deliveries = Deliveries(
             parse=lambda message: parse(message, addressing),
-            recipe_for=lambda _: a_recipe(),
+            recipe_for=lambda _: conduct.recipe,
             with_logo=FakeLogos().fill,
             inbox=queue,
             ledger=ledger,
-            profiles=CachedProfiles(dynamodb, table=settings.table_name, cache_s=0),  # type: ignore[arg-type]
-            sources=S3Sources(s3),  # type: ignore[arg-type]
-            pool=StepwisePool(calls, error=conduct.error),
-            results=S3Results(s3, bucket=settings.bucket, prefix=settings.processed_prefix),  # type: ignore[arg-type]
+            profiles=CachedProfiles(clients.dynamodb, table=settings.table_name, cache_s=0),
+            sources=S3Sources(clients.s3),
+            pool=StepwisePool(
+                self._calls, error=conduct.error, beat=heartbeat.beat if conduct.has_heartbeat else None
+            ),
+            results=S3Results(clients.s3, bucket=settings.bucket, prefix=settings.processed_prefix),
             observer=an_observer(),
             clock=self.clock,
             terms=Terms(
@@ -327,7 +366,7 @@ class Lives:
         )
         service = Service(
             inbox=queue,
-            heartbeat=Heartbeat(queue, visibility_timeout_s=LEASE_S),
+            heartbeat=heartbeat,
             deliver=deliveries.deliver,
             slots=1,
             drain_timeout_s=0,

@@ -1,24 +1,55 @@
 """A worker that dies at any of its AWS calls, or loses any answer, once or twice: the promises hold."""
 
+import json
 import os
 import random
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import nullcontext
+from copy import copy
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from itertools import count, product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
+from botocore.exceptions import ConnectionClosedError
 from structlog.testing import capture_logs
 
 from config.settings import Settings
-from tests.crash_points import Aws, Calls, Conduct, Fault, Kind, Lives, check_history, receive, result_of
+from tests.crash_points import (
+    Aws,
+    Calls,
+    Conduct,
+    Fault,
+    Kind,
+    Lives,
+    check_history,
+    is_result_of,
+    live,
+    receive,
+    tapped,
+)
 from worker.bootstrap import queue_url
+from worker.commands import asking as asking_module
+from worker.commands.again import reprocess_some, retry_one
+from worker.commands.asking import Asking, job_of, open_asking
+from worker.commands.enqueue import enqueue_all
+from worker.commands.reconcile import reconcile_all
+from worker.commands.redriving import open_letters, redrive_all
+from worker.commands.report import Report
+from worker.commands.which import the_image
+from worker.domain.claim import Claimant
+from worker.domain.clock import utc_now
 from worker.domain.errors import CorruptError, TransientError
 from worker.domain.image import Image
+from worker.domain.recipe import Recipe, Size
 from worker.domain.status import ImageStatus
+from worker.intake import dead_letters
+from worker.record.ledger import DynamoLedger
 from worker.record.profiles import CachedProfiles
 from worker.record.queries import Queries
+from worker.record.reopening import Reopening
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
@@ -49,53 +80,94 @@ async def aws(provisioned: Settings, s3: "S3Client", sqs: "SQSClient", dynamodb:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """One job after all its crashes."""
+    """The job of one message after all its crashes."""
 
-    image: Image
+    images: list[Image]
     since_last_fault: list[str]
     all_struck: bool
 
 
 class Case:
-    """One upload with a user of its own, which workers take to its end in spite of the faults."""
+    """
+    Uploads of a user of their own, which workers take to their end in spite of the faults.
 
-    def __init__(self, aws: Aws, conduct: Conduct) -> None:
+    Args:
+        aws: Where.
+        conduct: How the workers behave.
+        uploads: How many are announced in one message.
+    """
+
+    def __init__(self, aws: Aws, conduct: Conduct, *, uploads: int = 1) -> None:
         self.aws, self.conduct = aws, conduct
         number = next(NUMBERS)
         self.user_id, self.image_id = f"user_{number}", f"img_{number}"
+        self.image_ids = [self.image_id, *(f"{self.image_id}_{place}" for place in range(1, uploads))]
 
-    async def upload(self, content: bytes) -> dict[str, Any]:
-        key = f"uploads/{self.user_id}/{self.image_id}.jpg"
-        await self.aws.s3.put_object(
-            Bucket=self.aws.settings.bucket, Key=key, Body=content, ContentType="image/jpeg"
-        )
-        message = await receive(self.aws)
-        assert message, "the upload was not announced"
-        return message
+    async def upload(self, content: bytes) -> None:
+        for image_id in self.image_ids:
+            await self.aws.s3.put_object(
+                Bucket=self.aws.settings.bucket,
+                Key=f"uploads/{self.user_id}/{image_id}.jpg",
+                Body=content,
+                ContentType="image/jpeg",
+            )
+        if len(self.image_ids) > 1:
+            await self._announce_together()
+
+    async def _announce_together(self) -> None:
+        bodies = [json.loads(received["Body"]) for received in await self.taken()]
+        records = [record for body in bodies for record in body.get("Records", [])]
+        assert len(records) == len(self.image_ids), "an upload was not announced"
+        await self.aws.sqs.send_message(QueueUrl=self.aws.url, MessageBody=json.dumps({"Records": records}))
+
+    async def taken(self) -> list[Any]:
+        """Take everything out of the queue."""
+        messages: list[Any] = []
+        while (received := await receive(self.aws)) is not None:
+            await self.aws.sqs.delete_message(QueueUrl=self.aws.url, ReceiptHandle=received["ReceiptHandle"])
+            messages.append(received)
+        return messages
 
     async def run(self, content: bytes, faults: Sequence[Fault] = ()) -> Ended:
         calls = Calls(faults)
-        lives = Lives(self.aws, calls, self.conduct)
-        await lives.until_the_message_is_gone(await self.upload(content))
-        image = await Queries(self.aws.dynamodb, table=self.aws.settings.table_name).image(
-            self.image_id, self.user_id, consistent=True
-        )
-        assert image, f"no record after {calls.names}"
-        return Ended(image, calls.since_fault, calls.all_struck)
+        await self.upload(content)
+        await Lives(self.aws, calls, self.conduct).until_the_queue_is_empty()
+        images = [await self.image(image_id) for image_id in self.image_ids]
+        return Ended(images, calls.since_fault, calls.all_struck)
 
-    async def check(self, image: Image, content: bytes, *, completions: int = 1) -> None:
-        """Raise unless all that was promised of a completed picture is so."""
-        check_history(image)
-        assert image.status is ImageStatus.COMPLETED
-        assert [entry.status for entry in image.history if entry.step is None].count(
-            "completed"
-        ) == completions
-        (rendition,) = image.renditions.values()
-        stored = await self.aws.s3.get_object(Bucket=self.aws.settings.bucket, Key=rendition.key)
-        async with stored["Body"] as body:
-            assert await body.read() == result_of(content)
-        assert stored["ETag"].strip('"') == rendition.e_tag
-        assert await self.statistics() == (1, image.to_count())
+    def of(self, conduct: Conduct) -> "Case":
+        """Return the same case with workers of another conduct."""
+        other = copy(self)
+        other.conduct = conduct
+        return other
+
+    async def end(self) -> None:
+        """Let workers live until the queue is empty, none of whom dies."""
+        await Lives(self.aws, Calls(), self.conduct).until_the_queue_is_empty()
+
+    async def image(self, image_id: str | None = None) -> Image:
+        queries = Queries(self.aws.dynamodb, table=self.aws.settings.table_name)
+        image = await queries.image(image_id or self.image_id, self.user_id, consistent=True)
+        assert image, "there is no record"
+        return image
+
+    async def check(self, images: Sequence[Image], content: bytes, *, completions: int = 1) -> None:
+        """Raise unless all that was promised of completed pictures is so."""
+        for image in images:
+            check_history(image)
+            assert image.status is ImageStatus.COMPLETED
+            assert [entry.status for entry in image.history if entry.step is None].count(
+                "completed"
+            ) == completions
+            assert image.renditions.keys() == {size.name for size in self.conduct.recipe.sizes}
+            for size, rendition in image.renditions.items():
+                stored = await self.aws.s3.get_object(Bucket=self.aws.settings.bucket, Key=rendition.key)
+                async with stored["Body"] as body:
+                    result = await body.read()
+                assert is_result_of(result, content, size)
+                assert len(result) == rendition.size_bytes
+                assert stored["ETag"].strip('"') == rendition.e_tag
+        assert await self.statistics() == (len(images), sum(image.to_count() for image in images))
         assert await self.waiting() == (0, 0)
 
     async def statistics(self) -> tuple[int, int]:
@@ -120,13 +192,31 @@ def faults_of(calls: int) -> list[Fault]:
     return [Fault(number, kind) for number in range(1, calls + 1) for kind in Kind]
 
 
+READS = ("batch_get_", "get_", "head_", "list_", "query")
+
+
+def different_faults_of(calls: Sequence[str]) -> list[Fault]:
+    """
+    Leave out the deaths that leave behind what another does too.
+
+    Dying before a call is dying after the one before it; dying after one that reads is dying before it.
+    """
+    deaths = [
+        Fault(number, Kind.DIES_AFTER)
+        for number, name in enumerate(calls, start=1)
+        if not name.startswith(READS)
+    ]
+    lost = [Fault(number, Kind.ANSWER_LOST) for number in range(1, len(calls) + 1)]
+    return [Fault(1, Kind.DIES_BEFORE), *deaths, *lost]
+
+
 async def test_a_worker_that_dies_at_any_call_leaves_one_result_counted_once(aws: Aws) -> None:
     calls = await undisturbed(aws, Conduct())
 
     for fault in faults_of(len(calls)):
         case = Case(aws, Conduct())
         ended = await case.run(b"picture", [fault])
-        await case.check(ended.image, b"picture")
+        await case.check(ended.images, b"picture")
 
     print(f"calls: {' '.join(calls)}")  # noqa: T201
     print(f"covered 3 x {len(calls)} single points")  # noqa: T201
@@ -149,7 +239,7 @@ async def test_a_worker_that_dies_and_whose_successor_dies_too_leaves_one_result
             break
         case = Case(aws, Conduct())
         ended = await case.run(b"picture", pair)
-        await case.check(ended.image, b"picture")
+        await case.check(ended.images, b"picture")
         covered += ended.all_struck
         beyond += not ended.all_struck
 
@@ -171,7 +261,7 @@ async def test_a_worker_that_dies_at_any_call_while_a_result_is_replaced_counts_
         case = Case(aws, Conduct())
         await case.run(b"picture")
         ended = await case.run(b"newer picture", [fault])
-        await case.check(ended.image, b"newer picture", completions=2)
+        await case.check(ended.images, b"newer picture", completions=2)
 
     print(f"covered 3 x {len(calls)} single points")  # noqa: T201
 
@@ -184,7 +274,7 @@ async def test_a_worker_that_dies_at_any_call_over_a_refused_picture_leaves_its_
 
     for fault in faults_of(len(calls)):
         case = Case(aws, conduct)
-        image = (await case.run(b"picture", [fault])).image
+        (image,) = (await case.run(b"picture", [fault])).images
         check_history(image)
         assert image.error
         assert (image.status, image.error.code) == (ImageStatus.FAILED, "corrupt")
@@ -204,7 +294,7 @@ async def test_a_worker_that_dies_at_any_call_of_the_last_receive_leaves_the_rea
     _, letters = await Case(aws, conduct).waiting()
     for fault in faults_of(len(calls)):
         case = Case(aws, conduct)
-        image = (await case.run(b"picture", [fault])).image
+        (image,) = (await case.run(b"picture", [fault])).images
         check_history(image)
         assert image.error
         assert (image.status, image.error.code) == (ImageStatus.FAILED, "unavailable")
@@ -217,7 +307,183 @@ async def test_a_worker_that_dies_at_any_call_of_the_last_receive_leaves_the_rea
     assert without_letter == []
 
 
-async def undisturbed(aws: Aws, conduct: Conduct) -> list[str]:
+SIZES = (Size("medium", 800, 600), Size("small", 400, 300), Size("thumbnail", 100, 75))
+
+
+@pytest.mark.parametrize(
+    ("conduct", "uploads"),
+    [
+        pytest.param(Conduct(recipe=Recipe(sizes=SIZES, watermark=None)), 1, id="a recipe of three sizes"),
+        pytest.param(Conduct(has_heartbeat=True), 1, id="a heartbeat in the middle of the job"),
+        pytest.param(Conduct(), 2, id="two uploads in one message"),
+    ],
+)
+async def test_a_worker_that_dies_at_any_call_leaves_each_result_once_with(
+    aws: Aws, conduct: Conduct, uploads: int
+) -> None:
+    calls = await undisturbed(aws, conduct, uploads=uploads)
+
+    faults = different_faults_of(calls)
+    for fault in faults:
+        case = Case(aws, conduct, uploads=uploads)
+        ended = await case.run(b"picture", [fault])
+        await case.check(ended.images, b"picture")
+        assert ended.all_struck
+
+    print(f"covered {len(faults)} different of 3 x {len(calls)} points: {' '.join(calls)}")  # noqa: T201
+
+
+CORRUPT = Conduct(error=CorruptError(reason="the test says so"))
+GIVEN_UP = Conduct(error=TransientError("the pool is away"), max_receives=1)
+
+
+async def completed(case: Case) -> None:
+    await case.run(b"picture")
+
+
+async def refused(case: Case) -> None:
+    await case.of(CORRUPT).run(b"picture")
+
+
+async def given_up(case: Case) -> None:
+    """Leave a failed picture, and a dead letter."""
+    await case.of(GIVEN_UP).run(b"picture")
+
+
+async def forgotten(case: Case) -> None:
+    """Leave a picture pending, as a tool does that dies before it sends the message."""
+    await refused(case)
+    reopening = Reopening(
+        case.aws.dynamodb, table=case.aws.settings.table_name, index_shards=SHARDS, by="a test"
+    )
+    assert await reopening.retried(await case.image())
+
+
+async def abandoned(case: Case) -> None:
+    """Leave a picture processing under a lease that is over."""
+    await forgotten(case)
+    ledger = DynamoLedger(case.aws.dynamodb, table=case.aws.settings.table_name, index_shards=SHARDS)
+    now = utc_now()
+    claimant = Claimant(owner="dead/1", now=now, lease_until=now, recipe="of old")
+    await ledger.claim(job_of(await case.image()), claimant)
+
+
+async def gone(case: Case) -> None:
+    """Leave a picture pending whose upload is gone."""
+    await forgotten(case)
+    image = await case.image()
+    await case.aws.s3.delete_object(Bucket=image.bucket, Key=image.key)
+
+
+async def unannounced(case: Case) -> None:
+    await case.upload(b"picture")
+    await case.taken()
+
+
+async def retry(asking: Asking, case: Case) -> None:
+    image = await the_image(asking.queries, case.image_id, case.user_id, consistent=True)
+    assert image
+    await retry_one(asking, image)
+
+
+async def reprocess(asking: Asking, case: Case) -> None:
+    image = await the_image(asking.queries, case.image_id, case.user_id, consistent=True)
+    assert image
+    await reprocess_some(asking, [image], before=None, recipe_changed=False)
+
+
+async def reconcile(asking: Asking, case: Case) -> None:  # noqa: ARG001 - it looks at all pictures
+    await reconcile_all(asking, now=utc_now() + timedelta(seconds=1), patience=timedelta(0))
+
+
+async def redrive(asking: Asking, case: Case) -> None:
+    letters = await open_letters(asking.clients.sqs, asking.settings, hidden_s=0)
+    await redrive_all(asking, letters, image_id=case.image_id, code=None, limit=1)
+
+
+async def enqueue(asking: Asking, case: Case) -> None:
+    await enqueue_all(asking, prefix=f"uploads/{case.user_id}/")
+
+
+SHARDS = 1
+Left: TypeAlias = Callable[[Case], Awaitable[None]]
+Tool: TypeAlias = Callable[[Asking, Case], Awaitable[None]]
+
+
+@pytest.mark.parametrize(
+    ("left", "tool", "completions", "needs_reconcile"),
+    [
+        pytest.param(refused, retry, 1, True, id="images retry"),
+        pytest.param(completed, reprocess, 2, True, id="images reprocess"),
+        pytest.param(forgotten, reconcile, 1, False, id="reconcile, of a pending picture"),
+        pytest.param(abandoned, reconcile, 1, False, id="reconcile, of a processing picture"),
+        pytest.param(gone, reconcile, 0, False, id="reconcile, of a picture without an upload"),
+        pytest.param(given_up, redrive, 1, False, id="queue redrive"),
+        pytest.param(unannounced, enqueue, 1, False, id="enqueue"),
+    ],
+)
+async def test_a_repair_tool_that_dies_at_any_call_and_is_run_again_loses_and_doubles_nothing(
+    aws: Aws,
+    monkeypatch: pytest.MonkeyPatch,
+    left: Left,
+    tool: Tool,
+    completions: int,
+    needs_reconcile: bool,  # noqa: FBT001 - a case of the table
+) -> None:
+    # One shard, that looking at everything be one call; leases of no length, that no test has to wait.
+    settings = aws.settings.model_copy(update={"index_shards": SHARDS, "visibility_timeout_s": 0})
+    aws = replace(aws, settings=settings)
+    monkeypatch.setattr(dead_letters, "_WAIT_S", 0)
+
+    async def use(tool: Tool, case: Case, calls: Calls) -> None:
+        clients = tapped(aws, calls)
+        opening = nullcontext(clients)
+        monkeypatch.setattr(asking_module, "open_clients", lambda _: opening)
+
+        async def work() -> None:
+            async with open_asking(settings, by="a test", rate=10_000, report=Report("testing")) as asking:
+                await tool(asking, case)
+
+        try:
+            await live(calls, work())
+        except ConnectionClosedError:
+            # Asked once, at the start: the tool ends with this error, and whoever ran it runs it again.
+            assert calls.names[-1] == "get_queue_url"
+
+    undisturbed = Calls()
+    case = Case(aws, Conduct())
+    await left(case)
+    await use(tool, case, undisturbed)
+    await case.end()
+    unsent: list[Fault] = []
+
+    faults = different_faults_of(undisturbed.names)
+    for fault in faults:
+        case, calls = Case(aws, Conduct()), Calls([fault])
+        await left(case)
+        for _ in range(2):
+            await use(tool, case, calls)
+        assert calls.all_struck
+        if completions and (await case.waiting())[0] == 0:
+            unsent.append(fault)
+            await use(reconcile, case, Calls())
+        await case.end()
+        image = await case.image()
+        if completions:
+            await case.check([image], b"picture", completions=completions)
+        else:
+            check_history(image)
+            assert image.error
+            assert (image.status, image.error.code) == (ImageStatus.FAILED, "source_missing")
+            assert (await case.statistics(), await case.waiting()) == ((0, 0), (0, 0))
+
+    names = undisturbed.names
+    print(f"covered {len(faults)} different of 3 x {len(names)} points: {' '.join(names)}")  # noqa: T201
+    between = Fault(names.index("update_item") + 1, Kind.DIES_AFTER) if needs_reconcile else None
+    assert unsent == ([between] if between else [])
+
+
+async def undisturbed(aws: Aws, conduct: Conduct, *, uploads: int = 1) -> list[str]:
     """Return the calls of a job over which nobody dies, on connections that are open already."""
-    await Case(aws, conduct).run(b"picture")
-    return (await Case(aws, conduct).run(b"picture")).since_last_fault
+    await Case(aws, conduct, uploads=uploads).run(b"picture")
+    return (await Case(aws, conduct, uploads=uploads).run(b"picture")).since_last_fault

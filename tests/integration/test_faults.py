@@ -4,12 +4,14 @@ import asyncio
 import gc
 import hashlib
 import json
+import math
 import os
+import random
 import secrets
 import sys
 import time
 import tracemalloc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -19,19 +21,39 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiobotocore.config import AioConfig
+from botocore.exceptions import ClientError
 from structlog.testing import capture_logs
 
 from config.settings import Settings
 from tests.acceptance.conftest import variables_of
-from tests.builders import NOON, a_claimant, a_job, a_message, a_rendition, a_report, a_whole_job, after
-from tests.crash_points import Calls, Fault, Kind, Tapped, check_history
+from tests.builders import (
+    NOON,
+    a_claimant,
+    a_job,
+    a_message,
+    a_recipe,
+    a_rendition,
+    a_report,
+    a_whole_job,
+    after,
+    an_observer,
+)
+from tests.crash_points import Calls, Fault, Kind, StepwisePool, Tapped, check_history
 from tests.emulators import SESSION
-from tests.fakes.rooms import FakeHeartbeat, FakeInbox
+from tests.fakes.rooms import (
+    FakeHeartbeat,
+    FakeHold,
+    FakeInbox,
+    FakeLogos,
+    FakeResults,
+    FakeSources,
+)
 from tests.fault_proxy import FaultProxy, Trouble, fault_proxy
 from tests.integration.test_pipeline import USER, announcements, emptied, ended, put, working
-from tests.pictures import encoded, noise, scene
+from tests.pictures import encoded, noise, opened, scene
 from tests.pools import HEAVY, HEAVY_PNG, make_pool, outcomes_of
-from worker.bootstrap import open_client, queue_url
+from worker.bootstrap import open_client, queue_url, terms
+from worker.delivery import Deliveries
 from worker.domain.claim import Claimed, HeldByAnother, decide
 from worker.domain.clock import utc_now
 from worker.domain.errors import (
@@ -42,7 +64,7 @@ from worker.domain.errors import (
 )
 from worker.domain.image import Failure, Image
 from worker.domain.job import Job
-from worker.domain.message import Delete
+from worker.domain.message import Delete, GiveBack, WalkAway
 from worker.domain.status import StepName
 from worker.domain.step import EncodedRendition
 from worker.domain.transition import image_completed, image_failed, image_released, step_ended
@@ -55,6 +77,7 @@ from worker.objects.sources import S3Sources
 from worker.record.attributes import decode_map
 from worker.record.ledger import DynamoLedger
 from worker.record.profiles import CachedProfiles
+from worker.record.queries import Queries
 from worker.service import Service
 
 if TYPE_CHECKING:
@@ -302,7 +325,7 @@ async def test_fault_20_a_worker_that_wakes_after_its_lease_was_taken_is_refused
     asleep = await claimed_by(sleeper, "sleeper/1", a_job())
     taken = await claimed_by(taker, "taker/1", a_job(), at_s=61)
     results = S3Results(s3, bucket=provisioned.bucket, prefix="processed/")
-    stored = await results.store(taken, _picture(b"the taker's"), is_main=True)
+    stored = await results.store(taken, _picture(40), is_main=True)
     before = await item_of(dynamodb, provisioned, asleep)
     completed = image_completed({"medium": a_rendition()}, main_size="medium", at=after(70))
 
@@ -312,7 +335,7 @@ async def test_fault_20_a_worker_that_wakes_after_its_lease_was_taken_is_refused
         sleeper.settle(asleep, [completed]),
         sleeper.settle(asleep, [image_failed(FAILURE, at=after(70))]),
         sleeper.settle(asleep, [image_released(FAILURE, at=after(70))]),
-        results.store(replace(asleep, recipe="another"), _picture(b"the sleeper's"), is_main=True),
+        results.store(replace(asleep, recipe="another"), _picture(20), is_main=True),
     ):
         with pytest.raises(LeaseLostError):
             await write
@@ -320,11 +343,12 @@ async def test_fault_20_a_worker_that_wakes_after_its_lease_was_taken_is_refused
     assert await item_of(dynamodb, provisioned, asleep) == before
     found = await s3.get_object(Bucket=provisioned.bucket, Key=stored.key)
     async with found["Body"] as body:
-        assert await body.read() == b"the taker's"
+        assert opened(await body.read()).width == 40
 
 
-def _picture(content: bytes) -> EncodedRendition:
-    return EncodedRendition(size="medium", width=8, height=6, format="jpeg", content=content)
+def _picture(width: int) -> EncodedRendition:
+    content = encoded(scene(width, 6))
+    return EncodedRendition(size="medium", width=width, height=6, format="jpeg", content=content)
 
 
 async def test_fault_20_a_worker_asleep_cannot_put_back_the_result_of_an_upload_between_two_equal_ones(
@@ -333,14 +357,14 @@ async def test_fault_20_a_worker_asleep_cannot_put_back_the_result_of_an_upload_
     """Uploads A, B, and A again: results have equal eTags, by which B's late worker must not be let in."""
     results = S3Results(s3, bucket=provisioned.bucket, prefix="processed/")
     ledger_image = _image_of(upload=1, e_tag="a")
-    first = await results.store(ledger_image, _picture(b"of A"), is_main=True)
+    first = await results.store(ledger_image, _picture(40), is_main=True)
     known = {"medium": first}
     asleep = replace(_image_of(upload=2, e_tag="b"), attempt=2, renditions=known)
     third = replace(_image_of(upload=3, e_tag="a"), attempt=3, renditions=known)
-    stored = await results.store(third, _picture(b"of A"), is_main=True)
+    stored = await results.store(third, _picture(40), is_main=True)
 
     with suppress(LeaseLostError):
-        await results.store(asleep, _picture(b"of B"), is_main=True)
+        await results.store(asleep, _picture(20), is_main=True)
 
     found = await s3.head_object(Bucket=provisioned.bucket, Key=stored.key)
     assert found["ETag"].strip('"') == stored.e_tag
@@ -385,54 +409,112 @@ async def test_fault_21_a_write_all_of_whose_answers_were_lost_does_not_cost_the
     assert settled.status == "completed"
 
 
-@pytest.mark.timeout(150)
-async def test_fault_22_a_thousand_races_of_24_claimants_have_one_winner_each(
-    provisioned: Settings,
-) -> None:
-    races, claimants, began = 1000, 24, time.monotonic()
+async def test_fault_22_a_thousand_races_for_one_claim_have_one_winner_each(provisioned: Settings) -> None:
+    # Each claimant is a write: most races are small, that there can be a thousand of them.
+    claimants_of = [24] * 50 + [3] * 950
+    began = time.monotonic()
     async with open_client("dynamodb", provisioned) as dynamodb:
-        ledgers = [ledger_on(dynamodb, provisioned) for _ in range(claimants)]
-        kinds: list[list[type]] = []
-        for number in range(races):
+        ledgers = [ledger_on(dynamodb, provisioned) for _ in range(max(claimants_of))]
+        winners: list[int] = []
+        others: set[type] = set()
+        for number, claimants in enumerate(claimants_of):
             job = a_job(f"img_{number}")
             answers = await asyncio.gather(
                 *(
                     ledger.claim(job, a_claimant(f"worker-{place}/{number}", now=NOON))
-                    for place, ledger in enumerate(ledgers)
+                    for place, ledger in enumerate(ledgers[:claimants])
                 )
             )
-            kinds.append([type(answer) for answer in answers])
+            winners.append(sum(isinstance(answer, Claimed) for answer in answers))
+            others |= {type(answer) for answer in answers} - {Claimed}
 
-    print(f"{races} races of {claimants} in {time.monotonic() - began:.0f} s")  # noqa: T201
-    assert {tuple(sorted((kind.__name__ for kind in race), reverse=True)) for race in kinds} == {
-        (*["HeldByAnother"] * (claimants - 1), "Claimed")
-    }
+    print(f"{len(winners)} races, 50 of them of 24, in {time.monotonic() - began:.0f} s")  # noqa: T201
+    assert winners == [1] * 1000
+    assert others == {HeldByAnother}
 
 
-@pytest.mark.timeout(120)
-async def test_fault_23_throttling_for_a_while_loses_nothing_and_attempts_are_bounded(
-    s3: "S3Client", sqs: "SQSClient", dynamodb: "DynamoDBClient", provisioned: Settings
+class Minute:
+    """
+    A client of DynamoDB that is throttled for a minute, from one of its calls on, on a clock that leaps.
+
+    Args:
+        client: Makes the calls before and after.
+        first: The number of the first call that is refused.
+        now_s: The clock.
+    """
+
+    def __init__(self, client: object, *, first: int, now_s: Callable[[], float]) -> None:
+        self._client, self._first, self._now_s = client, first, now_s
+        self.calls = self.refused = 0
+        self.until_s = math.inf
+
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
+        async def call(**request: Any) -> Any:  # noqa: ANN401 - as botocore takes it
+            self.calls += 1
+            if self.calls == self._first:
+                self.until_s = self._now_s() + 60
+            if self.calls >= self._first and self._now_s() < self.until_s:
+                self.refused += 1
+                raise ClientError({"Error": {"Code": "ThrottlingException", "Message": ""}}, name)
+            return await getattr(self._client, name)(**request)
+
+        return call
+
+
+@pytest.mark.parametrize("first", range(1, 9))
+async def test_fault_23_a_minute_of_throttling_loses_nothing_and_attempts_are_bounded(
+    dynamodb: "DynamoDBClient", provisioned: Settings, monkeypatch: pytest.MonkeyPatch, first: int
 ) -> None:
-    image_ids = [f"img_{number}" for number in range(10)]
-    assert provisioned.endpoint_url
-    async with (
-        fault_proxy(provisioned.endpoint_url, seed=1) as proxy,
-        working(provisioned.model_copy(update={"endpoint_url": proxy.endpoint_url, "concurrency": 10})),
-    ):
-        proxy.always, proxy.service = Trouble.THROTTLED, "DynamoDB"
-        for image_id in image_ids:
-            await put(s3, provisioned, image_id, encoded(scene(320, 240)))
-        await asyncio.sleep(6)  # the throttling itself
-        throttled, proxy.always = proxy.met[Trouble.THROTTLED], None
-        images = await ended(dynamodb, provisioned, *image_ids)
-        await emptied(sqs, provisioned)
+    """From whichever of its calls on, a picture's table is throttled for a minute; waiting takes no time."""
+    truly, sleep, ahead_s = time.monotonic, asyncio.sleep, 0.0
 
-    print(f"{throttled} calls throttled in 6 s")  # noqa: T201
-    for image in images:
-        check_history(image)
-    assert {image.status for image in images} == {"completed"}
-    assert max(image.attempt for image in images) <= 2
-    assert 0 < throttled < 200
+    async def leap(seconds: float) -> None:
+        nonlocal ahead_s
+        ahead_s += seconds
+        await sleep(0)
+
+    monkeypatch.setattr(time, "monotonic", lambda: truly() + ahead_s)
+    monkeypatch.setattr(asyncio, "sleep", leap)
+    random.seed(first)
+    minute, calls = Minute(dynamodb, first=first, now_s=time.monotonic), Calls()
+    table: Any = Tapped(minute, calls, calls.new_life())
+    inbox, began_s = FakeInbox(), time.monotonic()
+    deliveries = Deliveries(
+        parse=lambda _: [a_job()],
+        recipe_for=lambda _: a_recipe(),
+        with_logo=FakeLogos().fill,
+        inbox=inbox,
+        ledger=ledger_on(table, provisioned),
+        profiles=CachedProfiles(table, table=provisioned.table_name, cache_s=0),
+        sources=FakeSources(),
+        pool=StepwisePool(calls, error=None, beat=None),
+        results=FakeResults(),
+        observer=an_observer(),
+        clock=lambda: after(time.monotonic() - began_s),
+        terms=replace(terms(provisioned), record_delay_s=0),
+    )
+
+    receives, disposition = 0, None
+    while disposition != Delete():
+        receives += 1
+        assert receives <= provisioned.queue_receives, "the queue makes a dead letter of it by itself"
+        disposition = await deliveries.deliver(a_message(receive_count=receives), FakeHold())
+        if isinstance(disposition, GiveBack):
+            await leap(disposition.after_s)
+        elif isinstance(disposition, WalkAway):
+            await leap(provisioned.visibility_timeout_s)
+
+    image = await Queries(dynamodb, table=provisioned.table_name).image("img_1", "user_1", consistent=True)
+    assert image
+    check_history(image)
+    assert (image.status, inbox.buried) == ("completed", [])
+    assert image.attempt <= 2
+    assert time.monotonic() >= minute.until_s
+    assert minute.refused <= 100
+    profile = await CachedProfiles(dynamodb, table=provisioned.table_name, cache_s=0).get("user_1")
+    assert profile
+    assert profile.statistics.total_images == 1
+    print(f"throttled from call {first} on: {minute.refused} refused, {receives} receives")  # noqa: T201
 
 
 async def test_fault_26_a_body_cut_short_is_read_again_until_it_is_whole(

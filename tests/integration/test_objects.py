@@ -1,16 +1,21 @@
 """Reading uploads and storing results, on a real S3 API."""
 
+import asyncio
 import hashlib
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from PIL import Image as Picture
 
 from config.settings import Settings
 from tests.builders import a_claimant, a_job
+from tests.pictures import encoded, opened
 from worker.domain.claim import Claimed, decide
+from worker.domain.clock import utc_now
 from worker.domain.errors import LeaseLostError, SourceMissingError, SupersededError, TooManyBytesError
-from worker.domain.image import Image
+from worker.domain.image import Image, Rendition
 from worker.domain.job import Job
 from worker.domain.step import EncodedRendition
 from worker.objects.results import S3Results
@@ -32,16 +37,37 @@ async def uploaded(s3: "S3Client", settings: Settings, content: bytes, **metadat
     return job
 
 
-def claimed(job: Job, *, attempt: int = 1) -> Image:
+def claimed(job: Job, *, attempt: int = 1, recipe: str = "recipe") -> Image:
     """Return the job's image in its so-manieth attempt."""
-    answer = decide(None, job, a_claimant())
+    answer = decide(None, job, a_claimant(now=utc_now(), recipe=recipe))
     assert isinstance(answer, Claimed)
     return replace(answer.image, attempt=attempt)
 
 
-def encoded(content: bytes = b"result") -> EncodedRendition:
+def a_rendition(colour: str = "red") -> EncodedRendition:
     """Return a finished picture."""
+    content = encoded(Picture.new("RGB", (8, 6), colour))
     return EncodedRendition(size="medium", width=8, height=6, format="jpeg", content=content)
+
+
+class Asleep:
+    """A client that falls asleep before its first write, and otherwise does as it is told."""
+
+    def __init__(self, client: object) -> None:
+        self._client = client
+        self.is_asleep, self.wakes = asyncio.Event(), asyncio.Event()
+
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
+        method: Callable[..., Awaitable[Any]] = getattr(self._client, name)
+        return self._late(method) if name == "put_object" else method
+
+    def _late(self, method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def call(**request: Any) -> Any:  # noqa: ANN401 - as botocore takes it
+            self.is_asleep.set()
+            await self.wakes.wait()
+            return await method(**request)
+
+        return call
 
 
 async def test_an_upload_is_read_whole_with_what_its_headers_say(
@@ -85,6 +111,20 @@ async def test_an_upload_that_was_deleted_is_missing(s3: "S3Client", provisioned
         await S3Sources(s3).fetch(job, max_bytes=100)
 
 
+async def test_where_versions_are_kept_the_announced_one_is_read_though_another_has_replaced_it(
+    s3: "S3Client", provisioned: Settings
+) -> None:
+    await s3.put_bucket_versioning(Bucket=provisioned.bucket, VersioningConfiguration={"Status": "Enabled"})
+    job = await uploaded(s3, provisioned, b"picture")
+    announced = await s3.head_object(Bucket=job.bucket, Key=job.key)
+    await uploaded(s3, provisioned, b"another")
+
+    job = replace(job, version=replace(job.version, version_id=announced["VersionId"]))
+    source = await S3Sources(s3).fetch(job, max_bytes=100)
+
+    assert bytes(source.content) == b"picture"
+
+
 async def test_an_upload_that_was_replaced_is_superseded(s3: "S3Client", provisioned: Settings) -> None:
     job = await uploaded(s3, provisioned, b"picture")
     await uploaded(s3, provisioned, b"another")
@@ -93,11 +133,12 @@ async def test_an_upload_that_was_replaced_is_superseded(s3: "S3Client", provisi
         await S3Sources(s3).fetch(job, max_bytes=100)
 
 
-async def stored_content(s3: "S3Client", settings: Settings) -> bytes:
-    """Return what lies under the result's key."""
+async def stored_colour(s3: "S3Client", settings: Settings) -> str:
+    """Return the colour of the picture that lies under the result's key."""
     answer = await s3.get_object(Bucket=settings.bucket, Key=KEY)
     async with answer["Body"] as body:
-        return await body.read()
+        pixel: Any = opened(await body.read()).getpixel((4, 3))
+    return ("red", "green", "blue")[pixel.index(max(pixel))]
 
 
 @pytest.fixture
@@ -108,15 +149,16 @@ def results(s3: "S3Client", provisioned: Settings) -> S3Results:
 async def test_a_result_is_stored_under_its_key_with_its_type(
     s3: "S3Client", provisioned: Settings, results: S3Results
 ) -> None:
-    rendition = await results.store(claimed(a_job()), encoded(), is_main=True)
+    rendition = await results.store(claimed(a_job()), a_rendition(), is_main=True)
 
     answer = await s3.head_object(Bucket=provisioned.bucket, Key=KEY)
-    assert (rendition.key, rendition.size_bytes, rendition.e_tag) == (KEY, 6, answer["ETag"].strip('"'))
+    assert (rendition.key, rendition.e_tag) == (KEY, answer["ETag"].strip('"'))
+    assert rendition.size_bytes == answer["ContentLength"]
     assert (answer["ContentType"], answer["Metadata"]["attempt"]) == ("image/jpeg", "1")
 
 
 async def test_other_sizes_carry_their_name_in_the_key(results: S3Results) -> None:
-    rendition = await results.store(claimed(a_job()), encoded(), is_main=False)
+    rendition = await results.store(claimed(a_job()), a_rendition(), is_main=False)
 
     assert rendition.key == "processed/user_1/img_1_medium.jpg"
 
@@ -124,9 +166,9 @@ async def test_other_sizes_carry_their_name_in_the_key(results: S3Results) -> No
 async def test_a_result_that_the_crashed_attempt_stored_is_adopted(
     s3: "S3Client", provisioned: Settings, results: S3Results
 ) -> None:
-    first = await results.store(claimed(a_job(), attempt=1), encoded(), is_main=True)
+    first = await results.store(claimed(a_job(), attempt=1), a_rendition(), is_main=True)
 
-    again = await results.store(claimed(a_job(), attempt=2), encoded(), is_main=True)
+    again = await results.store(claimed(a_job(), attempt=2), a_rendition(), is_main=True)
 
     assert again == first
     answer = await s3.head_object(Bucket=provisioned.bucket, Key=KEY)
@@ -136,43 +178,103 @@ async def test_a_result_that_the_crashed_attempt_stored_is_adopted(
 async def test_a_newer_upload_overwrites_the_older_result(
     s3: "S3Client", provisioned: Settings, results: S3Results
 ) -> None:
-    old = await results.store(claimed(a_job(upload=1), attempt=1), encoded(b"old"), is_main=True)
+    old = await results.store(claimed(a_job(upload=1), attempt=1), a_rendition("red"), is_main=True)
     image = replace(claimed(a_job(upload=2), attempt=2), renditions={"medium": old})
 
-    await results.store(image, encoded(b"new"), is_main=True)
+    await results.store(image, a_rendition("green"), is_main=True)
 
-    assert await stored_content(s3, provisioned) == b"new"
+    assert await stored_colour(s3, provisioned) == "green"
 
 
 async def test_a_result_of_another_recipe_is_overwritten(
     s3: "S3Client", provisioned: Settings, results: S3Results
 ) -> None:
-    await results.store(claimed(a_job(), attempt=1), encoded(b"old"), is_main=True)
+    await results.store(claimed(a_job(), attempt=1), a_rendition("red"), is_main=True)
     image = replace(claimed(a_job(), attempt=2), recipe="another")
 
-    await results.store(image, encoded(b"new"), is_main=True)
+    await results.store(image, a_rendition("green"), is_main=True)
 
-    assert await stored_content(s3, provisioned) == b"new"
+    assert await stored_colour(s3, provisioned) == "green"
 
 
 async def test_a_late_worker_cannot_overwrite_the_result_of_a_later_attempt(
     s3: "S3Client", provisioned: Settings, results: S3Results
 ) -> None:
-    await results.store(claimed(a_job(upload=2), attempt=2), encoded(b"new"), is_main=True)
+    await results.store(claimed(a_job(upload=2), attempt=2), a_rendition("green"), is_main=True)
 
     with pytest.raises(LeaseLostError):
-        await results.store(claimed(a_job(upload=1), attempt=1), encoded(b"late"), is_main=True)
+        await results.store(claimed(a_job(upload=1), attempt=1), a_rendition("red"), is_main=True)
 
-    assert await stored_content(s3, provisioned) == b"new"
+    assert await stored_colour(s3, provisioned) == "green"
 
 
 async def test_a_result_that_somebody_deleted_is_stored_again(
     s3: "S3Client", provisioned: Settings, results: S3Results
 ) -> None:
-    known = await results.store(claimed(a_job(), attempt=1), encoded(b"old"), is_main=True)
+    known = await results.store(claimed(a_job(), attempt=1), a_rendition("red"), is_main=True)
     await s3.delete_object(Bucket=provisioned.bucket, Key=KEY)
     image = replace(claimed(a_job(upload=2), attempt=2), renditions={"medium": known})
 
-    await results.store(image, encoded(b"new"), is_main=True)
+    await results.store(image, a_rendition("green"), is_main=True)
 
-    assert await stored_content(s3, provisioned) == b"new"
+    assert await stored_colour(s3, provisioned) == "green"
+
+
+async def test_results_of_the_same_picture_have_different_e_tags(results: S3Results) -> None:
+    first = await results.store(claimed(a_job(upload=1, e_tag="a"), attempt=1), a_rendition(), is_main=True)
+    image = replace(claimed(a_job(upload=2, e_tag="a"), attempt=2), renditions={"medium": first})
+
+    second = await results.store(image, a_rendition(), is_main=True)
+
+    assert second.e_tag != first.e_tag
+    assert second.size_bytes == first.size_bytes
+
+
+async def test_a_writer_asleep_between_its_look_and_its_write_cannot_put_back_what_two_equal_uploads_enclose(
+    s3: "S3Client", provisioned: Settings, results: S3Results
+) -> None:
+    """Uploads A, B, and A again: what B's writer has seen must not pass for what lies there when it wakes."""
+    first = await results.store(
+        claimed(a_job(upload=1, e_tag="a"), attempt=1), a_rendition("red"), is_main=True
+    )
+    known = {"medium": first}
+    sleeper = replace(claimed(a_job(upload=2, e_tag="b"), attempt=2), renditions=known)
+    third = replace(claimed(a_job(upload=3, e_tag="a"), attempt=3), renditions=known)
+
+    stored = await overtaken(s3, provisioned, results, sleeper=sleeper, winner=third)
+
+    head = await s3.head_object(Bucket=provisioned.bucket, Key=KEY)
+    assert head["ETag"].strip('"') == stored.e_tag
+    assert await stored_colour(s3, provisioned) == "red"
+
+
+async def test_a_writer_asleep_between_its_look_and_its_write_cannot_undo_a_recipe_that_came_back(
+    s3: "S3Client", provisioned: Settings, results: S3Results
+) -> None:
+    """One upload, one recipe, another, and the first again: its old result must not be adopted as it is."""
+    first = await results.store(claimed(a_job(), attempt=1, recipe="one"), a_rendition("red"), is_main=True)
+    known = {"medium": first}
+    sleeper = replace(claimed(a_job(), attempt=2, recipe="another"), renditions=known)
+    third = replace(claimed(a_job(), attempt=3, recipe="one"), renditions=known)
+
+    stored = await overtaken(s3, provisioned, results, sleeper=sleeper, winner=third)
+
+    head = await s3.head_object(Bucket=provisioned.bucket, Key=KEY)
+    assert head["ETag"].strip('"') == stored.e_tag
+    assert await stored_colour(s3, provisioned) == "red"
+
+
+async def overtaken(
+    s3: "S3Client", settings: Settings, results: S3Results, *, sleeper: Image, winner: Image
+) -> Rendition:
+    """Let one store a green picture, asleep before its write until the winner has stored a red one."""
+    client: Any = Asleep(s3)
+    late = S3Results(client, bucket=settings.bucket, prefix="processed/")
+    writing = asyncio.create_task(late.store(sleeper, a_rendition("green"), is_main=True))
+    async with asyncio.timeout(10):
+        await client.is_asleep.wait()
+    stored = await results.store(winner, a_rendition("red"), is_main=True)
+    client.wakes.set()
+    with pytest.raises(LeaseLostError):
+        await writing
+    return stored

@@ -25,6 +25,7 @@ from worker.domain.image import Failure, Image
 from worker.domain.job import Job, SourceVersion
 from worker.domain.status import ImageStatus
 from worker.domain.transition import image_failed, image_released
+from worker.intake import dead_letters
 from worker.intake.envelope import to_body
 from worker.intake.requests import Requests
 from worker.record.ledger import DynamoLedger
@@ -40,6 +41,12 @@ PICTURE = encoded(scene(96, 72))
 OTHER_PICTURE = encoded(scene(72, 96))
 PATIENCE = timedelta(minutes=5)
 PASSING = Failure(code="unavailable", message="the bucket was away", step=None, retryable=True)
+
+
+@pytest.fixture(autouse=True)
+def _polls_that_do_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The emulator is one server: a poll that does not wait misses nothing."""
+    monkeypatch.setattr(dead_letters, "_WAIT_S", 0)
 
 
 @asynccontextmanager

@@ -1,8 +1,9 @@
 """
 Storing results, so that a late worker cannot overwrite a newer one.
 
-Each result carries the attempt that made it. It is written only where there is nothing, or over what an
-earlier attempt left; what this very recipe made of this very upload is adopted, not written again.
+Each result carries the attempt that made it, and a mark that makes its eTag its own. It is written only where
+there is nothing, or over what an earlier attempt left; what this very recipe made of this very upload in the
+attempt before is adopted, not written again.
 """
 
 from datetime import timedelta
@@ -14,6 +15,7 @@ from worker.domain.errors import LeaseLostError, TransientError
 from worker.domain.image import Image, Rendition
 from worker.domain.keys import result_key
 from worker.domain.step import CONTENT_TYPES, EXTENSIONS, EncodedRendition
+from worker.objects.marks import marked, new_mark
 from worker.retry import BUCKET, error_code, persist
 
 if TYPE_CHECKING:
@@ -62,12 +64,15 @@ class S3Results:
             size=None if is_main else rendition.size,
         )
         origin = _origin(image)
+        content = marked(rendition, new_mark())
         known = next((one.e_tag for one in image.renditions.values() if one.key == key), None)
         is_known = known is not None
         for _ in range(_ROUNDS):
-            e_tag, size_bytes = None, len(rendition.content)
+            e_tag, size_bytes = None, len(content)
             if not is_known:
-                e_tag = await self._put(key, rendition, origin, over=known)
+                e_tag = await self._put(
+                    key, content, content_type=CONTENT_TYPES[rendition.format], origin=origin, over=known
+                )
             is_known = False
             if e_tag is None:
                 found = await self._head(key)
@@ -87,14 +92,14 @@ class S3Results:
         raise TransientError(message)
 
     async def _put(
-        self, key: str, rendition: EncodedRendition, origin: dict[str, str], *, over: str | None
+        self, key: str, content: bytes, *, content_type: str, origin: dict[str, str], over: str | None
     ) -> str | None:
         """Write over the known object, or where there is none; return the eTag, or None when refused."""
         request: PutObjectRequestTypeDef = {
             "Bucket": self._bucket,
             "Key": key,
-            "Body": bytes(rendition.content),
-            "ContentType": CONTENT_TYPES[rendition.format],
+            "Body": content,
+            "ContentType": content_type,
             "Metadata": origin,
         }
         if over is None:
@@ -138,17 +143,18 @@ def _is_ours(found: "HeadObjectOutputTypeDef", image: Image, origin: dict[str, s
     """
     Tell whether the object in the way is what this recipe made of this upload, so that it can be adopted.
 
+    Not from further back than the attempt before: an attempt in between may have seen it too, and be about to
+    write over it. What we write instead has another eTag, so that it will be refused.
+
     Raises:
         LeaseLostError: It is of a later attempt.
     """
     made = found["Metadata"]
-    if origin["source-etag"] and all(made.get(name) == origin[name] for name in origin if name != "attempt"):
+    said = made.get("attempt", "")
+    attempt = int(said) if said.isdecimal() else 0
+    is_of_the_same = all(made.get(name) == origin[name] for name in origin if name != "attempt")
+    if origin["source-etag"] and is_of_the_same and attempt >= image.attempt - 1:
         return True
-    attempt = made.get("attempt", "")
-    if (
-        attempt.isdecimal()
-        and int(attempt) > image.attempt
-        and found["LastModified"] > image.updated_at - _SINCE_CLAIM
-    ):
+    if attempt > image.attempt and found["LastModified"] > image.updated_at - _SINCE_CLAIM:
         raise LeaseLostError(image_id=image.image_id, attempt=image.attempt)
     return False
