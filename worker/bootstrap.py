@@ -31,7 +31,7 @@ from worker.recipes import recipes
 from worker.record.ledger import DynamoLedger
 from worker.record.profiles import CachedProfiles
 from worker.resident import resident_bytes
-from worker.retry import error_code
+from worker.retry import NO_SUCH_QUEUE, QUEUE, error_code, persist
 from worker.service import Service
 from worker.telemetry.calls import watch_calls
 from worker.telemetry.endpoint import endpoint
@@ -118,9 +118,12 @@ async def queue_url(client: "SQSClient", name: str) -> str:
         ConfigurationError: There is none of that name.
     """
     try:
-        return (await client.get_queue_url(QueueName=name))["QueueUrl"]
+        answer = await persist(
+            lambda: client.get_queue_url(QueueName=name), QUEUE, what=f"look up the queue {name}"
+        )
+        return answer["QueueUrl"]
     except ClientError as error:
-        if "NonExistentQueue" in error_code(error) or "QueueDoesNotExist" in error_code(error):
+        if error_code(error) in NO_SUCH_QUEUE:
             message = f"there is no queue {name!r}: set WORKER_QUEUE_NAME, or run `image-worker provision`"
             raise ConfigurationError(message) from error
         raise

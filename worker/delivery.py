@@ -104,10 +104,14 @@ class Deliveries:
             asyncio.CancelledError: The worker stops; what could be given back has been.
         """
         self._observer.received(message)
-        dispositions = [await self._settle(part, message, hold) for part in self._parse(message)]
+        dispositions: list[Disposition] = []
+        for part in self._parse(message):
+            if hold.is_lost:
+                return WalkAway()
+            dispositions.append(await self._settle(part, message, hold))
         waits = [one for one in dispositions if isinstance(one, GiveBack)]
         if waits:
-            return max(waits, key=lambda wait: wait.after_s)
+            return GiveBack(max(one.after_s for one in waits), any(one.is_trouble for one in waits))
         return next((one for one in dispositions if isinstance(one, WalkAway)), Delete())
 
     async def _settle(self, part: Job | Unreadable, message: Message, hold: Hold) -> Disposition:
@@ -121,7 +125,7 @@ class Deliveries:
         except TransientError as error:
             # The record could not be told: the message is all that is left to try with.
             log.warning("message.given_back", reason=str(error))
-            return GiveBack(wait_s(message.receive_count))
+            return GiveBack(wait_s(message.receive_count), is_trouble=True)
 
     async def _claim(self, job: Job, message: Message, hold: Hold, seen: Observation) -> Disposition:
         """Take the image if nobody else has it and nobody has done it."""
@@ -174,10 +178,13 @@ class Deliveries:
                 receive_count=message.receive_count,
                 max_receives=self._terms.max_receives,
             )
-            disposition = await self._end(verdict, job, recording, seen)
-            if isinstance(error, asyncio.CancelledError):
-                raise
-            return disposition
+            if not isinstance(error, asyncio.CancelledError):
+                return await self._end(verdict, job, recording, seen)
+            try:
+                await self._end(verdict, job, recording, seen)
+            except TransientError as failed:  # the lease ends by itself; the stop goes on
+                log.warning("image.not_released", reason=str(failed))
+            raise
         return Delete()
 
     async def _process(

@@ -43,6 +43,11 @@ class Ledger(Protocol):
 class Hold(Protocol):
     """A message in hand, kept hidden from other workers."""
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether the message is no longer ours."""
+        ...
+
     def leasing(self, renew: "Renew") -> AbstractContextManager[None]:
         """Keep a lease along with the message while the body runs."""
         ...

@@ -177,7 +177,9 @@ async def persist(call: Callable[[], Awaitable[T]], policy: Policy, *, what: str
         raise TransientError(message) from error
 
 
-ANSWERS: Final = frozenset(
+NO_SUCH_QUEUE: Final = frozenset({"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"})
+
+ANSWERS: Final = NO_SUCH_QUEUE | frozenset(
     {
         "404",
         "412",

@@ -51,6 +51,7 @@ class Service:
         self._tell_in_hand = tell_in_hand or (lambda _: None)
         self._free = asyncio.Semaphore(slots)
         self._deliveries: set[asyncio.Task[None]] = set()
+        self._troubles = 0
         self._stopping = asyncio.Event()
         self._hurrying = asyncio.Event()
 
@@ -96,7 +97,11 @@ class Service:
     async def _receive(self) -> None:
         failures = 0
         while not self._stopping.is_set():
-            free = await self._take_slots()
+            if self._troubles:
+                # The table or the bucket is away. Each message received now would spend a try on finding that
+                # out again, so they are received one at a time, with pauses, until one goes through.
+                await self._pause(self._troubles)
+            free = await self._take_slots(most=1 if self._troubles else self._slots)
             if self._stopping.is_set():
                 return
             messages: list[Message] = []
@@ -114,11 +119,11 @@ class Service:
             if failures:
                 await self._pause(failures)
 
-    async def _take_slots(self) -> int:
-        """Wait for a free slot, and take along all others that are free."""
+    async def _take_slots(self, *, most: int) -> int:
+        """Wait for a free slot, and take along others that are free."""
         await self._free.acquire()
         taken = 1
-        while taken < self._slots and not self._free.locked():
+        while taken < most and not self._free.locked():
             await self._free.acquire()
             taken += 1
         return taken
@@ -138,8 +143,7 @@ class Service:
                 return await poll
             await asyncio.wait({poll}, timeout=self._last_poll_s)
             if poll.done() and not poll.exception():
-                for message in poll.result():
-                    await self._dispose(message, GiveBack(0))
+                await asyncio.gather(*(self._dispose(message, GiveBack(0)) for message in poll.result()))
             return []
         finally:
             poll.cancel()
@@ -166,19 +170,24 @@ class Service:
             log.error("delivery.crashed", task=task.get_name(), exc_info=error)
 
     async def _handle(self, message: Message) -> None:
-        with (
-            bound_contextvars(message_id=message.message_id, receive_count=message.receive_count),
-            self._heartbeat.holding(message) as hold,
-        ):
+        with bound_contextvars(message_id=message.message_id, receive_count=message.receive_count):
             try:
-                disposition = await self._deliver(message, hold)
+                # Disposed of only when it is no longer held: a beat would undo the wait of one given back.
+                with self._heartbeat.holding(message) as hold:
+                    disposition = await self._deliver(message, hold)
             except asyncio.CancelledError:
                 await self._dispose(message, GiveBack(0))
                 raise
             except Exception:  # a bug of ours must cost the message a try, and nothing else
                 log.exception("delivery.crashed")
                 disposition = GiveBack(wait_s(message.receive_count))
+            self._note_trouble(disposition)
             await self._dispose(message, disposition)
+
+    def _note_trouble(self, disposition: Disposition) -> None:
+        """Count the deliveries in a row that failed because something outside did."""
+        is_trouble = isinstance(disposition, GiveBack) and disposition.is_trouble
+        self._troubles = self._troubles + 1 if is_trouble else 0
 
     async def _dispose(self, message: Message, disposition: Disposition) -> None:
         """Tell the queue; when it cannot be told, the message comes again and finds its work done."""

@@ -87,7 +87,8 @@ def verdict_on(
             failure = Failure(code="internal_error", message=message, step=step, retryable=True)
     if receive_count >= max_receives:
         return Verdict(ending=Ending.FAIL, failure=failure, disposition=Delete(), is_dead=True)
-    return Verdict(ending=Ending.RELEASE, failure=failure, disposition=GiveBack(wait_s(receive_count)))
+    later = GiveBack(wait_s(receive_count), is_trouble=isinstance(error, TransientError))
+    return Verdict(ending=Ending.RELEASE, failure=failure, disposition=later)
 
 
 def wait_s(receive_count: int) -> float:

@@ -305,3 +305,43 @@ async def test_a_record_that_cannot_be_reached_keeps_the_message() -> None:
 
     assert isinstance(await scene.deliver(), GiveBack)
     assert scene.ledger.images == {}
+
+
+async def test_a_message_that_is_lost_claims_nothing_more() -> None:
+    scene = Scene(parts=[a_job("img_1"), a_job("img_2")])
+    scene.hold.is_lost = True
+
+    assert await scene.deliver() == WalkAway()
+    assert scene.ledger.images == {}
+
+
+async def test_a_stopped_delivery_stays_stopped_when_the_record_cannot_be_told() -> None:
+    scene = Scene(parts=[a_job("img_1"), a_job("img_2")])
+    scene.sources.gate = asyncio.Event()
+
+    async def refuse(*_: object) -> Image:
+        message = "the table is away"
+        raise TransientError(message)
+
+    scene.ledger.settle = refuse  # type: ignore[method-assign]
+    delivering = asyncio.create_task(scene.deliver())
+    await scene.sources.reached.wait()
+    delivering.cancel()
+    await asyncio.wait([delivering])
+
+    assert delivering.cancelled()
+    assert [job.image_id for job in scene.sources.fetched] == ["img_1"]
+
+
+async def test_a_failure_outside_is_told_from_a_message_that_only_has_to_wait() -> None:
+    scene = Scene()
+    scene.sources.error = TransientError("the bucket is away")
+    away = await scene.deliver()
+    scene.ledger.images["img_1", "user_1"] = replace(
+        scene.image, status=ImageStatus.PROCESSING, lease=Lease(owner="another", expires_at=after(60))
+    )
+    held = await scene.deliver()
+
+    assert isinstance(away, GiveBack)
+    assert isinstance(held, GiveBack)
+    assert (away.is_trouble, held.is_trouble) == (True, False)

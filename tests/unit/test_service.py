@@ -279,3 +279,53 @@ async def test_each_change_of_what_is_in_hand_is_told() -> None:
         await task
 
     assert scene.told == [1, 2, 1, 0]
+
+
+async def test_a_message_given_back_is_no_longer_held_when_the_queue_is_told() -> None:
+    scene = Scene()
+    scene.desk.disposition = GiveBack(900)
+    held: list[list[Message]] = []
+    tell = scene.inbox.hide
+
+    async def hide(message: Message, seconds: float) -> None:
+        held.append(list(scene.heartbeat.held))
+        await tell(message, seconds)
+
+    scene.inbox.hide = hide  # type: ignore[method-assign]
+    scene.desk.gate.set()
+    scene.send(1)
+    async with scene.serving():
+        await scene.desk.until_done(1)
+
+    assert held == [[]]
+
+
+async def test_while_something_outside_is_away_one_message_at_a_time_finds_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pauses: list[int] = []
+
+    def no_pause(failures: int) -> float:
+        pauses.append(failures)
+        return 0.0
+
+    monkeypatch.setattr("worker.service.pause_s", no_pause)
+    scene = Scene(slots=4)
+    scene.desk.gate.set()
+    scene.desk.disposition = GiveBack(1, is_trouble=True)
+    async with scene.serving():
+        for done in (1, 2, 3):
+            scene.send(1)
+            await scene.desk.until_done(done)
+        scene.desk.disposition = Delete()
+        scene.send(1)
+        await scene.desk.until_done(4)
+        asked_in_trouble = scene.inbox.asked_for[2:4]
+        scene.send(1)
+        await scene.desk.until_done(5)
+        scene.send(1)
+        await scene.desk.until_done(6)
+
+    assert pauses[:3] == sorted(pauses[:3])
+    assert asked_in_trouble == [1, 1]
+    assert scene.inbox.asked_for[-1] > 1

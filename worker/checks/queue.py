@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Final
 from botocore.exceptions import BotoCoreError, ClientError
 
 from worker.checks.finding import PROVISION, Call, Finding, permitted, refused, right, wrong
-from worker.retry import error_code
+from worker.retry import NO_SUCH_QUEUE, error_code
 
 if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
 
     from config.settings import Settings
 
-MISSING: Final = frozenset({"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"})
 NO_RECEIPT: Final = "image-worker-check"
 
 
@@ -44,7 +43,7 @@ async def _find(sqs: "SQSClient", what: str, name: str, *, setting: str) -> tupl
     try:
         url = (await sqs.get_queue_url(QueueName=name))["QueueUrl"]
     except (BotoCoreError, ClientError) as error:
-        if error_code(error) in MISSING:
+        if error_code(error) in NO_SUCH_QUEUE:
             return wrong(what, f"there is no queue {name}", remedy=f"{PROVISION}, or set {setting}"), ""
         return refused(what, error, action="sqs:GetQueueUrl", on=name), ""
     return right(what, f"{name} exists"), url

@@ -34,9 +34,16 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class GiveBack:
-    """Somebody should see it again, after so many seconds."""
+    """
+    Somebody should see it again.
+
+    Attributes:
+        after_s: In so many seconds.
+        is_trouble: Something outside failed: with the next message it would most likely fail again.
+    """
 
     after_s: float
+    is_trouble: bool = False
 
 
 @dataclass(frozen=True, slots=True)

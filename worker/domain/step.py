@@ -52,6 +52,9 @@ class EncodedRendition:
 
 Outcome: TypeAlias = StepReport | EncodedRendition
 
+MARK_BYTES = 42
+"""What a stored rendition weighs more than the encoded one, at the most: see `objects.marks`."""
+
 EXTENSIONS: Mapping[str, str] = {"jpeg": "jpg", "png": "png", "webp": "webp", "gif": "gif", "avif": "avif"}
 CONTENT_TYPES: Mapping[str, str] = {name: f"image/{name}" for name in EXTENSIONS}
 

@@ -24,15 +24,22 @@ class Hold:
     """
     One message in hand, from its receipt to its disposition.
 
-    When the message or a lease is lost, the task that works on it is cancelled; `reason_lost` says why.
+    When the message is lost, or the lease of the image under way, the task that works on it is cancelled. A
+    lost lease stops that image alone: a message may ask for several.
     """
 
     def __init__(self, message: Message, *, received_at: float) -> None:
         self.message = message
         self.received_at = self.kept_at = received_at
         self.reason_lost: str | None = None
+        self._must_stop = False
         self.renewals: list[Renew] = []
         self._task: asyncio.Task[object] | None = None
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the message is no longer ours; `reason_lost` says why."""
+        return self.reason_lost is not None
 
     @contextmanager
     def leasing(self, renew: Renew) -> Iterator[None]:
@@ -53,24 +60,33 @@ class Hold:
         """
         self._task = asyncio.current_task()
         try:
-            if self.reason_lost is not None:
+            if self.is_lost:
                 raise LeaseLostError(image_id=image_id, attempt=attempt)
             yield
         except asyncio.CancelledError:
             # Cancelled by the loss alone, not by somebody who stops the worker at the same time.
-            if self.reason_lost is not None and self._task is not None and self._task.uncancel() == 0:
+            if self._must_stop and self._task is not None and self._task.uncancel() == 0:
                 raise LeaseLostError(image_id=image_id, attempt=attempt) from None
             raise
         finally:
-            self._task = None
+            self._task, self._must_stop = None, False
 
     def lose(self, reason: str) -> None:
-        """Note the loss and stop the work, once."""
-        if self.reason_lost is None:
+        """Note that the message is lost and stop the work, once."""
+        if not self.is_lost:
             self.reason_lost = reason
             log.warning("message.lost", message_id=self.message.message_id, reason=reason)
-            if self._task is not None:
-                self._task.cancel()
+            self._stop()
+
+    def lose_lease(self, reason: str) -> None:
+        """Stop the work on the image under way, whose lease is lost."""
+        log.warning("lease.lost", message_id=self.message.message_id, reason=reason)
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._task is not None and not self._must_stop:
+            self._must_stop = True
+            self._task.cancel()
 
 
 class Heartbeat:
@@ -93,6 +109,7 @@ class Heartbeat:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._queue, self._visibility_timeout_s = queue, visibility_timeout_s
+        self._interval_s = visibility_timeout_s / 3
         self._clock, self._monotonic = clock, monotonic
         self._holds: set[Hold] = set()
 
@@ -108,9 +125,8 @@ class Heartbeat:
 
     async def run(self) -> None:
         """Beat until cancelled."""
-        interval_s = self._visibility_timeout_s / 3
         while True:
-            await asyncio.sleep(interval_s)
+            await asyncio.sleep(self._interval_s)
             await self.beat()
 
     async def beat(self) -> None:
@@ -127,16 +143,18 @@ class Heartbeat:
         until = self._clock() + timedelta(seconds=extend_s)
         renew: Renew | None = None
         try:
-            await self._queue.hide(hold.message, extend_s)
-            for renew in list(hold.renewals):
-                await renew(until=until)
+            # No longer than until the next beat, which would wait for this one and keep nothing else.
+            async with asyncio.timeout(self._interval_s):
+                await self._queue.hide(hold.message, extend_s)
+                for renew in list(hold.renewals):
+                    await renew(until=until)
         except ReceiptLostError as error:
             if hold in self._holds:
                 hold.lose(f"the queue no longer accepts its receipt ({error})")
         except LeaseLostError as error:
             if renew in hold.renewals:  # else it has ended meanwhile
-                hold.lose(str(error))
-        except TransientError as error:
+                hold.lose_lease(str(error))
+        except (TransientError, TimeoutError) as error:
             if self._monotonic() - hold.kept_at > self._visibility_timeout_s:
                 hold.lose(f"could not be kept in time: {error}")
         else:

@@ -152,20 +152,26 @@ class Queue:
         return await _send_all(send, len(messages), what="delete messages")
 
     async def _change_batch(self, changes: Sequence[tuple[Message, int]]) -> Sequence[Exception | None]:
+        # SQS keeps no order inside a batch: of several changes of one message, only the last is meant.
+        meant = {message.receipt_handle: seconds for message, seconds in changes}
+        handles = list(meant)
+
         async def send(pending: Sequence[int]) -> Any:  # noqa: ANN401 - a batch result
             return await self._client.change_message_visibility_batch(
                 QueueUrl=self._url,
                 Entries=[
                     {
                         "Id": str(index),
-                        "ReceiptHandle": changes[index][0].receipt_handle,
-                        "VisibilityTimeout": changes[index][1],
+                        "ReceiptHandle": handles[index],
+                        "VisibilityTimeout": meant[handles[index]],
                     }
                     for index in pending
                 ],
             )
 
-        return await _send_all(send, len(changes), what="change visibilities")
+        results = await _send_all(send, len(handles), what="change visibilities")
+        by_handle = dict(zip(handles, results, strict=True))
+        return [by_handle[message.receipt_handle] for message, _ in changes]
 
 
 async def _send_all(send: Any, count: int, *, what: str) -> list[Exception | None]:  # noqa: ANN401

@@ -16,9 +16,6 @@ from zlib import crc32
 
 from worker.domain.step import EncodedRendition
 
-MOST_BYTES: Final = 42
-"""What a mark adds to a file at the most: to a WebP that has to become an extended one."""
-
 Parts: TypeAlias = tuple[bytes | memoryview, ...]
 
 

@@ -7,7 +7,7 @@ from pydantic_settings import SettingsError
 
 from config.settings import Settings
 from worker.commands.sentences import Told, explain
-from worker.domain.errors import ConfigurationError, LeaseLostError
+from worker.domain.errors import ConfigurationError, LeaseLostError, TransientError
 
 
 def refusal(code: str, message: str = "", call: str = "GetItem") -> aws.ClientError:
@@ -80,21 +80,26 @@ def test_a_secret_that_went_into_the_wrong_setting_is_not_repeated(monkeypatch: 
 @pytest.mark.parametrize(
     ("error", "beginning", "is_misuse"),
     [
-        (aws.NoCredentialsError(), "no usable AWS credentials; set AWS_PROFILE", True),
-        (aws.NoRegionError(), "no AWS region; set AWS_REGION", True),
-        (aws.ProfileNotFound(profile="bob"), "the config profile (bob) could not be found", True),
+        (aws.NoCredentialsError(), "no usable AWS credentials were found", True),
+        (aws.NoRegionError(), "no AWS region is set; set AWS_REGION", True),
+        (aws.ProfileNotFound(profile="bob"), "the config profile (bob) could not be found; set AWS_", True),
         (
             aws.EndpointConnectionError(endpoint_url="http://me:secret@localhost:4566/"),
-            'could not connect to the endpoint URL: "http://[masked]@localhost:4566/"; check AWS_',
+            "http://[masked]@localhost:4566/ cannot be reached (EndpointConnectionError); check AWS",
             True,
         ),
-        (aws.ReadTimeoutError(endpoint_url="http://localhost"), "read timeout on endpoint URL", False),
-        (refusal("AccessDeniedException", "no GetItem"), "AWS refuses GetItem: no GetItem; allow it", True),
-        (refusal("ExpiredToken"), "the AWS credentials have expired (GetItem); sign in again", True),
-        (refusal("InvalidClientTokenId"), "AWS does not know these credentials (GetItem", True),
+        (aws.ReadTimeoutError(endpoint_url="http://host"), "http://host does not answer (ReadTime", False),
+        (refusal("AccessDeniedException", "no GetItem"), "AWS does not allow GetItem (no GetItem); al", True),
+        (refusal("ExpiredToken"), "AWS does not take the credentials (GetItem: they have expired)", True),
+        (refusal("InvalidClientTokenId"), "AWS does not take the credentials (GetItem: InvalidClie", True),
         (
             refusal("ResourceNotFoundException", "Requested resource not found"),
-            "GetItem: Requested resource not found; make it with 'image-worker provision'",
+            "GetItem: Requested resource not found; run `image-worker provision`, or set the name",
+            True,
+        ),
+        (
+            aws.ClientError({"Error": {"Code": "PermanentRedirect", "Region": "eu-west-1"}}, "PutObject"),
+            "the bucket lies in the region eu-west-1 (PutObject); set AWS_REGION=eu-west-1",
             True,
         ),
         (
@@ -102,6 +107,7 @@ def test_a_secret_that_went_into_the_wrong_setting_is_not_repeated(monkeypatch: 
             "AWS answered GetItem with InternalServerError: oops",
             False,
         ),
+        (ValueError("Invalid endpoint: localhost:4566"), "AWS_ENDPOINT_URL is 'localhost:4566': write", True),
         (
             FileNotFoundError(2, "No such file or directory", "a.jpg"),
             "a.jpg: no such file or directory",
@@ -125,6 +131,22 @@ def test_an_error_with_a_known_way_out_is_explained(
 def test_the_error_inside_a_group_is_explained() -> None:
     group = ExceptionGroup("tasks", [KeyError("x"), ExceptionGroup("inner", [ConfigurationError("set X")])])
     assert explain(group) == Told("set X", is_misuse=True)
+
+
+def test_an_error_that_was_raised_from_itself_is_explained() -> None:
+    error = TransientError("could not list the backups")
+    error.__cause__ = error
+    assert explain(error) == Told("could not list the backups", is_misuse=False)
+
+
+def test_what_passes_by_itself_is_told_by_what_was_tried_and_what_does_not_by_its_cause() -> None:
+    slow, refused = TransientError("could not read the image"), TransientError("could not read the image")
+    slow.__cause__ = aws.ReadTimeoutError(endpoint_url="http://host")
+    refused.__cause__ = refusal("AccessDenied")
+    told_slow, told_refused = explain(slow), explain(refused)
+    assert told_slow == Told("could not read the image", is_misuse=False)
+    assert told_refused is not None
+    assert told_refused.sentence.startswith("AWS does not allow GetItem; ")
 
 
 def test_a_bug_is_not_explained_away() -> None:

@@ -20,11 +20,14 @@ class Visibilities:
     def __init__(self) -> None:
         self.hidden: list[tuple[str, float]] = []
         self.errors: dict[str, Exception] = {}
+        self.stalled: set[str] = set()
         self.beaten = asyncio.Event()
 
     async def hide(self, message: Message, seconds: float) -> None:
         self.hidden.append((message.message_id, seconds))
         self.beaten.set()
+        if message.message_id in self.stalled:
+            await asyncio.Event().wait()
         if error := self.errors.get(message.message_id):
             raise error
 
@@ -73,6 +76,13 @@ async def guarded(hold: Hold, body: asyncio.Event, *, entered: asyncio.Event | N
     except LeaseLostError as error:
         return str(error)
     return "done"
+
+
+def already() -> asyncio.Event:
+    """Return an event that has happened."""
+    event = asyncio.Event()
+    event.set()
+    return event
 
 
 async def at_work(hold: Hold, body: asyncio.Event) -> asyncio.Task[str]:
@@ -153,7 +163,7 @@ async def test_a_lost_receipt_stops_the_work() -> None:
         assert hold.reason_lost == "the queue no longer accepts its receipt (ReceiptHandleIsInvalid)"
 
 
-async def test_a_lost_lease_stops_the_work() -> None:
+async def test_a_lost_lease_stops_the_work_on_its_image_and_leaves_the_message_ours() -> None:
     beats, lease = Beats(), Lease()
     lease.error = LEASE_LOST
     with beats.holding() as hold, hold.leasing(lease):
@@ -161,7 +171,9 @@ async def test_a_lost_lease_stops_the_work() -> None:
 
         await beats.beat(at=20)
 
-        assert (await working, hold.reason_lost) == (str(LEASE_LOST), str(LEASE_LOST))
+        assert await working == str(LEASE_LOST)
+        assert not hold.is_lost
+        assert await guarded(hold, body=already()) == "done"
 
 
 async def test_what_was_lost_before_the_work_began_is_not_worked_on() -> None:
@@ -370,3 +382,15 @@ async def test_a_heartbeat_that_meets_a_bug_dies_of_it() -> None:
     with beats.holding(), pytest.raises(KeyError):
         async with asyncio.timeout(10):
             await beats.heartbeat.run()
+
+
+async def test_a_renewal_that_stalls_delays_the_next_beat_of_nobody() -> None:
+    beats = Beats(visibility_timeout_s=0.06)
+    beats.queue.stalled.add("slow")
+
+    with beats.holding("slow"), beats.holding("quick"):
+        async with asyncio.timeout(5):
+            await beats.beat(at=0.02)
+            await beats.beat(at=0.04)
+
+    assert [name for name, _ in beats.queue.hidden].count("quick") == 2

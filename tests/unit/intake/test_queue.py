@@ -177,6 +177,17 @@ async def test_visibilities_changed_at_the_same_time_go_in_batches_each_with_its
     assert client.changed == [expected[:10], expected[10:]]
 
 
+async def test_of_two_changes_of_one_message_in_a_batch_the_later_is_meant() -> None:
+    client = FakeSQS()
+    queue = a_queue(client)
+    one, other = messages(2)
+
+    await asyncio.gather(queue.hide(one, 60), queue.hide(other, 60), queue.hide(one, 900))
+
+    first, second = receipts(0, 1)
+    assert client.changed == [[(first, 900), (second, 60)]]
+
+
 @pytest.mark.parametrize(("seconds", "sent"), [(0, 0), (0.2, 0), (1.6, 2), (59.7, 60), (43_200, 43_200)])
 async def test_a_visibility_is_sent_in_whole_seconds(seconds: float, sent: int) -> None:
     client = FakeSQS()

@@ -8,8 +8,8 @@ import pytest
 from PIL import ExifTags, Image
 
 from tests.pictures import encoded, noise
-from worker.domain.step import EXTENSIONS, EncodedRendition
-from worker.objects.marks import MOST_BYTES, marked, new_mark
+from worker.domain.step import EXTENSIONS, MARK_BYTES, EncodedRendition
+from worker.objects.marks import marked, new_mark
 
 MARK = b"0123456789abcdef"
 CREDITS = Image.Exif()
@@ -69,7 +69,7 @@ def test_a_marked_file_shows_the_same_picture_and_differs_with_its_mark(name: st
     assert seen(one) == seen(content) == seen(other)
     assert one.count(MARK) == 1
     assert one != other
-    assert len(content) < len(one) == len(other) <= len(content) + MOST_BYTES
+    assert len(content) < len(one) == len(other) <= len(content) + MARK_BYTES
 
 
 def test_every_format_of_a_rendition_can_be_marked() -> None:
@@ -79,7 +79,7 @@ def test_every_format_of_a_rendition_can_be_marked() -> None:
 def test_the_most_that_a_mark_adds_is_what_is_said() -> None:
     grown = [len(marked(a_rendition(*file), MARK)) - len(file[1]) for file in FILES.values()]
 
-    assert max(grown) == MOST_BYTES
+    assert max(grown) == MARK_BYTES
 
 
 def test_the_checksums_of_a_marked_png_are_right() -> None:
