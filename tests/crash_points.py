@@ -34,6 +34,7 @@ from worker.intake.heartbeat import Heartbeat
 from worker.intake.queue import Queue
 from worker.objects.results import S3Results
 from worker.objects.sources import S3Sources
+from worker.recipes import Recipes
 from worker.record.ledger import DynamoLedger
 from worker.record.profiles import CachedProfiles
 from worker.service import Service
@@ -344,11 +345,13 @@ class Lives:
         )
         deliveries = Deliveries(
             parse=lambda message: parse(message, addressing),
-            recipe_for=lambda _: conduct.recipe,
-            with_logo=FakeLogos().fill,
             inbox=queue,
             ledger=ledger,
-            profiles=CachedProfiles(clients.dynamodb, table=settings.table_name, cache_s=0),
+            recipes=Recipes(
+                CachedProfiles(clients.dynamodb, table=settings.table_name, cache_s=0),
+                lambda _: conduct.recipe,
+                FakeLogos().fill,
+            ),
             sources=S3Sources(clients.s3),
             pool=StepwisePool(
                 self._calls, error=conduct.error, beat=heartbeat.beat if conduct.has_heartbeat else None

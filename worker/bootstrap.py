@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
-from botocore.exceptions import ClientError
 
 from config.settings import FONT, Settings
 from worker.delivery import Deliveries, Terms
 from worker.domain.clock import utc_now
-from worker.domain.errors import ConfigurationError
+from worker.domain.errors import ConfigurationError, TransientError
 from worker.domain.recipe import Limits
 from worker.imaging.pool import ChildPool
 from worker.intake.envelope import Addressing, parse
@@ -27,7 +26,7 @@ from worker.objects.logos import Logos
 from worker.objects.results import S3Results
 from worker.objects.sources import S3Sources
 from worker.protection import ScaleInProtection
-from worker.recipes import recipes
+from worker.recipes import Recipes, bending
 from worker.record.ledger import DynamoLedger
 from worker.record.profiles import CachedProfiles
 from worker.resident import resident_bytes
@@ -122,8 +121,8 @@ async def queue_url(client: "SQSClient", name: str) -> str:
             lambda: client.get_queue_url(QueueName=name), QUEUE, what=f"look up the queue {name}"
         )
         return answer["QueueUrl"]
-    except ClientError as error:
-        if error_code(error) in NO_SUCH_QUEUE:
+    except TransientError as error:
+        if error.__cause__ and error_code(error.__cause__) in NO_SUCH_QUEUE:
             message = f"there is no queue {name!r}: set WORKER_QUEUE_NAME, or run `image-worker provision`"
             raise ConfigurationError(message) from error
         raise
@@ -214,11 +213,9 @@ async def open_service(settings: Settings, clients: Clients) -> AsyncIterator[Se
         pool = decoder_pool(settings)
         deliveries = Deliveries(
             parse=partial(parse, addressing=addressing(settings)),
-            recipe_for=recipes(settings),
-            with_logo=logos.fill,
             inbox=queue,
             ledger=ledger,
-            profiles=profiles,
+            recipes=Recipes(profiles, bending(settings), logos.fill),
             sources=S3Sources(clients.s3),
             pool=pool,
             results=S3Results(clients.s3, bucket=settings.results_bucket, prefix=settings.processed_prefix),

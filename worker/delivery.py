@@ -6,7 +6,7 @@ claim -> fetch -> validate, resize, watermark (in a child) -> store -> complete
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,12 +22,11 @@ from worker.domain.errors import ImageWorkerError, LeaseLostError, TransientErro
 from worker.domain.image import Failure, Image
 from worker.domain.job import Job
 from worker.domain.message import Delete, Disposition, GiveBack, Message, Unreadable, WalkAway
-from worker.domain.profile import Profile
 from worker.domain.recipe import Recipe
 from worker.domain.status import StepName
 from worker.domain.step import EncodedRendition, StepReport, with_type_mismatch
 from worker.domain.transition import Transition
-from worker.ports import Hold, Inbox, Ledger, Observation, Observer, Pool, Profiles, Results, Sources
+from worker.ports import Hold, Inbox, Ledger, Observation, Observer, Pool, Recipes, Results, Sources
 from worker.recording import Recording
 from worker.verdict import GAVE_UP, Ending, Verdict, verdict_on, wait_s
 
@@ -69,8 +68,6 @@ class Deliveries:
 
     Args:
         parse: Reads what a message asks for, part by part.
-        recipe_for: Bends the standard recipe to the owner's profile.
-        with_logo: Puts the content of its logo into a recipe that names one.
         clock: Tells when things happen.
     """
 
@@ -78,11 +75,9 @@ class Deliveries:
         self,
         *,
         parse: Callable[[Message], list[Job | Unreadable]],
-        recipe_for: Callable[[Profile | None], Recipe],
-        with_logo: Callable[[Recipe], Awaitable[Recipe]],
         inbox: Inbox,
         ledger: Ledger,
-        profiles: Profiles,
+        recipes: Recipes,
         sources: Sources,
         pool: Pool,
         results: Results,
@@ -91,8 +86,7 @@ class Deliveries:
         terms: Terms,
     ) -> None:
         self._parse, self._inbox = parse, inbox
-        self._recipe_for, self._with_logo = recipe_for, with_logo
-        self._ledger, self._profiles = ledger, profiles
+        self._ledger, self._recipes = ledger, recipes
         self._sources, self._pool, self._results = sources, pool, results
         self._observer, self._clock, self._terms = observer, clock, terms
 
@@ -129,7 +123,7 @@ class Deliveries:
 
     async def _claim(self, job: Job, message: Message, hold: Hold, seen: Observation) -> Disposition:
         """Take the image if nobody else has it and nobody has done it."""
-        recipe = await self._with_logo(self._recipe_for(await self._profiles.get(job.user_id)))
+        recipe = await self._recipes.of(job.user_id)
         now = self._clock()
         claimant = Claimant(
             owner=f"{self._terms.worker_id}/{uuid4().hex[:8]}",

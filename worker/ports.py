@@ -158,6 +158,14 @@ class Profiles(Protocol):
         ...
 
 
+class Recipes(Protocol):
+    """What is made of each user's pictures."""
+
+    async def of(self, user_id: str) -> Recipe:
+        """Return the recipe of a user's pictures as it is now; raises `TransientError`."""
+        ...
+
+
 class Sources(Protocol):
     """Where uploads are read from."""
 

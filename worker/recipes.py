@@ -1,12 +1,39 @@
 """What the settings say is made of pictures: sizes, watermark, and how a profile bends them."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from config.settings import Settings
 from config.sizes import SIZES, SizeSettings
 from worker.domain.profile import Profile, recipe_for
 from worker.domain.recipe import Anchor, Animation, Fit, Logo, OutputFormat, Recipe, Size, Watermark
+from worker.ports import Profiles
+
+
+@dataclass(frozen=True, slots=True)
+class Recipes:
+    """
+    What is made of each user's pictures: for the worker and the repair tools alike.
+
+    Attributes:
+        profiles: Where the users' wishes come from.
+        bend: Bends the standard recipe to a profile; the standard one without.
+        with_logo: Puts the content of its logo into a recipe that names one.
+    """
+
+    profiles: Profiles
+    bend: Callable[[Profile | None], Recipe]
+    with_logo: Callable[[Recipe], Awaitable[Recipe]]
+
+    async def of(self, user_id: str) -> Recipe:
+        """
+        Return the recipe of a user's pictures as it is now.
+
+        Raises:
+            TransientError: The profile or the logo cannot be read.
+        """
+        return await self.with_logo(self.bend(await self.profiles.get(user_id)))
 
 
 def sizes(settings: Settings) -> dict[str, Size]:
@@ -63,8 +90,8 @@ def standard_watermark(settings: Settings) -> Watermark:
     )
 
 
-def recipes(settings: Settings) -> Callable[[Profile | None], Recipe]:
-    """Return what bends the standard recipe to a profile, for the worker and the repair tools alike."""
+def bending(settings: Settings) -> Callable[[Profile | None], Recipe]:
+    """Return what bends the standard recipe to a profile."""
     standard, by_name = standard_recipe(settings), sizes(settings)
     of_users = f"s3://{settings.bucket}/{settings.watermark_logos_prefix}"
     return lambda profile: recipe_for(profile, standard=standard, sizes=by_name, logos=of_users)

@@ -69,6 +69,9 @@ PASSING: Final = frozenset(
 _PASSING_REASONS: Final = {"ProvisionedThroughputExceeded", "ThrottlingError", "TransactionConflict"}
 """Reasons of a cancelled transaction that pass by themselves."""
 
+NO_SUCH_QUEUE: Final = frozenset({"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"})
+"""There is no queue of that name."""
+
 _SERVER_ERROR = 500
 
 ATTEMPT: Final = ContextVar("ATTEMPT", default=1)
@@ -177,9 +180,7 @@ async def persist(call: Callable[[], Awaitable[T]], policy: Policy, *, what: str
         raise TransientError(message) from error
 
 
-NO_SUCH_QUEUE: Final = frozenset({"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"})
-
-ANSWERS: Final = NO_SUCH_QUEUE | frozenset(
+ANSWERS: Final = frozenset(
     {
         "404",
         "412",

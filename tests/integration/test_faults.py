@@ -74,6 +74,7 @@ from worker.local.aws import EMBEDDED_CREDENTIALS, embedded_environment
 from worker.objects import sources
 from worker.objects.results import S3Results
 from worker.objects.sources import S3Sources
+from worker.recipes import Recipes
 from worker.record.attributes import decode_map
 from worker.record.ledger import DynamoLedger
 from worker.record.profiles import CachedProfiles
@@ -481,11 +482,13 @@ async def test_fault_23_a_minute_of_throttling_loses_nothing_and_attempts_are_bo
     inbox, began_s = FakeInbox(), time.monotonic()
     deliveries = Deliveries(
         parse=lambda _: [a_job()],
-        recipe_for=lambda _: a_recipe(),
-        with_logo=FakeLogos().fill,
         inbox=inbox,
         ledger=ledger_on(table, provisioned),
-        profiles=CachedProfiles(table, table=provisioned.table_name, cache_s=0),
+        recipes=Recipes(
+            CachedProfiles(table, table=provisioned.table_name, cache_s=0),
+            lambda _: a_recipe(),
+            FakeLogos().fill,
+        ),
         sources=FakeSources(),
         pool=StepwisePool(calls, error=None, beat=None),
         results=FakeResults(),

@@ -22,6 +22,7 @@ from worker.domain.message import Delete, Disposition, GiveBack, Message, Unread
 from worker.domain.profile import Preferences, Profile, recipe_for
 from worker.domain.recipe import Size
 from worker.domain.status import ImageStatus, StepName, StepStatus
+from worker.recipes import Recipes
 from worker.telemetry.metrics import Metrics
 
 STANDARD = a_recipe()
@@ -47,11 +48,13 @@ class Scene:
         sizes = {"small": Size(name="small", width=400, height=400)}
         deliveries = Deliveries(
             parse=lambda _: self.parts,
-            recipe_for=lambda profile: recipe_for(profile, standard=STANDARD, sizes=sizes),
-            with_logo=self.logos.fill,
             inbox=self.inbox,
             ledger=self.ledger,
-            profiles=self.profiles,
+            recipes=Recipes(
+                self.profiles,
+                lambda profile: recipe_for(profile, standard=STANDARD, sizes=sizes),
+                self.logos.fill,
+            ),
             sources=self.sources,
             pool=self.pool,
             results=self.results,

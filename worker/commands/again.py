@@ -38,6 +38,8 @@ async def retry(
     """
     Ask again for a picture that has failed.
 
+    Exit status 1: there is no such picture, or it could not be asked for.
+
     Example: image-worker images retry img_1234567890abcdef
     """
     settings = start()
@@ -52,7 +54,7 @@ async def retry(
 
 @asynchronous
 async def reprocess(
-    image_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="One picture.")] = None,
+    image_id: Annotated[str | None, typer.Argument(metavar="ID", help="One picture.")] = None,
     *,
     user: Annotated[str | None, typer.Option("--user", help="The pictures of this user.")] = None,
     status: Annotated[
@@ -81,6 +83,8 @@ async def reprocess(
 
     To go on with a run that was interrupted, repeat it: --recipe-changed leaves out what is done already;
     without it, give --before the moment at which the first run began.
+
+    Exit status 1: some could not be asked for.
 
     Example: image-worker images reprocess --user alice --recipe-changed
     """
@@ -145,7 +149,7 @@ async def reprocess_some(
             asking.report.left(f"already {image.status}")
         elif before is not None and (image.processed_at or image.updated_at) > before:
             asking.report.left("ended later")
-        elif recipe_changed and await asking.recipe_hash(image.user_id) == image.recipe:
+        elif recipe_changed and (await asking.recipes.of(image.user_id)).hash == image.recipe:
             asking.report.left("up to date")
         else:
             wanted.append(image)

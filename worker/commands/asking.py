@@ -12,12 +12,10 @@ from worker.commands.which import queries_of
 from worker.domain.errors import TransientError
 from worker.domain.image import Image
 from worker.domain.job import Job
-from worker.domain.profile import Profile
-from worker.domain.recipe import Recipe
 from worker.intake.envelope import to_body
 from worker.intake.requests import MOST_TOGETHER, Pace, Requests
 from worker.objects.logos import Logos
-from worker.recipes import recipes
+from worker.recipes import Recipes, bending
 from worker.record.profiles import CachedProfiles
 from worker.record.queries import Queries
 from worker.record.reopening import Reopening
@@ -53,19 +51,8 @@ class Asking:
     requests: Requests
     pace: Pace
     report: Report
-    profiles: CachedProfiles
-    logos: Logos
-    recipe_of: Callable[[Profile | None], Recipe]
+    recipes: Recipes
     by: str
-
-    async def recipe_hash(self, user_id: str) -> str:
-        """
-        Return the hash of what the worker would make of a user's pictures now, its logo as it is now.
-
-        Raises:
-            TransientError: The profile or the logo cannot be read.
-        """
-        return (await self.logos.fill(self.recipe_of(await self.profiles.get(user_id)))).hash
 
     def serves(self, image: Image) -> bool:
         """Tell whether a worker with these settings would read a message about the image; report if not."""
@@ -166,11 +153,11 @@ async def open_asking(settings: Settings, *, by: str, rate: float, report: Repor
             requests=Requests(clients.sqs, url=await queue_url(clients.sqs, settings.queue_name)),
             pace=Pace(rate),
             report=report,
-            profiles=CachedProfiles(
-                clients.dynamodb, table=settings.table_name, cache_s=settings.profile_cache_s
+            recipes=Recipes(
+                CachedProfiles(clients.dynamodb, table=settings.table_name, cache_s=settings.profile_cache_s),
+                bending(settings),
+                Logos(clients.s3, cache_s=settings.watermark_logo_cache_s).fill,
             ),
-            logos=Logos(clients.s3, cache_s=settings.watermark_logo_cache_s),
-            recipe_of=recipes(settings),
             by=by,
         )
 

@@ -54,6 +54,8 @@ async def reconcile(
     These are processing under a lease that is over, or pending for long. One whose upload is gone from the
     bucket fails as source_missing. What a worker holds is never touched.
 
+    Exit status 1: some could not be looked at or asked for.
+
     Example: image-worker reconcile --dry-run
     """
     settings = start()
@@ -124,7 +126,7 @@ async def _fail(asking: Asking, image: Image, standing: Standing) -> None:
             owner=f"{worker_id()}/{uuid4().hex[:8]}",
             lease_until=now + timedelta(seconds=settings.visibility_timeout_s),
             now=now,
-            recipe=image.recipe or await asking.recipe_hash(image.user_id),
+            recipe=image.recipe or (await asking.recipes.of(image.user_id)).hash,
         )
         error = SourceMissingError(bucket=image.bucket, key=image.key)
         failure = Failure(
