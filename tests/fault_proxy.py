@@ -1,12 +1,13 @@
-"""A reverse proxy between a worker and its AWS that throttles, fails, drops, stalls and cuts, by a seed."""
+"""A reverse proxy between workers and their AWS that throttles, fails, drops, stalls and cuts, by a seed."""
 
 import asyncio
 import random
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Protocol
 
 import aiohttp
 from aiohttp import web
@@ -21,7 +22,7 @@ _OF_ONE_HOP = {
     "server",
     "transfer-encoding",
 }
-_STALL_S = 6.0
+STALL_S = 6.0
 """Longer than one attempt at the table or the queue may take."""
 
 
@@ -49,6 +50,27 @@ WEIGHTS: Mapping[Trouble, float] = {
 """How likely each is; one request meets at the most one."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Call:
+    """One request as it came; `target` is its `X-Amz-Target`, empty for S3."""
+
+    method: str
+    path: str
+    target: str
+    headers: Mapping[str, str]
+    content: bytes
+
+
+class Witness(Protocol):
+    """Sees every call that reaches the AWS, and its true answer, whatever the caller is told."""
+
+    def forwarded(self, call: Call) -> None:
+        """See a call on its way out."""
+
+    def answered(self, call: Call, status: int, body: bytes) -> None:
+        """See what the AWS said."""
+
+
 @dataclass
 class FaultProxy:
     """
@@ -60,6 +82,9 @@ class FaultProxy:
         planned: What the next objects that are read meet, before any dice are thrown.
         always: What every request to `service` meets while it is set.
         service: How the `X-Amz-Target` of that service begins; all, if empty.
+        weights: How likely each trouble is.
+        stall_s: How long a stalled request waits before it is forwarded.
+        witness: Sees all that is forwarded.
         met: How many requests met each trouble.
         forwarded: How many requests reached the target.
     """
@@ -71,12 +96,18 @@ class FaultProxy:
     planned: deque[Trouble] = field(default_factory=deque)
     always: Trouble | None = None
     service: str = ""
+    weights: Mapping[Trouble, float] = field(default_factory=lambda: WEIGHTS)
+    stall_s: float = STALL_S
+    witness: Witness | None = None
     met: Counter[Trouble] = field(default_factory=Counter)
     forwarded: int = 0
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Forward one request, or do to it what the dice say."""
-        content = await request.read()
+        try:
+            content = await request.read()
+        except ConnectionResetError:  # the caller is dead
+            return _dropped(request)
         trouble = self._draw(request)
         match trouble:
             case Trouble.THROTTLED | Trouble.FAILED | Trouble.EXPIRED:
@@ -84,32 +115,50 @@ class FaultProxy:
             case Trouble.DROPPED_BEFORE:
                 return _dropped(request)
             case Trouble.STALLED:
-                await asyncio.sleep(_STALL_S)
-        headers = {name: value for name, value in request.headers.items() if name.lower() not in _OF_ONE_HOP}
-        url = self.target + request.raw_path
-        self.forwarded += 1
-        session: aiohttp.ClientSession = request.app[_SESSION]
-        async with session.request(
-            request.method, _verbatim(url), data=content or None, headers=headers, allow_redirects=False
-        ) as forwarded:
-            body = await forwarded.read()
-            kept = {
-                name: value for name, value in forwarded.headers.items() if name.lower() not in _OF_ONE_HOP
-            }
-            status = forwarded.status
+                await asyncio.sleep(self.stall_s)
+        status, kept, body = await self._forward(request, content)
         if trouble is Trouble.DROPPED_AFTER:
             return _dropped(request)
         if request.method == "HEAD":
-            length = forwarded.headers.get("Content-Length", "0")
-            return web.Response(status=status, headers=kept | {"Content-Length": length})
+            return web.Response(status=status, headers=kept)
         if trouble in {Trouble.CUT, Trouble.HALTED} and len(body) > 1:
             half = web.StreamResponse(status=status, headers=kept | {"Content-Length": str(len(body))})
-            await half.prepare(request)
-            await half.write(body[: len(body) // 2])
+            with suppress(ConnectionResetError):  # the caller is dead
+                await half.prepare(request)
+                await half.write(body[: len(body) // 2])
             while trouble is Trouble.HALTED and not _is_gone(request):  # noqa: ASYNC110 - a socket tells nobody
                 await asyncio.sleep(0.02)
             return _dropped(request)
         return web.Response(status=status, headers=kept, body=body)
+
+    async def _forward(self, request: web.Request, content: bytes) -> tuple[int, dict[str, str], bytes]:
+        """Make the call; return its status, its headers without those of one hop, and its body."""
+        headers = {name: value for name, value in request.headers.items() if name.lower() not in _OF_ONE_HOP}
+        call = Call(
+            method=request.method,
+            path=request.path,
+            target=request.headers.get("X-Amz-Target", ""),
+            headers=request.headers,
+            content=content,
+        )
+        self.forwarded += 1
+        if self.witness is not None:
+            self.witness.forwarded(call)
+        session: aiohttp.ClientSession = request.app[_SESSION]
+        async with session.request(
+            request.method,
+            URL(self.target + request.raw_path, encoded=True),
+            data=content or None,
+            headers=headers,
+            allow_redirects=False,
+        ) as answer:
+            body = await answer.read()
+        if self.witness is not None:
+            self.witness.answered(call, answer.status, body)
+        kept = {name: value for name, value in answer.headers.items() if name.lower() not in _OF_ONE_HOP}
+        if request.method == "HEAD":
+            kept["Content-Length"] = answer.headers.get("Content-Length", "0")
+        return answer.status, kept, body
 
     def _draw(self, request: web.Request) -> Trouble | None:
         drawn = self.dice.random()
@@ -124,8 +173,8 @@ class FaultProxy:
             return self.always
         if not self.is_making_trouble:
             return None
-        for trouble, weight in WEIGHTS.items():
-            if trouble is Trouble.CUT and not is_object_read:
+        for trouble, weight in self.weights.items():
+            if trouble in {Trouble.CUT, Trouble.HALTED} and not is_object_read:
                 continue
             drawn -= weight
             if drawn < 0:
@@ -135,14 +184,6 @@ class FaultProxy:
 
 
 _SESSION = web.AppKey("session", aiohttp.ClientSession)
-
-
-def _of_both_hops(headers: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in headers.items() if name.lower() not in _OF_ONE_HOP}
-
-
-def _verbatim(url: str) -> URL:
-    return URL(url, encoded=True)
 
 
 _CODES: Mapping[Trouble, tuple[str, str, str]] = {
@@ -170,6 +211,13 @@ def _refusal(request: web.Request, trouble: Trouble) -> web.Response:
     )
 
 
+async def _go_on(request: web.Request) -> None:
+    """Answer `Expect: 100-continue`, unless the caller is dead by now."""
+    with suppress(ConnectionResetError):
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    request.writer.output_size = 0  # the answer itself has not begun
+
+
 def _is_gone(request: web.Request) -> bool:
     return request.transport is None or request.transport.is_closing()
 
@@ -186,7 +234,7 @@ async def fault_proxy(target: str, *, seed: int) -> AsyncIterator[FaultProxy]:
     """Run a proxy before the AWS at `target`, on a port of its own."""
     proxy = FaultProxy(target=target, dice=random.Random(seed))
     application = web.Application(client_max_size=2**28)
-    application.router.add_route("*", "/{path:.*}", proxy.answer)
+    application.router.add_route("*", "/{path:.*}", proxy.answer, expect_handler=_go_on)
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as session:
         application[_SESSION] = session

@@ -107,6 +107,9 @@ BUCKET: Final = Policy(attempts=6, total_s=40.0, each_s=30.0, base_s=0.1)
 QUEUE: Final = Policy(attempts=6, total_s=15.0, each_s=5.0)
 """Deletes and changes of visibility; receiving has its own, endless loop."""
 
+START: Final = Policy(attempts=5, total_s=5.0, each_s=5.0, base_s=0.1, most_s=1.0)
+"""Looks at what has to be there, before the work begins."""
+
 
 def error_code(error: BaseException) -> str:
     """Return the code that AWS gave its refusal; the exception's name where there is none."""
@@ -178,6 +181,17 @@ async def persist(call: Callable[[], Awaitable[T]], policy: Policy, *, what: str
             raise
         message = f"could not {what}: {error}"
         raise TransientError(message) from error
+
+
+async def patiently(call: Callable[[], Awaitable[T]]) -> T:
+    """Make the call until it succeeds or is refused, for a few seconds; then raise what it raised last."""
+    retrying = AsyncRetrying(
+        wait=wait_random_exponential(multiplier=START.base_s, max=START.most_s),
+        stop=stop_after_attempt(START.attempts) | stop_after_delay(START.total_s),
+        retry=retry_if_exception(is_passing),
+        reraise=True,
+    )
+    return await retrying(call)
 
 
 ANSWERS: Final = frozenset(

@@ -25,6 +25,7 @@ from worker.retry import (
     error_code,
     is_answer,
     is_passing,
+    patiently,
     pause_s,
     persist,
 )
@@ -258,3 +259,22 @@ def test_a_named_policy_leaves_room_for_more_than_one_attempt(policy: Policy) ->
     assert policy.attempts > 1
     assert policy.each_s < policy.total_s
     assert 0 < policy.base_s <= policy.most_s
+
+
+async def test_a_look_at_the_start_is_repeated_while_the_trouble_passes() -> None:
+    call = Call(a_refusal("ThrottlingException"), a_refusal("InternalError", status=500))
+
+    assert await patiently(call) == "done"
+    assert call.attempts == 3
+
+
+async def test_a_look_that_is_refused_or_goes_on_failing_raises_what_was_said_last() -> None:
+    denied, away = Call(a_refusal("AccessDenied")), Call(*(a_refusal("InternalError") for _ in range(99)))
+
+    with pytest.raises(ClientError, match="AccessDenied"):
+        await patiently(denied)
+    with pytest.raises(ClientError, match="InternalError"):
+        await patiently(away)
+
+    assert denied.attempts == 1
+    assert 1 < away.attempts < 20

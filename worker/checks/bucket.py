@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final
 from botocore.exceptions import BotoCoreError, ClientError
 
 from worker.checks.finding import PROVISION, Finding, permitted, refused, right, wrong
-from worker.retry import error_code
+from worker.retry import error_code, patiently
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +47,7 @@ async def check_bucket(s3: "S3Client", settings: "Settings") -> list[Finding]:
 
 async def _find(s3: "S3Client", what: str, name: str, *, setting: str) -> Finding:
     try:
-        await s3.head_bucket(Bucket=name)
+        await patiently(lambda: s3.head_bucket(Bucket=name))
     except ClientError as error:
         code = error_code(error)
         if code in {"404", "NoSuchBucket"}:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from botocore.exceptions import BotoCoreError, ClientError
 
 from worker.checks.finding import PROVISION, Call, Finding, permitted, refused, right, wrong
-from worker.retry import NO_SUCH_QUEUE, error_code
+from worker.retry import NO_SUCH_QUEUE, error_code, patiently
 
 if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
@@ -41,7 +41,7 @@ async def check_queue(sqs: "SQSClient", settings: "Settings") -> list[Finding]:
 async def _find(sqs: "SQSClient", what: str, name: str, *, setting: str) -> tuple[Finding, str]:
     """Find the queue, and its URL if it is there."""
     try:
-        url = (await sqs.get_queue_url(QueueName=name))["QueueUrl"]
+        url = (await patiently(lambda: sqs.get_queue_url(QueueName=name)))["QueueUrl"]
     except (BotoCoreError, ClientError) as error:
         if error_code(error) in NO_SUCH_QUEUE:
             return wrong(what, f"there is no queue {name}", remedy=f"{PROVISION}, or set {setting}"), ""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 from botocore.exceptions import BotoCoreError, ClientError
 
 from worker.checks.finding import PROVISION, Call, Finding, permitted, refused, right, wrong
-from worker.retry import error_code
+from worker.retry import error_code, patiently
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
@@ -63,7 +63,7 @@ async def check_table(dynamodb: "DynamoDBClient", settings: "Settings") -> list[
 async def _describe(dynamodb: "DynamoDBClient", settings: "Settings") -> "TableDescriptionTypeDef | Finding":
     what, name = "table", settings.table_name
     try:
-        return (await dynamodb.describe_table(TableName=name))["Table"]
+        return (await patiently(lambda: dynamodb.describe_table(TableName=name)))["Table"]
     except (BotoCoreError, ClientError) as error:
         if error_code(error) == "ResourceNotFoundException":
             return wrong(what, f"there is no table {name}", remedy=f"{PROVISION}, or set WORKER_TABLE_NAME")

@@ -34,6 +34,17 @@ class Claimant:
     recipe: str
     retention: timedelta | None = None
 
+    def not_before(self, moment: datetime, *, passed: timedelta) -> "Claimant":
+        """
+        Return the claimant at a moment that it has lived to see: one that lost a round to a write comes after it.
+
+        Args:
+            moment: Of that write, by another's clock.
+            passed: Since `now`; the claimant never goes further, however fast the other's clock is.
+        """
+        later = min(max(moment - self.now, timedelta()), passed)
+        return replace(self, now=self.now + later, lease_until=self.lease_until + later)
+
 
 @dataclass(frozen=True, slots=True)
 class Claimed:

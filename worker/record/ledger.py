@@ -1,8 +1,9 @@
 """The record's write side on DynamoDB: every write conditional, every lost answer recognised."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -46,7 +47,11 @@ class DynamoLedger:
     async def claim(self, job: Job, claimant: Claimant) -> ClaimAnswer:
         """Take the image if the rules allow it: optimistically as a new one, else as it is found to be."""
         seen: Image | None = None
+        began = time.monotonic()
         for _ in range(_CLAIM_ROUNDS):
+            if seen is not None:
+                passed = timedelta(seconds=time.monotonic() - began)
+                claimant = claimant.not_before(seen.updated_at, passed=passed)
             answer = decide(seen, job, claimant)
             if not isinstance(answer, Claimed) or answer.image is seen:
                 return answer

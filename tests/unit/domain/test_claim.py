@@ -1,5 +1,5 @@
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -235,3 +235,17 @@ def test_a_lease_is_another_s_until_the_very_moment_it_ends(seconds: float) -> N
     answer = decide(processing(), SAME, a_claimant("worker-b/1", now=after(seconds)))
 
     assert isinstance(answer, Claimed if seconds == 60 else HeldByAnother)
+
+
+def test_a_claimant_that_lost_a_round_to_a_write_comes_after_it() -> None:
+    claimant = a_claimant(now=after(10))
+
+    moved = claimant.not_before(after(10.2), passed=timedelta(seconds=0.5))
+
+    assert moved.now == after(10.2)
+    assert moved.lease_until - moved.now == claimant.lease_until - claimant.now
+
+
+@pytest.mark.parametrize(("moment", "now"), [(after(9), after(10)), (after(60), after(10.5))])
+def test_a_claimant_goes_neither_back_nor_further_than_its_own_clock(moment: datetime, now: datetime) -> None:
+    assert a_claimant(now=after(10)).not_before(moment, passed=timedelta(seconds=0.5)).now == now

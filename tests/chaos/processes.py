@@ -1,0 +1,92 @@
+"""What the system says of processes, read from `/proc`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_PROC: Final = Path("/proc")
+_CLOSE_WAIT: Final = "08"
+_ESTABLISHED: Final = "01"
+
+
+def of_session(leader: int) -> list[int]:
+    """Return the processes of a session that still run, zombies left out."""
+    found = []
+    for folder in _PROC.iterdir():
+        if folder.name.isdecimal() and (stat := _stat(int(folder.name))) is not None:
+            state, _, _, session = stat
+            if int(session) == leader and state != "Z":
+                found.append(int(folder.name))
+    return found
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the children of a process, zombies left out."""
+    found = []
+    for folder in _PROC.iterdir():
+        if folder.name.isdecimal() and (stat := _stat(int(folder.name))) is not None:
+            state, parent, _, _ = stat
+            if int(parent) == pid and state != "Z":
+                found.append(int(folder.name))
+    return found
+
+
+def _stat(pid: int) -> list[str] | None:
+    """Return a process's state, parent, group and session; None if it is gone."""
+    try:
+        text = (_PROC / str(pid) / "stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return text.rpartition(")")[2].split()[:4]  # a name may hold spaces and brackets
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Of one process, in bytes: resident, its share of what is shared, and what it has for itself."""
+
+    rss: int
+    pss: int
+    uss: int
+
+
+def memory_of(pid: int) -> Memory | None:
+    """Read a process's memory; None if it is gone."""
+    try:
+        text = (_PROC / str(pid) / "smaps_rollup").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    kilobytes = {
+        name: int(rest.split()[0])
+        for name, _, rest in (line.partition(":") for line in text.splitlines()[1:])
+        if rest.strip().endswith("kB")
+    }
+    uss = kilobytes["Private_Clean"] + kilobytes["Private_Dirty"]
+    return Memory(rss=kilobytes["Rss"] * 1024, pss=kilobytes["Pss"] * 1024, uss=uss * 1024)
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptors:
+    """A process's open files: all, its TCP connections, and those of them that only the other end closed."""
+
+    count: int
+    established: int
+    half_closed: int
+
+
+def descriptors_of(pid: int) -> Descriptors:
+    """Count a process's open files."""
+    count, inodes = 0, set()
+    for link in (_PROC / str(pid) / "fd").iterdir():
+        try:
+            target = str(link.readlink())
+        except FileNotFoundError:
+            continue  # closed while we looked
+        count += 1
+        if target.startswith("socket:["):
+            inodes.add(target[8:-1])
+    states = [
+        fields[3]
+        for line in (_PROC / str(pid) / "net" / "tcp").read_text().splitlines()[1:]
+        if (fields := line.split())[9] in inodes
+    ]
+    return Descriptors(count, states.count(_ESTABLISHED), states.count(_CLOSE_WAIT))

@@ -1,0 +1,164 @@
+"""The witness of the chaos: it has to notice what the workers never do."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from tests.builders import NOON, a_claimant, a_job, a_whole_job, after
+from tests.chaos.witness import Stale, Witness
+from tests.fault_proxy import Call
+from worker.domain.claim import Claimed, decide
+from worker.domain.image import Image
+from worker.domain.transition import apply_all
+from worker.record import writes
+from worker.record.attributes import encode_map
+from worker.record.items import to_item
+
+Request = Mapping[str, Any]
+
+
+@pytest.fixture
+def witness() -> Witness:
+    return Witness(on_claim=lambda *_: None, on_end=lambda: None, on_message=lambda _: None)
+
+
+def claimed(existing: Image | None = None, *, seconds: float = 0) -> Image:
+    answer = decide(existing, a_job(), a_claimant(f"worker/{seconds}", now=after(seconds)))
+    assert isinstance(answer, Claimed)
+    return answer.image
+
+
+def update(request: Any) -> Call:  # noqa: ANN401 - as botocore takes it
+    return dynamodb("UpdateItem", request)
+
+
+def transaction(*requests: Any, token: str) -> Call:  # noqa: ANN401 - as botocore takes it
+    items = [{"Update": request} for request in requests]
+    return dynamodb("TransactWriteItems", {"TransactItems": items, "ClientRequestToken": token})
+
+
+def dynamodb(operation: str, request: Request) -> Call:
+    content = json.dumps(request).encode()
+    return Call("POST", "/", f"DynamoDB_20120810.{operation}", {}, content)
+
+
+def result(attempt: int, extension: str = "jpg") -> Call:
+    return Call(
+        "PUT", f"/bucket/processed/user_1/img_1.{extension}", "", {"x-amz-meta-attempt": str(attempt)}, b""
+    )
+
+
+def lands(witness: Witness, call: Call) -> None:
+    witness.forwarded(call)
+    witness.answered(call, 200, b"{}")
+
+
+def is_refused(witness: Witness, call: Call, *, by: Image) -> None:
+    item = encode_map(to_item(by, index_shards=8))
+    answer = {"__type": "com.amazonaws.dynamodb#ConditionalCheckFailedException", "Item": item}
+    witness.forwarded(call)
+    witness.answered(call, 400, json.dumps(answer).encode())
+
+
+def taken_over() -> tuple[Image, Image]:
+    """Return an image as it was under a lease that ended, and under the next one."""
+    first = claimed()
+    return first, claimed(first, seconds=61)
+
+
+def claims(first: Image, second: Image) -> tuple[Call, Call]:
+    return (
+        update(writes.creating(first, table="table", index_shards=8)),
+        update(writes.taking(first, second, table="table", index_shards=8)),
+    )
+
+
+def step_of(image: Image) -> Call:
+    described = apply_all(image, a_whole_job()[:1])
+    return update(writes.continuing(image, described, table="table", index_shards=8))
+
+
+def end_of(image: Image, *, token: str) -> Call:
+    completed = apply_all(image, a_whole_job())
+    profile = writes.Expression()
+    profile.set("updatedAt", "now")
+    profile.require_equal("statistics", None)
+    return transaction(
+        writes.continuing(image, completed, table="table", index_shards=8),
+        profile.request(table="table", image_id="user_profile", user_id="user_1"),
+        token=token,
+    )
+
+
+def test_a_write_by_an_earlier_attempt_that_lands_after_a_claim_is_noticed(witness: Witness) -> None:
+    first, second = taken_over()
+    for claim in claims(first, second):
+        lands(witness, claim)
+
+    lands(witness, step_of(first))
+
+    assert witness.landed == [Stale(what="step", image_id="img_1", attempt=1, latest=2)]
+    assert witness.claims == {"img_1": 2}
+
+
+def test_a_write_by_an_earlier_attempt_that_is_refused_counts_as_stale(witness: Witness) -> None:
+    first, second = taken_over()
+    for claim in claims(first, second):
+        lands(witness, claim)
+
+    is_refused(witness, step_of(first), by=second)
+
+    assert witness.refused == [Stale(what="step", image_id="img_1", attempt=1, latest=2)]
+    assert witness.landed == []
+
+
+def test_a_refused_write_of_the_last_attempt_is_a_repeat(witness: Witness) -> None:
+    image = claimed()
+    lands(witness, update(writes.creating(image, table="table", index_shards=8)))
+
+    is_refused(witness, step_of(image), by=apply_all(image, a_whole_job()[:1]))
+
+    assert (witness.repeats, witness.refused) == (1, [])
+
+
+def test_a_renewal_of_a_lease_that_was_taken_is_noticed(witness: Witness) -> None:
+    first, second = taken_over()
+    for claim in claims(first, second):
+        lands(witness, claim)
+
+    lands(witness, update(writes.renewing(first, int(NOON.timestamp() * 1000), table="table")))
+
+    assert [stale.what for stale in witness.landed] == ["renewal"]
+
+
+def test_a_transaction_whose_answer_was_lost_ends_an_image_once_and_another_one_a_second_time(
+    witness: Witness,
+) -> None:
+    image = claimed()
+    lands(witness, update(writes.creating(image, table="table", index_shards=8)))
+
+    for token in ("one", "one", "another"):
+        lands(witness, end_of(image, token=token))
+
+    assert witness.ends == {"img_1": 2}
+
+
+def test_a_result_of_an_earlier_attempt_than_the_one_that_completed_the_image_is_noticed(
+    witness: Witness,
+) -> None:
+    first, second = taken_over()
+    for call in (*claims(first, second), result(2), end_of(second, token="one"), result(1)):  # noqa: S106 - no secret
+        lands(witness, call)
+
+    assert witness.landed == [Stale(what="result", image_id="img_1", attempt=1, latest=2)]
+
+
+def test_a_late_result_of_another_format_lies_beside_the_one_that_the_record_names(witness: Witness) -> None:
+    first, second = taken_over()
+    late = result(1, "webp")
+    for call in (*claims(first, second), result(2), end_of(second, token="one"), late):  # noqa: S106 - no secret
+        lands(witness, call)
+
+    assert (witness.beside, witness.landed) == (1, [])
