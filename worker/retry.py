@@ -185,13 +185,17 @@ async def persist(call: Callable[[], Awaitable[T]], policy: Policy, *, what: str
 
 async def patiently(call: Callable[[], Awaitable[T]]) -> T:
     """Make the call until it succeeds or is refused, for a few seconds; then raise what it raised last."""
+
+    async def attempt() -> T:
+        return await call()
+
     retrying = AsyncRetrying(
         wait=wait_random_exponential(multiplier=START.base_s, max=START.most_s),
         stop=stop_after_attempt(START.attempts) | stop_after_delay(START.total_s),
         retry=retry_if_exception(is_passing),
         reraise=True,
     )
-    return await retrying(call)
+    return await retrying(attempt)
 
 
 ANSWERS: Final = frozenset(

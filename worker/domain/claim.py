@@ -36,7 +36,7 @@ class Claimant:
 
     def not_before(self, moment: datetime, *, passed: timedelta) -> "Claimant":
         """
-        Return the claimant at a moment that it has lived to see: one that lost a round to a write comes after it.
+        Return the claimant at a moment that it has lived to see: it comes after the write that it lost to.
 
         Args:
             moment: Of that write, by another's clock.
