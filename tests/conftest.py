@@ -1,6 +1,7 @@
 """Fixtures for every tier: isolation from the machine's AWS, and the emulators."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,13 @@ from worker.local.aws import EMBEDDED_CREDENTIALS
 pytest_plugins = ["tests.emulators", "tests.recorded_calls"]
 
 OURS = ("AWS_", "WORKER_")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interruptible() -> None:
+    """Let processes that tests start hear Ctrl-C, although a shell in the background has it ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

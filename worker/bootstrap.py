@@ -14,6 +14,7 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 
 from config.settings import FONT, Settings
+from worker.checks.stranger import insist_on_aws
 from worker.delivery import Deliveries, Terms
 from worker.domain.clock import utc_now
 from worker.domain.errors import ConfigurationError, TransientError
@@ -86,6 +87,7 @@ async def open_client(service: str, settings: Settings, *, read_s: float = _READ
         service, region_name=region, endpoint_url=settings.endpoint_url, config=config
     )
     async with opening as client:
+        insist_on_aws(client)
         yield client
 
 

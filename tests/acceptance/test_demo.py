@@ -51,9 +51,24 @@ async def test_the_demo_says_what_happened_to_people(newcomer: Command) -> None:
 
     assert ended.status == 0, ended.stderr
     assert re.search(r"holidays\.jpg +1200x800 .* 800x533 .* completed", ended.stdout)
-    assert re.search(r"broken\.png .* failed +truncated: the file ends before the picture does", ended.stdout)
+    assert re.search(r"broken\.png .* failed", ended.stdout)
+    assert "broken.png: truncated: the file ends before the picture does" in ended.stdout
     assert "notes.txt" in ended.stdout
     assert (newcomer.folder / "demo-out" / "holidays.jpg").exists()
+
+
+@pytest.mark.parametrize(("columns", "heading"), [("80", "ms"), ("120", "validation")])
+async def test_the_demo_s_table_fits_the_terminal(newcomer: Command, columns: str, heading: str) -> None:
+    (newcomer.folder / "mine").mkdir()
+    name = "sea-at-sunset-progressive.jpg"
+    (newcomer.folder / "mine" / name).write_bytes(encoded(scene(1200, 800)))
+
+    ended = await newcomer.run("demo", "mine", COLUMNS=columns)
+
+    lines = ended.stdout.splitlines()
+    assert heading in lines[0].split()
+    assert re.fullmatch(rf"{name} +1200x800 .* 800x533 .* completed", lines[2].rstrip())
+    assert all(len(line) <= int(columns) for line in lines[:3])
 
 
 @pytest.mark.parametrize("arguments", [("demo", "no-such-folder"), ("demo", ".")])

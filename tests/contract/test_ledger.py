@@ -238,6 +238,17 @@ async def test_a_renewed_lease_holds_longer_and_the_worker_goes_on_writing(
     assert (await under_test.statistics("user_1")).total_images == 1
 
 
+async def test_a_renewal_that_comes_after_our_own_settlement_has_lost_nothing_and_changes_nothing(
+    under_test: LedgerUnderTest,
+) -> None:
+    image = await claimed(under_test)
+    settled = await under_test.ledger.settle(image, a_whole_job())
+
+    await under_test.ledger.renew(image, until=after(90))
+
+    assert await under_test.image("img_1", "user_1") == settled
+
+
 async def test_settling_the_same_again_because_the_answer_was_lost_counts_once(
     under_test: LedgerUnderTest,
 ) -> None:

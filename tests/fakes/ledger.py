@@ -34,6 +34,9 @@ class MemoryLedger:
         return after
 
     async def renew(self, image: Image, *, until: datetime) -> None:
+        found = self.images.get((image.image_id, image.user_id))
+        if found and found.attempt == image.attempt and found.status is not ImageStatus.PROCESSING:
+            return  # our own settlement has landed meanwhile
         stored = self._held(image)
         assert stored.lease
         self._store(replace(stored, lease=Lease(owner=stored.lease.owner, expires_at=until)))

@@ -6,7 +6,7 @@ from typing import Final, TypeAlias
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from worker.checks.refusal import is_denied, reason_of, remedy_of
+from worker.checks.refusal import is_denied, refusal_of
 
 Call: TypeAlias = Callable[[], Awaitable[object]]
 
@@ -61,7 +61,8 @@ def refused(
         return wrong(
             name, message, remedy=f"allow {action} in the IAM policy of this role", required=required
         )
-    return wrong(name, reason_of(error), remedy=remedy_of(error), required=required)
+    told = refusal_of(error)
+    return wrong(name, told.reason, remedy=told.remedy or "mend what it names", required=required)
 
 
 async def permitted(name: str, action: str, *, on: str, call: Call) -> Finding:

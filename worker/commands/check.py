@@ -20,10 +20,17 @@ _WRONG = "[red]wrong[/]  "
 @app.command()
 @asynchronous
 async def check(*, json: output.JsonOption = False) -> int:
-    """Say whether queue, bucket, table and permissions are there and right, and what to do if not."""
+    """
+    Say whether queue, bucket, table and permissions are there and right, and what to do if not.
+
+    Exit status 1: something has to be mended.
+
+    Example: image-worker check
+    """
     settings = start()
     async with open_clients(settings) as clients:
-        findings = await checks.check(clients.sqs, clients.s3, clients.dynamodb, settings)
+        with output.working("looking at queue, bucket and table"):
+            findings = await checks.check(clients.sqs, clients.s3, clients.dynamodb, settings)
     failed = [finding for finding in findings if finding.required and not finding.ok]
     if json:
         output.print_json({"ok": not failed, "findings": [asdict(finding) for finding in findings]})

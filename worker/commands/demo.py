@@ -4,6 +4,7 @@ import asyncio
 import os
 import time
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,7 +12,6 @@ from typing import Annotated, Any, Final
 
 import typer
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from worker.commands import output
@@ -31,6 +31,8 @@ app = typer.Typer(add_completion=False)
 USER: Final = "demo"
 SHEET: Final = "contact-sheet.png"
 _LONGEST_S: Final = 600.0
+_WIDE: Final = 116
+"""Columns of a terminal in which the table has room for each step."""
 _ENDINGS: Final = (
     "avif",
     "bmp",
@@ -69,7 +71,12 @@ class Result:
 async def demo(
     folder: Annotated[
         Path | None,
-        typer.Argument(exists=True, file_okay=False, help="Pictures of your own; left out, some are made."),
+        typer.Argument(
+            metavar="FOLDER",
+            exists=True,
+            file_okay=False,
+            help="Pictures of your own; left out, some are made.",
+        ),
     ] = None,
     *,
     out: Annotated[Path, typer.Option(help="Where results and contact sheet are written.")] = Path(
@@ -80,29 +87,38 @@ async def demo(
     """
     Watch pictures go through an embedded AWS: S3, SQS, the worker and its decoder processes, DynamoDB.
 
-    Example: image-worker demo ~/Pictures --out /tmp/results
+    Example: image-worker demo ~/Pictures --out results
     """
     os.environ.setdefault("WORKER_LOG_LEVEL", "error")  # the table tells it better; setting it shows the logs
     start()
     with TemporaryDirectory(prefix="image-worker-demo-") as made:
-        files, left_out = (
-            _pictures_of(folder) if folder else (await asyncio.to_thread(generate, Path(made)), [])
-        )
+        if folder:
+            files, left_out = _pictures_of(folder)
+        else:
+            with output.working("painting pictures"):
+                files, left_out = await asyncio.to_thread(generate, Path(made)), []
         started = time.monotonic()
-        async with embedded_worker() as embedded:
+        async with AsyncExitStack() as stack:
+            with output.working("starting an AWS and a worker"):
+                embedded = await stack.enter_async_context(embedded_worker())
             results = await _process(embedded, files)
         elapsed_s = time.monotonic() - started
-        sheet = await asyncio.to_thread(_write, results, out)
+        with output.working("drawing the contact sheet"):
+            sheet = await asyncio.to_thread(_write, results, out)
     if json:
         images = [_document(one) for one in results]
         output.print_json({"images": images, "leftOut": left_out, "out": out, "contactSheet": sheet})
         return
     console = output.console()
-    console.print(_table(results))
+    console.print(_table(results, width=console.width))
+    console.print()
+    for one in results:
+        if error := one.image.error:
+            console.print(f"{escape(one.file.name)}: {error.code}: {escape(error.message)}", soft_wrap=True)
     completed = sum(one.image.status is ImageStatus.COMPLETED for one in results)
     console.print(
-        f"\n{completed} of {len(results)} pictures completed, the others refused with their reasons, "
-        f"in {elapsed_s:.1f} s including the start of the AWS."
+        f"{completed} of {len(results)} pictures completed in {elapsed_s:.1f} s, "
+        "the start of the AWS included; steps in milliseconds."
     )
     if left_out:
         console.print(f"Left out, because they do not end as pictures do: {escape(', '.join(left_out))}")
@@ -133,14 +149,7 @@ async def _process(embedded: Embedded, files: Sequence[Path]) -> list[Result]:
     """Upload the files, follow them to their end, and fetch what came of them, in the order of the files."""
     settings, clients = embedded.settings, embedded.clients
     ended: dict[Upload, Image] = {}
-    progress = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=output.stderr_console(),
-    )
-    with progress:
+    with output.bars() as progress:
         bar = progress.add_task("S3 -> SQS -> validate -> resize -> watermark -> S3", total=len(files))
         uploads = await put_all(clients, settings, files, user_id=USER, tags=("demo",))
         queries = Queries(clients.dynamodb, table=settings.table_name)
@@ -189,34 +198,29 @@ def _pair(one: Result) -> Pair:
     )
 
 
-def _table(results: Sequence[Result]) -> Table:
+def _table(results: Sequence[Result], *, width: int) -> Table:
+    """Lay the results out: each step's time where the terminal is wide, else their sum."""
+    is_wide = width >= _WIDE
     rows = []
     for one in results:
         image, main, step_ms = one.image, _main_of(one.image), _step_ms(one.image)
         before = _original_size(image)
-        sizes = [
-            output.human_shape(before) if before else "",
-            output.human_bytes(image.file_size) if image.file_size else "",
-            output.human_shape((main.width, main.height)) if main else "",
-            output.human_bytes(main.size_bytes) if main else "",
-        ]
-        times = [str(step_ms[step]) if step in step_ms else "" for step in StepName]
-        told = output.status_text(image.status)
-        if image.error:
-            told += f"  {image.error.code}: {escape(image.error.message)}"
-        rows.append([escape(one.file.name), *sizes, *times, told])
-    columns = [
-        "picture",
-        "before",
-        "size",
-        "after",
-        "size ",
-        "validate ms",
-        "resize ms",
-        "watermark ms",
-        "status",
-    ]
-    return output.table(columns, rows, numeric=columns[1:-1], unbroken=["picture"])
+        steps = [str(step_ms[step]) if step in step_ms else "" for step in StepName]
+        upload = output.human_bytes(image.file_size) if image.file_size else ""
+        rows.append(
+            [
+                escape(one.file.name),
+                output.human_shape(before) if before else "",
+                *([upload] if is_wide else []),
+                output.human_shape((main.width, main.height)) if main else "",
+                output.human_bytes(main.size_bytes) if main else "",
+                *(steps if is_wide else [str(sum(step_ms.values())) if step_ms else ""]),
+                output.status_text(image.status),
+            ]
+        )
+    sizes = ["before", "size", "after", "size "] if is_wide else ["before", "after", "size"]
+    columns = ["picture", *sizes, *(StepName if is_wide else ["ms"]), "status"]
+    return output.table(columns, rows, numeric=columns[1:-1], unbroken=["status"])
 
 
 def _document(one: Result) -> dict[str, Any]:

@@ -45,6 +45,8 @@ async def enqueue(
     For what was uploaded before there was a worker, or while the bucket announced nothing. A picture has no
     record before a worker takes it: repeated too early, this asks once more, which does no harm.
 
+    Exit status 1: some could not be asked for.
+
     Example: image-worker enqueue s3://image-uploads/uploads/alice/ --dry-run
     """
     settings = start()

@@ -42,6 +42,8 @@ async def get(
     """
     Show one picture: its steps, its history, and why it failed if it did.
 
+    Exit status 1: there is no such picture.
+
     Example: image-worker images get img_1234567890abcdef
     """
     settings = start()
@@ -79,7 +81,9 @@ async def list_(
 @app.command()
 @asynchronous
 async def status(
-    status: Annotated[ImageStatus, typer.Argument(help="pending, processing, completed or failed.")],
+    status: Annotated[
+        ImageStatus, typer.Argument(metavar="STATUS", help="pending, processing, completed or failed.")
+    ],
     *,
     limit: LimitOption = 20,
     token: TokenOption = None,
@@ -134,9 +138,12 @@ async def retention(
     ] = None,
     forever: Annotated[bool, typer.Option("--forever", help="Keep it until told otherwise.")] = False,
     user: UserOption = None,
+    json: output.JsonOption = False,
 ) -> int:
     """
     Set or clear how long the record of a picture is kept; the pictures in the bucket are not touched.
+
+    Exit status 1: there is no such picture.
 
     Example: image-worker images retention img_1234567890abcdef --days 30
     """
@@ -151,6 +158,9 @@ async def retention(
             dynamodb, settings.table_name, image_id=image_id, user_id=image.user_id, ttl=ttl
         ):
             return missing(image_id, settings)
+    if json:
+        output.print_json({"imageId": image_id, "userId": image.user_id, "ttl": ttl})
+        return 0
     kept = "for ever" if days is None else f"for {days} days"
     output.console().print(f"the record of {escape(image_id)} is kept {kept}")
     return 0

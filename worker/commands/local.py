@@ -1,6 +1,7 @@
 """`image-worker local`: an AWS of one's own with a worker on it."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -29,9 +30,15 @@ async def local(
     Run an embedded AWS and the worker until Ctrl-C.
 
     It prints the endpoint and what to try in another terminal.
+
+    Example: image-worker local --state ./state
     """
     start()
-    async with embedded_worker(state_dir=state, port=port, has_http=True) as embedded:
+    async with AsyncExitStack() as stack:
+        with output.working("starting an AWS and a worker"):
+            embedded = await stack.enter_async_context(
+                embedded_worker(state_dir=state, port=port, has_http=True)
+            )
         with stopped_by_signals(embedded.service):
             _say_what_to_try(embedded, state)
             await asyncio.wait([embedded.running])

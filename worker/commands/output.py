@@ -2,13 +2,23 @@
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Annotated, Final
 
 import typer
 from rich import box
 from rich.console import Console, RenderableType
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table
 
 from worker.domain import clock
@@ -17,6 +27,7 @@ from worker.local.units import human_bytes, human_shape
 __all__ = [
     "STATUS_STYLES",
     "JsonOption",
+    "bars",
     "console",
     "human_bytes",
     "human_shape",
@@ -25,6 +36,7 @@ __all__ = [
     "status_text",
     "stderr_console",
     "table",
+    "working",
 ]
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout; logs stay on stderr.")]
@@ -57,6 +69,32 @@ def _console(*, stderr: bool) -> Console:
     if not found.is_terminal and "COLUMNS" not in os.environ:
         found.width = _PIPED_WIDTH
     return found
+
+
+def bars(on: Console | None = None) -> Progress:
+    """Return bars for what is counted: on stderr, on a terminal only, and gone when they are stopped."""
+    return _progress(on or stderr_console(), BarColumn(), MofNCompleteColumn())
+
+
+@contextmanager
+def working(title: str) -> Iterator[None]:
+    """Show that something goes on, and for how long, where the body says nothing for a while."""
+    with _progress(stderr_console()) as progress:
+        progress.add_task(title, total=None)
+        yield
+
+
+def _progress(on: Console, *columns: ProgressColumn) -> Progress:
+    title = TextColumn("{task.description}")
+    return Progress(
+        SpinnerColumn(),
+        title,
+        *columns,
+        TimeElapsedColumn(),
+        console=on,
+        transient=True,
+        disable=not on.is_terminal,
+    )
 
 
 def print_json(value: object) -> None:

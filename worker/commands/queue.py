@@ -46,6 +46,8 @@ async def stats(*, json: output.JsonOption = False) -> None:
     Show how many messages wait, are in hand, and are dead letters; and the age of the oldest.
 
     The age is CloudWatch's, of the last few minutes; it is left out where nothing is known of it.
+
+    Example: image-worker queue stats --json
     """
     settings = start()
     async with open_client("sqs", settings) as sqs, open_client("cloudwatch", settings) as cloudwatch:
@@ -125,6 +127,8 @@ async def redrive(
 ) -> int:
     """
     Send dead letters back to the queue; a picture that has failed is pending again.
+
+    Exit status 1: some could not be sent back, such as those that nobody can read.
 
     Example: image-worker queue redrive --code unavailable
     """

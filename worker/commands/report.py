@@ -48,16 +48,17 @@ class Report:
         # Where both are one terminal, the lines have to know of the progress, so as not to run into it.
         is_shared = self._out.is_terminal and self._err.is_terminal
         self._lines = self._err if is_shared else self._out
-        self._status = self._err.status(title)
+        self._progress = output.bars(self._err)
+        self._bar = self._progress.add_task(title, total=None)
 
     def __enter__(self) -> Self:
-        self._status.start()
+        self._progress.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._status.stop()
+        self._progress.stop()
         if error is not None and self.counts:
             self._err.print(f"stopped after: {self._counted()}", soft_wrap=True)
 
@@ -98,7 +99,7 @@ class Report:
 
     def _count(self, what: str) -> None:
         self.counts[what] += 1
-        self._status.update(f"{self._title}: {self._counted()}")
+        self._progress.update(self._bar, advance=1, description=f"{self._title}: {self._counted()}")
         if self.counts.total() % _TELL_EVERY == 0 and not self._err.is_terminal:
             self._err.print(f"{self._title}: {self._counted()}", soft_wrap=True)
 

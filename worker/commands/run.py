@@ -25,7 +25,9 @@ async def run() -> None:
     Consume the queue until SIGTERM or SIGINT.
 
     The first signal stops receiving and finishes what is in hand, inside WORKER_DRAIN_TIMEOUT_S; the second
-    gives back at once what is in hand.
+    gives back at once what is in hand. Either way the exit status is 0.
+
+    Example: image-worker run
     """
     await serve(start())
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import structlog
-from botocore import exceptions as aws
+from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
 from config.settings import Settings
+from worker.checks import refusal
 from worker.commands.settings import default_of, variable
 from worker.domain.errors import ConfigurationError, ImageWorkerError, PageTokenError, TransientError
 from worker.telemetry import logs
@@ -46,50 +47,30 @@ _FAULTS: Final[Mapping[str, str]] = {
 }
 """The kind of a fault, as pydantic names it -> what is wrong."""
 
-_CREDENTIALS: Final = (
-    "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run where a role provides them"
-)
-_REFUSED: Final = frozenset(
-    {"AccessDenied", "AccessDeniedException", "AllAccessDisabled", "UnauthorizedOperation", "403"}
-)
-_EXPIRED: Final = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})
-_UNKNOWN_CALLER: Final = frozenset(
-    {
-        "InvalidAccessKeyId",
-        "InvalidClientTokenId",
-        "InvalidSignatureException",
-        "SignatureDoesNotMatch",
-        "UnrecognizedClientException",
-    }
-)
-_MISSING: Final = frozenset(
-    {
-        "AWS.SimpleQueueService.NonExistentQueue",
-        "NoSuchBucket",
-        "QueueDoesNotExist",
-        "ResourceNotFoundException",
-    }
-)
+_NO_URL: Final = "Invalid endpoint: "
+"""How botocore begins when an endpoint is no URL."""
 
 
 def explain(error: BaseException) -> Told | None:
     """Put an error that has a known way out into a sentence; None when it has none: then it is a bug."""
     if isinstance(error, BaseExceptionGroup):  # of a task group: the first that can be explained
         return next(filter(None, map(explain, error.exceptions)), None)
-    if isinstance(error, TransientError) and error.__cause__ is not None:
-        cause = explain(error.__cause__)
-        if cause is not None and cause.is_misuse:  # no passing trouble: it will be the same next time
-            return cause
+    cause = error.__cause__
+    if isinstance(error, TransientError) and cause is not None and cause is not error:
+        told = explain(cause)
+        if told is not None and told.is_misuse:  # no passing trouble: it will be the same next time
+            return told
     if isinstance(error, ImageWorkerError):
         return Told(logs.mask(str(error)), is_misuse=isinstance(error, ConfigurationError | PageTokenError))
     if isinstance(error, ValidationError) and error.title == Settings.__name__:
         return Told("; ".join(_setting_faults(error)), is_misuse=True)
     if isinstance(error, SettingsError):
         return Told(_unreadable_setting(error), is_misuse=True)
-    if isinstance(error, aws.ClientError):
-        return _refusal(error)
-    if isinstance(error, aws.BotoCoreError):
-        return _trouble(error)
+    if isinstance(error, ClientError | BotoCoreError):
+        return Told(refusal.explain(error), is_misuse=refusal.refusal_of(error).is_setup)
+    if isinstance(error, ValueError) and str(error).startswith(_NO_URL):
+        value = logs.mask(str(error).removeprefix(_NO_URL))
+        return Told(f"AWS_ENDPOINT_URL is {value!r}: write it as http://localhost:4566", is_misuse=True)
     if isinstance(error, OSError) and error.filename is not None:
         reason = (error.strerror or type(error).__name__).lower()
         return Told(f"{error.filename}: {reason}", is_misuse=False)
@@ -146,38 +127,3 @@ def _unreadable_setting(error: SettingsError) -> str:
     if named is None:
         return f"the settings cannot be read: {logs.mask(str(error))}"
     return f'{variable(named[1])}: not JSON; write a list as ["thumbnail", "large"]'
-
-
-def _refusal(error: aws.ClientError) -> Told:
-    code = str(error.response.get("Error", {}).get("Code", ""))
-    said = logs.mask(str(error.response.get("Error", {}).get("Message", "") or code)).rstrip(".")
-    call = error.operation_name
-    if code in _REFUSED:
-        sentence = f"AWS refuses {call}: {said}; allow it to the role that runs this"
-        return Told(sentence, is_misuse=True)
-    if code in _EXPIRED:
-        return Told(f"the AWS credentials have expired ({call}); sign in again", is_misuse=True)
-    if code in _UNKNOWN_CALLER:
-        return Told(f"AWS does not know these credentials ({call}: {code}); {_CREDENTIALS}", is_misuse=True)
-    if code in _MISSING:
-        sentence = f"{call}: {said}; make it with 'image-worker provision', or set the name that it has"
-        return Told(sentence, is_misuse=True)
-    return Told(f"AWS answered {call} with {code}: {said}", is_misuse=False)
-
-
-def _trouble(error: aws.BotoCoreError) -> Told:
-    said = logs.mask(str(error)).rstrip(".")
-    said = said[0].lower() + said[1:]
-    match error:
-        case aws.NoCredentialsError() | aws.PartialCredentialsError() | aws.CredentialRetrievalError():
-            return Told(f"no usable AWS credentials; {_CREDENTIALS}", is_misuse=True)
-        case aws.NoRegionError():
-            return Told("no AWS region; set AWS_REGION, such as AWS_REGION=eu-central-1", is_misuse=True)
-        case aws.ProfileNotFound():
-            return Told(f"{said}; set AWS_PROFILE to one of ~/.aws/config", is_misuse=True)
-        case aws.SSOError() | aws.TokenRetrievalError():
-            return Told("the AWS sign-in has ended; run 'aws sso login'", is_misuse=True)
-        case aws.ConnectionError() | aws.HTTPClientError():
-            sentence = f"{said}; check AWS_ENDPOINT_URL, AWS_REGION and the network"
-            return Told(sentence, is_misuse=isinstance(error, aws.ConnectionError))
-    return Told(said, is_misuse=False)

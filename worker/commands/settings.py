@@ -37,7 +37,11 @@ class Listed:
 
 @app.command()
 def settings(*, json: output.JsonOption = False) -> None:
-    """List every setting: its value, its default and where the value comes from."""
+    """
+    List every setting: its value, its default and where the value comes from.
+
+    Example: image-worker settings --json
+    """
     in_force = Settings()
     environment, dot_env = EnvSettingsSource(Settings), DotEnvSettingsSource(Settings)
     listed = list(_listed(in_force, environment=environment(), dot_env=dot_env()))

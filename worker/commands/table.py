@@ -58,6 +58,8 @@ async def backup(
     Ask DynamoDB for a backup of the whole table; it takes none of its capacity.
 
     DynamoDB makes it on its own time: `image-worker table backups` says when it is AVAILABLE.
+
+    Example: image-worker table backup
     """
     settings = start()
     async with open_client("dynamodb", settings) as dynamodb:
@@ -71,7 +73,11 @@ async def backup(
 @app.command()
 @asynchronous
 async def backups(*, json: output.JsonOption = False) -> None:
-    """List the backups of the table, newest first; --json tells their ARNs, from which they are restored."""
+    """
+    List the backups of the table, newest first; --json tells their ARNs, from which they are restored.
+
+    Example: image-worker table backups --json
+    """
     settings = start()
     async with open_client("dynamodb", settings) as dynamodb:
         found = await Backups(dynamodb, table=settings.table_name).all()
@@ -102,6 +108,8 @@ async def metrics(
 
     Of the table and of each index. UserErrors, of whom DynamoDB tells nothing finer, are those of the whole
     account and region. A bar stands for five minutes, or for more where there are too many.
+
+    Example: image-worker table metrics --hours 24
     """
     settings = start()
     since, until = window(utc_now(), hours=hours)

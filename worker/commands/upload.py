@@ -1,5 +1,6 @@
 """`image-worker upload`: pictures into the bucket."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -21,7 +22,8 @@ app = typer.Typer(add_completion=False)
 @asynchronous
 async def upload(
     files: Annotated[
-        list[Path], typer.Argument(exists=True, dir_okay=False, readable=True, help="The pictures.")
+        list[Path],
+        typer.Argument(metavar="FILE", exists=True, dir_okay=False, readable=True, help="The pictures."),
     ],
     *,
     user: Annotated[str, typer.Option("--user", help="The user that they belong to.")],
@@ -34,19 +36,34 @@ async def upload(
     """
     Put pictures in the bucket under the upload key, and print their image ids.
 
+    Exit status 1: some could not be uploaded; with --wait, some failed or had not ended in time.
+
     Example: image-worker upload beach.jpg --user alice --tag holidays --wait
     """
     settings = start()
     ended: dict[str, Image] = {}
+    late: str | None = None
     async with open_clients(settings) as clients:
-        uploads = await put_all(
-            clients, settings, files, user_id=user, tags=tag or (), description=description
-        )
-        if wait:
-            queries = Queries(clients.dynamodb, table=settings.table_name)
-            with output.stderr_console().status(f"waiting for {len(uploads)} pictures"):
-                async for one, image in follow(queries, uploads, timeout_s=timeout_s):
-                    ended[one.image_id] = image
+        with output.bars() as progress:
+            bar = progress.add_task("uploading", total=len(files))
+            uploads = await put_all(
+                clients,
+                settings,
+                files,
+                user_id=user,
+                tags=tag or (),
+                description=description,
+                tell=partial(progress.advance, bar),
+            )
+            if wait:
+                bar = progress.add_task("processing", total=len(uploads))
+                queries = Queries(clients.dynamodb, table=settings.table_name)
+                try:
+                    async for one, image in follow(queries, uploads, timeout_s=timeout_s):
+                        ended[one.image_id] = image
+                        progress.advance(bar)
+                except TimeoutError as error:  # their ids are told all the same
+                    late = str(error)
     if json:
         document = [
             {"file": str(one.file), "imageId": one.image_id, "userId": one.user_id, "key": one.key}
@@ -61,7 +78,10 @@ async def upload(
             status = f"  {output.status_text(told.status)}" if told else ""
             reason = f"  {escape(told.error.message)}" if told and told.error else ""
             console.print(f"{one.image_id}  {escape(one.file.name)}{status}{reason}")
-    return 1 if any(image.status is ImageStatus.FAILED for image in ended.values()) else 0
+    if late:
+        typer.echo(f"{late}; see `image-worker images list --user {user}`", err=True)
+    has_failed = any(image.status is ImageStatus.FAILED for image in ended.values())
+    return 1 if late or has_failed else 0
 
 
 def _told(image: Image | None) -> dict[str, object]:

@@ -4,7 +4,7 @@ import asyncio
 import mimetypes
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -79,13 +79,27 @@ async def put_all(
     user_id: str,
     tags: Sequence[str] = (),
     description: str | None = None,
+    tell: Callable[[], None] = lambda: None,
 ) -> list[Upload]:
-    """Upload files, a few at a time, and return them in their order; errors as in `put`."""
+    """
+    Upload files, a few at a time, and return them in their order; errors as in `put`.
+
+    Args:
+        clients: To upload with.
+        settings: Ours.
+        files: What to upload.
+        user_id: The owner.
+        tags: Of each.
+        description: Of each.
+        tell: Called whenever one of them is there.
+    """
     free = asyncio.Semaphore(_TOGETHER)
 
     async def one(file: Path) -> Upload:
         async with free:
-            return await put(clients, settings, file, user_id=user_id, tags=tags, description=description)
+            upload = await put(clients, settings, file, user_id=user_id, tags=tags, description=description)
+        tell()
+        return upload
 
     return await asyncio.gather(*(one(file) for file in files))
 
@@ -112,7 +126,7 @@ async def follow(
                 yield upload, image
         if under_way:
             if time.monotonic() > give_up_at:
-                message = f"{len(under_way)} pictures had not ended after {timeout_s:g} s"
+                message = f"{len(under_way)} of the pictures had not ended after {timeout_s:g} s"
                 raise TimeoutError(message)
             await asyncio.sleep(pause_s)
             pause_s = min(_LOOK_EVERY_AT_LAST_S, pause_s * 1.3)

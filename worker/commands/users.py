@@ -44,6 +44,8 @@ async def get(
     """
     Show a user's preferences and statistics.
 
+    Exit status 1: there is no such user.
+
     Example: image-worker users get alice
     """
     settings = start()
@@ -74,7 +76,9 @@ async def set_(
     """
     Set what a user wishes; pictures that are done keep the recipe they were made with.
 
-    Workers notice within WORKER_PROFILE_CACHE_S. Example: image-worker users set alice --size large
+    Workers notice within WORKER_PROFILE_CACHE_S.
+
+    Example: image-worker users set alice --size large
     """
     changes: dict[str, Json] = {}
     if size is not None:

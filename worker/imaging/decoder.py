@@ -33,7 +33,15 @@ LAST_WORDS_S: Final = 1.0
 """How long a child that has hung up may take to end, so that its own exit status is the one reported."""
 
 _PACKAGE_ROOT: Final = Path(__file__).resolve().parents[2]
-_ENVIRONMENT: Final = {"PYTHONPATH": str(_PACKAGE_ROOT), "PYTHONSAFEPATH": "1", "LANG": "C.UTF-8"}
+ALLOCATION: Final = {"MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(64 * 2**20)}
+"""Has glibc keep freed memory for the next picture: giving it back took a third of the CPU time of a WebP."""
+
+_ENVIRONMENT: Final = {
+    "PYTHONPATH": str(_PACKAGE_ROOT),
+    "PYTHONSAFEPATH": "1",
+    "LANG": "C.UTF-8",
+    **ALLOCATION,
+}
 _BUFFER_BYTES: Final = 1024 * 1024
 """Of the connection, as far as the system allows it: fewer wake-ups for the parent than with its default."""
 _CHATTER_BYTES: Final = 4096

@@ -89,7 +89,8 @@ class Backups:
         try:
             return await persist(attempt, TABLE, what="back up the table")
         except TransientError as error:
-            raise self._explained(error) from error
+            self._insist_on_the_table(error)
+            raise
 
     async def all(self) -> list[Backup]:
         """
@@ -102,7 +103,8 @@ class Backups:
         try:
             found = await self._list({"TableName": self._table, "BackupType": "ALL"}, persistently=True)
         except TransientError as error:
-            raise self._explained(error) from error
+            self._insist_on_the_table(error)
+            raise
         return sorted(found, key=lambda backup: backup.created_at, reverse=True)
 
     async def _since(self, at: datetime) -> list[Backup]:
@@ -120,11 +122,12 @@ class Backups:
                 return found
             request["ExclusiveStartBackupArn"] = following
 
-    def _explained(self, error: TransientError) -> ConfigurationError | TransientError:
-        if error.__cause__ is None or error_code(error.__cause__) not in _NO_TABLE:
-            return error
-        message = f"there is no table {self._table}: set WORKER_TABLE_NAME, or run `image-worker provision`"
-        return ConfigurationError(message)
+    def _insist_on_the_table(self, error: TransientError) -> None:
+        if error.__cause__ is not None and error_code(error.__cause__) in _NO_TABLE:
+            message = (
+                f"there is no table {self._table}: set WORKER_TABLE_NAME, or run `image-worker provision`"
+            )
+            raise ConfigurationError(message) from error
 
 
 def _backup(told: "BackupDetailsTypeDef | BackupSummaryTypeDef") -> Backup:

@@ -74,9 +74,15 @@ class DynamoLedger:
         return after
 
     async def renew(self, image: Image, *, until: datetime) -> None:
-        """Move the end of the lease, on condition that the image is still held."""
+        """Move the end of the lease, on condition that the image is still held, or was until it ended."""
         request = writes.renewing(image, clock.to_epoch_ms(until), table=self._table)
-        if await self._write(request, what="renew the lease") is not None:
+        refused_by = await self._write(request, what="renew the lease")
+        if refused_by is None:
+            return
+        found = from_item(decode_map(refused_by)) if refused_by else None
+        # Our own settlement may have landed a moment ago: nothing is left to renew, and nothing is lost.
+        has_ended = found and found.attempt == image.attempt and found.status is not ImageStatus.PROCESSING
+        if not has_ended:
             raise LeaseLostError(image_id=image.image_id, attempt=image.attempt)
 
     async def settle(self, image: Image, transitions: Sequence[Transition]) -> Image:

@@ -6,6 +6,7 @@ Identity is bound once per delivery and appears in every line that follows:
 """
 
 import logging
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -57,7 +58,8 @@ def configure(*, format: str, level: str) -> None:  # noqa: A002 - the word that
         structlog.processors.add_log_level,
         _add_timestamp,
     ]
-    rendered = _json() if as_json else _console(colors=sys.stderr.isatty())
+    has_colours = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    rendered = _json() if as_json else _console(colors=has_colours)
     structlog.configure(
         processors=[*shared, *rendered],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),

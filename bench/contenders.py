@@ -1,0 +1,108 @@
+"""The libraries that imaging is compared with: installed apart, asked in processes of their own."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Self
+
+from worker.imaging.decoder import ALLOCATION
+
+ROOT: Final = Path(__file__).parent.parent
+SOURCES: Final = Path(__file__).parent / "peers" / "imaging"
+INSTALLED: Final = Path(__file__).parent / ".peers" / "imaging"
+
+OURS, PILLOW = "image-worker", "Pillow as usual"
+PYVIPS, SHARP, CAREFUL_SHARP = "pyvips", "sharp", "sharp, fastShrinkOnLoad false"
+THREE_SIZES, LARGE, THREE_WITH_LARGE = "medium+small+thumbnail", "large", "large+medium+thumbnail"
+
+COMMANDS: Final[Mapping[str, tuple[Sequence[str | Path], Mapping[str, str]]]] = {
+    OURS: ((sys.executable, SOURCES / "own_peer.py"), {}),
+    PILLOW: ((sys.executable, SOURCES / "pillow_peer.py"), {}),
+    PYVIPS: ((INSTALLED / "python" / "bin" / "python", SOURCES / "vips_peer.py"), {}),
+    SHARP: (("node", INSTALLED / "node" / "sharp_peer.mjs"), {}),
+    CAREFUL_SHARP: (("node", INSTALLED / "node" / "sharp_peer.mjs"), {"FAST_SHRINK": "no"}),
+    THREE_SIZES: ((sys.executable, SOURCES / "own_peer.py"), {"OWN_SIZES": "medium,small,thumbnail"}),
+    LARGE: ((sys.executable, SOURCES / "own_peer.py"), {"OWN_SIZES": "large"}),
+    THREE_WITH_LARGE: ((sys.executable, SOURCES / "own_peer.py"), {"OWN_SIZES": "large,medium,thumbnail"}),
+}
+
+
+class Contender:
+    """A process that answers as `peers/imaging/answering.py` says; malloc is set as for a child."""
+
+    def __init__(self, name: str) -> None:
+        command, environment = COMMANDS[name]
+        self._process = subprocess.Popen(  # noqa: S603 - our own scripts
+            command,
+            env=os.environ | ALLOCATION | {"PYTHONPATH": str(ROOT)} | environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def ask(self, **request: object) -> dict[str, Any]:
+        """Put a request, wait for the answer."""
+        assert self._process.stdin is not None  # noqa: S101 - both are pipes
+        assert self._process.stdout is not None  # noqa: S101
+        self._process.stdin.write(json.dumps(request, default=str) + "\n")
+        self._process.stdin.flush()
+        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
+        return answer
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process.stdin is not None  # noqa: S101
+        self._process.stdin.close()
+        self._process.wait()
+
+
+def install() -> None:
+    """Install pyvips and sharp in the pinned versions, unless that has been done."""
+    locks = [SOURCES / name for name in ("requirements.txt", "package.json", "package-lock.json", ".npmrc")]
+    state = hashlib.sha256(b"".join(lock.read_bytes() for lock in locks)).hexdigest()
+    stamp = INSTALLED / "installed"
+    if not (stamp.exists() and stamp.read_text() == state):
+        shutil.rmtree(INSTALLED, ignore_errors=True)
+        python, node = INSTALLED / "python", INSTALLED / "node"
+        _run(sys.executable, "-m", "venv", python)
+        _run(python / "bin" / "python", *_PIP, locks[0])
+        node.mkdir()
+        for lock in locks[1:]:
+            shutil.copy(lock, node)
+        _run("npm", "ci", "--silent", cwd=node)
+        stamp.write_text(state)
+    shutil.copy(SOURCES / "sharp_peer.mjs", INSTALLED / "node")  # Node looks for packages beside the script
+
+
+def versions() -> str:
+    """Say which versions are compared."""
+    python = _output(INSTALLED / "python" / "bin" / "python", "-c", _PYTHON_VERSIONS)
+    node = _output("node", "-e", _NODE_VERSIONS, cwd=INSTALLED / "node")
+    return f"{python}; {node}"
+
+
+_PIP: Final = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "-r")
+_PYTHON_VERSIONS: Final = (
+    "import pyvips; print(f'pyvips {pyvips.__version__} with libvips', "
+    "'.'.join(str(pyvips.version(part)) for part in range(3)))"
+)
+_NODE_VERSIONS: Final = (
+    "const {versions} = require('sharp'); "
+    "console.log(`sharp ${versions.sharp} with libvips ${versions.vips}, Node ${process.version}`)"
+)
+
+
+def _run(*command: str | Path, cwd: Path | None = None) -> None:
+    subprocess.run(command, check=True, cwd=cwd)  # noqa: S603 - as above
+
+
+def _output(*command: str | Path, cwd: Path | None = None) -> str:
+    done = subprocess.run(command, check=True, cwd=cwd, stdout=subprocess.PIPE, text=True)  # noqa: S603
+    return done.stdout.strip()
