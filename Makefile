@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SETUP := $(VENV)/.set-up
 CHECKOV := .venv-checkov
 
-.PHONY: demo test chaos soak check format lock image image-demo clean docs docs-pictures
+.PHONY: demo test chaos soak bench check format lock image image-demo clean docs docs-pictures
 
 demo: $(SETUP) ## Watch pictures go through an embedded AWS
 	$(BIN)/image-worker demo
@@ -56,6 +56,9 @@ image: ## Build the container image, with docker, podman or buildah
 
 image-demo: ## The same with the embedded AWS in it: docker run --rm image-worker:demo demo --out /tmp/out
 	config/container/build-image.sh image-worker:demo --build-arg LOCK=requirements-demo.lock
+
+bench: $(SETUP) ## Measure imaging, service, cost and memory beside their rivals (half an hour; node for some)
+	$(BIN)/python -m bench
 
 docs: $(SETUP) ## Write the pages that come from the code
 	$(BIN)/python docs/make_reference.py
