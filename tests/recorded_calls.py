@@ -45,10 +45,11 @@ def _recording() -> Iterator[None]:
 def _caller() -> tuple[str, str] | None:
     frame = sys._getframe(2)
     worker = f"{ROOT / 'worker'}/"
-    watching = f"{worker}telemetry/calls.py"
+    # They make calls on behalf of others.
+    between = (f"{worker}telemetry/calls.py", f"{worker}retry.py", f"{worker}gatherer.py")
     while frame is not None:
         file = frame.f_code.co_filename
-        if file.startswith(worker) and file != watching:
+        if file.startswith(worker) and file not in between:
             module = Path(file).relative_to(ROOT).with_suffix("")
             parts = module.parts[:-1] if module.name == "__init__" else module.parts
             return ".".join(parts), frame.f_code.co_qualname.partition(".")[0]

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from aiobotocore.config import AioConfig
@@ -81,6 +82,7 @@ async def open_client(service: str, settings: Settings, *, read_s: float = _READ
         retries={"total_max_attempts": 1},
         max_pool_connections=settings.slots + _SPARE_CONNECTIONS,
         parameter_validation=False,
+        user_agent=f"image-worker/{version('image-worker')}",  # botocore would make up its own for each call
         s3={"addressing_style": "path"} if settings.endpoint_url else {},
     )
     opening = session.create_client(

@@ -1,6 +1,7 @@
 """`image-worker run`: the service."""
 
 import asyncio
+import gc
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,6 +52,10 @@ async def serve(settings: Settings) -> None:
                     slots=settings.slots,
                     processes=settings.processes,
                 )
+                # What has been built by now lives as long as the process, and looking through all of it stops
+                # the loop for 130 ms: the collector need not do that again.
+                gc.collect()
+                gc.freeze()
                 await service.run()
 
 

@@ -1,0 +1,1 @@
+"""What the service is measured against, and how: rivals, their work, and what it costs them."""
