@@ -168,12 +168,7 @@ async def persist(call: Callable[[], Awaitable[T]], policy: Policy, *, what: str
         finally:
             ATTEMPT.reset(former)
 
-    retrying = AsyncRetrying(
-        wait=wait_random_exponential(multiplier=policy.base_s, max=policy.most_s),
-        stop=stop_after_attempt(policy.attempts) | stop_after_delay(policy.total_s),
-        retry=retry_if_exception(is_passing),
-        retry_error_callback=give_up,
-    )
+    retrying = _retrying(policy, retry_error_callback=give_up)
     try:
         return await retrying(attempt)
     except (ClientError, BotoCoreError) as error:
@@ -189,13 +184,16 @@ async def patiently(call: Callable[[], Awaitable[T]]) -> T:
     async def attempt() -> T:
         return await call()
 
-    retrying = AsyncRetrying(
-        wait=wait_random_exponential(multiplier=START.base_s, max=START.most_s),
-        stop=stop_after_attempt(START.attempts) | stop_after_delay(START.total_s),
+    return await _retrying(START, reraise=True)(attempt)
+
+
+def _retrying(policy: Policy, **ending: Any) -> AsyncRetrying:  # noqa: ANN401 - as tenacity takes it
+    return AsyncRetrying(
+        wait=wait_random_exponential(multiplier=policy.base_s, max=policy.most_s),
+        stop=stop_after_attempt(policy.attempts) | stop_after_delay(policy.total_s),
         retry=retry_if_exception(is_passing),
-        reraise=True,
+        **ending,
     )
-    return await retrying(attempt)
 
 
 ANSWERS: Final = frozenset(

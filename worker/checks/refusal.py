@@ -5,7 +5,7 @@ from typing import Final
 
 from botocore import exceptions as aws
 
-from worker.retry import error_code
+from worker.retry import NO_SUCH_QUEUE, error_code
 from worker.telemetry.logs import mask
 
 DENIED: Final = frozenset(
@@ -38,14 +38,7 @@ _ELSEWHERE: Final = frozenset(
     {"301", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect"}
 )
 """What S3 answers where a bucket lies in another region."""
-_MISSING: Final = frozenset(
-    {
-        "AWS.SimpleQueueService.NonExistentQueue",
-        "NoSuchBucket",
-        "QueueDoesNotExist",
-        "ResourceNotFoundException",
-    }
-)
+_MISSING: Final = NO_SUCH_QUEUE | {"NoSuchBucket", "ResourceNotFoundException"}
 
 
 @dataclass(frozen=True, slots=True)
