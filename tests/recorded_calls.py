@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import pytest
 from aiobotocore.client import AioBaseClient
 
+from worker.aws.direct import Direct
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -28,25 +30,35 @@ RECORDED: dict[tuple[object, ...], Call] = {}
 @pytest.fixture(scope="session", autouse=True)
 def _recording() -> Iterator[None]:
     """Record calls as the clients make them, by the code of ours that stands nearest to the client."""
-    make = AioBaseClient._make_api_call
+    make, make_directly = AioBaseClient._make_api_call, Direct.__call__
 
     async def recorded(self: AioBaseClient, operation: str, parameters: dict[str, Any]) -> object:
-        caller = _caller()
-        if caller is not None:
-            call = Call(*caller, self.meta.service_model.service_name, operation, parameters)
-            RECORDED.setdefault((*call[:4], *_kind(parameters)), call)
+        _record(self, operation, parameters)
         return await make(self, operation, parameters)
+
+    async def recorded_directly(self: Direct, operation: str, parameters: dict[str, Any]) -> object:
+        _record(self.client, operation, parameters)
+        return await make_directly(self, operation, parameters)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(AioBaseClient, "_make_api_call", recorded)
+        patch.setattr(Direct, "__call__", recorded_directly)
         yield
 
 
+def _record(client: Any, operation: str, parameters: dict[str, Any]) -> None:  # noqa: ANN401 - of any service
+    caller = _caller()
+    if caller is not None:
+        call = Call(*caller, client.meta.service_model.service_name, operation, parameters)
+        RECORDED.setdefault((*call[:4], *_kind(parameters)), call)
+
+
 def _caller() -> tuple[str, str] | None:
-    frame = sys._getframe(2)
+    frame = sys._getframe(3)
     worker = f"{ROOT / 'worker'}/"
     # They make calls on behalf of others.
-    between = (f"{worker}telemetry/calls.py", f"{worker}retry.py", f"{worker}gatherer.py")
+    names = ("aws/direct.py", "gatherer.py", "retry.py", "telemetry/calls.py")
+    between = [f"{worker}{name}" for name in names]
     while frame is not None:
         file = frame.f_code.co_filename
         if file.startswith(worker) and file not in between:

@@ -15,6 +15,7 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 
 from config.settings import FONT, Settings
+from worker.aws.direct import make_directly
 from worker.checks.stranger import insist_on_aws
 from worker.delivery import Deliveries, Terms
 from worker.domain.clock import utc_now
@@ -90,6 +91,7 @@ async def open_client(service: str, settings: Settings, *, read_s: float = _READ
     )
     async with opening as client:
         insist_on_aws(client)
+        make_directly(client, await session.get_credentials())
         yield client
 
 

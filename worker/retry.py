@@ -9,9 +9,10 @@ malformed request) is never tried again.
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 import aiohttp
@@ -154,13 +155,34 @@ async def persist(call: Callable[[], Awaitable[T]], policy: Policy, *, what: str
     Raises:
         TransientError: The policy is exhausted; its cause is the last failure.
     """
+    try:
+        return await _persist(call, policy, what=what)
+    except (ClientError, BotoCoreError) as error:
+        if is_answer(error):
+            raise
+        message = f"could not {what}: {error}"
+        raise TransientError(message) from error
 
+
+async def _persist(call: Callable[[], Awaitable[T]], policy: Policy, *, what: str) -> T:
+    began = time.monotonic()
+    try:
+        async with asyncio.timeout(policy.each_s):
+            return await call()
+    except Exception as error:
+        if not is_passing(error):
+            raise
+        failures = [error]
+
+    # tenacity hears of the first attempt only when it has failed: most succeed, and need not pay for it.
     def give_up(state: RetryCallState) -> T:
         cause = state.outcome.exception() if state.outcome else None
         message = f"could not {what} in {state.attempt_number} attempts: {cause and error_code(cause)}"
         raise TransientError(message) from cause
 
     async def attempt() -> T:
+        if failures:
+            raise failures.pop()
         former = ATTEMPT.set(retrying.statistics["attempt_number"])
         try:
             async with asyncio.timeout(policy.each_s):
@@ -168,14 +190,9 @@ async def persist(call: Callable[[], Awaitable[T]], policy: Policy, *, what: str
         finally:
             ATTEMPT.reset(former)
 
-    retrying = _retrying(policy, retry_error_callback=give_up)
-    try:
-        return await retrying(attempt)
-    except (ClientError, BotoCoreError) as error:
-        if is_answer(error):
-            raise
-        message = f"could not {what}: {error}"
-        raise TransientError(message) from error
+    left_s = policy.total_s - (time.monotonic() - began)
+    retrying = _retrying(replace(policy, total_s=left_s), retry_error_callback=give_up)
+    return await retrying(attempt)
 
 
 async def patiently(call: Callable[[], Awaitable[T]]) -> T:

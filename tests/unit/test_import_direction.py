@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 OURS = ("worker", "config")
 
-ROOMS = ("intake", "imaging", "objects", "record", "telemetry")
+ROOMS = ("aws", "intake", "imaging", "objects", "record", "telemetry")
 PATH_OF_AN_EVENT = ("delivery", "service", "verdict", "recording")
 LEAVES = ("retry", "gatherer", "ports", "resident")
 MAY_IMPORT_CONFIG = ("bootstrap", "recipes", "commands", "local", "resources", "checks")

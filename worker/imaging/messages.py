@@ -19,6 +19,7 @@ the message that is due, within its bounds.
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 from worker.domain.errors import RejectedError
@@ -108,9 +109,15 @@ def order_header(recipe: Recipe) -> Mapping[str, Any]:
     kept = recipe.with_logo(None) if logo else recipe
     return {
         "kind": "order",
-        "recipe": asdict(kept),
+        "recipe": _written(kept),
         "logo": {"source": logo.source, "e_tag": logo.e_tag} if logo else None,
     }
+
+
+@lru_cache(256)
+def _written(recipe: Recipe) -> dict[str, Any]:
+    """Return a recipe as JSON has it; kept, because most pictures have one that came before."""
+    return asdict(recipe)
 
 
 def recipe_from(header: Mapping[str, Any], logos: Mapping[str, bytes]) -> Recipe:

@@ -6,8 +6,7 @@ missed nor repeated. What arrives for one user while a transaction of that user 
 goes together in the next: hundreds of completions a second of one user cost a few writes of the profile.
 """
 
-import hashlib
-import json
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -133,9 +132,8 @@ class Tally:
     async def _transact(self, batch: Sequence[Settlement], statistics: _Statistics) -> None:
         items: list[TransactWriteItemTypeDef] = [{"Update": self._update(settlement)} for settlement in batch]
         items.append({"Update": self._statistics_update(batch, statistics)})
-        # The same request has the same token, so that a retry whose first answer was lost counts once.
-        token = hashlib.sha256(json.dumps(items, sort_keys=True).encode()).hexdigest()[:36]
-
+        # One token for all attempts at this request, so that one whose first answer was lost counts once.
+        token = secrets.token_hex(16)
         await persist(
             lambda: self._client.transact_write_items(TransactItems=items, ClientRequestToken=token),
             TABLE,
