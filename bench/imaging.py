@@ -141,7 +141,8 @@ Ratios of CPU time, below 1 where the worker is faster; of like fidelity is whoe
 Three sizes from one upload against the largest of them alone:
 
 {report.table(("picture", "medium, small, thumbnail / medium", "large, medium, thumbnail / large"), sizes)}
-{report.machine("pillow", "cykooz-resizer")}; {versions()}. `python -m bench.imaging [--rounds N] [FOLDER]`
+{report.machine("pillow", "cykooz-resizer", "kornia-rs")}; {versions()}.
+`python -m bench.imaging [--rounds N] [FOLDER]`
 """
 
 

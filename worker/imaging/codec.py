@@ -13,19 +13,19 @@ from PIL import (
     Image,
     ImageFile,
     JpegImagePlugin,
-    PngImagePlugin,
     TiffImagePlugin,
     WebPImagePlugin,
 )
 
 from worker.imaging.frames import Content
+from worker.imaging.png import PngFile
 
 Image.MAX_IMAGE_PIXELS = None  # `validate` refuses by the limits of the settings, before anything is decoded
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
 _DECODERS: Final[Mapping[str, type[ImageFile.ImageFile]]] = {
     "jpeg": JpegImagePlugin.JpegImageFile,
-    "png": PngImagePlugin.PngImageFile,
+    "png": PngFile,
     "webp": WebPImagePlugin.WebPImageFile,
     "gif": GifImagePlugin.GifImageFile,
     "tiff": TiffImagePlugin.TiffImageFile,
@@ -53,7 +53,7 @@ def open_picture(content: Content, *, picture_format: str) -> ImageFile.ImageFil
         Exception: Whatever the decoder raises on a damaged file.
     """
     with warnings.catch_warnings(action="ignore"):
-        return _decoder(picture_format)(io.BytesIO(content))
+        return _decoder(picture_format)(io.BytesIO(bytes(content)))
 
 
 def load(image: ImageFile.ImageFile) -> None:

@@ -40,6 +40,7 @@ _ENVIRONMENT: Final = {
     "PYTHONPATH": str(_PACKAGE_ROOT),
     "PYTHONSAFEPATH": "1",
     "LANG": "C.UTF-8",
+    "OPENBLAS_NUM_THREADS": "1",  # a part of numpy that is not used here; each thread takes address space
     **ALLOCATION,
 }
 _BUFFER_BYTES: Final = 1024 * 1024

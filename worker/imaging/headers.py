@@ -17,6 +17,7 @@ MAX_PROFILE_BYTES: Final = 16 * 1024 * 1024
 
 _GIF_EXTENSION, _GIF_IMAGE = 0x21, 0x2C
 _BOX_HEAD_BYTES: Final = 8
+_PNG_CHUNK_HEAD: Final = struct.Struct(">I4s")
 _TIFF_ENTRY_BYTES: Final = {False: 12, True: 20}
 
 
@@ -73,10 +74,18 @@ def ends_early(content: Content, *, picture_format: str) -> bool:
     return False
 
 
-def damaged_png_chunk(content: Content) -> str | None:
-    """Return the name of the first critical chunk whose checksum is wrong; decoders skip those of pixels."""
+def damaged_png_chunk(content: Content, *, but_pixels: bool = False) -> str | None:
+    """
+    Return the name of the first critical chunk whose checksum is wrong.
+
+    Args:
+        content: The file.
+        but_pixels: Whether to leave out those of its pixels, which are most of the file.
+    """
     view = memoryview(content)
     for kind, body in _png_chunks(view):
+        if but_pixels and kind == b"IDAT":
+            continue
         (stored,) = struct.unpack_from(">I", view, body.stop)
         if kind[:1].isupper() and zlib.crc32(view[body.start - 4 : body.stop]) != stored:
             return kind.decode("ascii", "replace")
@@ -157,10 +166,9 @@ def _png_chunks(view: memoryview) -> Iterator[tuple[bytes, slice]]:
     """Yield the kind of each whole chunk up to the end mark, and where its body lies."""
     at, kind = 8, b""
     while at + 12 <= len(view) and kind != b"IEND":
-        (length,) = struct.unpack_from(">I", view, at)
+        length, kind = _PNG_CHUNK_HEAD.unpack_from(view, at)
         if at + 12 + length > len(view):
             return
-        kind = bytes(view[at + 4 : at + 8])
         yield kind, slice(at + 8, at + 8 + length)
         at += 12 + length
 

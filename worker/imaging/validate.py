@@ -30,6 +30,7 @@ from worker.imaging.headers import (
 )
 from worker.imaging.orientation import UPRIGHT, orientation_of, turned
 from worker.imaging.picture import Decoded, Extent, Note
+from worker.imaging.png import PngFile
 from worker.imaging.refusal import refusal_of
 from worker.imaging.signatures import ALLOWED, identify
 
@@ -86,6 +87,8 @@ def validate(
         _check_sides(stored, limits)
         most = 1 if animation is Animation.REJECT else limits.max_frames
         frames = _checked_frames(content, image, found, most, limits)
+        if found == "png":  # its EXIF may follow its pixels: asked for it, Pillow decodes them
+            codec.load(image)
         exif = exif_of(image)
         orientation = UPRIGHT if found == "tiff" else orientation_of(exif)  # Pillow turns TIFFs by itself
         original = turned(stored, orientation)
@@ -93,7 +96,7 @@ def validate(
             _draft(image, turned(_largest(original, sizes), orientation))
         wanted = frames if animation is Animation.KEEP and found in ANIMATED else 1
         _load(image, frames=wanted)
-        if found == "png":
+        if isinstance(image, PngFile) and not image.is_sound:
             _check_chunks(content)
         profile = image.info.get("icc_profile")
     except RejectedError:

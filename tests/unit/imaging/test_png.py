@@ -1,0 +1,262 @@
+"""The decoder of PNG pixels against Pillow's, which is right by definition."""
+
+import io
+import random
+import struct
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from tests.pictures import animation, encoded, noise, scene
+from worker.domain.errors import RejectedError
+from worker.domain.recipe import Limits, Size
+from worker.imaging import codec, png
+from worker.imaging.png import PngFile
+from worker.imaging.validate import validate
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6
+CHANNELS = {GREY: 1, RGB: 3, PALETTE: 1, GREY_ALPHA: 2, RGBA: 4}
+DEPTHS = {GREY: (1, 2, 4, 8, 16), RGB: (8, 16), PALETTE: (1, 2, 4, 8), GREY_ALPHA: (8, 16), RGBA: (8, 16)}
+PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+"""Left, top, and steps across and down of the seven passes of an interlaced picture."""
+
+EXIF = b"MM\0*\0\0\0\x08" + struct.pack(">HHHII", 1, 0x0112, 3, 1, 6 << 16) + bytes(4)
+PROFILE = b"sRGB\0\0" + zlib.compress(bytes(128))
+EXTRAS = (
+    (b"eXIf", EXIF),
+    (b"eXIf", b"MM\0*no EXIF at all"),
+    (b"gAMA", struct.pack(">I", 45455)),
+    (b"sRGB", b"\0"),
+    (b"cHRM", bytes(32)),
+    (b"pHYs", struct.pack(">IIB", 2835, 2835, 1)),
+    (b"sBIT", b"\x05\x06\x05\x08"),
+    (b"bKGD", bytes(6)),
+    (b"iCCP", PROFILE),
+    (b"iCCP", b"broken\0\0no zlib"),
+    (b"tRNS", bytes(6)),
+    (b"tRNS", b"\0\x07"),
+    (b"PLTE", bytes(range(48))),
+    (b"tEXt", b"Comment\0words"),
+    (b"zTXt", b"Comment\0\0" + zlib.compress(b"words")),
+    (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0<x tiff:Orientation='3'/>"),
+    (b"tIME", b"\x07\xe9\x01\x01\0\0\0"),
+    (b"prVt", b"private"),
+    (b"CrIt", b"critical, and unknown"),
+    (b"acTL", struct.pack(">II", 1, 0)),
+    (b"fcTL", struct.pack(">IIIIIHHBB", 0, 3, 2, 0, 0, 1, 1, 0, 0)),
+    (b"IEND", b""),
+)
+
+Chunk = tuple[bytes, bytes]
+
+
+@dataclass(frozen=True)
+class Png:
+    """What a file is made of; every row of `raw` begins with its filter."""
+
+    width: int
+    height: int
+    kind: int
+    depth: int
+    is_interlaced: bool
+    raw: bytes
+    before: tuple[Chunk, ...] = ()
+    after: tuple[Chunk, ...] = ()
+    idat_bytes: int = 100
+    level: int = 6
+
+    @property
+    def content(self) -> bytes:
+        header = struct.pack(
+            ">IIBBBBB", self.width, self.height, self.depth, self.kind, 0, 0, self.is_interlaced
+        )
+        packed = zlib.compress(self.raw, self.level)
+        pixels = [
+            (b"IDAT", packed[at : at + self.idat_bytes]) for at in range(0, len(packed), self.idat_bytes)
+        ]
+        return png_of((b"IHDR", header), *self.before, *pixels, *self.after, (b"IEND", b""))
+
+
+def png_of(*chunks: Chunk) -> bytes:
+    return SIGNATURE + b"".join(chunk(kind, body) for kind, body in chunks)
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def row_lengths(width: int, height: int, kind: int, depth: int, *, is_interlaced: bool) -> list[int]:
+    """Return the bytes of each row of each pass, its filter not counted."""
+    lengths = []
+    for left, top, across, down in PASSES if is_interlaced else ((0, 0, 1, 1),):
+        columns, rows = -(-(width - left) // across), -(-(height - top) // down)
+        if columns > 0:
+            lengths += [(columns * CHANNELS[kind] * depth + 7) // 8] * max(0, rows)
+    return lengths
+
+
+@st.composite
+def pngs(draw: st.DrawFn) -> Png:
+    kind = draw(st.sampled_from([RGB, RGBA, GREY, RGB, RGBA, GREY, PALETTE, GREY_ALPHA]))
+    depth = draw(st.sampled_from((8, 8, 8, *DEPTHS[kind])))
+    width, height = draw(st.integers(1, 40)), draw(st.integers(1, 24))
+    is_interlaced = draw(st.booleans())
+    dice = draw(st.randoms(use_true_random=False))
+    levels = draw(st.sampled_from([256, 4, 1]))  # what deflates well takes other ways through a decoder
+    filters = draw(st.sampled_from([range(5), (0,), (1,), (2,), (3,), (4,)]))
+    raw = b"".join(
+        bytes([dice.choice(filters), *(dice.randrange(levels) for _ in range(length))])
+        for length in row_lengths(width, height, kind, depth, is_interlaced=is_interlaced)
+    )
+    extras = st.lists(st.sampled_from(EXTRAS), max_size=2).map(tuple)
+    palette = ((b"PLTE", bytes(dice.randrange(256) for _ in range(768))),) if kind == PALETTE else ()
+    return Png(
+        width,
+        height,
+        kind,
+        depth,
+        is_interlaced,
+        raw,
+        before=palette + draw(extras),
+        after=draw(extras),
+        idat_bytes=draw(st.sampled_from([1, 7, 100, 8192])),
+        level=draw(st.integers(0, 9)),
+    )
+
+
+class ByPillow(PngFile):
+    def _unpacked(self) -> None:
+        return None
+
+
+def outcome_of(content: bytes, decoder: type[PngFile]) -> Any:  # noqa: ANN401 - of whatever kind
+    """Return all that validation says of a file and its pixels."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(codec._DECODERS, "png", decoder)  # type: ignore[arg-type]
+        try:
+            decoded, note = validate(content, limits=Limits(), sizes=(Size("medium", 800, 600),))
+        except RejectedError as refused:
+            return refused.code, str(refused)
+    image = decoded.image
+    return note, replace(decoded, image=None), image.mode, image.size, image.info, image.tobytes()
+
+
+def assert_alike(content: bytes) -> None:
+    assert outcome_of(content, PngFile) == outcome_of(content, ByPillow)
+
+
+def loaded(content: bytes) -> PngFile:
+    image = PngFile(io.BytesIO(content))
+    image.load()
+    return image
+
+
+@settings(deadline=None)
+@given(pngs())
+def test_every_whole_file_has_the_pixels_and_the_words_that_pillow_finds_in_it(file: Png) -> None:
+    assert_alike(file.content)
+
+
+@settings(deadline=None)
+@given(pngs(), st.randoms(use_true_random=False))
+def test_every_damaged_file_is_judged_as_by_pillow(file: Png, dice: random.Random) -> None:
+    content = bytearray(file.content)
+    for _ in range(dice.choice([1, 1, 3])):
+        content[dice.randrange(len(SIGNATURE), len(content))] ^= 1 << dice.randrange(8)
+    assert_alike(bytes(content))
+
+
+@settings(deadline=None)
+@given(pngs(), st.randoms(use_true_random=False))
+def test_every_file_that_lacks_or_repeats_a_part_is_judged_as_by_pillow(
+    file: Png, dice: random.Random
+) -> None:
+    content = file.content
+    start, end = sorted(dice.randrange(len(SIGNATURE), len(content) + 1) for _ in range(2))
+    for changed in (content[:start], content[:start] + content[end:], content[:end] + content[start:]):
+        assert_alike(changed)
+
+
+@pytest.mark.parametrize("change", [lambda byte: byte ^ 1, lambda byte: 255 - byte])
+def test_a_change_of_any_byte_is_judged_as_by_pillow(change: Callable[[int], int]) -> None:
+    content = Png(5, 3, RGB, 8, is_interlaced=False, raw=b"\4abcdefghijklmno" * 3, idat_bytes=9).content
+    for at in range(len(SIGNATURE), len(content)):
+        assert_alike(content[:at] + bytes([change(content[at])]) + content[at + 1 :])
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+@pytest.mark.parametrize("size", [(1, 1), (1, 50), (3, 3), (640, 400)])
+def test_grey_rgb_and_rgba_do_not_take_pillows_way(mode: str, size: tuple[int, int]) -> None:
+    picture = noise(*size, mode=mode)
+    image = loaded(encoded(picture, "PNG"))
+    assert image.is_sound
+    assert (image.mode, image.size, image.tobytes()) == (mode, size, picture.tobytes())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        encoded(noise(30, 20).quantize(16), "PNG"),
+        encoded(noise(30, 20).quantize(256), "PNG"),
+        encoded(noise(30, 20, mode="LA"), "PNG"),
+        encoded(noise(30, 20, mode="L").convert("1"), "PNG"),
+        encoded(noise(30, 20, mode="L").convert("I;16"), "PNG"),
+        animation("PNG", frames=3),
+        encoded(scene(30, 20), "PNG", save_all=True, append_images=[]),
+    ],
+    ids=["small palette", "palette", "grey with alpha", "bits", "sixteen bits", "animation", "still"],
+)
+def test_what_is_left_to_pillow_and_what_is_not(content: bytes, request: pytest.FixtureRequest) -> None:
+    image = loaded(content)
+    assert image.is_sound == ("still" in request.node.name)
+    assert image.tobytes() == Image.open(io.BytesIO(content)).tobytes()
+
+
+@pytest.mark.parametrize("idat_bytes", [7, 100, 8192])
+def test_a_wrong_checksum_of_any_chunk_of_pixels_is_found(idat_bytes: int) -> None:
+    raw = b"".join(
+        b"\0" + row for row in (noise(40, 1, mode="RGBA", seed=seed).tobytes() for seed in range(8))
+    )
+    content = Png(40, 8, RGBA, 8, is_interlaced=False, raw=raw, idat_bytes=idat_bytes).content
+    assert loaded(content).is_sound
+    places = [at for at in range(len(content)) if content[at : at + 4] == b"IDAT"]
+    for at in places:
+        checksum = at + 4 + int.from_bytes(content[at - 4 : at])
+        damaged = content[:checksum] + bytes([content[checksum] ^ 1]) + content[checksum + 1 :]
+        assert outcome_of(damaged, PngFile) == (
+            "corrupt",
+            "the picture is damaged: the checksum of a IDAT chunk is wrong",
+        )
+
+
+class RustPanicError(BaseException):
+    """As the panics of Rust code come to Python: no Exception."""
+
+
+@pytest.mark.parametrize("error", [RustPanicError, MemoryError, ValueError])
+def test_a_decoder_that_gives_up_leaves_the_file_to_pillow(
+    error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def give_up(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(png, "decode_image_png_u8", give_up)
+    image = loaded(encoded(scene(30, 20), "PNG"))
+    assert not image.is_sound
+    assert image.tobytes() == scene(30, 20).tobytes()
+
+
+def test_nothing_is_unpacked_of_a_picture_with_too_many_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    unpacked: list[object] = []
+    monkeypatch.setattr(png, "decode_image_png_u8", lambda *arguments: unpacked.append(arguments))
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, RGB, 0, 0, 0)
+    bomb = png_of((b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b""))
+    assert outcome_of(bomb, PngFile)[0] == "too_many_pixels"
+    assert not unpacked
