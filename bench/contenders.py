@@ -1,6 +1,5 @@
 """The libraries that imaging is compared with: installed apart, asked in processes of their own."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -10,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
+from bench.installing import install_node, install_python
 from worker.imaging.decoder import ALLOCATION
 
 ROOT: Final = Path(__file__).parent.parent
@@ -65,19 +65,9 @@ class Contender:
 
 def install() -> None:
     """Install pyvips and sharp in the pinned versions, unless that has been done."""
-    locks = [SOURCES / name for name in ("requirements.txt", "package.json", "package-lock.json", ".npmrc")]
-    state = hashlib.sha256(b"".join(lock.read_bytes() for lock in locks)).hexdigest()
-    stamp = INSTALLED / "installed"
-    if not (stamp.exists() and stamp.read_text() == state):
-        shutil.rmtree(INSTALLED, ignore_errors=True)
-        python, node = INSTALLED / "python", INSTALLED / "node"
-        _run(sys.executable, "-m", "venv", python)
-        _run(python / "bin" / "python", *_PIP, locks[0])
-        node.mkdir()
-        for lock in locks[1:]:
-            shutil.copy(lock, node)
-        _run("npm", "ci", "--silent", cwd=node)
-        stamp.write_text(state)
+    install_python(INSTALLED / "python", SOURCES / "requirements.txt")
+    pins = [SOURCES / name for name in ("package.json", "package-lock.json", ".npmrc")]
+    install_node(INSTALLED / "node", pins)
     shutil.copy(SOURCES / "sharp_peer.mjs", INSTALLED / "node")  # Node looks for packages beside the script
 
 
@@ -88,7 +78,6 @@ def versions() -> str:
     return f"{python}; {node}"
 
 
-_PIP: Final = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "-r")
 _PYTHON_VERSIONS: Final = (
     "import pyvips; print(f'pyvips {pyvips.__version__} with libvips', "
     "'.'.join(str(pyvips.version(part)) for part in range(3)))"
@@ -97,10 +86,6 @@ _NODE_VERSIONS: Final = (
     "const {versions} = require('sharp'); "
     "console.log(`sharp ${versions.sharp} with libvips ${versions.vips}, Node ${process.version}`)"
 )
-
-
-def _run(*command: str | Path, cwd: Path | None = None) -> None:
-    subprocess.run(command, check=True, cwd=cwd)  # noqa: S603 - as above
 
 
 def _output(*command: str | Path, cwd: Path | None = None) -> str:

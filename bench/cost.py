@@ -6,7 +6,6 @@ units are reckoned from every write that it makes and the table's indexes; CPU i
 Beside it stands the record that was first described, to the letter; see `bench.literal_record`.
 """
 
-import argparse
 import asyncio
 import os
 from collections import Counter, defaultdict
@@ -19,7 +18,7 @@ from typing import Any, Final
 import aiohttp
 
 from bench import literal_record, report
-from bench.one_worker import CALLS, IMAGES, IN_HAND, Samples, free_port, provisioned, samples, total, upload
+from bench.own_aws import provisioned, upload
 from bench.photographs import encoded, photograph
 from bench.prices import (
     BUSY_SHARE,
@@ -35,7 +34,9 @@ from bench.prices import (
     WRITES_OF_S3,
     Bill,
 )
+from tests.emulators import a_free_port
 from tests.fakes.metered_table import Item, MeteredTable, item_bytes, units_of
+from tests.scrape import Scrape, scrape
 from worker.bootstrap import open_clients, open_service
 from worker.telemetry import logs
 
@@ -137,7 +138,7 @@ async def measure(pictures: int) -> Figures:
         (f"uploads/user_{number % _USERS:036d}/img_{number:016x}.jpg", files[number % _DIFFERENT])
         for number in range(pictures)
     ]
-    port = free_port()
+    port = a_free_port()
     async with AsyncExitStack() as stack:
         settings = await stack.enter_async_context(provisioned(http_host="127.0.0.1", http_port=port))
         clients = await stack.enter_async_context(open_clients(settings))
@@ -148,28 +149,26 @@ async def measure(pictures: int) -> Figures:
         began = os.times()
         async with open_service(settings, clients) as service, asyncio.TaskGroup() as group:
             group.create_task(service.run())
-            seen: Samples = {}
-            while total(seen, IMAGES) < pictures or total(seen, IN_HAND):
+            told = Scrape()
+            while told.total("images_total") < pictures or told.value("in_hand"):
                 await asyncio.sleep(0.5)  # nobody tells when a backlog has been worked off
-                seen = await samples(session, port)
+                told = await scrape(session, port)
             service.stop()
         ended = os.times()  # the children have ended, so that their time is known
-    if seen[IMAGES, ("", "completed")] != pictures:
-        message = f"not all pictures were completed: {seen}"
+    if told.value("images_total", status="completed", code="") != pictures:
+        message = f"not all pictures were completed: {list(told.of('images_total'))}"
         raise RuntimeError(message)
     calls: Counter[tuple[str, str]] = Counter()
-    for (name, labels), value in seen.items():
-        if name == CALLS:
-            _, operation, service = labels
-            calls[service, operation] += round(value)
+    for labels, count in told.of("aws_calls_total"):
+        calls[labels["service"], labels["operation"]] += round(count)
     await meter.reckon()
     return Figures(
         pictures=pictures,
         calls=calls,
         meter=meter,
         cpu_s=sum(ended[:4]) - sum(began[:4]),
-        bytes_in=round(seen["image_worker_bytes_total", ("in",)]),
-        bytes_out=round(seen["image_worker_bytes_total", ("out",)]),
+        bytes_in=round(told.value("bytes_total", direction="in")),
+        bytes_out=round(told.value("bytes_total", direction="out")),
     )
 
 
@@ -276,14 +275,5 @@ def _plot(bills: Mapping[str, Bill]) -> str:
     return report.save(figure, "cost", says="What a million pictures cost, by service")
 
 
-def main() -> None:
-    """Measure, print the section, and leave it in `docs/performance`."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pictures", type=int, default=400)
-    text = section(asyncio.run(measure(parser.parse_args().pictures)))
-    report.save_section("cost", text)
-    print(text)  # noqa: T201 - a command
-
-
 if __name__ == "__main__":
-    main()
+    report.run("cost", measure, section, pictures=400, description=__doc__)

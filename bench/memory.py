@@ -5,7 +5,6 @@ One `image-worker run` works off uploads of mixed sizes and formats on an embedd
 the resident memory of the process and of its decoder children is read from `/proc`.
 """
 
-import argparse
 import asyncio
 import random
 from collections.abc import Sequence
@@ -16,13 +15,11 @@ from statistics import linear_regression, median
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
-import aiohttp
-
 from bench import report
-from bench.one_worker import IMAGES, RESTARTS, free_port, provisioned, samples, total, upload
+from bench.own_aws import provisioned, upload
 from bench.photographs import encoded, photograph
-from tests.chaos.processes import children_of, memory_of
-from tests.chaos.workers import STARTED, until, workers_of
+from tests.chaos.processes import memories_of
+from tests.watched import watched_worker
 from worker.bootstrap import open_client
 
 if TYPE_CHECKING:
@@ -89,37 +86,31 @@ async def measure(pictures: int) -> Figures:
         for width, height, picture_format, weight in _MIX
         for file in weight * [encoded(photograph(width, height), picture_format)]
     ]
-    port = free_port()
     seen: list[Sample] = []
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(TemporaryDirectory(prefix="bench-"))
         settings = await stack.enter_async_context(provisioned())
         s3: S3Client = await stack.enter_async_context(open_client("s3", settings))
-        session = await stack.enter_async_context(aiohttp.ClientSession())
-        workers = await stack.enter_async_context(
-            workers_of(
+        worker = await stack.enter_async_context(
+            watched_worker(
                 settings,
                 Path(folder),
                 endpoint_url=str(settings.endpoint_url),
                 WORKER_PROCESSES=str(_PROCESSES),
-                WORKER_HTTP_HOST="127.0.0.1",
-                WORKER_HTTP_PORT=str(port),
             )
         )
-        worker = await workers.start(0)
-        await until(lambda: worker.has_started, within_s=60, what=STARTED)
         batches = [range(first, min(first + BATCH, pictures)) for first in range(0, pictures, BATCH)]
         for number, batch in enumerate(batches):
             await upload(s3, settings, [(_key(picture), dice.choice(files)) for picture in batch])
-            told = await samples(session, port)
-            while total(told, IMAGES) < batch.stop:
+            while (told := await worker.scrape()).total("images_total") < batch.stop:  # noqa: ASYNC110
                 await asyncio.sleep(0.2)  # nobody tells when a backlog has been worked off
-                told = await samples(session, port)
-            seen.append(_sample(worker.process.pid, batch.stop))
+            parent, children = memories_of(worker.pid)
+            seen.append(Sample(batch.stop, parent.rss, tuple(child.rss for child in children.values())))
             if number >= _KEPT:
                 await _delete(s3, settings.bucket, batches[number - _KEPT])
-        await workers.drain()
-    return Figures(seen, round(told[IMAGES, ("", "completed")]), total(told, RESTARTS))
+        await worker.drain()
+    completed = round(told.value("images_total", status="completed", code=""))
+    return Figures(seen, completed, told.total("decoder_restarts_total"))
 
 
 def section(figures: Figures) -> str:
@@ -143,15 +134,6 @@ the median and {max(children):.0f} MB at the most; {figures.replaced} were repla
 {report.table(("pictures", "service, MB", "children together, MB"), rows)}
 {report.machine("aiobotocore", "aiohttp", "pillow")}. `python -m bench.memory [--pictures N]`
 """
-
-
-def _sample(pid: int, pictures: int) -> Sample:
-    parent = memory_of(pid)
-    if parent is None:
-        message = "the worker is gone"
-        raise RuntimeError(message)
-    children = [memory.rss for child in children_of(pid) if (memory := memory_of(child)) is not None]
-    return Sample(pictures, parent.rss, tuple(children))
 
 
 async def _delete(s3: "S3Client", bucket: str, batch: range) -> None:
@@ -183,14 +165,5 @@ def _plot(figures: Figures) -> str:
     return report.save(figure, "memory", says="Resident memory over the pictures done")
 
 
-def main() -> None:
-    """Measure, print the section, and leave it in `docs/performance`."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pictures", type=int, default=5000)
-    text = section(asyncio.run(measure(parser.parse_args().pictures)))
-    report.save_section("memory", text)
-    print(text)  # noqa: T201 - a command
-
-
 if __name__ == "__main__":
-    main()
+    report.run("memory", measure, section, pictures=5000, description=__doc__)

@@ -1,17 +1,21 @@
 """What every benchmark reports with: ratios and their spread, tables, plots, and the machine it ran on."""
 
+import argparse
+import asyncio
 import os
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median, quantiles
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+
+Figures = TypeVar("Figures")
 
 DOCS: Final = Path(__file__).parent.parent / "docs" / "performance"
 """Where each benchmark leaves its section, `<name>.md`, and its plots."""
@@ -89,6 +93,31 @@ def save_section(name: str, text: str) -> None:
     """Write a section of `docs/performance.md`, whose links begin at `docs/`."""
     DOCS.mkdir(parents=True, exist_ok=True)
     (DOCS / f"{name}.md").write_text(text.rstrip("\n") + "\n")
+
+
+def run(
+    name: str,
+    measure: Callable[[int], Coroutine[object, object, Figures]],
+    section: Callable[[Figures], str],
+    *,
+    pictures: int,
+    description: str | None,
+) -> None:
+    """
+    Be the command of a benchmark: measure, print the section, and leave it in `docs/performance`.
+
+    Args:
+        name: Of the benchmark.
+        measure: Measures with so many pictures.
+        section: Writes down what was measured.
+        pictures: How many, unless `--pictures` says otherwise.
+        description: Of the command, for its help.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--pictures", type=int, default=pictures)
+    text = section(asyncio.run(measure(parser.parse_args().pictures)))
+    save_section(name, text)
+    print(text)  # noqa: T201 - a command
 
 
 def _lines(file: str) -> list[str]:

@@ -1,10 +1,14 @@
 """Fixtures for every tier: isolation from the machine's AWS, and the emulators."""
 
+import logging
 import os
 import signal
 from collections.abc import Iterator
+from functools import cache
 
 import pytest
+import structlog
+from botocore.loaders import JSONFileLoader
 
 from config.settings import Settings
 from worker.local.aws import EMBEDDED_CREDENTIALS
@@ -28,6 +32,7 @@ def _isolated_from_this_machine() -> Iterator[None]:
         for name in list(os.environ):
             if name.startswith(OURS):
                 patch.delenv(name)
+        patch.delenv("COLUMNS", raising=False)  # of a terminal, or of tests that run side by side
         patch.setenv("AWS_ACCESS_KEY_ID", EMBEDDED_CREDENTIALS["aws_access_key_id"])
         patch.setenv("AWS_SECRET_ACCESS_KEY", EMBEDDED_CREDENTIALS["aws_secret_access_key"])
         patch.setenv("AWS_CONFIG_FILE", os.devnull)
@@ -35,3 +40,25 @@ def _isolated_from_this_machine() -> Iterator[None]:
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
         patch.setitem(Settings.model_config, "env_file", None)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _what_botocore_reads_is_read_once() -> Iterator[None]:
+    """Share among all sessions the megabytes of JSON that each session shares among its clients."""
+    load, loader = JSONFileLoader.load_file, JSONFileLoader()
+    load_once = cache(lambda path: load(loader, path))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JSONFileLoader, "load_file", lambda _, path: load_once(path))
+        yield
+
+
+@pytest.fixture
+def _unconfigured_logs() -> Iterator[None]:
+    """Leave the logs as they were, whatever the test configures."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    structlog.reset_defaults()
+    yield
+    structlog.reset_defaults()
+    root.handlers[:] = handlers
+    root.setLevel(level)

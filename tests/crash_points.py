@@ -298,14 +298,16 @@ class Lives:
         self.clock = Clock()
         self.count = 0
 
-    async def until_the_queue_is_empty(self) -> None:
+    async def until_the_queue_is_empty(self, *, first_within_s: int = 0) -> None:
         """Let workers live until no message comes any more; ten must be enough."""
-        while (received := await receive(self._aws)) is not None:
+        received = await receive(self._aws, within_s=first_within_s)
+        while received is not None:
             self.count += 1
             assert self.count <= 10, f"a message is still there after {self._calls.names}"
             await self._live(received)
             self.clock.pass_lease()
             await make_visible(self._aws, received)
+            received = await receive(self._aws)
 
     async def _live(self, received: dict[str, Any]) -> None:
         """Let one worker handle the message to its end, or to its own."""
@@ -388,12 +390,12 @@ async def _bury(others: set[asyncio.Task[Any]]) -> None:
                 task.exception()  # nobody asks the dead how they ended
 
 
-async def receive(aws: Aws) -> dict[str, Any] | None:
-    """Take the message if it is there."""
+async def receive(aws: Aws, *, within_s: int = 0) -> dict[str, Any] | None:
+    """Take the message if it is there, or comes in so many seconds."""
     answer = await aws.sqs.receive_message(
         QueueUrl=aws.url,
         VisibilityTimeout=LEASE_S,
-        WaitTimeSeconds=0,
+        WaitTimeSeconds=within_s,
         MessageSystemAttributeNames=["ApproximateReceiveCount"],
     )
     messages: list[Any] = answer.get("Messages", [])

@@ -47,6 +47,12 @@ def unique_settings(endpoint_url: str, **changes: object) -> Settings:
     return Settings.model_validate(names | changes)
 
 
+def variables_of(settings: Settings) -> dict[str, str]:
+    """Return the environment variables that name a test's resources to another process."""
+    names = ("bucket", "queue_name", "dead_letter_queue_name", "table_name")
+    return {f"WORKER_{name.upper()}": str(getattr(settings, name)) for name in names}
+
+
 def stack_name_of(settings: Settings) -> str:
     """Name the stack that a test's resources lie in."""
     return f"storage-{settings.bucket}"
@@ -80,6 +86,15 @@ async def announced_keys(sqs: "SQSClient", settings: Settings) -> list[str]:
     received = await sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=5)
     bodies = [json.loads(message["Body"]) for message in received["Messages"]]
     return [record["s3"]["object"]["key"] for body in bodies for record in body.get("Records", [])]
+
+
+async def messages_in(sqs: "SQSClient", queue_name: str) -> int:
+    """Count the messages in a queue, hidden and delayed ones included."""
+    url = (await sqs.get_queue_url(QueueName=queue_name))["QueueUrl"]
+    answer = await sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
+    attributes: Any = answer["Attributes"]
+    kinds = ("Messages", "MessagesNotVisible", "MessagesDelayed")
+    return sum(int(attributes[f"ApproximateNumberOf{kind}"]) for kind in kinds)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -133,13 +148,18 @@ async def refusing(code: str, *, status: int) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
-@pytest.fixture
-def free_port() -> int:
-    """A port of 127.0.0.1 on which nobody listens."""
+def a_free_port() -> int:
+    """Find a port of 127.0.0.1 on which nobody listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port of 127.0.0.1 on which nobody listens."""
+    return a_free_port()
 
 
 @pytest.fixture

@@ -10,12 +10,16 @@ from typing import Any
 from config.settings import FONT
 from tests.pictures import encoded, noise, scene
 from worker.domain.recipe import Limits, Recipe, Size, Watermark
+from worker.domain.status import StepName
 from worker.domain.step import Outcome
 from worker.imaging.pool import ChildPool
 from worker.ports import Pool
 
 MEDIUM, THUMBNAIL = Size("medium", 800, 600), Size("thumbnail", 150, 150)
 RECIPE = Recipe(sizes=(MEDIUM, THUMBNAIL), watermark=Watermark("Processed by Image Platform"))
+ALL_OUTCOMES = len(StepName) + len(RECIPE.sizes)
+"""What a picture that goes through yields: a report for each step, and a rendition for each size."""
+
 HEAVY = Recipe(sizes=(Size("large", 1920, 1920),), watermark=None, quality=95)
 """With HEAVY_PNG, a rendition larger than a connection holds: the child cannot finish while nobody reads."""
 

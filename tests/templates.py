@@ -1,5 +1,6 @@
 """CloudFormation templates as Python values: short tags become dictionaries, as in JSON templates."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,15 @@ def template(name: str, folder: Path = CLOUDFORMATION) -> dict[str, Any]:
 
 def table_properties(table_name: str) -> dict[str, Any]:
     """Return what `create_table` needs to make the storage template's table, with its default parameters."""
+    return {"TableName": table_name} | _of_every_table()
+
+
+@cache
+def _of_every_table() -> dict[str, Any]:
     storage = template("storage.yaml")
     properties = resolved(storage["Resources"]["Table"]["Properties"], storage)
     wanted = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
-    return {"TableName": table_name} | {name: properties[name] for name in wanted}
+    return {name: properties[name] for name in wanted}
 
 
 def resolved(value: Any, of: dict[str, Any], **parameters: str) -> Any:  # noqa: ANN401 - whatever a template holds

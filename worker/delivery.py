@@ -33,8 +33,7 @@ from worker.verdict import GAVE_UP, Ending, Verdict, verdict_on, wait_s
 log = structlog.get_logger(__name__)
 
 _RELEASE_S = 5.0
-"""How long a stopping worker tries to give an image back; after that the lease ends by itself."""
-
+"""How long giving an image back may take; after that the lease ends by itself."""
 
 _TWIN_S = 5.0
 """How long to wait, the first time, for another delivery that works on the same upload."""
@@ -140,17 +139,16 @@ class Deliveries:
             case HeldByAnother(until=until):
                 log.info("image.held", until=until.isoformat())
                 return GiveBack(_wait_for_another_s((until - now).total_seconds(), message.receive_count))
-            case DoneAlready(image=done) if self._died_before_burying(done, message):
-                await self._bury(job, done.error)
+            case DoneAlready(image=Image(error=Failure() as why)) if self._may_be_unburied(why, message):
+                await self._bury(job, why)
                 return Delete()
             case _:
                 log.debug("image.not_claimed", answer=type(answer).__name__)
                 return Delete()
 
-    def _died_before_burying(self, image: Image, message: Message) -> bool:
+    def _may_be_unburied(self, failure: Failure, message: Message) -> bool:
         """Tell whether an earlier receive gave the picture up, and may have died before its dead letter."""
-        was_last = message.receive_count > self._terms.max_receives
-        return was_last and image.error is not None and image.error.code in GAVE_UP
+        return message.receive_count > self._terms.max_receives and failure.code in GAVE_UP
 
     async def _attempt(
         self, image: Image, job: Job, recipe: Recipe, message: Message, hold: Hold, seen: Observation
@@ -247,9 +245,8 @@ class Deliveries:
             await self._bury(job, failure)
         return verdict.disposition
 
-    async def _bury(self, job: Job, failure: Failure | None) -> None:
-        reasons = {"code": failure.code, "reason": failure.message} if failure else {}
-        await self._inbox.bury(job, reasons=reasons)
+    async def _bury(self, job: Job, failure: Failure) -> None:
+        await self._inbox.bury(job, reasons={"code": failure.code, "reason": failure.message})
 
 
 def _wait_for_another_s(left_s: float, receive_count: int) -> float:

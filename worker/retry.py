@@ -67,7 +67,8 @@ PASSING: Final = frozenset(
 )
 """A fault of the service, or credentials that are just being rotated."""
 
-_PASSING_REASONS: Final = {"ProvisionedThroughputExceeded", "ThrottlingError", "TransactionConflict"}
+_THROTTLED_ITEMS: Final = frozenset({"ProvisionedThroughputExceeded", "ThrottlingError"})
+_PASSING_REASONS: Final = _THROTTLED_ITEMS | {"TransactionConflict"}
 """Reasons of a cancelled transaction that pass by themselves."""
 
 NO_SUCH_QUEUE: Final = frozenset({"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"})
@@ -136,6 +137,14 @@ def is_passing(error: BaseException) -> bool:
     return isinstance(
         error, (BotoConnectionError, HTTPClientError, aiohttp.ClientError, TimeoutError, ConnectionError)
     )
+
+
+def is_throttled(error: BaseException) -> bool:
+    """Tell whether the service asks us to slow down."""
+    if isinstance(error, ClientError):
+        reasons = {str(reason.get("Code")) for reason in cancellation_reasons(error)}
+        return error_code(error) in THROTTLING or bool(reasons & _THROTTLED_ITEMS)
+    return False
 
 
 def pause_s(failures: int) -> float:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import suppress
 
 import structlog
 from structlog.contextvars import bound_contextvars
@@ -30,7 +31,7 @@ class Service:
         drain_timeout_s: How long, once stopped, deliveries may take to finish by themselves.
         beside: What runs beside the loop until the worker is drained, each by its name; none may end.
         tell_in_hand: Hears how many messages are in hand, whenever that changes.
-        last_poll_s: How long a poll under way may still answer then; what it brings is given back.
+        last_poll_s: How long a poll under way may still answer once stopped; what it brings is given back.
     """
 
     def __init__(
@@ -151,10 +152,9 @@ class Service:
             await asyncio.gather(poll, stopping, return_exceptions=True)
 
     async def _pause(self, failures: int) -> None:
-        stopping = asyncio.create_task(self._stopping.wait(), name="stop pausing")
-        await asyncio.wait({stopping}, timeout=pause_s(failures))
-        stopping.cancel()
-        await asyncio.gather(stopping, return_exceptions=True)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause_s(failures)):
+                await self._stopping.wait()
 
     def _start(self, message: Message) -> None:
         task = asyncio.create_task(self._handle(message), name=f"deliver {message.message_id}")

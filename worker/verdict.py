@@ -16,7 +16,13 @@ from asyncio import CancelledError
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from worker.domain.errors import LeaseLostError, RejectedError, SupersededError, TransientError
+from worker.domain.errors import (
+    INTERNAL_ERROR,
+    LeaseLostError,
+    RejectedError,
+    SupersededError,
+    TransientError,
+)
 from worker.domain.image import Failure
 from worker.domain.message import Delete, Disposition, GiveBack, WalkAway
 from worker.domain.status import StepName
@@ -24,8 +30,7 @@ from worker.domain.status import StepName
 _FIRST_WAIT_S = 5.0
 _LONGEST_WAIT_S = 900.0
 
-
-GAVE_UP = frozenset({TransientError.code, "internal_error"})
+GAVE_UP = frozenset({TransientError.code, INTERNAL_ERROR})
 """Codes of failures that come of the last receive, and of no picture: their messages are dead letters."""
 
 
@@ -84,7 +89,7 @@ def verdict_on(
         case _:
             # A bug of ours: the picture keeps its tries, and the trail its name.
             message = f"{type(error).__name__}: {error}"
-            failure = Failure(code="internal_error", message=message, step=step, retryable=True)
+            failure = Failure(code=INTERNAL_ERROR, message=message, step=step, retryable=True)
     if receive_count >= max_receives:
         return Verdict(ending=Ending.FAIL, failure=failure, disposition=Delete(), is_dead=True)
     later = GiveBack(wait_s(receive_count), is_trouble=isinstance(error, TransientError))

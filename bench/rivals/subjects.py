@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from bench.installing import command
 from bench.rivals import peers
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -46,7 +47,7 @@ def service(name: str, tree: Path = ROOT) -> Subject:
 def node() -> Subject:
     """Return the worker on sqs-consumer, AWS SDK for JavaScript 3 and sharp."""
     environment = {"NODE_ENV": "production"}
-    return Subject("Node", (peers.node(), "worker.mjs"), peers.NODE, environment=environment)
+    return Subject("Node", (command("node"), "worker.mjs"), peers.NODE, environment=environment)
 
 
 def celery(concurrency: int) -> Subject:

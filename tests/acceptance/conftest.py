@@ -2,14 +2,16 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from config.settings import Settings
+from tests.acceptance.forked import CommandLine
+from tests.emulators import variables_of
 from worker.local.aws import embedded_environment
 
 
@@ -28,6 +30,7 @@ class Command:
 
     folder: Path
     environment: Mapping[str, str]
+    command_line: CommandLine
 
     @asynccontextmanager
     async def started(self, *arguments: str, **settings: str) -> AsyncIterator[asyncio.subprocess.Process]:
@@ -52,29 +55,36 @@ class Command:
 
     async def run(self, *arguments: str, **settings: str) -> Ended:
         """Run the command to its end."""
-        async with self.started(*arguments, **settings) as process, asyncio.timeout(90):
-            stdout, stderr = await process.communicate()
-        assert process.returncode is not None
-        return Ended(process.returncode, stdout.decode(), stderr.decode())
+        ended = await asyncio.to_thread(
+            self.command_line.run,
+            arguments,
+            folder=self.folder,
+            environment={**self.environment, **settings},
+        )
+        return Ended(*ended)
 
 
-def variables_of(settings: Settings) -> dict[str, str]:
-    """Return the environment that makes a process use a test's resources."""
-    names = ("bucket", "queue_name", "dead_letter_queue_name", "table_name")
-    ours = {f"WORKER_{name.upper()}": str(getattr(settings, name)) for name in names}
-    return ours | {"WORKER_PROCESSES": "2", "WORKER_WAIT_TIME_S": "1", "WORKER_HTTP_PORT": "0"}
+FRUGAL = {"WORKER_PROCESSES": "2", "WORKER_WAIT_TIME_S": "1", "WORKER_HTTP_PORT": "0"}
+"""What a worker beside a test's other processes does with."""
+
+
+@pytest.fixture(scope="session")
+def command_line() -> Iterator[CommandLine]:
+    command_line = CommandLine()
+    yield command_line
+    command_line.close()
 
 
 @pytest.fixture
-def command(tmp_path: Path, ministack_endpoint: str) -> Command:
+def command(tmp_path: Path, ministack_endpoint: str, command_line: CommandLine) -> Command:
     """The command on the session's AWS, before any of its own settings."""
-    return Command(tmp_path, {"PATH": "", **embedded_environment(ministack_endpoint)})
+    return Command(tmp_path, {"PATH": "", **embedded_environment(ministack_endpoint)}, command_line)
 
 
 @pytest.fixture
 def with_resources(command: Command, provisioned: Settings) -> Command:
     """The command on resources that exist."""
-    return Command(command.folder, {**command.environment, **variables_of(provisioned)})
+    return replace(command, environment={**command.environment, **variables_of(provisioned), **FRUGAL})
 
 
 async def until_logged(process: asyncio.subprocess.Process, event: str) -> str:

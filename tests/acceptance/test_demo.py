@@ -11,15 +11,17 @@ import pytest
 from PIL import Image
 
 from tests.acceptance.conftest import Command, until_logged
+from tests.acceptance.forked import CommandLine
 from tests.pictures import encoded, scene
 
 PHOTOS = Path(os.environ.get("IMAGE_WORKER_PHOTOS", Path(__file__).parents[3] / "shared" / "photos"))
 
 
 @pytest.fixture
-def newcomer(tmp_path: Path) -> Command:
+def newcomer(tmp_path: Path, command_line: CommandLine) -> Command:
     """The command without any AWS, account or setting."""
-    return Command(tmp_path, {"PATH": "", "WORKER_PROCESSES": "2", "WORKER_HTTP_PORT": "0"})
+    environment = {"PATH": "", "WORKER_PROCESSES": "2", "WORKER_HTTP_PORT": "0"}
+    return Command(tmp_path, environment, command_line)
 
 
 async def test_the_demo_needs_nothing_and_leaves_results_and_a_contact_sheet(newcomer: Command) -> None:

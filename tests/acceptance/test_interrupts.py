@@ -12,6 +12,7 @@ import pytest
 
 from config.settings import Settings
 from tests.acceptance.conftest import Command
+from tests.acceptance.forked import CommandLine
 from tests.acceptance.terminal import on_a_terminal
 from tests.pictures import encoded, scene
 from worker.bootstrap import queue_url
@@ -111,8 +112,8 @@ async def test_following_pictures_that_nobody_processes_is_given_up_with_ctrl_c(
 
 
 @pytest.mark.parametrize("moment", ["painting pictures", "0/14"])
-async def test_the_demo_stops_where_it_is(tmp_path: Path, moment: str) -> None:
-    newcomer = Command(tmp_path, {"PATH": "", "WORKER_PROCESSES": "2"})
+async def test_the_demo_stops_where_it_is(tmp_path: Path, command_line: CommandLine, moment: str) -> None:
+    newcomer = Command(tmp_path, {"PATH": "", "WORKER_PROCESSES": "2"}, command_line)
 
     seen = await on_a_terminal(newcomer, "demo", interrupt_at=moment)
 

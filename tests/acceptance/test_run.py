@@ -11,7 +11,7 @@ import pytest
 from config.settings import Settings
 from tests.acceptance.conftest import Command, until_logged
 from tests.pictures import encoded, scene
-from worker.record.queries import Queries
+from worker.commands.which import queries_of
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
@@ -72,7 +72,7 @@ async def test_a_worker_that_is_stopped_at_work_leaves_nothing_half_done(
         worker.terminate()
         async with asyncio.timeout(30):
             await worker.wait()
-    queries = Queries(dynamodb, table=provisioned.table_name)
+    queries = queries_of(dynamodb, provisioned)
     images = [await queries.image(image_id, "u", consistent=True) for image_id in image_ids]
 
     assert worker.returncode == 0

@@ -12,15 +12,14 @@ import aiohttp
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from prometheus_client.parser import text_string_to_metric_families
 
 from config.settings import Settings
 from tests.acceptance.conftest import Command, until_logged
 from tests.pictures import encoded, noise
+from tests.scrape import scrape
+from tests.whole_worker import ended
 from worker.bootstrap import queue_url
-from worker.domain.image import Image
 from worker.record.profiles import CachedProfiles
-from worker.record.queries import Queries
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
@@ -43,31 +42,6 @@ async def upload(s3: "S3Client", settings: Settings) -> dict[str, int]:
     return sizes
 
 
-async def ended(dynamodb: "DynamoDBClient", settings: Settings, image_ids: list[str]) -> list[Image]:
-    queries, images = Queries(dynamodb, table=settings.table_name), dict[str, Image]()
-    async with asyncio.timeout(60):
-        while len(images) < len(image_ids):
-            for image_id in set(image_ids) - images.keys():
-                image = await queries.image(image_id, "u", consistent=True)
-                if image and image.status in {"completed", "failed"}:
-                    images[image_id] = image
-            await asyncio.sleep(0.05)  # leaves the emulator to the worker
-    return list(images.values())
-
-
-async def scraped(port: int) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-    async with (
-        aiohttp.ClientSession() as session,
-        session.get(f"http://127.0.0.1:{port}/metrics") as answer,
-    ):
-        text = await answer.text()
-    return {
-        (sample.name.removeprefix("image_worker_"), tuple(sorted(sample.labels.items()))): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
-
-
 async def test_the_metrics_of_a_worker_under_load_agree_with_the_records(
     with_resources: Command,
     provisioned: Settings,
@@ -81,41 +55,39 @@ async def test_the_metrics_of_a_worker_under_load_agree_with_the_records(
         sizes = await upload(s3, provisioned)
         url = await queue_url(sqs, provisioned.queue_name)
         await sqs.send_message(QueueUrl=url, MessageBody="what nobody can read")
-        images = await ended(dynamodb, provisioned, list(sizes))
+        images = await ended(dynamodb, provisioned, *sizes, user_id="u")
         health = await with_resources.run("health", WORKER_HTTP_PORT=str(free_port))
-        async with asyncio.timeout(10):
-            while (told := await scraped(free_port))["in_hand", ()]:  # noqa: ASYNC110 - seen from outside
+        async with asyncio.timeout(10), aiohttp.ClientSession() as session:
+            while (told := await scrape(session, free_port)).value("in_hand"):  # noqa: ASYNC110 - seen from outside
                 await asyncio.sleep(0.05)  # the last message is still being deleted
         worker.send_signal(signal.SIGTERM)
         async with asyncio.timeout(20):
             _, log = await worker.communicate()
 
-    def of(name: str, **labels: str) -> float:
-        return told.get((name, tuple(sorted(labels.items()))), 0)
-
     by_code = Counter(image.error.code if image.error else "" for image in images)
     assert by_code == {"": 24, "truncated": 6}
-    assert of("images_total", status="completed", code="") == by_code[""]
-    assert of("images_total", status="failed", code="truncated") == by_code["truncated"]
-    assert of("event_to_done_seconds_count") == UPLOADS
-    assert of("bytes_total", direction="in") == sum(sizes.values())
+    assert told.value("images_total", status="completed", code="") == by_code[""]
+    assert told.value("images_total", status="failed", code="truncated") == by_code["truncated"]
+    assert told.value("event_to_done_seconds_count") == UPLOADS
+    assert told.value("bytes_total", direction="in") == sum(sizes.values())
     stored = [one.size_bytes for image in images for one in image.renditions.values()]
-    assert of("bytes_total", direction="out") == sum(stored)
+    assert told.value("bytes_total", direction="out") == sum(stored)
     profile = await CachedProfiles(dynamodb, table=provisioned.table_name, cache_s=0).get("u")
     assert profile
-    assert of("images_total", status="completed", code="") == profile.statistics.total_images
+    assert told.value("images_total", status="completed", code="") == profile.statistics.total_images
 
-    assert of("step_seconds_count", step="validation") == UPLOADS - 6
-    assert of("step_seconds_count", step="fetch") == UPLOADS
-    assert of("step_seconds_count", step="store") == len(stored)
+    assert told.value("step_seconds_count", step="validation") == UPLOADS - 6
+    assert told.value("step_seconds_count", step="fetch") == UPLOADS
+    assert told.value("step_seconds_count", step="store") == len(stored)
     # One is unreadable, and one is what S3 sends to try a new notification.
-    assert of("message_age_seconds_count") == UPLOADS + 2
-    assert of("aws_calls_total", service="s3", operation="PutObject", code="OK") == len(stored)
-    assert of("aws_calls_total", service="sqs", operation="SendMessage", code="OK") == 1
-    assert of("slots") == 8
-    assert of("decoders", state="idle") == 2
-    assert of("resident_bytes", process="parent") > of("resident_bytes", process="children") / 10 > 0
-    assert of("loop_lag_seconds_count") > 0
+    assert told.value("message_age_seconds_count") == UPLOADS + 2
+    assert told.value("aws_calls_total", service="s3", operation="PutObject", code="OK") == len(stored)
+    assert told.value("aws_calls_total", service="sqs", operation="SendMessage", code="OK") == 1
+    assert told.value("slots") == 8
+    assert told.value("decoders", state="idle") == 2
+    children = told.value("resident_bytes", process="children")
+    assert told.value("resident_bytes", process="parent") > children / 10 > 0
+    assert told.value("loop_lag_seconds_count") > 0
     assert (health.status, health.stdout) == (0, "ok\n")
 
     lines = [json.loads(line) for line in log.decode().splitlines()]
@@ -124,11 +96,11 @@ async def test_the_metrics_of_a_worker_under_load_agree_with_the_records(
 
 
 async def test_a_worker_that_is_not_there_is_not_healthy(command: Command, free_port: int) -> None:
-    ended = await command.run("health", WORKER_HTTP_PORT=str(free_port))
+    health = await command.run("health", WORKER_HTTP_PORT=str(free_port))
 
-    assert (ended.status, ended.stdout) == (1, "")
-    assert "nobody answers" in ended.stderr
-    assert "Traceback" not in ended.stderr
+    assert (health.status, health.stdout) == (1, "")
+    assert "nobody answers" in health.stderr
+    assert "Traceback" not in health.stderr
 
 
 @asynccontextmanager

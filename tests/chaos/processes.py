@@ -64,6 +64,20 @@ def memory_of(pid: int) -> Memory | None:
     return Memory(rss=kilobytes["Rss"] * 1024, pss=kilobytes["Pss"] * 1024, uss=uss * 1024)
 
 
+def memories_of(pid: int) -> tuple[Memory, dict[int, Memory]]:
+    """
+    Read a process's memory, and that of its children by process id.
+
+    Raises:
+        ProcessLookupError: The process is gone.
+    """
+    own = memory_of(pid)
+    if own is None:
+        message = f"the process {pid} is gone"
+        raise ProcessLookupError(message)
+    return own, {child: memory for child in children_of(pid) if (memory := memory_of(child)) is not None}
+
+
 @dataclass(frozen=True, slots=True)
 class Descriptors:
     """A process's open files: all, its TCP connections, and those of them that only the other end closed."""

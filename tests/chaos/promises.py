@@ -6,26 +6,25 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, groupby
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from config.settings import Settings
 from tests.chaos.uploads import Picture
 from tests.chaos.witness import Witness
 from tests.crash_points import check_history
+from tests.emulators import messages_in
 from tests.pictures import opened
-from worker.bootstrap import queue_url
+from worker.commands.which import queries_of
 from worker.domain import clock
 from worker.domain.image import HistoryEntry, Image
-from worker.domain.status import ImageMove, ImageStatus
+from worker.domain.status import ENDED, ImageMove, ImageStatus
 from worker.record.profiles import CachedProfiles
-from worker.record.queries import Queries
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
     from types_aiobotocore_s3 import S3Client
     from types_aiobotocore_sqs import SQSClient
 
-ENDED: Final = frozenset({ImageStatus.COMPLETED, ImageStatus.FAILED})
 _AT_ONCE: Final = 16
 
 
@@ -48,18 +47,9 @@ class Store:
 
     async def images(self, pictures: Sequence[Picture]) -> dict[str, Image]:
         """Read the records of pictures, by image id."""
-        queries = Queries(self.dynamodb, table=self.settings.table_name)
+        queries = queries_of(self.dynamodb, self.settings)
         keys = [(picture.image_id, picture.user_id) for picture in pictures]
         return {image.image_id: image for image in await queries.images(keys, consistent=True)}
-
-    async def waiting(self, queue: str) -> int:
-        """Count the messages in a queue, hidden and delayed ones included."""
-        answer = await self.sqs.get_queue_attributes(
-            QueueUrl=await queue_url(self.sqs, queue), AttributeNames=["All"]
-        )
-        attributes: Any = answer["Attributes"]
-        kinds = ("Messages", "MessagesNotVisible", "MessagesDelayed")
-        return sum(int(attributes[f"ApproximateNumberOf{kind}"]) for kind in kinds)
 
     async def result(self, key: str) -> tuple[bytes, str, Mapping[str, str]]:
         """Return a result's bytes, its eTag, and what it says of its origin."""
@@ -122,7 +112,7 @@ async def findings(store: Store, pictures: Sequence[Picture], witness: Witness) 
     broken += [one for found, _ in results for one in found]
     double_counts, of_counts = await _of_counts(store, images)
     broken += of_counts
-    dead_letters = await store.waiting(store.settings.dead_letter_queue_name)
+    dead_letters = await messages_in(store.sqs, store.settings.dead_letter_queue_name)
     if dead_letters:
         broken.append(Broken(f"{dead_letters} messages became dead letters"))
     named = {one.key for image in images.values() for one in image.renditions.values()}

@@ -17,14 +17,15 @@ from pathlib import Path
 from typing import Final
 
 from tests.chaos.actors import LEASE_S, Harassing, Repeating, Uploading
-from tests.chaos.promises import ENDED, Broken, Findings, Store, findings
+from tests.chaos.promises import Broken, Findings, Store, findings
 from tests.chaos.uploads import MOST_PIXELS, Picture, plan
 from tests.chaos.witness import Witness
 from tests.chaos.workers import STARTED, Workers, until, workers_of
-from tests.emulators import client, stack_name_of, unique_settings
+from tests.emulators import client, messages_in, stack_name_of, unique_settings
 from tests.fault_proxy import WEIGHTS, Trouble, fault_proxy
 from worker.bootstrap import queue_url
 from worker.domain.image import Image
+from worker.domain.status import ENDED
 from worker.resources import deploy
 
 _STALL_S: Final = LEASE_S + 2.0
@@ -200,7 +201,7 @@ async def _all_ended(store: Store, pictures: Sequence[Picture], *, within_s: flo
             while left or waiting:
                 images = await store.images(left)
                 left = [picture for picture in left if not _has_ended(picture, images)]
-                waiting = await store.waiting(store.settings.queue_name)
+                waiting = await messages_in(store.sqs, store.settings.queue_name)
                 await asyncio.sleep(0.5 if left or waiting else 0)  # leaves the emulator to the workers
     except TimeoutError:
         names = ", ".join(picture.image_id for picture in left[:10])

@@ -12,6 +12,7 @@ from typing import Any
 
 from config.settings import Settings
 from tests.chaos.processes import of_session
+from tests.emulators import variables_of
 from worker.local.aws import INHERITED, embedded_environment
 
 STARTED = "service.started"
@@ -146,12 +147,11 @@ async def workers_of(
     settings: Settings, folder: Path, *, endpoint_url: str, **more: str
 ) -> AsyncIterator[Workers]:
     """Hold workers on a test's resources, of one decoder each; all are gone at the end."""
-    names = ("bucket", "queue_name", "dead_letter_queue_name", "table_name")
     environment = {
         # Of this process's environment only what Python needs, so that a copy of the tree can be run.
         **{name: os.environ[name] for name in INHERITED if name in os.environ},
         **embedded_environment(endpoint_url),
-        **{f"WORKER_{name.upper()}": str(getattr(settings, name)) for name in names},
+        **variables_of(settings),
         "WORKER_VISIBILITY_TIMEOUT_S": str(settings.visibility_timeout_s),
         "WORKER_MAX_RECEIVES": str(settings.max_receives),
         "WORKER_WAIT_TIME_S": "1",

@@ -9,12 +9,12 @@ import pytest
 from config.settings import Settings
 from tests.emulators import client, create_table, unique_settings
 from tests.fakes.ledger import MemoryLedger
+from worker.commands.which import queries_of
 from worker.domain.image import Image
 from worker.domain.profile import Statistics
 from worker.ports import Ledger
 from worker.record.ledger import DynamoLedger
 from worker.record.profiles import profile_from_item, read_profile
-from worker.record.queries import Queries
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
@@ -44,7 +44,7 @@ def memory_ledger() -> LedgerUnderTest:
 
 def table_ledger(dynamodb: "DynamoDBClient", settings: Settings) -> LedgerUnderTest:
     """Return a ledger on a table that exists."""
-    queries = Queries(dynamodb, table=settings.table_name)
+    queries = queries_of(dynamodb, settings)
 
     async def image(image_id: str, user_id: str) -> Image | None:
         return await queries.image(image_id, user_id, consistent=True)

@@ -75,6 +75,7 @@ class Interleavings(RuleBasedStateMachine):
         self.deliveries = count()
         self.uploads = dict.fromkeys(IMAGES, 1)
         self.last_settled: tuple[Image, list[Transition]] | None = None
+        self.known: dict[str, Image] = {}
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(work)
@@ -113,7 +114,7 @@ class Interleavings(RuleBasedStateMachine):
         owner = f"{worker}/{next(self.deliveries)}"
         job = a_job(image_id, USER, upload=upload)
         claimant = a_claimant(owner, now=self.now(worker), lease_s=LEASE_S)
-        before = self.stored(image_id)
+        before = self.known.get(image_id)
         answer = self.run(self.under_test.ledger.claim(job, claimant))
         if isinstance(answer, Claimed):
             assert before is None or answer.image.attempt == before.attempt + 1
@@ -185,7 +186,7 @@ class Interleavings(RuleBasedStateMachine):
     def repeats_a_write_whose_answer_was_lost(self) -> None:
         assert self.last_settled
         image, moves = self.last_settled
-        before = self.stored(image.image_id)
+        before = self.known.get(image.image_id)
         with suppress(LeaseLostError):  # when others have moved on since
             self.run(self.under_test.ledger.settle(image, moves))
         assert self.stored(image.image_id) == before
@@ -196,8 +197,7 @@ class Interleavings(RuleBasedStateMachine):
 
     def writes(self, held: Held, write: Callable[[], Coroutine[Any, Any, Image]]) -> bool:
         """Make a write: it lands if and only if the worker still has the lease, or else changes nothing."""
-        before = self.stored(held.image.image_id)
-        assert before
+        before = self.known[held.image.image_id]
         is_held = before.lease is not None and held.image.lease is not None
         is_held = is_held and before.lease.owner == held.image.lease.owner  # type: ignore[union-attr]
         try:
@@ -213,9 +213,17 @@ class Interleavings(RuleBasedStateMachine):
     def stored(self, image_id: str) -> Image | None:
         return self.run(self.under_test.image(image_id, USER))
 
+    @precondition(lambda self: hasattr(self, "under_test"))
     @invariant()
+    def the_record_keeps_its_promises(self) -> None:
+        """Read the record once after each step; the next one changes what is known here, or nothing."""
+        images = map(self.stored, IMAGES)
+        self.known = {image.image_id: image for image in images if image is not None}
+        self.every_history_is_legal()
+        self.statistics_are_the_sum_over_what_counts()
+
     def every_history_is_legal(self) -> None:
-        for image in self.images():
+        for image in self.known.values():
             of_image = [ImageStatus(entry.status) for entry in image.history if entry.step is None]
             assert of_image[0] is ImageStatus.PENDING
             assert of_image[-1] is image.status
@@ -225,23 +233,16 @@ class Interleavings(RuleBasedStateMachine):
             assert image.attempt == attempts[-1]
             assert (image.lease is not None) == (image.status is ImageStatus.PROCESSING)
 
-    @invariant()
     def statistics_are_the_sum_over_what_counts(self) -> None:
-        if not hasattr(self, "under_test"):
-            return
-        counted = [image.counted_bytes for image in self.images() if image.counted_bytes is not None]
-        for image in self.images():
+        images = self.known.values()
+        counted = [image.counted_bytes for image in images if image.counted_bytes is not None]
+        for image in images:
             if image.status is ImageStatus.COMPLETED:
                 assert image.counted_bytes == image.to_count()
             if image.status is ImageStatus.FAILED:
                 assert image.counted_bytes is None
         statistics = self.run(self.under_test.statistics(USER))
         assert (statistics.total_images, statistics.total_storage_used) == (len(counted), sum(counted))
-
-    def images(self) -> list[Image]:
-        if not hasattr(self, "under_test"):
-            return []
-        return [image for image in map(self.stored, IMAGES) if image is not None]
 
 
 def test_random_interleavings_keep_the_promises_in_memory() -> None:

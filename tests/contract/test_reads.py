@@ -1,7 +1,7 @@
 """What every table promises to those who ask."""
 
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ import pytest
 from config.settings import Settings
 from tests.builders import NOON, a_claimant, a_job, after
 from tests.emulators import client, create_table, unique_settings
+from tests.listing import newest_first, walked
 from worker.domain.claim import Claimed, decide
 from worker.domain.errors import PageTokenError
 from worker.domain.image import Image, ImageSummary
@@ -64,22 +65,6 @@ def an_image(number: int, *, user_id: str = "user_1", status: str = "completed",
     answer = decide(None, a_job(f"img_{number:05d}", user_id, uploaded_at=at), a_claimant())
     assert isinstance(answer, Claimed)
     return replace(answer.image, status=ImageStatus(status))
-
-
-async def walked(ask: Callable[[str | None], Awaitable[Page]]) -> list[str]:
-    """Return the ids of all pages, in the order in which they came."""
-    ids, token = [], None
-    while True:
-        page = await ask(token)
-        ids += [image.image_id for image in page.images]
-        token = page.next_token
-        if token is None:
-            return ids
-
-
-def newest_first(images: list[Image]) -> list[str]:
-    """Return the ids in the order in which lists show them."""
-    return [image.image_id for image in sorted(images, key=lambda image: image.created_at, reverse=True)]
 
 
 async def test_a_user_s_images_come_newest_first_page_by_page(table: TableUnderTest) -> None:

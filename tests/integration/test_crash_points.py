@@ -30,6 +30,7 @@ from tests.crash_points import (
     receive,
     tapped,
 )
+from tests.emulators import messages_in
 from worker.bootstrap import queue_url
 from worker.commands import asking as asking_module
 from worker.commands.again import reprocess_some, retry_one
@@ -38,7 +39,7 @@ from worker.commands.enqueue import enqueue_all
 from worker.commands.reconcile import reconcile_all
 from worker.commands.redriving import open_letters, redrive_all
 from worker.commands.report import Report
-from worker.commands.which import the_image
+from worker.commands.which import queries_of, the_image
 from worker.domain.claim import Claimant
 from worker.domain.clock import utc_now
 from worker.domain.errors import CorruptError, TransientError
@@ -48,7 +49,6 @@ from worker.domain.status import ImageStatus
 from worker.intake import dead_letters
 from worker.record.ledger import DynamoLedger
 from worker.record.profiles import CachedProfiles
-from worker.record.queries import Queries
 from worker.record.reopening import Reopening
 
 if TYPE_CHECKING:
@@ -57,6 +57,8 @@ if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
 
 NUMBERS = count(1)
+ANNOUNCED_WITHIN_S = 20
+"""S3 announces an upload when it gets round to it."""
 
 
 @pytest.fixture(autouse=True)
@@ -68,12 +70,14 @@ def _silence() -> Iterator[None]:
 
 @pytest.fixture
 async def aws(provisioned: Settings, s3: "S3Client", sqs: "SQSClient", dynamodb: "DynamoDBClient") -> Aws:
+    url = await queue_url(sqs, provisioned.queue_name)
+    await sqs.purge_queue(QueueUrl=url)  # of what S3 sends to try a new notification
     return Aws(
         settings=provisioned,
         s3=s3,
         sqs=sqs,
         dynamodb=dynamodb,
-        url=await queue_url(sqs, provisioned.queue_name),
+        url=url,
         dead_letter_url=await queue_url(sqs, provisioned.dead_letter_queue_name),
     )
 
@@ -116,14 +120,15 @@ class Case:
 
     async def _announce_together(self) -> None:
         bodies = [json.loads(received["Body"]) for received in await self.taken()]
-        records = [record for body in bodies for record in body.get("Records", [])]
-        assert len(records) == len(self.image_ids), "an upload was not announced"
+        records = [record for body in bodies for record in body["Records"]]
         await self.aws.sqs.send_message(QueueUrl=self.aws.url, MessageBody=json.dumps({"Records": records}))
 
     async def taken(self) -> list[Any]:
-        """Take everything out of the queue."""
+        """Take the announcements of the uploads out of the queue."""
         messages: list[Any] = []
-        while (received := await receive(self.aws)) is not None:
+        for _ in self.image_ids:
+            received = await receive(self.aws, within_s=ANNOUNCED_WITHIN_S)
+            assert received, "an upload was not announced"
             await self.aws.sqs.delete_message(QueueUrl=self.aws.url, ReceiptHandle=received["ReceiptHandle"])
             messages.append(received)
         return messages
@@ -131,7 +136,8 @@ class Case:
     async def run(self, content: bytes, faults: Sequence[Fault] = ()) -> Ended:
         calls = Calls(faults)
         await self.upload(content)
-        await Lives(self.aws, calls, self.conduct).until_the_queue_is_empty()
+        lives = Lives(self.aws, calls, self.conduct)
+        await lives.until_the_queue_is_empty(first_within_s=ANNOUNCED_WITHIN_S)
         images = [await self.image(image_id) for image_id in self.image_ids]
         return Ended(images, calls.since_fault, calls.all_struck)
 
@@ -146,7 +152,7 @@ class Case:
         await Lives(self.aws, Calls(), self.conduct).until_the_queue_is_empty()
 
     async def image(self, image_id: str | None = None) -> Image:
-        queries = Queries(self.aws.dynamodb, table=self.aws.settings.table_name)
+        queries = queries_of(self.aws.dynamodb, self.aws.settings)
         image = await queries.image(image_id or self.image_id, self.user_id, consistent=True)
         assert image, "there is no record"
         return image
@@ -177,15 +183,11 @@ class Case:
 
     async def waiting(self) -> tuple[int, int]:
         """Count the messages in the queue and among the dead letters."""
-        counts = []
-        for url in (self.aws.url, self.aws.dead_letter_url):
-            answer = await self.aws.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
-            attributes: Any = answer["Attributes"]
-            counts.append(
-                int(attributes["ApproximateNumberOfMessages"])
-                + int(attributes["ApproximateNumberOfMessagesNotVisible"])
-            )
-        return counts[0], counts[1]
+        sqs, settings = self.aws.sqs, self.aws.settings
+        return (
+            await messages_in(sqs, settings.queue_name),
+            await messages_in(sqs, settings.dead_letter_queue_name),
+        )
 
 
 def faults_of(calls: int) -> list[Fault]:

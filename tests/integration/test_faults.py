@@ -8,7 +8,6 @@ import math
 import os
 import random
 import secrets
-import sys
 import time
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,7 +15,6 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from subprocess import DEVNULL, Popen
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,7 +23,6 @@ from botocore.exceptions import ClientError
 from structlog.testing import capture_logs
 
 from config.settings import Settings
-from tests.acceptance.conftest import variables_of
 from tests.builders import (
     NOON,
     a_claimant,
@@ -38,6 +35,7 @@ from tests.builders import (
     after,
     an_observer,
 )
+from tests.chaos.workers import until, workers_of
 from tests.crash_points import Calls, Fault, Kind, StepwisePool, Tapped, check_history
 from tests.emulators import SESSION
 from tests.fakes.rooms import (
@@ -49,10 +47,11 @@ from tests.fakes.rooms import (
     FakeSources,
 )
 from tests.fault_proxy import FaultProxy, Trouble, fault_proxy
-from tests.integration.test_pipeline import USER, announcements, emptied, ended, put, working
 from tests.pictures import encoded, noise, opened, scene
 from tests.pools import HEAVY, HEAVY_PNG, make_pool, outcomes_of
+from tests.whole_worker import USER, announcements, emptied, ended, put, working
 from worker.bootstrap import open_client, queue_url, terms
+from worker.commands.which import queries_of
 from worker.delivery import Deliveries
 from worker.domain.claim import Claimed, HeldByAnother, decide
 from worker.domain.clock import utc_now
@@ -70,7 +69,7 @@ from worker.domain.step import EncodedRendition
 from worker.domain.transition import image_completed, image_failed, image_released, step_ended
 from worker.intake.heartbeat import Heartbeat
 from worker.intake.queue import Queue
-from worker.local.aws import EMBEDDED_CREDENTIALS, embedded_environment
+from worker.local.aws import EMBEDDED_CREDENTIALS
 from worker.objects import sources
 from worker.objects.results import S3Results
 from worker.objects.sources import S3Sources
@@ -78,7 +77,6 @@ from worker.recipes import Recipes
 from worker.record.attributes import decode_map
 from worker.record.ledger import DynamoLedger
 from worker.record.profiles import CachedProfiles
-from worker.record.queries import Queries
 from worker.service import Service
 
 if TYPE_CHECKING:
@@ -507,7 +505,7 @@ async def test_fault_23_a_minute_of_throttling_loses_nothing_and_attempts_are_bo
         elif isinstance(disposition, WalkAway):
             await leap(provisioned.visibility_timeout_s)
 
-    image = await Queries(dynamodb, table=provisioned.table_name).image("img_1", "user_1", consistent=True)
+    image = await queries_of(dynamodb, provisioned).image("img_1", "user_1", consistent=True)
     assert image
     check_history(image)
     assert (image.status, inbox.buried) == ("completed", [])
@@ -651,31 +649,20 @@ async def test_fault_40_nothing_secret_is_in_the_logs(
         "AWS_SECRET_ACCESS_KEY": secrets.token_urlsafe(30),
         "AWS_SESSION_TOKEN": secrets.token_urlsafe(60),
     }
-    log = tmp_path / "worker.log"
     assert provisioned.endpoint_url
-    async with fault_proxy(provisioned.endpoint_url, seed=1) as proxy:
-        environment = {"PATH": "", **embedded_environment(proxy.endpoint_url), **variables_of(provisioned)}
-        environment |= {"WORKER_LOG_LEVEL": "debug", **secret}
-        with log.open("wb") as stderr:
-            process = Popen(  # noqa: ASYNC220 - it returns at once
-                [sys.executable, "-m", "worker", "run"],
-                cwd=tmp_path,
-                env=environment,
-                stdin=DEVNULL,
-                stdout=DEVNULL,
-                stderr=stderr,
-            )
-        try:
-            await put(s3, provisioned, "img_1", encoded(scene(320, 240)))
-            await put(s3, provisioned, "img_2", b"no picture")
-            await ended(dynamodb, provisioned, "img_1", "img_2")
-            proxy.always = Trouble.FAILED
-            async with asyncio.timeout(30):
-                while "unavailable" not in log.read_text():  # noqa: ASYNC110 - a file tells nobody
-                    await asyncio.sleep(0.05)
-        finally:
-            process.terminate()
-            await asyncio.to_thread(process.wait, 40)
+    async with (
+        fault_proxy(provisioned.endpoint_url, seed=1) as proxy,
+        workers_of(
+            provisioned, tmp_path, endpoint_url=proxy.endpoint_url, WORKER_LOG_LEVEL="debug", **secret
+        ) as workers,
+    ):
+        log = (await workers.start(0)).log
+        await put(s3, provisioned, "img_1", encoded(scene(320, 240)))
+        await put(s3, provisioned, "img_2", b"no picture")
+        await ended(dynamodb, provisioned, "img_1", "img_2")
+        proxy.always = Trouble.FAILED
+        await until(lambda: "unavailable" in log.read_text(), within_s=30, what="the queue is away")
+        await workers.drain()
 
     text = log.read_text()
     assert "image.completed" in text

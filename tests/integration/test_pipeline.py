@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,80 +11,17 @@ from PIL import Image as Picture
 from config.settings import Settings
 from tests.pictures import encoded, opened, scene
 from tests.profiles import DISPLAY_P3, in_srgb, rgb_profile
-from worker.bootstrap import open_clients, open_service, queue_url
-from worker.commands.uploading import ENDED
+from tests.whole_worker import USER, announcements, emptied, ended, put, working
+from worker.bootstrap import queue_url
 from worker.domain.clock import from_text
-from worker.domain.image import Image
 from worker.domain.status import StepName
 from worker.record.attributes import decode_map
 from worker.record.profiles import CachedProfiles, set_preferences
-from worker.record.queries import Queries
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
     from types_aiobotocore_s3 import S3Client
     from types_aiobotocore_sqs import SQSClient
-
-USER = "user_1"
-
-
-@asynccontextmanager
-async def working(settings: Settings) -> AsyncIterator[None]:
-    """Run the service on the settings while the body runs."""
-    settings = settings.model_copy(update={"processes": 2, "wait_time_s": 1})
-    async with open_clients(settings) as clients, open_service(settings, clients) as service:
-        task = asyncio.create_task(service.run())
-        try:
-            yield
-        finally:
-            service.stop()
-            await task
-
-
-async def ended(dynamodb: "DynamoDBClient", settings: Settings, *image_ids: str) -> list[Image]:
-    """Wait until the images have ended, and return them."""
-    queries = Queries(dynamodb, table=settings.table_name)
-    images: dict[str, Image] = {}
-    async with asyncio.timeout(60):
-        while len(images) < len(image_ids):
-            for image_id in set(image_ids) - images.keys():
-                image = await queries.image(image_id, USER, consistent=True)
-                if image is not None and image.status in ENDED:
-                    images[image_id] = image
-    return [images[image_id] for image_id in image_ids]
-
-
-async def put(s3: "S3Client", settings: Settings, image_id: str, content: bytes, **metadata: str) -> str:
-    """Upload a picture, and return its key."""
-    key = f"uploads/{USER}/{image_id}.jpg"
-    await s3.put_object(
-        Bucket=settings.bucket, Key=key, Body=content, ContentType="image/jpeg", Metadata=metadata
-    )
-    return key
-
-
-async def emptied(sqs: "SQSClient", settings: Settings) -> None:
-    """Wait until nothing waits in the queue and nothing is in flight."""
-    url = await queue_url(sqs, settings.queue_name)
-    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-    async with asyncio.timeout(60):
-        while True:
-            answer = await sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)  # type: ignore[arg-type]
-            if all(answer["Attributes"][name] == "0" for name in names):  # type: ignore[index]
-                return
-
-
-async def announcements(sqs: "SQSClient", settings: Settings, count: int) -> list[str]:
-    """Take so many notifications out of the queue."""
-    url = await queue_url(sqs, settings.queue_name)
-    bodies: list[str] = []
-    while len(bodies) < count:
-        answer = await sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=5)
-        for message in answer["Messages"]:
-            await sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
-            if "Records" in message["Body"]:
-                bodies.append(message["Body"])
-    return bodies
 
 
 async def test_the_record_of_a_completed_picture_has_every_attribute_that_was_promised(

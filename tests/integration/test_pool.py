@@ -12,6 +12,7 @@ from PIL import Image
 
 from tests.pictures import BLUE, GREEN, RED, WHITE, animation, encoded, noise, opened, quarters, scene
 from tests.pools import (
+    ALL_OUTCOMES,
     HEAVY,
     HEAVY_PNG,
     RECIPE,
@@ -59,7 +60,7 @@ async def test_a_picture_yields_its_reports_and_then_its_renditions(pool: ChildP
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
 async def test_any_kind_of_buffer_is_taken(pool: ChildPool, kind: Callable[[bytes], Any]) -> None:
-    assert len(await outcomes_of(pool, kind(SMALL_JPEG))) == 5
+    assert len(await outcomes_of(pool, kind(SMALL_JPEG))) == ALL_OUTCOMES
 
 
 @pytest.mark.parametrize(
@@ -78,7 +79,7 @@ async def test_a_refused_picture_keeps_the_child(
     with pytest.raises(error) as refused:
         await outcomes_of(pool, content)
     assert str(refused.value)
-    assert len(await outcomes_of(pool, SMALL_JPEG)) == 5
+    assert len(await outcomes_of(pool, SMALL_JPEG)) == ALL_OUTCOMES
     assert (pool.pids, pool.restarts) == (before, 0)
 
 
@@ -95,7 +96,7 @@ async def test_a_child_that_hangs_fails_only_its_picture() -> None:
             with pytest.raises(DecodeTimeoutError) as refused:
                 _ = [outcome async for outcome in outcomes]
         assert refused.value.limit_s == 2.0
-        assert {len(done) for done in await asyncio.gather(*neighbours)} == {5}
+        assert {len(done) for done in await asyncio.gather(*neighbours)} == {ALL_OUTCOMES}
         await ended(watched)
         await until(lambda: stuck not in pool.pids and pool.alive == 2)
 
@@ -110,7 +111,7 @@ async def test_a_child_that_dies_fails_only_its_picture(number: signal.Signals) 
             with pytest.raises(DecoderCrashedError) as refused:
                 _ = [outcome async for outcome in outcomes]
         assert refused.value.exit_status == f"signal {number.value}"
-        assert {len(done) for done in await asyncio.gather(*neighbours)} == {5}
+        assert {len(done) for done in await asyncio.gather(*neighbours)} == {ALL_OUTCOMES}
         assert pool.restarts <= 1
 
 
@@ -119,7 +120,7 @@ async def test_a_picture_that_needs_too_much_memory_is_refused_and_the_child_liv
         before = only_pid(pool)
         with pytest.raises(DecodeOutOfMemoryError):
             await outcomes_of(pool, encoded(scene(12_000, 8_000), "PNG"))
-        assert len(await outcomes_of(pool, SMALL_JPEG)) == 5
+        assert len(await outcomes_of(pool, SMALL_JPEG)) == ALL_OUTCOMES
         assert only_pid(pool) == before
 
 
@@ -127,7 +128,7 @@ async def test_closing_the_outcomes_early_replaces_the_child(pool: ChildPool) ->
     before = only_pid(pool)
     async with aclosing(pool.run(HEAVY_PNG, HEAVY)) as outcomes:
         await anext(outcomes)
-    assert len(await outcomes_of(pool, SMALL_JPEG)) == 5
+    assert len(await outcomes_of(pool, SMALL_JPEG)) == ALL_OUTCOMES
     assert only_pid(pool) != before
 
 
@@ -137,7 +138,7 @@ async def test_a_refused_picture_leaves_its_memory_to_the_next() -> None:
         for _ in range(3):
             with pytest.raises(TruncatedError):
                 await outcomes_of(pool, whole[:-200])
-            assert len(await outcomes_of(pool, whole)) == 5
+            assert len(await outcomes_of(pool, whole)) == ALL_OUTCOMES
         assert pool.restarts == 0
 
 
@@ -155,7 +156,7 @@ async def test_cancelling_a_picture_replaces_the_child(pool: ChildPool) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert len(await outcomes_of(pool, SMALL_JPEG)) == 5
+    assert len(await outcomes_of(pool, SMALL_JPEG)) == ALL_OUTCOMES
     assert only_pid(pool) != before
 
 
@@ -171,9 +172,9 @@ async def test_cancelling_a_picture_that_waits_costs_nobody_a_child(pool: ChildP
     done = await asyncio.gather(*waiting, return_exceptions=True)
     assert [len(result) if isinstance(result, list) else type(result) for result in done] == [
         asyncio.CancelledError,
-        5,
+        ALL_OUTCOMES,
         asyncio.CancelledError,
-        5,
+        ALL_OUTCOMES,
     ]
     assert (pool.pids, pool.waiting) == (before, 0)
 

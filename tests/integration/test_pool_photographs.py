@@ -9,7 +9,7 @@ import pytest
 from PIL import ExifTags
 
 from tests.pictures import difference, opened
-from tests.pools import MEDIUM, RECIPE, make_pool, outcomes_of
+from tests.pools import ALL_OUTCOMES, MEDIUM, RECIPE, make_pool, outcomes_of
 from worker.domain.errors import (
     RejectedError,
 )
@@ -88,7 +88,7 @@ async def test_real_files_that_are_no_good_are_refused(pool: ChildPool, name: st
 )
 async def test_real_pictures_of_every_kind_complete(pool: ChildPool, name: str) -> None:
     outcomes = await outcomes_of(pool, (PHOTOS / name).read_bytes())
-    assert len(outcomes) == 5
+    assert len(outcomes) == ALL_OUTCOMES
     assert all(
         "ocation" not in outcome.metadata and "gps" not in str(outcome.metadata).casefold()
         for outcome in outcomes

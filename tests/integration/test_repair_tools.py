@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from config.settings import Settings
-from tests.integration.test_pipeline import USER, announcements, emptied, ended, put, working
+from tests.emulators import messages_in
 from tests.pictures import encoded, scene
+from tests.whole_worker import USER, announcements, emptied, ended, put, working
 from worker.bootstrap import queue_url
 from worker.commands.again import reprocess_all, retry_one
 from worker.commands.asking import Asking, job_of, open_asking
@@ -19,6 +20,7 @@ from worker.commands.enqueue import enqueue_all
 from worker.commands.reconcile import reconcile_all
 from worker.commands.redriving import LOOK_S, open_letters, records_of, redrive_all, tell
 from worker.commands.report import Report
+from worker.commands.which import queries_of
 from worker.domain.claim import Claimant, Claimed
 from worker.domain.clock import utc_now
 from worker.domain.image import Failure, Image
@@ -30,7 +32,6 @@ from worker.intake.envelope import to_body
 from worker.intake.requests import Requests
 from worker.record.ledger import DynamoLedger
 from worker.record.profiles import CachedProfiles
-from worker.record.queries import Queries
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
@@ -101,7 +102,7 @@ def ledger_of(dynamodb: "DynamoDBClient", settings: Settings) -> DynamoLedger:
 
 async def the(dynamodb: "DynamoDBClient", settings: Settings, image_id: str) -> Image:
     """Return the image as it is now."""
-    image = await Queries(dynamodb, table=settings.table_name).image(image_id, USER, consistent=True)
+    image = await queries_of(dynamodb, settings).image(image_id, USER, consistent=True)
     assert image
     return image
 
@@ -128,13 +129,6 @@ async def table(dynamodb: "DynamoDBClient", settings: Settings) -> list[Any]:
     """Return everything in the table."""
     items = (await dynamodb.scan(TableName=settings.table_name, ConsistentRead=True))["Items"]
     return sorted(items, key=str)
-
-
-async def waiting(sqs: "SQSClient", name: str) -> int:
-    """Count what waits in a queue, or is in flight."""
-    names: Any = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-    answer = await sqs.get_queue_attributes(QueueUrl=await queue_url(sqs, name), AttributeNames=names)
-    return sum(int(answer["Attributes"][each]) for each in names)
 
 
 async def test_a_retry_after_the_cause_is_gone_ends_completed(
@@ -287,7 +281,7 @@ async def test_reconcile_revives_what_lost_its_message_or_its_worker_and_the_sec
 
     assert tool.report.counts == {"requeued": 2}
     assert await table(dynamodb, provisioned) == before
-    assert await waiting(sqs, provisioned.queue_name) == 2
+    assert await messages_in(sqs, provisioned.queue_name) == 2
     async with working(provisioned):
         images = await ended(dynamodb, provisioned, "img_1", "img_2")
     assert [image.status for image in images] == ["completed"] * 2
@@ -307,7 +301,7 @@ async def test_two_reconciles_at_once_send_one_message(
         await asyncio.gather(*(reconcile_all(tool, now=now, patience=timedelta(0)) for tool in (one, other)))
 
     assert (one.report.counts + other.report.counts)["requeued"] == 1
-    assert await waiting(sqs, provisioned.queue_name) == 1
+    assert await messages_in(sqs, provisioned.queue_name) == 1
 
 
 async def test_reconcile_fails_what_has_no_upload_any_more(
@@ -362,7 +356,7 @@ async def test_reconcile_touches_nothing_that_is_leased_or_lately_pending(
 
     assert tool.report.counts == {}
     assert await table(dynamodb, provisioned) == before
-    assert await waiting(sqs, provisioned.queue_name) == 0
+    assert await messages_in(sqs, provisioned.queue_name) == 0
 
 
 async def test_redriving_by_code_completes_those_and_leaves_the_others_where_they_are(
@@ -404,12 +398,12 @@ async def test_a_letter_stays_when_its_message_cannot_be_sent_and_goes_with_the_
         nowhere = Requests(tool.clients.sqs, url=f"{provisioned.endpoint_url}/000000000000/no-such-queue")
         broken = replace(tool, requests=nowhere)
         await redrive_all(broken, letters, image_id="img_1", code=None, limit=None)
-        assert await waiting(sqs, provisioned.dead_letter_queue_name) == 1
+        assert await messages_in(sqs, provisioned.dead_letter_queue_name) == 1
         await redrive_all(tool, letters, image_id="img_1", code=None, limit=None)
 
     assert tool.report.counts == {"not done": 1, "sent back": 1}
-    assert await waiting(sqs, provisioned.dead_letter_queue_name) == 0
-    assert await waiting(sqs, provisioned.queue_name) == 1
+    assert await messages_in(sqs, provisioned.dead_letter_queue_name) == 0
+    assert await messages_in(sqs, provisioned.queue_name) == 1
 
 
 async def test_letters_that_are_settled_go_and_those_that_nobody_can_read_stay(
@@ -428,8 +422,8 @@ async def test_letters_that_are_settled_go_and_those_that_nobody_can_read_stay(
         await redrive_all(tool, letters, image_id=None, code=None, limit=None)
 
     assert tool.report.counts == {"settled already": 1, "not done": 1}
-    assert await waiting(sqs, provisioned.queue_name) == 0
-    assert await waiting(sqs, provisioned.dead_letter_queue_name) == 1
+    assert await messages_in(sqs, provisioned.queue_name) == 0
+    assert await messages_in(sqs, provisioned.dead_letter_queue_name) == 1
 
 
 async def test_no_more_letters_are_sent_back_than_asked_and_two_of_one_picture_are_sent_once(
@@ -444,14 +438,14 @@ async def test_no_more_letters_are_sent_back_than_asked_and_two_of_one_picture_a
     async with asking(provisioned) as tool:
         letters = await open_letters(tool.clients.sqs, provisioned, hidden_s=LOOK_S)
         await redrive_all(tool, letters, image_id=None, code=None, limit=None)
-        assert await waiting(sqs, provisioned.queue_name) == 1
-        assert await waiting(sqs, provisioned.dead_letter_queue_name) == 0
+        assert await messages_in(sqs, provisioned.queue_name) == 1
+        assert await messages_in(sqs, provisioned.dead_letter_queue_name) == 0
         for image in others:
             await buried(sqs, provisioned, image)
         await redrive_all(tool, letters, image_id=None, code=None, limit=2)
 
-    assert await waiting(sqs, provisioned.queue_name) == 3
-    assert await waiting(sqs, provisioned.dead_letter_queue_name) == 1
+    assert await messages_in(sqs, provisioned.queue_name) == 3
+    assert await messages_in(sqs, provisioned.dead_letter_queue_name) == 1
 
 
 async def test_of_fifty_objects_of_which_twenty_are_done_thirty_are_asked_for(
@@ -513,7 +507,7 @@ async def test_a_dry_run_says_what_would_be_done_and_changes_nothing(
     await put(s3, provisioned, "img_5", PICTURE)
     await forget_messages(sqs, provisioned)
     names = (provisioned.queue_name, provisioned.dead_letter_queue_name)
-    before = await table(dynamodb, provisioned), [await waiting(sqs, name) for name in names]
+    before = await table(dynamodb, provisioned), [await messages_in(sqs, name) for name in names]
 
     async with asking(provisioned, is_dry=True) as tool:
         match tool_name:
@@ -539,4 +533,4 @@ async def test_a_dry_run_says_what_would_be_done_and_changes_nothing(
         "enqueue": {"recorded already": 3, "asked for": 1},
     }
     assert tool.report.counts == expected[tool_name]
-    assert (await table(dynamodb, provisioned), [await waiting(sqs, name) for name in names]) == before
+    assert (await table(dynamodb, provisioned), [await messages_in(sqs, name) for name in names]) == before

@@ -7,7 +7,6 @@ only: memory and open files are read from `/proc`.
 
 import asyncio
 import os
-import socket
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,10 +22,8 @@ from worker.local.aws import embedded_aws
 
 async def soak(terms: Terms, folder: Path) -> Soaked:
     """Run once."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
     async with embedded_aws() as endpoint_url:
-        return await run(terms, endpoint_url=endpoint_url, folder=folder, port=port)
+        return await run(terms, endpoint_url=endpoint_url, folder=folder)
 
 
 def main() -> int:

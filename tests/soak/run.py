@@ -12,16 +12,13 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
-
-import aiohttp
+from typing import TYPE_CHECKING, Final
 
 from tests.chaos.uploads import MOST_PIXELS, broken, whole
-from tests.chaos.workers import STARTED, until, workers_of
-from tests.emulators import client, stack_name_of, unique_settings
+from tests.emulators import client, messages_in, stack_name_of, unique_settings
 from tests.fault_proxy import FaultProxy, Trouble, fault_proxy
 from tests.soak.vitals import Sample, sample
-from worker.bootstrap import queue_url
+from tests.watched import WatchedWorker, watched_worker
 from worker.domain.keys import result_key
 from worker.resources import deploy
 
@@ -98,9 +95,7 @@ class _Load:
 class _Watch:
     """Looks at the worker again and again."""
 
-    pid: int
-    session: aiohttp.ClientSession
-    metrics_url: str
+    worker: WatchedWorker
     proxy: FaultProxy
     samples: list[Sample]
 
@@ -109,15 +104,9 @@ class _Watch:
         began = time.monotonic()
         while True:
             await asyncio.sleep(every_s)  # the rate itself
-            self.samples.append(
-                await sample(
-                    self.pid,
-                    self.session,
-                    self.metrics_url,
-                    at_s=time.monotonic() - began,
-                    is_stormy=self.proxy.is_making_trouble,
-                )
-            )
+            at_s = time.monotonic() - began
+            is_stormy = self.proxy.is_making_trouble
+            self.samples.append(await sample(self.worker, at_s=at_s, is_stormy=is_stormy))
 
 
 async def _change_weather(proxy: FaultProxy) -> None:
@@ -129,7 +118,7 @@ async def _change_weather(proxy: FaultProxy) -> None:
         proxy.is_making_trouble = False
 
 
-async def run(terms: Terms, *, endpoint_url: str, folder: Path, port: int) -> Soaked:
+async def run(terms: Terms, *, endpoint_url: str, folder: Path) -> Soaked:
     """
     Run once, on resources of its own.
 
@@ -137,7 +126,6 @@ async def run(terms: Terms, *, endpoint_url: str, folder: Path, port: int) -> So
         terms: How long, and how much.
         endpoint_url: An AWS that is shared with nobody.
         folder: For the worker's log.
-        port: Free, for the worker's metrics.
     """
     settings = unique_settings(endpoint_url)
     async with AsyncExitStack() as stack:
@@ -148,23 +136,18 @@ async def run(terms: Terms, *, endpoint_url: str, folder: Path, port: int) -> So
         await deploy(cloudformation, dynamodb, settings, stack_name=stack_name_of(settings))
         proxy = await stack.enter_async_context(fault_proxy(endpoint_url, seed=1))
         proxy.weights = _STORM
-        workers = await stack.enter_async_context(
-            workers_of(
+        worker = await stack.enter_async_context(
+            watched_worker(
                 settings,
                 folder,
                 endpoint_url=proxy.endpoint_url,
                 WORKER_PROCESSES=str(terms.decoders),
                 WORKER_MAX_PIXELS=str(MOST_PIXELS),
-                WORKER_HTTP_HOST="127.0.0.1",
-                WORKER_HTTP_PORT=str(port),
             )
         )
-        worker = await workers.start(0)
-        await until(lambda: worker.has_started, within_s=60, what=STARTED)
-        session = await stack.enter_async_context(aiohttp.ClientSession())
         load = _Load(s3, settings.bucket)
         samples: list[Sample] = []
-        watch = _Watch(worker.process.pid, session, f"http://127.0.0.1:{port}/metrics", proxy, samples)
+        watch = _Watch(worker, proxy, samples)
         async with asyncio.TaskGroup() as beside:
             watching = beside.create_task(watch.go_on(every_s=terms.every_s))
             weather = beside.create_task(_change_weather(proxy))
@@ -172,8 +155,8 @@ async def run(terms: Terms, *, endpoint_url: str, folder: Path, port: int) -> So
             watching.cancel()
             weather.cancel()
         proxy.is_making_trouble = False
-        left = await _left(sqs, await queue_url(sqs, settings.queue_name), within_s=90)
-        (status,) = await workers.drain()
+        left = await _left(sqs, settings.queue_name, within_s=90)
+        status = await worker.drain()
     return Soaked(
         terms=terms,
         samples=samples,
@@ -185,16 +168,13 @@ async def run(terms: Terms, *, endpoint_url: str, folder: Path, port: int) -> So
     )
 
 
-async def _left(sqs: "SQSClient", url: str, *, within_s: float) -> int:
+async def _left(sqs: "SQSClient", queue_name: str, *, within_s: float) -> int:
     """Wait until no message is left; return how many there are when there is no more time."""
     waiting = 1
     ends = time.monotonic() + within_s
     while waiting and time.monotonic() < ends:
         await asyncio.sleep(0.5)
-        answer = await sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
-        attributes: Any = answer["Attributes"]
-        kinds = ("Messages", "MessagesNotVisible", "MessagesDelayed")
-        waiting = sum(int(attributes[f"ApproximateNumberOf{kind}"]) for kind in kinds)
+        waiting = await messages_in(sqs, queue_name)
     return waiting
 
 

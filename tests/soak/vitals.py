@@ -4,16 +4,9 @@ import asyncio
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
 
-import aiohttp
-from prometheus_client.parser import text_string_to_metric_families
-
-from tests.chaos.processes import Descriptors, Memory, children_of, descriptors_of, memory_of
-
-LAG: Final = "image_worker_loop_lag_seconds"
-IMAGES: Final = "image_worker_images_total"
-RESTARTS: Final = "image_worker_decoder_restarts_total"
+from tests.chaos.processes import Descriptors, Memory, descriptors_of, memories_of
+from tests.watched import WatchedWorker
 
 Buckets = Mapping[float, float]
 """Upper bound in seconds -> how many measurements were at or below it, since the start."""
@@ -45,42 +38,20 @@ class Sample:
     is_stormy: bool
 
 
-async def sample(
-    pid: int, session: aiohttp.ClientSession, metrics_url: str, *, at_s: float, is_stormy: bool
-) -> Sample:
+async def sample(worker: WatchedWorker, *, at_s: float, is_stormy: bool) -> Sample:
     """Look once."""
-    async with session.get(metrics_url) as answer:
-        text = await answer.text()
-    lag: dict[float, float] = {}
-    images = restarts = 0.0
-    for family in text_string_to_metric_families(text):
-        for one in family.samples:
-            if one.name == f"{LAG}_bucket":
-                lag[float(one.labels["le"])] = one.value
-            elif one.name == IMAGES:
-                images += one.value
-            elif one.name == RESTARTS:
-                restarts += one.value
-    parent, children = await asyncio.to_thread(_memories, pid)
+    told = await worker.scrape()
+    parent, children = await asyncio.to_thread(memories_of, worker.pid)
     return Sample(
         at_s=at_s,
         parent=parent,
         decoders=children,
-        descriptors=descriptors_of(pid),
-        lag=lag,
-        images=round(images),
-        restarts=round(restarts),
+        descriptors=descriptors_of(worker.pid),
+        lag={float(labels["le"]): count for labels, count in told.of("loop_lag_seconds_bucket")},
+        images=told.total("images_total"),
+        restarts=told.total("decoder_restarts_total"),
         is_stormy=is_stormy,
     )
-
-
-def _memories(pid: int) -> tuple[Memory, dict[int, Memory]]:
-    parent = memory_of(pid)
-    if parent is None:
-        message = "the worker is gone"
-        raise RuntimeError(message)
-    children = {child: memory for child in children_of(pid) if (memory := memory_of(child)) is not None}
-    return parent, children
 
 
 def lag_between(earlier: Buckets, later: Buckets, share: float) -> float:

@@ -80,7 +80,7 @@ async def test_a_picture_that_goes_through_is_completed_and_its_message_deleted(
         ImageStatus.COMPLETED,
         "processed/user_1/img_1.jpg",
     )
-    assert [record.status for record in scene.image.steps.values()] == [StepStatus.COMPLETED] * 3
+    assert {record.status for record in scene.image.steps.values()} == {StepStatus.COMPLETED}
     assert scene.ledger.statistics["user_1"].total_images == 1
     assert scene.hold.renewals == []
 
@@ -94,10 +94,8 @@ async def test_each_step_starts_when_the_one_before_it_completed() -> None:
     scene.pool.before_step = tick
     await scene.deliver()
 
-    validation, resize, watermark = (scene.image.steps[step] for step in StepName)
-    assert (validation.started_at, validation.completed_at) == (after(0), after(1))
-    assert (resize.started_at, resize.completed_at) == (after(1), after(2))
-    assert (watermark.started_at, watermark.completed_at) == (after(2), after(3))
+    times = [(step.started_at, step.completed_at) for step in scene.image.steps.values()]
+    assert times == [(after(second), after(second + 1)) for second in range(len(StepName))]
 
 
 async def test_a_clock_that_steps_back_never_makes_the_times_run_backwards() -> None:
@@ -152,7 +150,8 @@ async def test_a_refused_picture_fails_with_its_code_and_its_message_is_deleted(
     assert scene.image.status is ImageStatus.FAILED
     assert scene.image.error
     assert (scene.image.error.code, scene.image.error.step) == ("truncated", StepName.VALIDATION)
-    assert [record.status for record in scene.image.steps.values()] == ["failed", "pending", "pending"]
+    first, *others = (record.status for record in scene.image.steps.values())
+    assert (first, set(others)) == ("failed", {"pending"})
     assert scene.image.file_name == "vacation-photo.jpg"
 
 

@@ -18,7 +18,7 @@ class Finding:
     """
     One thing that was looked at.
 
-    Fields:
+    Attributes:
         name: What was looked at, in a word or two.
         ok: Whether it is right.
         message: What is the case, in a sentence.

@@ -1,10 +1,10 @@
 """`image-worker images retry` and `reprocess`: asking for pictures that have ended."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, TypeAlias
 
 import typer
 
@@ -18,11 +18,8 @@ from worker.domain import clock
 from worker.domain.clock import utc_now
 from worker.domain.errors import ConfigurationError
 from worker.domain.image import Image
-from worker.domain.status import ImageStatus
-from worker.intake.requests import MOST_TOGETHER
-
-ENDED: Final = frozenset({ImageStatus.COMPLETED, ImageStatus.FAILED})
-_PAGE: Final = 100
+from worker.domain.status import ENDED, ImageStatus
+from worker.intake.batch import MOST_TOGETHER
 
 Move: TypeAlias = Callable[[Image], Awaitable[Image | None]]
 
@@ -130,7 +127,7 @@ async def reprocess_all(
     asking: Asking, *, user_id: str | None, status: ImageStatus, before: datetime, recipe_changed: bool
 ) -> None:
     """Ask again for the images of a user, or of everybody, that are in a status."""
-    async for images in _pages(asking, user_id, status):
+    async for images in asking.images_in(status, user_id=user_id):
         await reprocess_some(
             asking,
             [image for image in images if image.status is status],
@@ -175,22 +172,6 @@ async def _ask(asking: Asking, images: Sequence[Image], *, action: str, move: Mo
             else:
                 wishes.append(asking.wish(standing.job, action=action, move=partial(move, image)))
         await asking.ask(wishes)
-
-
-async def _pages(asking: Asking, user_id: str | None, status: ImageStatus) -> AsyncIterator[list[Image]]:
-    """Yield the images page by page, as they are now."""
-    token: str | None = None
-    while True:
-        if user_id is not None:
-            page = await asking.queries.images_of_user(user_id, limit=_PAGE, token=token)
-        else:
-            page = await asking.queries.images_by_status(status, limit=_PAGE, token=token)
-        # A status in an index may be a moment old: what is not in it any more is left out by the caller.
-        keys = [(image.image_id, image.user_id) for image in page.images if image.status is status]
-        yield await asking.queries.images(keys, consistent=True)
-        if page.next_token is None:
-            return
-        token = page.next_token
 
 
 def _moment(text: str) -> datetime:

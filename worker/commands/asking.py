@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Final
 
 from config.settings import Settings
 from worker.bootstrap import Clients, open_clients, queue_url
@@ -12,13 +13,17 @@ from worker.commands.which import queries_of
 from worker.domain.errors import TransientError
 from worker.domain.image import Image
 from worker.domain.job import Job
+from worker.domain.status import ImageStatus
+from worker.intake.batch import MOST_TOGETHER
 from worker.intake.envelope import to_body
-from worker.intake.requests import MOST_TOGETHER, Pace, Requests
+from worker.intake.requests import Pace, Requests
 from worker.objects.logos import Logos
 from worker.recipes import Recipes, bending
 from worker.record.profiles import CachedProfiles
 from worker.record.queries import Queries
 from worker.record.reopening import Reopening
+
+_PAGE: Final = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +70,26 @@ class Asking:
             f"s3://{settings.bucket}/{settings.uploads_prefix}: set WORKER_BUCKET and WORKER_UPLOADS_PREFIX",
         )
         return False
+
+    async def images_in(
+        self, status: ImageStatus, *, user_id: str | None = None
+    ) -> AsyncIterator[list[Image]]:
+        """
+        Yield the images of everybody, or of a user, that are in a status, page by page, as they are now.
+
+        What an index says may be a moment old, so that some may be in another status by then.
+        """
+        token: str | None = None
+        while True:
+            if user_id is not None:
+                page = await self.queries.images_of_user(user_id, limit=_PAGE, token=token)
+            else:
+                page = await self.queries.images_by_status(status, limit=_PAGE, token=token)
+            keys = [(image.image_id, image.user_id) for image in page.images if image.status is status]
+            yield await self.queries.images(keys, consistent=True)
+            if page.next_token is None:
+                return
+            token = page.next_token
 
     def wish(
         self,
@@ -181,5 +206,5 @@ async def _moved(wish: Wish) -> bool | TransientError:
         return error
 
 
-def _told(error: TransientError, *, is_pending: bool) -> str:
+def _told(error: Exception, *, is_pending: bool) -> str:
     return f"{error}; it is pending: 'image-worker reconcile' sends it" if is_pending else str(error)

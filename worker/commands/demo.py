@@ -18,12 +18,12 @@ from worker.commands import output
 from worker.commands.embedded import Embedded, embedded_worker
 from worker.commands.running import asynchronous, start
 from worker.commands.uploading import Upload, follow, put_all
+from worker.commands.which import queries_of
 from worker.domain.errors import ConfigurationError
 from worker.domain.image import Image, Rendition
 from worker.domain.status import ImageStatus, StepName
 from worker.local.contact_sheet import Pair, contact_sheet
 from worker.local.pictures import generate
-from worker.record.queries import Queries
 from worker.retry import BUCKET, persist
 
 app = typer.Typer(add_completion=False)
@@ -152,7 +152,7 @@ async def _process(embedded: Embedded, files: Sequence[Path]) -> list[Result]:
     with output.bars() as progress:
         bar = progress.add_task("S3 -> SQS -> validate -> resize -> watermark -> S3", total=len(files))
         uploads = await put_all(clients, settings, files, user_id=USER, tags=("demo",))
-        queries = Queries(clients.dynamodb, table=settings.table_name)
+        queries = queries_of(clients.dynamodb, settings)
         async for upload, image in follow(queries, uploads, timeout_s=_LONGEST_S):
             ended[upload] = image
             progress.advance(bar)
@@ -192,7 +192,7 @@ def _pair(one: Result) -> Pair:
         after_size=(main.width, main.height) if main else None,
         before_bytes=image.file_size,
         after_bytes=main.size_bytes if main else None,
-        elapsed_ms=sum(_step_ms(image).values()) or None,
+        elapsed_ms=sum(image.computed_ms().values()) or None,
         error_code=image.error.code if image.error else None,
         error_message=image.error.message if image.error else None,
     )
@@ -203,7 +203,7 @@ def _table(results: Sequence[Result], *, width: int) -> Table:
     is_wide = width >= _WIDE
     rows = []
     for one in results:
-        image, main, step_ms = one.image, _main_of(one.image), _step_ms(one.image)
+        image, main, step_ms = one.image, _main_of(one.image), one.image.computed_ms()
         before = _original_size(image)
         steps = [str(step_ms[step]) if step in step_ms else "" for step in StepName]
         upload = output.human_bytes(image.file_size) if image.file_size else ""
@@ -232,7 +232,7 @@ def _document(one: Result) -> dict[str, Any]:
         "processedS3Key": image.processed_key,
         "original": {"width": before[0], "height": before[1], "bytes": image.file_size} if before else None,
         "processed": {"width": main.width, "height": main.height, "bytes": main.size_bytes} if main else None,
-        "milliseconds": {step.value: ms for step, ms in _step_ms(image).items()},
+        "milliseconds": {step.value: ms for step, ms in image.computed_ms().items()},
         "error": {"code": image.error.code, "message": image.error.message} if image.error else None,
     }
 
@@ -245,12 +245,3 @@ def _original_size(image: Image) -> tuple[int, int] | None:
     """Return the upload's size as displayed, which the resize step has noted."""
     dimensions: Any = image.steps[StepName.RESIZE].detail.get("dimensions")
     return (dimensions["original"]["width"], dimensions["original"]["height"]) if dimensions else None
-
-
-def _step_ms(image: Image) -> dict[StepName, int]:
-    """Return how long each step computed, from the audit trail of the last attempt."""
-    return {
-        entry.step: ms
-        for entry in image.history
-        if entry.step and entry.attempt == image.attempt and isinstance(ms := entry.detail.get("ms"), int)
-    }

@@ -2,8 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
-from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -81,13 +80,9 @@ def prefix_of(where: str, settings: Settings) -> str:
 async def enqueue_all(asking: Asking, *, prefix: str) -> None:
     """Go through all objects under the prefix and ask for those that are not recorded as they are."""
     async for found in _listed(asking.clients.s3, bucket=asking.settings.bucket, prefix=prefix):
-        rest = iter([job for one in found if (job := _job(asking, one)) is not None])
-        for jobs in iter(partial(_some, rest), []):
-            await _ask_for_unrecorded(asking, jobs)
-
-
-def _some(jobs: Any) -> list[Job]:  # noqa: ANN401 - an iterator of jobs
-    return list(islice(jobs, _TOGETHER))
+        jobs = [job for one in found if (job := _job(asking, one)) is not None]
+        for start_ in range(0, len(jobs), _TOGETHER):
+            await _ask_for_unrecorded(asking, jobs[start_ : start_ + _TOGETHER])
 
 
 async def _listed(

@@ -1,7 +1,7 @@
 """`image-worker reconcile`: pictures that nobody works on although they are not done."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Annotated, Final
@@ -21,15 +21,13 @@ from worker.domain.clock import utc_now
 from worker.domain.errors import LeaseLostError, SourceMissingError, TransientError
 from worker.domain.image import Failure, Image
 from worker.domain.status import ImageStatus, StepName
+from worker.intake.batch import MOST_TOGETHER
 from worker.record.ledger import DynamoLedger
 
 app = typer.Typer(add_completion=False)
 
 PATIENCE: Final = 5
 """Visibility timeouts after which a pending picture is taken to be forgotten."""
-
-_PAGE: Final = 100
-_TOGETHER: Final = 10
 
 
 @app.command()
@@ -73,10 +71,10 @@ async def reconcile_all(asking: Asking, *, now: datetime, patience: timedelta) -
     What comes to be pending from `now` on is left alone: the message that it waits for may be on its way.
     """
     for status in (ImageStatus.PENDING, ImageStatus.PROCESSING):
-        async for images in _pages(asking, status):
+        async for images in asking.images_in(status):
             stuck = [image for image in images if is_stuck(image, now=now, patience=patience)]
-            for start_ in range(0, len(stuck), _TOGETHER):
-                await _repair(asking, stuck[start_ : start_ + _TOGETHER])
+            for start_ in range(0, len(stuck), MOST_TOGETHER):
+                await _repair(asking, stuck[start_ : start_ + MOST_TOGETHER])
 
 
 def is_stuck(image: Image, *, now: datetime, patience: timedelta) -> bool:
@@ -86,17 +84,6 @@ def is_stuck(image: Image, *, now: datetime, patience: timedelta) -> bool:
     if image.status is ImageStatus.PROCESSING:
         return True
     return image.status is ImageStatus.PENDING and image.updated_at < now - patience
-
-
-async def _pages(asking: Asking, status: ImageStatus) -> AsyncIterator[list[Image]]:
-    token: str | None = None
-    while True:
-        page = await asking.queries.images_by_status(status, limit=_PAGE, token=token)
-        keys = [(image.image_id, image.user_id) for image in page.images]
-        yield await asking.queries.images(keys, consistent=True)
-        if page.next_token is None:
-            return
-        token = page.next_token
 
 
 async def _repair(asking: Asking, images: Sequence[Image]) -> None:

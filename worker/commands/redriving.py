@@ -6,14 +6,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from config.settings import Settings
-from worker.bootstrap import queue_url
+from worker.bootstrap import addressing, queue_url
 from worker.commands.asking import Asking, Wish, job_of
 from worker.domain.image import Image
 from worker.domain.job import Job
 from worker.domain.message import Unreadable
 from worker.domain.status import ImageStatus
 from worker.intake.dead_letters import DeadLetter, DeadLetters
-from worker.intake.envelope import Addressing
 from worker.record.queries import Queries
 
 if TYPE_CHECKING:
@@ -44,17 +43,8 @@ async def open_letters(client: "SQSClient", settings: Settings, *, hidden_s: int
     Raises:
         ConfigurationError: There is no such queue.
     """
-    is_shared = settings.results_bucket == settings.bucket
-    return DeadLetters(
-        client,
-        url=await queue_url(client, settings.dead_letter_queue_name),
-        addressing=Addressing(
-            bucket=settings.bucket,
-            uploads_prefix=settings.uploads_prefix,
-            processed_prefix=settings.processed_prefix if is_shared else None,
-        ),
-        hidden_s=hidden_s,
-    )
+    url = await queue_url(client, settings.dead_letter_queue_name)
+    return DeadLetters(client, url=url, addressing=addressing(settings), hidden_s=hidden_s)
 
 
 async def records_of(letters: Sequence[DeadLetter], queries: Queries) -> Records:

@@ -134,10 +134,9 @@ def _steps(image: Image) -> Table:
 
 def _elapsed_ms(image: Image, step: StepName) -> int | None:
     """Return how long a step computed in the last attempt; where nobody noted it, how long it took."""
-    for entry in reversed(image.history):
-        noted = entry.detail.get("ms")
-        if entry.step is step and entry.attempt == image.attempt and isinstance(noted, int):
-            return noted
+    noted = image.computed_ms().get(step)
+    if noted is not None:
+        return noted
     record = image.steps[step]
     if record.started_at is None or record.completed_at is None:
         return None

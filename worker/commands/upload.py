@@ -11,9 +11,9 @@ from worker.bootstrap import open_clients
 from worker.commands import output
 from worker.commands.running import asynchronous, start
 from worker.commands.uploading import follow, put_all
+from worker.commands.which import queries_of
 from worker.domain.image import Image
 from worker.domain.status import ImageStatus
-from worker.record.queries import Queries
 
 app = typer.Typer(add_completion=False)
 
@@ -57,7 +57,7 @@ async def upload(
             )
             if wait:
                 bar = progress.add_task("processing", total=len(uploads))
-                queries = Queries(clients.dynamodb, table=settings.table_name)
+                queries = queries_of(clients.dynamodb, settings)
                 try:
                     async for one, image in follow(queries, uploads, timeout_s=timeout_s):
                         ended[one.image_id] = image

@@ -14,11 +14,10 @@ from config.settings import Settings
 from worker.bootstrap import Clients
 from worker.domain.errors import ConfigurationError
 from worker.domain.image import Image
-from worker.domain.status import ImageStatus
+from worker.domain.status import ENDED
 from worker.record.queries import Queries
 from worker.retry import BUCKET, persist
 
-ENDED: Final = frozenset({ImageStatus.COMPLETED, ImageStatus.FAILED})
 _LOOK_EVERY_S: Final = 0.1
 _LOOK_EVERY_AT_LAST_S: Final = 2.0
 _TOGETHER: Final = 8

@@ -11,7 +11,7 @@ from typing import TypeAlias
 from worker.domain.errors import IllegalMoveError
 from worker.domain.image import HistoryEntry, Image, Lease
 from worker.domain.job import Job
-from worker.domain.status import ImageMove, ImageStatus, StepName, image_status_after
+from worker.domain.status import ENDED, ImageMove, ImageStatus, StepName, image_status_after
 from worker.domain.transition import fresh_steps
 
 
@@ -95,7 +95,7 @@ def decide(existing: Image | None, job: Job, claimant: Claimant) -> ClaimAnswer:
         return Superseded(existing)
     if job.version.is_newer_than(existing.version):
         return Claimed(_claimed(_uploaded_again(existing, job, claimant), claimant))
-    if existing.status in {ImageStatus.COMPLETED, ImageStatus.FAILED}:
+    if existing.status in ENDED:
         return DoneAlready(existing)
     if existing.lease is not None and existing.is_leased(claimant.now):
         return HeldByAnother(existing.lease.expires_at)
@@ -199,9 +199,9 @@ def _moved(image: Image, move: ImageMove, *, at: datetime, by: str | None = None
 def _claimed(image: Image, claimant: Claimant) -> Image:
     status = image_status_after(ImageMove.CLAIMED, image.status)
     attempt = image.attempt + 1
-    worker = claimant.owner.partition("/")[0]
+    lease = Lease(owner=claimant.owner, expires_at=claimant.lease_until)
     started = HistoryEntry(
-        at=claimant.now, step=StepName.VALIDATION, status=status, attempt=attempt, worker=worker
+        at=claimant.now, step=StepName.VALIDATION, status=status, attempt=attempt, worker=lease.worker
     )
     return replace(
         image,
@@ -209,7 +209,7 @@ def _claimed(image: Image, claimant: Claimant) -> Image:
         attempt=attempt,
         updated_at=claimant.now,
         processed_at=None,
-        lease=Lease(owner=claimant.owner, expires_at=claimant.lease_until),
+        lease=lease,
         steps=fresh_steps(validation_started_at=claimant.now),
         recipe=claimant.recipe,
         history=(*image.history, replace(started, step=None), started),

@@ -27,7 +27,7 @@ ImageWorkerError
 ```
 """
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 
 class ImageWorkerError(Exception):
@@ -175,6 +175,10 @@ class TransientError(ImageWorkerError):
     """Something outside failed in a way that passes: the same picture may succeed later."""
 
     code: str = "unavailable"
+
+
+INTERNAL_ERROR: Final = "internal_error"
+"""The code of a failure that is a bug of ours."""
 
 
 class LeaseLostError(ImageWorkerError):

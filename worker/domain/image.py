@@ -29,7 +29,7 @@ class Rendition:
         width: In pixels.
         height: In pixels.
         size_bytes: Of the encoded picture.
-        format: `jpeg`, `png` or `webp`.
+        format: One of `EXTENSIONS` of `domain.step`.
         e_tag: As S3 answered, without quotes.
     """
 
@@ -70,6 +70,11 @@ class Lease:
     owner: str
     expires_at: datetime
 
+    @property
+    def worker(self) -> str:
+        """The worker's name, as the audit trail has it: the owner is `{worker}/{delivery}`."""
+        return self.owner.partition("/")[0]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
@@ -79,7 +84,7 @@ class Image:
     Attributes:
         attempt: Raised by each claim: the fencing token of every write that follows it.
         renditions: Size name to result.
-        main_size: Which of them is `processedS3Key`.
+        processed_key: The key of the main one; of the attempt before until this one is completed.
         counted_bytes: What the owner's statistics hold for this image; None when it is not counted.
         ttl: Seconds since 1970 after which the image counts as gone.
     """
@@ -116,6 +121,14 @@ class Image:
     def is_leased(self, now: datetime) -> bool:
         """Tell whether somebody works on it."""
         return self.lease is not None and self.lease.expires_at > now
+
+    def computed_ms(self) -> dict[StepName, int]:
+        """Return how long each step of the last attempt computed, as far as the audit trail has noted it."""
+        return {
+            entry.step: ms
+            for entry in self.history
+            if entry.step and entry.attempt == self.attempt and isinstance(ms := entry.detail.get("ms"), int)
+        }
 
     def to_count(self) -> int:
         """Return the bytes that a completed image occupies: the upload and all its results."""

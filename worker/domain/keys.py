@@ -10,11 +10,10 @@ PROFILE_IMAGE_ID = "user_profile"
 
 @dataclass(frozen=True, slots=True)
 class UploadKey:
-    """The parts of `uploads/{userId}/{imageId}.{ext}`."""
+    """Whom and what `uploads/{userId}/{imageId}.{ext}` names; the format is what the content says."""
 
     user_id: str
     image_id: str
-    extension: str
 
 
 def parse_upload_key(key: str, *, prefix: str) -> UploadKey:
@@ -30,16 +29,14 @@ def parse_upload_key(key: str, *, prefix: str) -> UploadKey:
         message = f"the key {key!r} is not of the form {prefix}{{userId}}/{{imageId}}.{{ext}}"
         raise UnreadableMessageError(message)
     folder, slash, file_name = name.rpartition("/")
-    stem, dot, extension = file_name.rpartition(".")
-    if not dot or not stem:
-        stem, extension = file_name, ""
-    image_id = folder + slash + stem
+    stem, _, _ = file_name.rpartition(".")
+    image_id = folder + slash + (stem or file_name)
     if image_id == PROFILE_IMAGE_ID:
         message = (
             f"the key {key!r} names the reserved image id {PROFILE_IMAGE_ID!r}; upload it by another name"
         )
         raise UnreadableMessageError(message)
-    return UploadKey(user_id=user_id, image_id=image_id, extension=extension.lower())
+    return UploadKey(user_id=user_id, image_id=image_id)
 
 
 def result_key(*, prefix: str, user_id: str, image_id: str, extension: str, size: str | None = None) -> str:

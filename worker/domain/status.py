@@ -57,6 +57,9 @@ class StepMove(StrEnum):
     RELEASED = "released"
 
 
+ENDED: Final = frozenset({ImageStatus.COMPLETED, ImageStatus.FAILED})
+"""Where an image stays unless somebody asks for it again, or uploads it again."""
+
 _I, _S = ImageStatus, StepStatus
 
 IMAGE_MOVES: Final[Mapping[ImageMove, tuple[frozenset[ImageStatus], ImageStatus]]] = {

@@ -78,6 +78,7 @@ _ALSO_CALLED: Mapping[str, str] = {
     "avifs": "avif",
 }
 _SAYS_NOTHING = frozenset({"", "octet-stream", "binary", "x-www-form-urlencoded", "bin", "tmp", "img"})
+_LONGEST_DECLARED = 60
 
 
 def type_mismatch(found: str, *, content_type: str | None, key: str) -> str | None:
@@ -104,6 +105,3 @@ def with_type_mismatch(report: StepReport, *, content_type: str | None, key: str
     if report.step is not StepName.VALIDATION or declared is None:
         return report
     return replace(report, detail={**report.detail, "typeMismatch": declared})
-
-
-_LONGEST_DECLARED = 60

@@ -202,8 +202,7 @@ def _entry(
     step: StepName | None = None,
     note: Mapping[str, Json] | None = None,
 ) -> HistoryEntry:
-    # The lease's owner is `{worker}/{delivery}`: the trail names the worker.
-    worker = image.lease.owner.partition("/")[0] if image.lease else None
+    worker = image.lease.worker if image.lease else None
     return HistoryEntry(
         at=at, status=status, step=step, attempt=image.attempt, worker=worker, detail=note or {}
     )

@@ -7,16 +7,16 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from worker.domain.clock import from_epoch_ms
-from worker.domain.errors import TransientError
+from worker.domain.errors import ReceiptLostError, TransientError
 from worker.domain.job import Job
 from worker.domain.message import Message, Unreadable
+from worker.intake.batch import MOST_TOGETHER, send_batch
 from worker.intake.envelope import Addressing, parse
 from worker.retry import QUEUE, persist
 
 if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
 
-_TOGETHER: Final = 10
 _WAIT_S: Final = 1
 """A poll that waits asks every server of the queue; one that does not may come back empty by chance."""
 
@@ -111,32 +111,24 @@ class DeadLetters:
         return left
 
     async def _delete_some(self, letters: Sequence[DeadLetter]) -> list[DeadLetter]:
-        refused: list[int] = []
-        pending = list(range(len(letters)))
-
-        async def attempt() -> None:
-            answer = await self._client.delete_message_batch(
+        async def send(pending: Sequence[int]) -> Any:  # noqa: ANN401 - a batch result
+            return await self._client.delete_message_batch(
                 QueueUrl=self._url,
                 Entries=[
                     {"Id": str(index), "ReceiptHandle": letters[index].receipt_handle} for index in pending
                 ],
             )
-            pending.clear()
-            for failure in answer.get("Failed", []):
-                (refused if failure.get("SenderFault") else pending).append(int(failure["Id"]))
-            if pending:
-                message = f"{len(pending)} of {len(letters)} entries failed"
-                raise ConnectionError(message)
 
-        with contextlib.suppress(TransientError):
-            await persist(attempt, QUEUE, what="delete the dead letters")
-        return [letters[index] for index in (*refused, *pending)]
+        errors = await send_batch(
+            send, len(letters), what="delete the dead letters", refused=ReceiptLostError
+        )
+        return [letter for letter, error in zip(letters, errors, strict=True) if error is not None]
 
     async def _receive(self) -> list[DeadLetter]:
         answer = await persist(
             lambda: self._client.receive_message(
                 QueueUrl=self._url,
-                MaxNumberOfMessages=_TOGETHER,
+                MaxNumberOfMessages=MOST_TOGETHER,
                 WaitTimeSeconds=_WAIT_S,
                 VisibilityTimeout=self._hidden_s,
                 MessageSystemAttributeNames=["SentTimestamp"],
@@ -169,4 +161,4 @@ class DeadLetters:
 
 
 def _batches(letters: Sequence[DeadLetter]) -> Iterable[Sequence[DeadLetter]]:
-    return (letters[start : start + _TOGETHER] for start in range(0, len(letters), _TOGETHER))
+    return (letters[start : start + MOST_TOGETHER] for start in range(0, len(letters), MOST_TOGETHER))

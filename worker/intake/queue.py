@@ -1,7 +1,7 @@
 """SQS: long polls, and batched answers whose every entry is looked at."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from worker.domain.errors import ReceiptLostError, TransientError
 from worker.domain.job import Job
 from worker.domain.message import Message, Unreadable
 from worker.gatherer import Gatherer
+from worker.intake.batch import MOST_TOGETHER, send_batch
 from worker.intake.envelope import to_body
 from worker.retry import QUEUE, error_code, is_passing, persist
 
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from types_aiobotocore_sqs.type_defs import MessageTypeDef
 
 log = structlog.get_logger(__name__)
-
-MOST_TOGETHER = 10
-"""What SQS takes in one batch and hands out in one receive."""
 
 _ANSWER_MARGIN_S = 10.0
 _LONGEST_REASON = 1000
@@ -149,7 +147,7 @@ class Queue:
                 ],
             )
 
-        return await _send_all(send, len(messages), what="delete messages")
+        return await _send(send, len(messages), what="delete messages")
 
     async def _change_batch(self, changes: Sequence[tuple[Message, int]]) -> Sequence[Exception | None]:
         # SQS keeps no order inside a batch: of several changes of one message, only the last is meant.
@@ -169,35 +167,18 @@ class Queue:
                 ],
             )
 
-        results = await _send_all(send, len(handles), what="change visibilities")
+        results = await _send(send, len(handles), what="change visibilities")
         by_handle = dict(zip(handles, results, strict=True))
         return [by_handle[message.receipt_handle] for message, _ in changes]
 
 
-async def _send_all(send: Any, count: int, *, what: str) -> list[Exception | None]:  # noqa: ANN401
-    """Send a batch until each of its entries succeeded, was refused for good, or the policy is exhausted."""
-    results: list[Exception | None] = [None] * count
-    pending = list(range(count))
-
-    async def attempt() -> None:
-        answer = await send(pending)
-        pending.clear()
-        for failure in answer.get("Failed", []):
-            index, code = int(failure["Id"]), str(failure.get("Code"))
-            if failure.get("SenderFault"):
-                results[index] = ReceiptLostError(code)
-            else:
-                pending.append(index)
-        if pending:
-            message = f"{len(pending)} of {count} entries failed"
-            raise ConnectionError(message)
-
-    try:
-        await persist(attempt, QUEUE, what=what)
-    except TransientError as error:
-        log.warning("queue.batch_failed", what=what, entries=len(pending), reason=str(error))
-        for index in pending:
-            results[index] = error
+async def _send(
+    send: Callable[[Sequence[int]], Awaitable[Any]], count: int, *, what: str
+) -> list[Exception | None]:
+    results = await send_batch(send, count, what=what, refused=ReceiptLostError)
+    failed = [error for error in results if isinstance(error, TransientError)]
+    if failed:
+        log.warning("queue.batch_failed", what=what, entries=len(failed), reason=str(failed[0]))
     return results
 
 

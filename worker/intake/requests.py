@@ -3,16 +3,13 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from worker.domain.errors import TransientError
-from worker.retry import QUEUE, persist
+from worker.intake.batch import MOST_TOGETHER, send_batch
 
 if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
-
-MOST_TOGETHER = 10
-"""What SQS takes in one batch."""
 
 
 class Pace:
@@ -55,37 +52,22 @@ class Requests:
     def __init__(self, client: "SQSClient", *, url: str) -> None:
         self._client, self._url = client, url
 
-    async def send(self, bodies: Sequence[str]) -> list[TransientError | None]:
+    async def send(self, bodies: Sequence[str]) -> list[Exception | None]:
         """Send messages; return for each, in order, None or why it could not be sent."""
-        results: list[TransientError | None] = []
+        results: list[Exception | None] = []
         for start in range(0, len(bodies), MOST_TOGETHER):
-            results += await self._send_batch(bodies[start : start + MOST_TOGETHER])
+            results += await self._send_some(bodies[start : start + MOST_TOGETHER])
         return results
 
-    async def _send_batch(self, bodies: Sequence[str]) -> list[TransientError | None]:
-        results: list[TransientError | None] = [None] * len(bodies)
-        pending = list(range(len(bodies)))
-
-        async def attempt() -> None:
-            answer = await self._client.send_message_batch(
+    async def _send_some(self, bodies: Sequence[str]) -> list[Exception | None]:
+        async def send(pending: Sequence[int]) -> Any:  # noqa: ANN401 - a batch result
+            return await self._client.send_message_batch(
                 QueueUrl=self._url,
                 Entries=[{"Id": str(index), "MessageBody": bodies[index]} for index in pending],
             )
-            pending.clear()
-            for failure in answer.get("Failed", []):
-                index = int(failure["Id"])
-                if failure.get("SenderFault"):
-                    message = f"the queue refuses the message: {failure.get('Code')}"
-                    results[index] = TransientError(message)
-                else:
-                    pending.append(index)
-            if pending:
-                message = f"{len(pending)} of {len(bodies)} entries failed"
-                raise ConnectionError(message)
 
-        try:
-            await persist(attempt, QUEUE, what="send the messages")
-        except TransientError as error:
-            for index in pending:
-                results[index] = error
-        return results
+        return await send_batch(send, len(bodies), what="send the messages", refused=_refused)
+
+
+def _refused(code: str) -> TransientError:
+    return TransientError(f"the queue refuses the message: {code}")

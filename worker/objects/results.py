@@ -65,29 +65,21 @@ class S3Results:
         )
         origin = _origin(image)
         content = marked(rendition, new_mark())
-        known = next((one.e_tag for one in image.renditions.values() if one.key == key), None)
-        is_known = known is not None
+        over: str | None = None
+        # Where the record knows a result, something lies there most likely: look at it first.
+        has_to_look = any(one.key == key for one in image.renditions.values())
         for _ in range(_ROUNDS):
-            e_tag, size_bytes = None, len(content)
-            if not is_known:
-                e_tag = await self._put(
-                    key, content, content_type=CONTENT_TYPES[rendition.format], origin=origin, over=known
-                )
-            is_known = False
-            if e_tag is None:
+            if has_to_look:
                 found = await self._head(key)
-                known = found["ETag"].strip('"') if found else None
-                if found and _is_ours(found, image, origin):
-                    e_tag, size_bytes = known, found["ContentLength"]
+                over = found["ETag"].strip('"') if found else None
+                if found and over and _is_ours(found, image, origin):
+                    return _stored(key, rendition, e_tag=over, size_bytes=found["ContentLength"])
+            e_tag = await self._put(
+                key, content, content_type=CONTENT_TYPES[rendition.format], origin=origin, over=over
+            )
             if e_tag is not None:
-                return Rendition(
-                    key=key,
-                    width=rendition.width,
-                    height=rendition.height,
-                    size_bytes=size_bytes,
-                    format=rendition.format,
-                    e_tag=e_tag,
-                )
+                return _stored(key, rendition, e_tag=e_tag, size_bytes=len(content))
+            has_to_look = True
         message = f"s3://{self._bucket}/{key} kept changing while it was written"
         raise TransientError(message)
 
@@ -127,6 +119,17 @@ class S3Results:
             if error_code(error) in {"404", "NoSuchKey", "NotFound"}:
                 return None
             raise
+
+
+def _stored(key: str, rendition: EncodedRendition, *, e_tag: str, size_bytes: int) -> Rendition:
+    return Rendition(
+        key=key,
+        width=rendition.width,
+        height=rendition.height,
+        size_bytes=size_bytes,
+        format=rendition.format,
+        e_tag=e_tag,
+    )
 
 
 def _origin(image: Image) -> dict[str, str]:

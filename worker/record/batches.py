@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from worker.record.attributes import decode_map, encode_map
@@ -71,14 +70,12 @@ async def put_all(client: "DynamoDBClient", table: str, items: Iterable[Mapping[
 async def _each_chunk(work: Any, entries: list[Any], most: int) -> list[Any]:  # noqa: ANN401
     """Work off the entries in chunks, several at once; return what each chunk gave, in order."""
     free = asyncio.Semaphore(_IN_FLIGHT)
-    rest = iter(entries)
 
     async def one(chunk: list[Any]) -> Any:  # noqa: ANN401
         async with free:
             return await work(chunk)
 
-    chunks = iter(lambda: list(islice(rest, most)), [])
-    return await asyncio.gather(*(one(chunk) for chunk in chunks))
+    return await asyncio.gather(*(one(entries[at : at + most]) for at in range(0, len(entries), most)))
 
 
 def _insist_on_none(unprocessed: list[Any]) -> None:

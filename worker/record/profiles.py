@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
 
 _MOST_CACHED = 10_000
+_ROUNDS = 20
+"""How often a change of preferences looks again when others keep changing the profile."""
 
 
 def profile_from_item(item: Mapping[str, Any]) -> Profile:
@@ -55,13 +57,9 @@ def _moment(values: Mapping[str, Any], name: str) -> datetime | None:
         return None
 
 
-def _said(wishes: Mapping[str, Any], name: str, kind: type) -> Any:  # noqa: ANN401 - of the given kind
-    value = wishes.get(name)
+def _said(values: Mapping[str, Any], name: str, kind: type) -> Any:  # noqa: ANN401 - of the given kind
+    value = values.get(name)
     return value if isinstance(value, kind) else None
-
-
-_ROUNDS = 20
-"""How often a change of preferences looks again when others keep changing the profile."""
 
 
 async def read_profile(

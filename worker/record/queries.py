@@ -54,7 +54,7 @@ class Queries:
         client: "DynamoDBClient",
         *,
         table: str,
-        index_shards: int = 8,
+        index_shards: int,
         now_s: Callable[[], float] = time.time,
     ) -> None:
         self._client, self._table = client, table

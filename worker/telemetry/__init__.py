@@ -1,1 +1,1 @@
-"""Logs."""
+"""Logs, metrics, traces, and whether the worker is well."""

@@ -3,17 +3,13 @@
 import time
 from typing import Any, Final
 
-from botocore.exceptions import ClientError
-
-from worker.retry import ATTEMPT, THROTTLING, cancellation_reasons, error_code, is_answer
+from worker.retry import ATTEMPT, error_code, is_answer, is_throttled
 from worker.telemetry.metrics import Metrics
 from worker.telemetry.readiness import Readiness
 from worker.telemetry.traces import Tracing
 
 _LOOKS: Final = {"HeadBucket"}
 """Calls that are only made to see whether the thing is there: 404 is an answer, and the bucket is missing."""
-
-_THROTTLED_ITEMS: Final = {"ProvisionedThroughputExceeded", "ThrottlingError"}
 
 
 def watch_calls(client: Any, *, metrics: Metrics, tracing: Tracing, readiness: Readiness) -> None:  # noqa: ANN401
@@ -36,7 +32,7 @@ def watch_calls(client: Any, *, metrics: Metrics, tracing: Tracing, readiness: R
             code = "OK"
         except Exception as error:
             code = error_code(error)
-            if _is_throttled(error):
+            if is_throttled(error):
                 metrics.aws_throttles.labels(service, operation).inc()
             if is_answer(error) and operation not in _LOOKS:
                 readiness.answered(service)
@@ -49,11 +45,3 @@ def watch_calls(client: Any, *, metrics: Metrics, tracing: Tracing, readiness: R
             metrics.aws_call_seconds.labels(service, operation).observe(time.monotonic() - began)
 
     client._make_api_call = observed  # noqa: SLF001 - see above
-
-
-def _is_throttled(error: Exception) -> bool:
-    if error_code(error) in THROTTLING:
-        return True
-    return isinstance(error, ClientError) and any(
-        reason.get("Code") in _THROTTLED_ITEMS for reason in cancellation_reasons(error)
-    )

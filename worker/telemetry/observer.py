@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import structlog
 
 from worker.domain.clock import Clock
-from worker.domain.errors import TransientError
+from worker.domain.errors import INTERNAL_ERROR, TransientError
 from worker.domain.job import Job
 from worker.domain.message import Message
 from worker.domain.step import StepReport
@@ -103,21 +103,21 @@ class Observation:
         """Say that the record holds why the picture failed for good."""
         self.is_final = self.has_ended = True
         self._metrics.images.labels("failed", code).inc()
-        self._tracing.describe(failed_with=code)
+        self._tracing.failed(code)
         log.info("image.failed", code=code, reason=reason, step=step, **self._fields)
 
     def released(self, code: str, *, reason: str) -> None:
         """Say that the picture waits to be tried again."""
         self.has_ended = True
         self._metrics.images.labels("released", code).inc()
-        self._tracing.describe(failed_with=code)
+        self._tracing.failed(code)
         log.info("image.released", code=code, reason=reason, **self._fields)
 
     def lost(self) -> None:
         """Say that the picture is another worker's now."""
         self.has_ended = True
         self._metrics.images.labels("lost", "").inc()
-        self._tracing.describe(failed_with="lease_lost")
+        self._tracing.failed("lease_lost")
         log.warning("image.lease_lost", **self._fields)
 
     def _took(self, name: str, seconds: float) -> None:
@@ -127,4 +127,4 @@ class Observation:
 
 def _code_of(error: Exception) -> str:
     """Name what kept a delivery from telling the record how it ended."""
-    return "unavailable" if isinstance(error, TransientError) else "internal_error"
+    return error.code if isinstance(error, TransientError) else INTERNAL_ERROR

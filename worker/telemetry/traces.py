@@ -40,7 +40,7 @@ class Tracing(Protocol):
         """
         ...
 
-    def span(self, name: str, **attributes: str | int) -> AbstractContextManager[None]:
+    def span(self, name: str) -> AbstractContextManager[None]:
         """Hold a span inside the one that is open; what belongs to no picture has none."""
         ...
 
@@ -48,8 +48,8 @@ class Tracing(Protocol):
         """Take down a span that has ended just now."""
         ...
 
-    def describe(self, *, failed_with: str | None = None, **attributes: str | int) -> None:
-        """Add to the span that is open; say that it failed, and with which code."""
+    def failed(self, code: str) -> None:
+        """Say that what the open span is of has failed, and with which code."""
         ...
 
     async def close(self) -> None:
@@ -69,14 +69,14 @@ class Untraced:
         root = _ROOT.search(header or "")
         return nullcontext(root[1] if root else None)
 
-    def span(self, name: str, **attributes: str | int) -> AbstractContextManager[None]:  # noqa: ARG002
+    def span(self, name: str) -> AbstractContextManager[None]:  # noqa: ARG002 - as in the protocol
         """Do nothing."""
         return nullcontext()
 
     def passed(self, name: str, *, elapsed_ms: int) -> None:
         """Do nothing."""
 
-    def describe(self, *, failed_with: str | None = None, **attributes: str | int) -> None:
+    def failed(self, code: str) -> None:
         """Do nothing."""
 
     async def close(self) -> None:
@@ -131,13 +131,13 @@ class Traced:
             yield self._trace.format_trace_id(span.get_span_context().trace_id)
 
     @contextmanager
-    def span(self, name: str, **attributes: str | int) -> Iterator[None]:
+    def span(self, name: str) -> Iterator[None]:
         """Hold a span inside the one that is open, if one is; an exception marks it with its type alone."""
         if not self._trace.get_current_span().get_span_context().is_valid:
             yield
             return
         with self._tracer.start_as_current_span(
-            name, attributes=_named(attributes), record_exception=False, set_status_on_exception=False
+            name, record_exception=False, set_status_on_exception=False
         ) as span:
             try:
                 yield
@@ -150,12 +150,10 @@ class Traced:
         end_ns = time.time_ns()
         self._tracer.start_span(name, start_time=end_ns - elapsed_ms * 1_000_000).end(end_ns)
 
-    def describe(self, *, failed_with: str | None = None, **attributes: str | int) -> None:
-        """Add to the span that is open; say that it failed, and with which code."""
-        span = self._trace.get_current_span()
-        span.set_attributes(_named(attributes))
-        if failed_with is not None:
-            span.set_status(self._trace.Status(self._trace.StatusCode.ERROR, failed_with))
+    def failed(self, code: str) -> None:
+        """Say that what the open span is of has failed, and with which code."""
+        status = self._trace.Status(self._trace.StatusCode.ERROR, code)
+        self._trace.get_current_span().set_status(status)
 
     async def close(self) -> None:
         """Send what is not sent yet, as long as that takes no longer than a moment."""

@@ -67,9 +67,27 @@ def test_all_wrong_settings_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -
     assert "WORKER_MAX_PIXELS: 'y'" in sentence
 
 
-def test_a_rule_across_settings_speaks_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    sentence = told_of_settings(monkeypatch, WORKER_UPLOADS_PREFIX="in")
-    assert sentence.startswith("WORKER_UPLOADS_PREFIX is 'in': it has to end")
+@pytest.mark.parametrize(
+    ("values", "said", "way_out"),
+    [
+        ({"WORKER_UPLOADS_PREFIX": "in"}, "WORKER_UPLOADS_PREFIX is 'in'", "it has to end"),
+        ({"WORKER_PROCESSED_PREFIX": "uploads/done/"}, "lie inside each other", "WORKER_OUTPUT_BUCKET"),
+        ({"WORKER_DEFAULT_SIZE": "huge"}, "there is no size 'huge'", "WORKER_SIZES"),
+        (
+            {"WORKER_WATERMARK_MIN_PX": "50", "WORKER_WATERMARK_MAX_PX": "20"},
+            "WORKER_WATERMARK_MIN_PX is above WORKER_WATERMARK_MAX_PX",
+            "lower the one or raise the other",
+        ),
+        ({"WORKER_FONT_FILES": '["/no/such.ttf"]'}, "WORKER_FONT_FILES", "/no/such.ttf, which is no file"),
+    ],
+)
+def test_a_rule_across_settings_speaks_for_itself(
+    monkeypatch: pytest.MonkeyPatch, values: dict[str, str], said: str, way_out: str
+) -> None:
+    sentence = told_of_settings(monkeypatch, **values)
+
+    assert said in sentence
+    assert way_out in sentence
 
 
 def test_a_secret_that_went_into_the_wrong_setting_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -274,11 +274,9 @@ def test_after_the_last_step_none_is_under_way() -> None:
 
 
 def test_a_new_attempt_has_validation_under_way_and_the_others_waiting() -> None:
-    assert fresh_steps(validation_started_at=NOON) == {
-        StepName.VALIDATION: StepRecord(status=StepStatus.PROCESSING, started_at=NOON),
-        StepName.RESIZE: StepRecord(),
-        StepName.WATERMARK: StepRecord(),
-    }
+    validation = StepRecord(status=StepStatus.PROCESSING, started_at=NOON)
+    waiting = {step: StepRecord() for step in StepName}
+    assert fresh_steps(validation_started_at=NOON) == {**waiting, StepName.VALIDATION: validation}
 
 
 def test_the_whole_way_is_told_in_the_order_in_which_it_went() -> None:

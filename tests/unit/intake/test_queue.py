@@ -13,14 +13,14 @@ from tests.builders import NOON, a_job, a_message
 from tests.fakes.queue import FakeSQS, busy, gone
 from worker.domain.errors import ReceiptLostError, TransientError
 from worker.domain.message import Message, Unreadable
-from worker.intake import queue as queue_module
+from worker.intake import batch
 from worker.intake.queue import Queue
 from worker.retry import QUEUE
 
 
 @pytest.fixture(autouse=True)
 def _without_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queue_module, "QUEUE", replace(QUEUE, base_s=0))
+    monkeypatch.setattr(batch, "QUEUE", replace(QUEUE, base_s=0))
 
 
 def a_queue(client: FakeSQS, *, wait_time_s: int = 20) -> Queue:

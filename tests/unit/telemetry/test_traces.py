@@ -96,10 +96,12 @@ def test_no_trace_header_can_stop_a_picture(exporter: InMemorySpanExporter) -> N
 def test_a_collector_that_takes_and_never_answers_does_not_keep_the_worker_from_its_end() -> None:
     program = """
 import asyncio
-from worker.telemetry.traces import Traced
+from worker.telemetry import traces
+
+traces._FLUSH_S = 0.5
 
 async def main() -> None:
-    tracing = Traced()
+    tracing = traces.Traced()
     with tracing.picture(None):
         pass
     await tracing.close()
@@ -110,7 +112,7 @@ asyncio.run(main())
         deaf.bind(("127.0.0.1", 0))
         deaf.listen()
         endpoint = f"http://127.0.0.1:{deaf.getsockname()[1]}"
-        # It waits five seconds for the traces; the thread that sends them would wait ten.
+        # It waits half a second for the traces; the thread that sends them would wait ten.
         ended = subprocess.run(  # noqa: S603 - our own program
             [sys.executable, "-c", program],
             env={"PATH": os.environ["PATH"], "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint},
