@@ -48,6 +48,7 @@ async def test_the_demo_says_what_happened_to_people(newcomer: Command) -> None:
     (newcomer.folder / "mine" / "holidays.jpg").write_bytes(encoded(scene(1200, 800)))
     (newcomer.folder / "mine" / "broken.png").write_bytes(encoded(scene(1200, 800), "PNG")[:900])
     (newcomer.folder / "mine" / "notes.txt").write_text("no picture")
+    (newcomer.folder / "mine" / "more").mkdir()
 
     ended = await newcomer.run("demo", "mine")
 
@@ -55,7 +56,7 @@ async def test_the_demo_says_what_happened_to_people(newcomer: Command) -> None:
     assert re.search(r"holidays\.jpg +1200x800 .* 800x533 .* completed", ended.stdout)
     assert re.search(r"broken\.png .* failed", ended.stdout)
     assert "broken.png: truncated: the file ends before the picture does" in ended.stdout
-    assert "notes.txt" in ended.stdout
+    assert "Left out, as folders, or by their endings: more/, notes.txt" in ended.stdout
     assert (newcomer.folder / "demo-out" / "holidays.jpg").exists()
 
 

@@ -75,7 +75,7 @@ async def demo(
             metavar="FOLDER",
             exists=True,
             file_okay=False,
-            help="Pictures of your own; left out, some are made.",
+            help="Pictures of your own, not those in folders below; left out, some are made.",
         ),
     ] = None,
     *,
@@ -121,7 +121,7 @@ async def demo(
         "the start of the AWS included; steps in milliseconds."
     )
     if left_out:
-        console.print(f"Left out, because they do not end as pictures do: {escape(', '.join(left_out))}")
+        console.print(f"Left out, as folders, or by their endings: {escape(', '.join(left_out))}")
     console.print(
         f"Results in [bold]{escape(str(out))}[/], before and after in [bold]{escape(str(sheet))}[/]"
     )
@@ -129,20 +129,21 @@ async def demo(
 
 def _pictures_of(folder: Path) -> tuple[list[Path], list[str]]:
     """
-    Tell the pictures of a folder from its other files, by their endings.
+    Tell the pictures of a folder from what else is in it, by their endings.
 
     Returns:
-        The pictures, and the names of the files that are left out.
+        The pictures, and the names of what is left out, with a slash where that is a folder.
 
     Raises:
         ConfigurationError: There are none.
     """
-    found = sorted(file for file in folder.iterdir() if file.is_file())
-    files = [file for file in found if file.suffix.lower() in _PICTURES]
+    found = sorted(folder.iterdir())
+    files = [file for file in found if file.is_file() and file.suffix.lower() in _PICTURES]
     if not files:
-        message = f"{folder} has no pictures; these endings are looked for: {' '.join(sorted(_PICTURES))}"
+        endings = " ".join(sorted(_PICTURES))
+        message = f"{folder} itself has no pictures; these endings are looked for: {endings}"
         raise ConfigurationError(message)
-    return files, [file.name for file in found if file not in files]
+    return files, [f"{one.name}/" if one.is_dir() else one.name for one in found if one not in files]
 
 
 async def _process(embedded: Embedded, files: Sequence[Path]) -> list[Result]:
