@@ -10,8 +10,12 @@ CHECKOV := .venv-checkov
 demo: $(SETUP) ## Watch pictures go through an embedded AWS
 	$(BIN)/image-worker demo
 
+# Side by side what can be; then, alone, what judges what all the others did.
+CALLS := .pytest_cache/recorded-calls
 test: $(SETUP) ## Run every tier of tests
-	$(BIN)/pytest
+	rm -rf $(CALLS)
+	RECORDED_CALLS=$(CALLS) $(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal -m "not after_all_others"
+	RECORDED_CALLS=$(CALLS) $(BIN)/pytest -m after_all_others
 
 chaos: $(SETUP) ## Kill and suspend workers amid troubles of their AWS: CHAOS_SEED, CHAOS_UPLOADS, CHAOS_WORKERS
 	$(BIN)/python -m tests.chaos

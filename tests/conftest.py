@@ -4,11 +4,9 @@ import logging
 import os
 import signal
 from collections.abc import Iterator
-from functools import cache
 
 import pytest
 import structlog
-from botocore.loaders import JSONFileLoader
 
 from config.settings import Settings
 from worker.local.aws import EMBEDDED_CREDENTIALS
@@ -39,16 +37,6 @@ def _isolated_from_this_machine() -> Iterator[None]:
         patch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
         patch.setitem(Settings.model_config, "env_file", None)
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _what_botocore_reads_is_read_once() -> Iterator[None]:
-    """Share among all sessions the megabytes of JSON that each session shares among its clients."""
-    load, loader = JSONFileLoader.load_file, JSONFileLoader()
-    load_once = cache(lambda path: load(loader, path))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(JSONFileLoader, "load_file", lambda _, path: load_once(path))
         yield
 
 

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from aiobotocore.config import AioConfig
-from aiobotocore.session import get_session
+from aiobotocore.session import AioSession, get_session
 
 from config.settings import FONT, Settings
 from worker.aws.direct import make_directly
@@ -65,15 +65,23 @@ class Clients:
 
 
 @asynccontextmanager
-async def open_client(service: str, settings: Settings, *, read_s: float = _READ_S) -> AsyncIterator[Any]:
+async def open_client(
+    service: str, settings: Settings, *, read_s: float = _READ_S, session: AioSession | None = None
+) -> AsyncIterator[Any]:
     """
     Open a client as the settings say; it retries nothing by itself.
+
+    Args:
+        service: As botocore names it.
+        settings: Of the process.
+        read_s: How long an answer may take.
+        session: That of other clients: what it has read of botocore's models is not read again.
 
     Raises:
         ConfigurationError: No region is set.
     """
-    session: Any = get_session()  # create_client is typed for literal names only
-    region = settings.region or session.get_config_variable("region")
+    shared: Any = session or get_session()  # create_client is typed for literal names only
+    region = settings.region or shared.get_config_variable("region")
     if not region:
         message = "no AWS region is set: set AWS_REGION, for example AWS_REGION=eu-west-1"
         raise ConfigurationError(message)
@@ -86,26 +94,27 @@ async def open_client(service: str, settings: Settings, *, read_s: float = _READ
         user_agent=f"image-worker/{version('image-worker')}",  # botocore would make up its own for each call
         s3={"addressing_style": "path"} if settings.endpoint_url else {},
     )
-    opening = session.create_client(
+    opening = shared.create_client(
         service, region_name=region, endpoint_url=settings.endpoint_url, config=config
     )
     async with opening as client:
         insist_on_aws(client)
-        make_directly(client, await session.get_credentials())
+        make_directly(client, await shared.get_credentials())
         yield client
 
 
 @asynccontextmanager
 async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
     """Open the clients of the service."""
+    session = get_session()
     async with AsyncExitStack() as stack:
         yield Clients(
-            s3=await stack.enter_async_context(open_client("s3", settings)),
-            sqs=await stack.enter_async_context(open_client("sqs", settings)),
+            s3=await stack.enter_async_context(open_client("s3", settings, session=session)),
+            sqs=await stack.enter_async_context(open_client("sqs", settings, session=session)),
             polling=await stack.enter_async_context(
-                open_client("sqs", settings, read_s=settings.wait_time_s + _READ_S)
+                open_client("sqs", settings, read_s=settings.wait_time_s + _READ_S, session=session)
             ),
-            dynamodb=await stack.enter_async_context(open_client("dynamodb", settings)),
+            dynamodb=await stack.enter_async_context(open_client("dynamodb", settings, session=session)),
         )
 
 
