@@ -23,6 +23,9 @@ async def fail(command: Command, s3: "S3Client", settings: Settings) -> None:
         await until_logged(worker, "service.started")
         await s3.put_object(Bucket=settings.bucket, Key=KEY, Body=encoded(scene(640, 480)))
         await until_logged(worker, "image.failed")
+        worker.terminate()  # a poll of one that is killed could still take the next message, and hide it
+        await until_logged(worker, "service.drained")
+        await worker.wait()
 
 
 async def test_a_failed_picture_is_retried_and_reprocessed_by_command(
