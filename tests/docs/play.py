@@ -83,7 +83,7 @@ def process_a_picture() -> None:
     give_up_at = time.monotonic() + 60
     while "processedAt" not in table.get_item(Key={"imageId": IMAGE, "userId": USER}).get("Item", {}):
         assert time.monotonic() < give_up_at, Path("worker.log").read_text(encoding="utf-8")
-        time.sleep(0.1)
+        time.sleep(0.1)  # a table tells nobody when an item changes
 
 
 if __name__ == "__main__":

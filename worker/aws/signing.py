@@ -40,7 +40,7 @@ class Signer:
             method: In capitals.
             url: As it is sent: path and query are encoded already, and the query is in order.
             headers: By lower-case names; all of them are signed.
-            payload_hash: SHA-256 of the body in hexadecimal, or `UNSIGNED-PAYLOAD`.
+            payload_hash: SHA-256 of the body in hexadecimal.
             at: The present moment, unless said otherwise.
         """
         frozen = await self._credentials.get_frozen_credentials()
