@@ -1,10 +1,12 @@
 """What lists and pages need of a picture before they have it: computed once, from a tiny copy."""
 
 import math
+from collections.abc import Iterable
 from functools import lru_cache
-from operator import mul
-from typing import Final
+from typing import Final, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from worker.domain.step import Json
@@ -16,7 +18,7 @@ _PALETTE: Final = 4
 _SMALL_PX, _SAMPLED_PX = 48, 96
 _HASH_SIDE: Final = 8
 
-Rgb = tuple[float, float, float]
+Waves: TypeAlias = NDArray[np.float64]
 
 
 def traits_of(image: Image.Image) -> dict[str, Json]:
@@ -68,37 +70,31 @@ def difference_hash(image: Image.Image) -> str:
 
 def blur_hash(tiny: Image.Image) -> str:
     """Return the BlurHash of 4 x 3 components (https://github.com/woltapp/blurhash, Algorithm.md)."""
+    light = _linear()[np.asarray(tiny)]
     across, down = _basis(tiny.width, _COMPONENTS[0]), _basis(tiny.height, _COMPONENTS[1])
-    factors: list[list[float]] = []
-    for band in tiny.split():
-        light = [_linear()[level] for level in band.tobytes()]
-        rows = [light[at : at + tiny.width] for at in range(0, len(light), tiny.width)]
-        columns = [[sum(map(mul, row, wave)) for row in rows] for wave in across]
-        factors.append([sum(map(mul, column, wave)) for wave in down for column in columns])
-    scale = 1 / (tiny.width * tiny.height)
-    dc, *ac = [(r * scale, g * scale, b * scale) for r, g, b in zip(*factors, strict=True)]
-    ac = [(2 * r, 2 * g, 2 * b) for r, g, b in ac]
-    most = max(abs(value) for factor in ac for value in factor)
-    quantised = max(0, min(82, math.floor(most * 166 - 0.5)))
+    rows = (down @ light.reshape(tiny.height, -1)).reshape(_COMPONENTS[1], tiny.width, 3)
+    dc, *ac = (across @ rows).reshape(-1, 3) / (tiny.width * tiny.height)
+    waves = 2 * np.asarray(ac)
+    quantised = max(0, min(82, math.floor(np.abs(waves).max() * 166 - 0.5)))
     real = (quantised + 1) / 166
+    levels = np.floor(np.copysign(np.sqrt(np.abs(waves) / real), waves) * 9 + 9.5).clip(0, 18)
     size_flag = (_COMPONENTS[0] - 1) + (_COMPONENTS[1] - 1) * 9
     text = _base_83(size_flag, 1) + _base_83(quantised, 1) + _base_83(_dc_value(dc), 4)
-    return text + "".join(_base_83(_ac_value(factor, real), 2) for factor in ac)
+    return text + "".join(_base_83(int(value), 2) for value in levels @ (19**2, 19, 1))
 
 
 @lru_cache(maxsize=4)
-def _basis(length: int, components: int) -> tuple[tuple[float, ...], ...]:
-    return tuple(
-        tuple(math.cos(math.pi * number * at / length) for at in range(length))
-        for number in range(components)
-    )
+def _basis(length: int, components: int) -> Waves:
+    """Return a cosine wave of so many pixels in each row, of 0, 1, 2 ... half turns."""
+    waves: Waves = np.cos(np.pi / length * np.outer(np.arange(components), np.arange(length)))
+    return waves
 
 
 @lru_cache(maxsize=1)
-def _linear() -> tuple[float, ...]:
+def _linear() -> Waves:
     """Return how much light each level of sRGB is (IEC 61966-2-1)."""
-    shares = (level / 255 for level in range(256))
-    return tuple(s / 12.92 if s <= 0.04045 else ((s + 0.055) / 1.055) ** 2.4 for s in shares)  # noqa: PLR2004
+    shares = np.arange(256) / 255
+    return np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)  # noqa: PLR2004
 
 
 def _srgb(light: float) -> int:
@@ -107,17 +103,9 @@ def _srgb(light: float) -> int:
     return int(share * 255 + 0.5)
 
 
-def _dc_value(colour: Rgb) -> int:
+def _dc_value(colour: Iterable[float]) -> int:
     red, green, blue = (_srgb(light) for light in colour)
     return red << 16 | green << 8 | blue
-
-
-def _ac_value(factor: Rgb, most: float) -> int:
-    value = 0
-    for one in factor:
-        share = math.copysign(math.sqrt(abs(one / most)), one)
-        value = value * 19 + max(0, min(18, math.floor(share * 9 + 9.5)))
-    return value
 
 
 def _base_83(value: int, length: int) -> str:
