@@ -13,10 +13,12 @@ from botocore import UNSIGNED
 from botocore.exceptions import ClientError, FlexibleChecksumError
 
 from config.settings import Settings
+from tests.builders import a_job
 from tests.emulators import SESSION, Service, client, unique_settings
 from worker.aws.direct import make_directly
 from worker.bootstrap import open_client
-from worker.domain.errors import ConfigurationError
+from worker.domain.errors import ConfigurationError, TransientError
+from worker.objects.sources import S3Sources
 from worker.retry import is_passing
 
 KEY = "uploads/user_1/sömé key~+&.jpg"
@@ -305,3 +307,17 @@ async def test_content_that_is_not_what_its_checksum_says_is_refused() -> None:
         async with second["Body"] as body:
             with pytest.raises(FlexibleChecksumError):
                 await body.read()
+
+
+async def test_an_upload_that_is_not_what_its_checksum_says_is_not_taken() -> None:
+    checksum = base64.b64encode(zlib.crc32(b"picture").to_bytes(4, "big")).decode()
+    headers = ('ETag: "a"', f"x-amz-checksum-crc32: {checksum}")
+    job = a_job()
+    async with (
+        answering(http(b"picture", *headers), http(b"PICTURE", *headers)) as endpoint_url,
+        open_client("s3", unique_settings(endpoint_url)) as direct,
+    ):
+        sources = S3Sources(direct)
+        assert (await sources.fetch(job, max_bytes=7)).content == b"picture"
+        with pytest.raises(TransientError, match="did not match calculated checksum"):
+            await sources.fetch(job, max_bytes=7)

@@ -1,7 +1,7 @@
 """Reading uploads: bounded, streamed, and pinned to the very object that was announced."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote
 
 from botocore.exceptions import ClientError
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
     from types_aiobotocore_s3.type_defs import GetObjectRequestTypeDef
 
-_CHUNK_BYTES = 256 * 1024
 _LONGEST_VALUE = 500
 _MOST_TAGS = 20
 
@@ -63,16 +62,17 @@ class S3Sources:
     async def _read(self, request: "GetObjectRequestTypeDef", job: Job, max_bytes: int) -> Source:
         answer = await self._client.get_object(**request)
         length = answer["ContentLength"]
-        content = bytearray()
         async with answer["Body"] as body:
             if length > max_bytes:
                 raise TooManyBytesError(size_bytes=length, limit_bytes=max_bytes)
-            while chunk := await body.read(_CHUNK_BYTES):
-                content += chunk
-                if len(content) > max_bytes:
-                    raise TooManyBytesError(size_bytes=len(content), limit_bytes=max_bytes)
-        if len(content) != length:
-            message = f"s3://{job.bucket}/{job.key}: {len(content)} of {length} bytes came"
+            content = bytearray(length)  # all of it at once: one that grows is copied each time it does
+            at = 0
+            with memoryview(content) as room:
+                while at < length and (got := await body.readinto(cast("bytearray", room[at:]))):
+                    at += got
+            await body.read(1)  # nothing is left; asked for more, the body compares its checksum
+        if at != length:
+            message = f"s3://{job.bucket}/{job.key}: {at} of {length} bytes came"
             raise ConnectionError(message)
         return Source(content=content, description=_describe(answer, size_bytes=length))
 
