@@ -5,12 +5,14 @@ import base64
 import zlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, cast
 
 import pytest
+from aiobotocore.awsrequest import AioAWSResponse
 from aiobotocore.config import AioConfig
 from botocore import UNSIGNED
-from botocore.exceptions import ClientError, FlexibleChecksumError
+from botocore.exceptions import ChecksumError, ClientError, FlexibleChecksumError
 
 from config.settings import Settings
 from tests.builders import a_job
@@ -96,6 +98,23 @@ async def test_objects_are_written_and_read_as_botocore_writes_and_reads_them(pr
             async with as_usual["Body"] as body:
                 await body.read()
     assert built.count == 2  # the first write and the first read
+
+
+async def test_what_an_object_says_of_itself_is_read_as_botocore_reads_it(provisioned: Settings) -> None:
+    async with open_client("s3", provisioned) as direct, client("s3", provisioned) as usual:
+        written: list[dict[str, Any]] = [
+            {"ContentType": "application/x-amz-json-1.0"},  # of which an answer of DynamoDB would be
+            {"ContentType": "text/html", "CacheControl": "max-age=60", "ContentLanguage": "de"},
+            {"Expires": datetime(2027, 1, 1, tzinfo=UTC), "Metadata": {"filename": "s%C3%B6mmer.jpg"}},
+        ]
+        for number, saying in enumerate([{}, *written]):
+            at = {"Bucket": provisioned.bucket, "Key": f"uploads/user/{number}.jpg"}
+            await usual.put_object(**at, Body=b"[1]", **saying)
+            read, as_usual = await direct.get_object(**at), await usual.get_object(**at)
+            assert plain(read) == plain(as_usual)
+            for answer in (read, as_usual):
+                async with answer["Body"] as body:
+                    assert await body.read() == b"[1]"
 
 
 async def test_a_version_is_read_directly(provisioned: Settings) -> None:
@@ -233,6 +252,26 @@ async def test_what_others_add_to_the_requests_is_carried_along(provisioned: Set
     assert seen == 3 * ["by a plug-in"]
 
 
+async def test_what_answers_in_place_of_aws_is_heard(provisioned: Settings) -> None:
+    class Canned:
+        async def read(self) -> bytes:
+            return b'{"Attributes": {"attempt": {"N": "7"}}}'
+
+    def answer(**_event: object) -> Any:  # noqa: ANN401 - as botocore has it
+        return AioAWSResponse("http://nowhere", 200, cast("Any", {}), cast("Any", Canned()))
+
+    update: dict[str, Any] = {
+        "TableName": provisioned.table_name,
+        "Key": {"imageId": {"S": "a"}, "userId": {"S": "b"}},
+    }
+    async with open_client("dynamodb", provisioned) as direct:
+        await direct.update_item(**update)
+        direct.meta.events.register("before-send.dynamodb.UpdateItem", answer)
+        built = Built(direct)
+        assert (await direct.update_item(**update))["Attributes"] == {"attempt": {"N": "7"}}
+        assert built.count == 0
+
+
 async def test_where_botocore_says_something_else_it_goes_on_saying_it(provisioned: Settings) -> None:
     def change(params: Mapping[str, Any], **_event: object) -> None:
         params["headers"]["Content-Type"] = "image/png"
@@ -291,6 +330,22 @@ async def test_a_page_and_a_broken_connection_are_told_apart_from_answers(
             await getattr(direct, call)(**parameters)
         assert is_passing(broken.value)
         assert built.count == 1
+
+
+async def test_an_answer_that_is_not_what_its_checksum_says_is_refused() -> None:
+    of_json = "Content-Type: application/x-amz-json-1.0"
+    right, wrong = (f"x-amz-crc32: {zlib.crc32(body)}" for body in (b"{}", b"[]"))
+    async with (
+        answering(
+            http(b"{}", of_json, right), http(b"{}", of_json, right), http(b"{}", of_json, wrong)
+        ) as endpoint_url,
+        open_client("dynamodb", unique_settings(endpoint_url)) as direct,
+    ):
+        update: dict[str, Any] = {"TableName": "t", "Key": {"imageId": {"S": "a"}, "userId": {"S": "b"}}}
+        for _ in range(2):
+            await direct.update_item(**update)
+        with pytest.raises(ChecksumError):
+            await direct.update_item(**update)
 
 
 async def test_content_that_is_not_what_its_checksum_says_is_refused() -> None:

@@ -5,48 +5,34 @@ botocore finds out for each call anew what the service's model says of it, where
 signed, which takes most of the CPU time of a call. Here the requests of a few operations are written down
 instead. How they look is learnt from botocore itself: it makes the first call of each kind, and only where
 its request says what ours would say do the next ones go directly, to the same place and with the same
-headers. Everything else stays botocore's: credentials, connections, proxies, reading answers and errors.
+headers. Everything else stays botocore's: credentials, connections, whatever goes through a proxy, and every
+answer but the plain ones.
 """
 
-import base64
 import hashlib
-import io
 import json
 import re
-import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote
 
 import structlog
 from botocore.awsrequest import AWSPreparedRequest
+from botocore.hooks import first_non_none_response
 
+from worker.aws.answers import Reader
+from worker.aws.requests import Parameters, Written, write
 from worker.aws.signing import Signer
+from worker.aws.wire import exchange, session_for
 
 if TYPE_CHECKING:
     from aiobotocore.credentials import AioCredentials
+    from aiohttp import ClientSession
 
 log = structlog.get_logger(__name__)
 
-Parameters = Mapping[str, Any]
 Call = Callable[[str, Parameters], Awaitable[Any]]
-
-_JSON_OPERATIONS: Final = frozenset(
-    {
-        "ChangeMessageVisibilityBatch",
-        "DeleteMessageBatch",
-        "ReceiveMessage",
-        "TransactWriteItems",
-        "UpdateItem",
-    }
-)
-"""Operations whose parameters are their body; all that they carry is text, numbers, lists and maps."""
-
-_CONDITIONS: Final = {"IfMatch": "if-match", "IfNoneMatch": "if-none-match"}
-_READ_BY: Final = frozenset({"Bucket", "Key", "VersionId", *_CONDITIONS})
-_WRITTEN_BY: Final = frozenset({"Body", "Bucket", "ContentType", "Key", "Metadata", *_CONDITIONS})
 
 _OF_ONE_REQUEST: Final = frozenset(
     {
@@ -67,33 +53,20 @@ _OF_CHUNKS: Final = frozenset(
 _SCOPE: Final = re.compile(
     r"AWS4-HMAC-SHA256 Credential=[^/]+/\d{8}/(?P<region>[^/]+)/(?P<service>[^/]+)/aws4_request,"
 )
-_COMPARED_WITH: Final = {"checksum": {"response_algorithms": ["crc32", "sha1", "sha256"]}}
-"""The checksums of an object, of which what is read is compared with the first that S3 has."""
-
-_MOST_AT_ONCE: Final = 2**20
-"""A longer body is sent in pieces, so that it does not hold up the loop."""
-
 _SENT: Final = ContextVar[list[AWSPreparedRequest] | None]("_SENT", default=None)
 """What botocore sends meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Written:
-    """A request of ours, but for where it goes, and what all of its kind have in common."""
-
-    method: str
-    tail: str = ""
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
-
-
-@dataclass(frozen=True, slots=True)
 class _Kind:
-    """What the requests of one operation have in common: where they go, what they carry, who signs."""
+    """What the calls of one operation have in common: where they go, what they carry, who signs and reads."""
 
     root: str
     headers: Mapping[str, str]
     signer: Signer
+    session: "ClientSession"
+    reader: Reader
+    event: str
 
 
 def make_directly(client: Any, credentials: "AioCredentials | None") -> None:  # noqa: ANN401 - any service's
@@ -128,7 +101,7 @@ class Direct:
 
     async def __call__(self, operation: str, parameters: Parameters) -> Any:  # noqa: ANN401 - as botocore has it
         """Make a call, with the parameters and the answer that botocore has for it."""
-        written = _write(operation, parameters)
+        written = write(operation, parameters)
         if written is None:
             return await self._by_botocore(operation, parameters)
         name = (operation, parameters.get("Bucket", ""))
@@ -137,9 +110,9 @@ class Direct:
         kind = self._kinds[name]
         if kind is None:
             return await self._by_botocore(operation, parameters)
-        return await self._send(operation, written, kind)
+        return await self._send(written, kind)
 
-    async def _learn(self, name: tuple[str, str], written: _Written, parameters: Parameters) -> Any:  # noqa: ANN401
+    async def _learn(self, name: tuple[str, str], written: Written, parameters: Parameters) -> Any:  # noqa: ANN401
         """Have botocore make the call; see from what it sends how the next ones are to be made."""
         sent: list[AWSPreparedRequest] = []
         former = _SENT.set(sent)
@@ -147,12 +120,12 @@ class Direct:
             answer = await self._by_botocore(name[0], parameters)
         finally:
             _SENT.reset(former)
-        self._kinds[name] = kind = self._compare(sent[-1], written)
+        self._kinds[name] = kind = await self._compare(name[0], sent[-1], written)
         log.debug("aws.learnt", operation=name[0], is_direct=kind is not None)
         return answer
 
-    def _compare(self, theirs: AWSPreparedRequest, ours: _Written) -> _Kind | None:
-        """Return how requests of this kind are made; None where botocore says something that we would not."""
+    async def _compare(self, operation: str, theirs: AWSPreparedRequest, ours: Written) -> _Kind | None:
+        """Return how calls of this kind are made; None where botocore says something that we would not."""
         said = {name.lower(): _text(value) for name, value in theirs.headers.items()}
         scope = _SCOPE.match(said.get("authorization", ""))
         is_alike = (
@@ -162,7 +135,8 @@ class Direct:
             and ours.headers.keys() <= said.keys() | {said.get("x-amz-trailer")}
             and (theirs.method != "POST" or _is_same_json(theirs.body, ours.body))
         )
-        if scope is None or scope["service"] != self._model.signing_name or not is_alike:
+        session = await session_for(self.client, theirs.url)
+        if scope is None or scope["service"] != self._model.signing_name or not is_alike or session is None:
             return None
         return _Kind(
             root=theirs.url.removesuffix(ours.tail),
@@ -172,70 +146,25 @@ class Direct:
                 if name not in _OF_ONE_REQUEST | _OF_CHUNKS | ours.headers.keys()
             },
             signer=Signer(self._credentials, region=scope["region"], service=scope["service"]),
+            session=session,
+            reader=Reader.of(self.client, self._model.operation_model(operation)),
+            event=f"before-send.{self._model.service_id.hyphenize()}.{operation}",
         )
 
-    async def _send(self, operation: str, written: _Written, kind: _Kind) -> Any:  # noqa: ANN401
+    async def _send(self, written: Written, kind: _Kind) -> Any:  # noqa: ANN401
         url = kind.root + written.tail
         headers: Any = {**kind.headers, **written.headers}  # typed as what is slower, used as a mapping
-        body = written.body
-        payload_hash = hashlib.sha256(body).hexdigest()
+        payload_hash = hashlib.sha256(written.body).hexdigest()
         if written.method != "POST":
             headers["x-amz-content-sha256"] = payload_hash
         await kind.signer.sign(written.method, url, headers, payload_hash=payload_hash)
-        model = self._model.operation_model(operation)
-        request = AWSPreparedRequest(
-            written.method,
-            url,
-            headers,
-            body=io.BytesIO(body) if len(body) > _MOST_AT_ONCE else body or None,
-            stream_output=model.has_streaming_output,
-        )
-        # Sends, reads and parses, as for requests of its own.
-        success, failure = await self.client._endpoint._do_get_response(  # noqa: SLF001
-            request, model, _COMPARED_WITH if operation == "GetObject" else {}
-        )
-        if failure is not None:
-            raise failure
-        http, answer = success
-        if http.status_code >= 300:  # noqa: PLR2004 - a redirect is a refusal too
-            error = answer.get("Error", {})  # SQS's exceptions are named by its new codes, and carry the old
-            named = error.get("QueryErrorCode", error.get("Code"))
-            raise self.client.exceptions.from_code(named)(answer, operation)
-        return answer
-
-
-def _write(operation: str, parameters: Parameters) -> _Written | None:
-    """Write a request down; None where that is left to botocore."""
-    if operation in _JSON_OPERATIONS:
-        return _Written("POST", body=_to_json(parameters).encode())
-    if operation == "GetObject" and parameters.keys() <= _READ_BY:
-        return _Written("GET", _tail(parameters), _conditions(parameters))
-    if (
-        operation == "PutObject"
-        and parameters.keys() <= _WRITTEN_BY
-        and isinstance(parameters["Body"], bytes)
-    ):
-        body: bytes = parameters["Body"]
-        checksum = base64.b64encode(zlib.crc32(body).to_bytes(4, "big")).decode()
-        headers = {"x-amz-checksum-crc32": checksum, **_conditions(parameters)}
-        for name, value in parameters.get("Metadata", {}).items():
-            headers[f"x-amz-meta-{name.lower()}"] = value
-        if "ContentType" in parameters:
-            headers["content-type"] = parameters["ContentType"]
-        return _Written("PUT", _tail(parameters), headers, body)
-    return None
-
-
-_to_json: Final = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
-
-
-def _tail(parameters: Parameters) -> str:
-    version = f"?versionId={quote(parameters['VersionId'], safe='~')}" if "VersionId" in parameters else ""
-    return quote(parameters["Key"], safe="/~") + version
-
-
-def _conditions(parameters: Parameters) -> dict[str, str]:
-    return {header: parameters[name] for name, header in _CONDITIONS.items() if name in parameters}
+        is_stream = kind.reader.content is not None
+        request = AWSPreparedRequest(written.method, url, headers, written.body or None, is_stream)
+        said = await self.client.meta.events.emit(kind.event, request=request)
+        if (given := first_non_none_response(said)) is not None:
+            return await kind.reader.as_botocore(given)
+        response = await exchange(kind.session, written.method, url, headers, written.body)
+        return await kind.reader.read(response)
 
 
 def _is_same_json(theirs: object, ours: bytes) -> bool:
