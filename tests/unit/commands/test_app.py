@@ -17,6 +17,8 @@ from worker.domain.errors import ConfigurationError, TransientError
 
 Says = Callable[..., None]
 
+pytestmark = pytest.mark.usefixtures("_unconfigured_logs")
+
 
 @pytest.fixture
 def command_that(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
