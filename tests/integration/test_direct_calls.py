@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import json
 import zlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -51,8 +52,12 @@ async def refusal(call: Any) -> tuple[str, dict[str, Any], int]:  # noqa: ANN401
 
 
 @asynccontextmanager
-async def answering(*answers: bytes) -> AsyncIterator[str]:
-    """Run a server that gives each request, on a connection of its own, the next of the answers as it is."""
+async def answering(*answers: bytes, sent: list[bytes] | None = None) -> AsyncIterator[str]:
+    """
+    Run a server that gives each request, on a connection of its own, the next of the answers as it is.
+
+    The bodies of the requests are left in `sent`.
+    """
     left = list(answers)
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -60,7 +65,9 @@ async def answering(*answers: bytes) -> AsyncIterator[str]:
         if b"100-continue" in head:
             writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         _, _, rest = head.partition(b"content-length: ")
-        await reader.readexactly(int(rest.partition(b"\r\n")[0] or 0))
+        body = await reader.readexactly(int(rest.partition(b"\r\n")[0] or 0))
+        if sent is not None:
+            sent.append(body)
         writer.write(left.pop(0))
         await writer.drain()
         writer.close()
@@ -194,6 +201,21 @@ async def test_the_record_is_written_and_refused_as_botocore_has_it(provisioned:
         codes = [reason["Code"] for reason in got[1]["CancellationReasons"]]
         assert codes == ["ConditionalCheckFailed", "None"]
         assert built.count == 2
+
+
+async def test_half_a_surrogate_pair_is_written_and_read_as_botocore_has_it() -> None:
+    body = rb'{"Attributes": {"eTag": {"S": "\ud800"}}}'
+    answer = http(body, "Content-Type: application/x-amz-json-1.0")
+    sent: list[bytes] = []
+    async with (
+        answering(answer, answer, sent=sent) as endpoint_url,
+        open_client("dynamodb", unique_settings(endpoint_url)) as direct,
+    ):
+        for _ in range(2):
+            update = {"TableName": "t", "Key": {"imageId": {"S": "\ud800"}}}
+            assert plain(await direct.update_item(**update)) == {"Attributes": {"eTag": {"S": "\ud800"}}}
+    by_botocore, directly = (json.loads(body) for body in sent)
+    assert by_botocore == directly == update
 
 
 async def test_messages_are_received_hidden_and_deleted_as_botocore_has_it(provisioned: Settings) -> None:

@@ -5,13 +5,14 @@ Where all is well, it is read here: JSON as it is, and of an object what its hea
 model. Every other answer is read by botocore, as after a request of its own.
 """
 
-import json
 import zlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+import orjson
 from aiobotocore.awsrequest import AioAWSResponse
 from aiobotocore.endpoint import convert_to_response_dict
 from aiobotocore.httpchecksum import handle_checksum_body
@@ -105,7 +106,9 @@ class Reader:
             with failures_named(url):
                 if response.status == _OK and self.model.service_model.resolved_protocol == "json":
                     if headers.get("content-type", "").startswith(_JSON):
-                        return _from_json(await response.read(), headers)
+                        body = await response.read()
+                        with suppress(orjson.JSONDecodeError):  # botocore makes of it what it can
+                            return _from_json(body, headers)
                 elif response.status == _OK and "x-amz-request-id" in headers and "expires" not in headers:
                     return await self._from_headers(response, headers)
                 return await self.as_botocore(_http(url, response.status, headers, response))
@@ -162,7 +165,7 @@ def _from_json(body: bytes, headers: Headers) -> Answer:
     said = headers.get("x-amz-crc32")
     if said is not None and said != (found := str(zlib.crc32(body))):
         raise ChecksumError(checksum_type="crc32", expected_checksum=said, actual_checksum=found)
-    answer: Answer = json.loads(body) if body else {}
+    answer: Answer = orjson.loads(body) if body else {}
     return answer | {"ResponseMetadata": _metadata(headers)}
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote
 
+import orjson
+
 Parameters = Mapping[str, Any]
 
 _JSON_OPERATIONS: Final = frozenset(
@@ -39,7 +41,7 @@ class Written:
 def write(operation: str, parameters: Parameters) -> Written | None:
     """Write a request down; None where that is left to botocore."""
     if operation in _JSON_OPERATIONS:
-        return Written("POST", body=_to_json(parameters).encode())
+        return Written("POST", body=_to_json(parameters))
     if operation == "GetObject" and parameters.keys() <= _READ_BY:
         return Written("GET", _tail(parameters), _conditions(parameters))
     if (
@@ -58,7 +60,11 @@ def write(operation: str, parameters: Parameters) -> Written | None:
     return None
 
 
-_to_json: Final = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+def _to_json(parameters: Parameters) -> bytes:
+    try:
+        return orjson.dumps(parameters)
+    except orjson.JSONEncodeError:  # half a surrogate pair: AWS is to refuse it, as it refuses botocore's
+        return json.dumps(parameters).encode()
 
 
 def _tail(parameters: Parameters) -> str:

@@ -126,13 +126,13 @@ def apply(image: Image, transition: Transition) -> Image:
     Raises:
         IllegalMoveError: The image or its step is not in a status from which this move is legal.
     """
-    image = replace(image, updated_at=transition.at)
     match transition:
         case StepMoved():
             return _move_step(image, transition)
-        case SourceDescribed(description=description):
+        case SourceDescribed(at=at, description=description):
             return replace(
                 image,
+                updated_at=at,
                 file_name=description.file_name or image.file_name,
                 file_size=description.file_size,
                 file_type=description.file_type,
@@ -181,6 +181,7 @@ def _move_step(image: Image, moved: StepMoved) -> Image:
         after = replace(before, status=status, completed_at=moved.at, detail=moved.detail)
     return replace(
         image,
+        updated_at=moved.at,
         steps={**image.steps, moved.step: after},
         metadata={**moved.metadata, **image.metadata},
         history=(*image.history, _entry(image, moved.at, status, step=moved.step, note=moved.note)),
@@ -191,7 +192,8 @@ def _move_image(
     image: Image, move: ImageMove, *, at: datetime, note: Mapping[str, Json] | None = None
 ) -> Image:
     status = image_status_after(move, image.status)
-    return replace(image, status=status, history=(*image.history, _entry(image, at, status, note=note)))
+    history = (*image.history, _entry(image, at, status, note=note))
+    return replace(image, status=status, updated_at=at, history=history)
 
 
 def _entry(
