@@ -1,0 +1,1 @@
+"""Holds the `sitecustomize` of workers whose children repeat themselves."""
