@@ -550,13 +550,15 @@ async def test_fault_27_a_body_that_stalls_is_abandoned_and_read_again(
 async def test_fault_28_three_hundred_failed_reads_on_a_pool_of_ten_leak_no_slot(
     s3: "S3Client", provisioned: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "BUCKET", replace(sources.BUCKET, attempts=1, each_s=0.5))
+    once = replace(sources.BUCKET, attempts=1)
     content = os.urandom(200_000)
     job = await uploaded(s3, provisioned, content)
     async with proxied_s3(provisioned, connections=10) as (proxy, through_proxy):
         reader = S3Sources(through_proxy)
         ended_with: list[type] = []
         for kind in ("too large", "cut", "halted"):
+            each_s = 0.5 if kind == "halted" else once.each_s
+            monkeypatch.setattr(sources, "BUCKET", replace(once, each_s=each_s))
             for _ in range(10):
                 if kind != "too large":
                     proxy.planned.extend([Trouble.CUT if kind == "cut" else Trouble.HALTED] * 10)
@@ -566,6 +568,7 @@ async def test_fault_28_three_hundred_failed_reads_on_a_pool_of_ten_leak_no_slot
                 )
                 ended_with += [type(failure) for failure in failures]
 
+        monkeypatch.setattr(sources, "BUCKET", once)
         async with asyncio.timeout(10):
             read = await asyncio.gather(*(reader.fetch(job, max_bytes=1_000_000) for _ in range(10)))
 

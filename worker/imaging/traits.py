@@ -72,15 +72,16 @@ def blur_hash(tiny: Image.Image) -> str:
     """Return the BlurHash of 4 x 3 components (https://github.com/woltapp/blurhash, Algorithm.md)."""
     light = _linear()[np.asarray(tiny)]
     across, down = _basis(tiny.width, _COMPONENTS[0]), _basis(tiny.height, _COMPONENTS[1])
-    rows = (down @ light.reshape(tiny.height, -1)).reshape(_COMPONENTS[1], tiny.width, 3)
-    dc, *ac = (across @ rows).reshape(-1, 3) / (tiny.width * tiny.height)
+    # Not by `@`: BLAS takes tens of megabytes for its first product, and ends the process where it gets none.
+    rows = np.einsum("jy,yxc->jxc", down, light)
+    dc, *ac = np.einsum("ix,jxc->jic", across, rows).reshape(-1, 3) / (tiny.width * tiny.height)
     waves = 2 * np.asarray(ac)
     quantised = max(0, min(82, math.floor(np.abs(waves).max() * 166 - 0.5)))
     real = (quantised + 1) / 166
-    levels = np.floor(np.copysign(np.sqrt(np.abs(waves) / real), waves) * 9 + 9.5).clip(0, 18)
+    levels = np.floor(np.copysign(np.sqrt(np.abs(waves) / real), waves) * 9 + 9.5).clip(0, 18).astype(int)
     size_flag = (_COMPONENTS[0] - 1) + (_COMPONENTS[1] - 1) * 9
     text = _base_83(size_flag, 1) + _base_83(quantised, 1) + _base_83(_dc_value(dc), 4)
-    return text + "".join(_base_83(int(value), 2) for value in levels @ (19**2, 19, 1))
+    return text + "".join(_base_83(r * 19**2 + g * 19 + b, 2) for r, g, b in levels.tolist())
 
 
 @lru_cache(maxsize=4)
