@@ -4,7 +4,7 @@ The worker's own process alone: its CPU for one picture, before and after a chan
 `python -m bench.parent --against before=FOLDER`: the real `image-worker run` of this working copy and of
 others, each beside an AWS that keeps nothing and with decoder children that repeat what they made of the
 first picture. They take turns of a fraction of a second, so that what the machine does meanwhile falls on all
-of them alike: differences of 2 % show, where `bench.service` needs ten.
+of them alike: differences of 5 % show, where `bench.service` needs ten.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from bench.own_aws import provisioned
 from bench.peers.parent.canned_aws import CannedAws
 from bench.rivals.measurement import StandstillError
 from bench.rivals.pictures import SERIES, Series, make
-from bench.rivals.subjects import ROOT, inherited, last_lines, running, service
+from bench.rivals.subjects import ROOT, inherited, last_lines, named_tree, running, service
 from tests.emulators import variables_of
 from worker.local.aws import embedded_environment
 
@@ -86,10 +86,11 @@ class _Contestant:
     async def deliver(self, pictures: int) -> None:
         delivered = asyncio.create_task(self.aws.deliver(pictures), name="deliver")
         ended = asyncio.create_task(self.process.wait(), name="wait for the worker's end")
-        await asyncio.wait([delivered, ended], return_when=asyncio.FIRST_COMPLETED)
-        for task in (delivered, ended):
+        done, waiting = await asyncio.wait([delivered, ended], return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
             task.cancel()
-        if ended.done() and not ended.cancelled():
+        await asyncio.gather(*waiting, return_exceptions=True)
+        if ended in done:
             message = f"it ended with {self.process.returncode}:\n{last_lines(self.log)}"
             raise StandstillError(message)
 
@@ -113,12 +114,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="CPU of the worker's own process, before and after.")
     parser.add_argument("--series", choices=[one.name for one in SERIES], default=SERIES[0].name)
     parser.add_argument("--rounds", type=int, default=40)
-    parser.add_argument("--against", nargs="*", default=[], metavar="NAME=FOLDER")
+    parser.add_argument("--against", nargs="*", default=[], metavar="NAME=FOLDER", type=named_tree)
     arguments = parser.parse_args()
-    trees = {OURS: ROOT}
-    for named in arguments.against:
-        name, _, folder = named.partition("=")
-        trees[name] = Path(folder).resolve()
+    trees = {OURS: ROOT, **dict(arguments.against)}
     series = next(one for one in SERIES if one.name == arguments.series)
     spent = asyncio.run(measure(trees, series, rounds=arguments.rounds))
     headings = (

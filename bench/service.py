@@ -86,7 +86,7 @@ def main() -> None:
         nargs="*",
         default=[],
         metavar="NAME=FOLDER",
-        type=_named_tree,
+        type=subjects.named_tree,
         help="other working copies of this project, to compare a change before and after",
     )
     arguments = parser.parse_args()
@@ -282,11 +282,6 @@ def _plot(figures: Figures) -> "report.Figure":
         axis.set_title(f"{series}: CPU ms of one picture")
         axis.set_xlabel("orange: the first process; dotted: our imaging alone")
     return drawn
-
-
-def _named_tree(text: str) -> tuple[str, Path]:
-    name, _, folder = text.partition("=")
-    return name, Path(folder)
 
 
 if __name__ == "__main__":

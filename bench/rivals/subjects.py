@@ -44,6 +44,12 @@ def service(name: str, tree: Path = ROOT) -> Subject:
     return Subject(name, (sys.executable, "-m", "worker", "run"), tree)
 
 
+def named_tree(text: str) -> tuple[str, Path]:
+    """Read NAME=FOLDER: another working copy of this project, to compare a change before and after."""
+    name, _, folder = text.partition("=")
+    return name, Path(folder).resolve()
+
+
 def node() -> Subject:
     """Return the worker on sqs-consumer, AWS SDK for JavaScript 3 and sharp."""
     environment = {"NODE_ENV": "production"}

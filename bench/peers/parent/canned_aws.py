@@ -1,7 +1,7 @@
 """
 An AWS that keeps nothing: it hands out notifications of one picture, and says yes to every write.
 
-What is asked once, at the start, it passes on to an emulated AWS.
+What is asked at the start, or now and then, it passes on to an emulated AWS.
 """
 
 import asyncio

@@ -136,7 +136,6 @@ def test_a_bug_is_one_sentence_without_a_traceback(
     )
 
 
-@pytest.mark.usefixtures("_unconfigured_logs")
 def test_a_bug_shows_its_traceback_at_debug(
     command_that: Says, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,7 +148,6 @@ def test_a_bug_shows_its_traceback_at_debug(
     assert sentence.endswith("please report it with the traceback above")
 
 
-@pytest.mark.usefixtures("_unconfigured_logs")
 def test_a_service_that_logs_for_machines_logs_the_traceback_of_a_bug(
     command_that: Says, capsys: pytest.CaptureFixture[str]
 ) -> None:
