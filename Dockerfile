@@ -1,18 +1,18 @@
 # `make image` builds it; `make image-demo` puts the embedded AWS in too, for `image-worker demo` and `local`.
 FROM python:3.13-slim-trixie AS build
 WORKDIR /build
-COPY requirements-build.lock requirements-runtime.lock requirements-demo.lock ./
-ARG LOCK=requirements-runtime.lock
+COPY requirements/build.lock requirements/runtime.lock requirements/demo.lock requirements/
+ARG LOCK=requirements/runtime.lock
 # The environment has no pip of its own: the image's fills it from outside, and stays behind with the build tools.
 # Wheels only: nothing is compiled, and no code of a package runs.
 RUN python -m venv --without-pip /venv \
     && pip --python /venv/bin/python install --no-cache-dir --no-compile --only-binary :all: \
         --require-hashes -r "${LOCK}" \
     && pip install --no-cache-dir --root-user-action ignore --only-binary :all: \
-        --require-hashes -r requirements-build.lock
+        --require-hashes -r requirements/build.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY worker worker
-COPY config config
+COPY config/cloudformation/storage.yaml config/cloudformation/storage.yaml
 # Bytecode that is not compared with its source's time holds, whatever becomes of the times in layers.
 RUN pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheel . \
     && pip --python /venv/bin/python install --no-cache-dir --no-compile --no-deps /wheel/*.whl \

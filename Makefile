@@ -31,7 +31,6 @@ check: $(SETUP) $(CHECKOV)/.set-up ## Lint, format, types, templates, manifests,
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/bandit -q -c pyproject.toml -r worker config
 	$(BIN)/cfn-lint config/cloudformation/*.yaml
 	$(BIN)/kubernetes-validate --strict --quiet --no-warn $(KUBERNETES)
 	$(BIN)/hadolint Dockerfile
@@ -39,7 +38,7 @@ check: $(SETUP) $(CHECKOV)/.set-up ## Lint, format, types, templates, manifests,
 	$(SCAN) --framework cloudformation -d config/cloudformation
 	$(SCAN) --framework kubernetes -d config/kubernetes
 	$(SCAN) --framework dockerfile -f Dockerfile
-	$(BIN)/pytest -q tests/unit/test_import_direction.py
+	$(BIN)/lint-imports
 
 format: $(SETUP)
 	$(BIN)/ruff check --fix .
@@ -49,17 +48,17 @@ LOCK := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-ha
 	--no-header --no-emit-index-url --no-emit-find-links
 
 lock: $(SETUP) ## Pin every dependency with its hashes: all of them, what the container needs, what checkov needs
-	$(LOCK) pyproject.toml --all-extras --group dev -o requirements.lock
-	$(LOCK) --group pyproject.toml:build -c requirements.lock -o requirements-build.lock
-	$(LOCK) pyproject.toml --extra heic --extra otel -c requirements.lock -o requirements-runtime.lock
-	$(LOCK) pyproject.toml --extra heic --extra otel --extra local -c requirements.lock -o requirements-demo.lock
-	$(LOCK) --group pyproject.toml:checkov -o requirements-checkov.lock
+	$(LOCK) pyproject.toml --all-extras --group dev -o requirements/dev.lock
+	$(LOCK) --group pyproject.toml:build -c requirements/dev.lock -o requirements/build.lock
+	$(LOCK) pyproject.toml --extra heic --extra otel -c requirements/dev.lock -o requirements/runtime.lock
+	$(LOCK) pyproject.toml --extra heic --extra otel --extra local -c requirements/dev.lock -o requirements/demo.lock
+	$(LOCK) --group pyproject.toml:checkov -o requirements/checkov.lock
 
 image: ## Build the container image, with docker, podman or buildah
-	config/container/build-image.sh image-worker
+	config/docker/build-image.sh image-worker
 
 image-demo: ## The same with the embedded AWS in it: docker run --rm image-worker:demo demo --out /tmp/out
-	config/container/build-image.sh image-worker:demo --build-arg LOCK=requirements-demo.lock
+	config/docker/build-image.sh image-worker:demo --build-arg LOCK=requirements/demo.lock
 
 bench: $(SETUP) ## Measure imaging, service, cost and memory beside their rivals (half an hour; node for some)
 	$(BIN)/python -m bench
@@ -71,14 +70,14 @@ docs: $(SETUP) ## Write the pages that come from the code
 docs-pictures: $(SETUP)
 	$(BIN)/python docs/make_imaging_pictures.py
 
-$(CHECKOV)/.set-up: requirements-checkov.lock
+$(CHECKOV)/.set-up: requirements/checkov.lock
 	$(PYTHON) -m venv $(CHECKOV)
-	$(CHECKOV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-checkov.lock
+	$(CHECKOV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/checkov.lock
 	touch $@
 
-$(SETUP): requirements.lock pyproject.toml
+$(SETUP): requirements/dev.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 

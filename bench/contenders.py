@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from bench.installing import install_node, install_python
-from worker.imaging.decoder import ALLOCATION
+from worker.decoder_pool.process import ALLOCATION
 
 ROOT: Final = Path(__file__).parent.parent
 SOURCES: Final = Path(__file__).parent / "peers" / "imaging"

@@ -34,9 +34,9 @@ from bench.prices import (
     WRITES_OF_S3,
     Bill,
 )
-from tests.emulators import a_free_port
-from tests.fakes.metered_table import Item, MeteredTable, item_bytes, units_of
-from tests.scrape import Scrape, scrape
+from tests.support.emulators import a_free_port
+from tests.support.fakes.metered_table import Item, MeteredTable, item_bytes, units_of
+from tests.support.scrape import Scrape, scrape
 from worker.bootstrap import open_clients, open_service
 from worker.telemetry import logs
 

@@ -33,13 +33,13 @@ from bench.contenders import (
     versions,
 )
 from bench.photographs import encoded, photograph
-from config.settings import FONT
 from worker.domain.recipe import Size, Watermark
 from worker.imaging.fonts import Fonts
 from worker.imaging.geometry import fitted
 from worker.imaging.lettering import lettering
 from worker.imaging.picture import Extent
 from worker.imaging.watermark import margin_px, text_height_px
+from worker.settings import FONT
 
 PEERS: Final = (PYVIPS, SHARP, CAREFUL_SHARP)
 COMPARED: Final = (OURS, PILLOW, *PEERS)

@@ -12,8 +12,8 @@ in the item, as the worker has it, each of these writes appends an entry.
 from itertools import pairwise
 from typing import Any, Final
 
-from tests.fakes.metered_table import Index, Item, units_of
-from worker.record.attributes import encode_map
+from tests.support.fakes.metered_table import Index, Item, units_of
+from worker.dynamodb.attributes import encode_map
 
 _USER: Final = "user_12345678-1234-1234-1234-123456789012"
 _IMAGE: Final = "img_1234567890abcdef"

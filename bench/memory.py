@@ -19,7 +19,7 @@ from bench import report
 from bench.own_aws import provisioned, upload
 from bench.photographs import encoded, photograph
 from tests.chaos.processes import memories_of
-from tests.watched import watched_worker
+from tests.support.watched import watched_worker
 from worker.bootstrap import open_client
 
 if TYPE_CHECKING:

@@ -6,15 +6,15 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
-from tests.emulators import stack_name_of, unique_settings
+from tests.support.emulators import stack_name_of, unique_settings
+from worker.aws.provision import deploy
 from worker.bootstrap import open_client
-from worker.local.aws import embedded_aws, embedded_environment
-from worker.resources import deploy
+from worker.local.embedded_aws import embedded_aws, embedded_environment
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
-    from config.settings import Settings
+    from worker.settings import Settings
 
 _AT_ONCE: Final = 16
 

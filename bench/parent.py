@@ -23,8 +23,8 @@ from bench.peers.parent.canned_aws import CannedAws
 from bench.rivals.measurement import StandstillError
 from bench.rivals.pictures import SERIES, Series, make
 from bench.rivals.subjects import ROOT, inherited, last_lines, named_tree, running, service
-from tests.emulators import variables_of
-from worker.local.aws import embedded_environment
+from tests.support.emulators import variables_of
+from worker.local.embedded_aws import embedded_environment
 
 OURS: Final = "image-worker"
 _REPLAYED: Final = Path(__file__).parent / "peers" / "parent" / "replayed"

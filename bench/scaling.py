@@ -37,7 +37,7 @@ MEMORY_GB: Final = 4
 """Prices of an hour: AWS Fargate, Linux on x86, us-east-1, on demand, March 2026; and what a replica has."""
 
 BUSY_S: Final = 5.0
-"""How long an ECS task is busy without a pause before it protects itself (`worker/protection.py`)."""
+"""How long an ECS task is busy without a pause before it protects itself (`worker.aws.task_protection`)."""
 
 
 @dataclass(frozen=True, slots=True)

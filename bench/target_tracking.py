@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 from bench.autoscalers import PERIOD_S, Minutes, Observed
-from tests.templates import resolved, template
+from tests.support.templates import resolved, template
 
 HIGH_POINTS: Final = 3
 LOW_POINTS: Final = 15

@@ -13,7 +13,6 @@ from typing import Final
 
 from PIL import Image, ImageDraw, ImageFont
 
-from config.settings import FONT
 from worker.domain.recipe import Anchor, Fit, Limits, Logo, Size, Watermark
 from worker.imaging.fonts import Fonts
 from worker.imaging.picture import Picture
@@ -22,6 +21,7 @@ from worker.imaging.validate import validate
 from worker.imaging.watermark import watermark
 from worker.local.preview import checkered
 from worker.local.scenes import gardens, landscapes
+from worker.settings import FONT
 
 OUT: Final = Path(__file__).with_name("imaging")
 FONTS: Final = Fonts((FONT.read_bytes(),))

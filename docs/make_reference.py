@@ -17,9 +17,9 @@ from pydantic.fields import FieldInfo
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 from typer.main import get_command
 
-from config.settings import Settings
-from worker.commands.app import COMMANDS, NAME
-from worker.commands.settings import variable
+from worker.cli.app import COMMANDS, NAME
+from worker.cli.settings import variable
+from worker.settings import Settings
 
 DOCS: Final = Path(__file__).parent
 

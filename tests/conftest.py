@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from config.settings import Settings
-from worker.local.aws import EMBEDDED_CREDENTIALS
+from worker.local.embedded_aws import EMBEDDED_CREDENTIALS
+from worker.settings import Settings
 
-pytest_plugins = ["tests.emulators", "tests.recorded_calls"]
+pytest_plugins = ["tests.support.emulators", "tests.support.recorded_calls"]
 
 OURS = ("AWS_", "WORKER_")
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from botocore import xform_name
 
-from tests.recorded_calls import FOLDER, Call, recorded
-from tests.unit.test_policies import AUTHORISED_BY, IN_TRANSACTIONS, actions, policies, reached
+from tests.support.recorded_calls import FOLDER, Call, recorded
+from tests.unit.config.test_policies import AUTHORISED_BY, IN_TRANSACTIONS, actions, policies, reached
 
 pytestmark = pytest.mark.after_all_others
 

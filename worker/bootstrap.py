@@ -14,30 +14,30 @@ from typing import TYPE_CHECKING, Any
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession, get_session
 
-from config.settings import FONT, Settings
-from worker.aws.direct import make_directly
-from worker.checks.stranger import insist_on_aws
-from worker.delivery import Deliveries, Terms
+from worker.aws.endpoint_check import insist_on_aws
+from worker.aws.fast_path.direct import make_directly
+from worker.aws.retry import NO_SUCH_QUEUE, QUEUE, error_code, persist
+from worker.aws.task_protection import ScaleInProtection
+from worker.decoder_pool.pool import ChildPool
+from worker.decoder_pool.process_memory import resident_bytes
+from worker.delivery.consumer import Service
+from worker.delivery.handler import Deliveries, Terms
+from worker.delivery.recipes import Recipes, bending
 from worker.domain.clock import utc_now
 from worker.domain.errors import ConfigurationError, TransientError
 from worker.domain.recipe import Limits
-from worker.imaging.pool import ChildPool
-from worker.intake.envelope import Addressing, parse
-from worker.intake.heartbeat import Heartbeat
-from worker.intake.queue import Queue
-from worker.objects.logos import Logos
-from worker.objects.results import S3Results
-from worker.objects.sources import S3Sources
-from worker.protection import ScaleInProtection
-from worker.recipes import Recipes, bending
-from worker.record.ledger import DynamoLedger
-from worker.record.profiles import CachedProfiles
-from worker.resident import resident_bytes
-from worker.retry import NO_SUCH_QUEUE, QUEUE, error_code, persist
-from worker.service import Service
-from worker.telemetry.calls import watch_calls
+from worker.dynamodb.ledger import DynamoLedger
+from worker.dynamodb.profiles import CachedProfiles
+from worker.s3.logos import Logos
+from worker.s3.results import S3Results
+from worker.s3.sources import S3Sources
+from worker.settings import FONT, Settings
+from worker.sqs.events import Addressing, parse
+from worker.sqs.heartbeat import Heartbeat
+from worker.sqs.queue import Queue
+from worker.telemetry.aws_calls import watch_calls
 from worker.telemetry.endpoint import endpoint
-from worker.telemetry.lag import measure_lag
+from worker.telemetry.loop_lag import measure_lag
 from worker.telemetry.metrics import Metrics
 from worker.telemetry.observer import Observer
 from worker.telemetry.queue_depth import measure_queue

@@ -14,11 +14,11 @@ from typing import Any, Final
 
 from bench.rivals.record_check import Stored, read_record
 from bench.rivals.subjects import Subject, inherited, publisher
-from config.settings import Settings
+from worker.aws.provision import deploy
 from worker.bootstrap import open_client
 from worker.domain.keys import PROFILE_IMAGE_ID
-from worker.local.aws import embedded_aws, embedded_environment
-from worker.resources import deploy
+from worker.local.embedded_aws import embedded_aws, embedded_environment
+from worker.settings import Settings
 
 USERS: Final = 50
 _TOGETHER: Final = 8

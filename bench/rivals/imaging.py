@@ -11,12 +11,12 @@ import time
 from pathlib import Path
 
 from bench.rivals.subjects import ROOT
-from config.settings import FONT, Settings
+from worker.decoder_pool.process import ALLOCATION
+from worker.delivery.recipes import standard_recipe
 from worker.domain.recipe import Limits
-from worker.imaging.decoder import ALLOCATION
 from worker.imaging.fonts import Fonts
 from worker.imaging.pipeline import process
-from worker.recipes import standard_recipe
+from worker.settings import FONT, Settings
 
 
 def measure(files: list[Path], pictures: int) -> float:

@@ -132,4 +132,4 @@ async def _read_at(place: Arena, process: asyncio.subprocess.Process, remaining:
 
 def _aws() -> int:
     """Return the process of the embedded AWS, which we have started."""
-    return next(pid for pid in children(os.getpid()) if is_running(pid, "worker.local.server"))
+    return next(pid for pid in children(os.getpid()) if is_running(pid, "worker.local.aws_server"))

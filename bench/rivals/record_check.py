@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from config.settings import Settings
 from worker.domain import clock
 from worker.domain.keys import PROFILE_IMAGE_ID
-from worker.record.attributes import decode_map
+from worker.dynamodb.attributes import decode_map
+from worker.settings import Settings
 
 _STEPS: Final = ("validation", "resize", "watermark")
 _REQUIRED: Final = frozenset(

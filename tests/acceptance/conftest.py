@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from config.settings import Settings
-from tests.acceptance.forked import CommandLine
-from tests.emulators import variables_of
-from worker.local.aws import embedded_environment
+from tests.support.emulators import variables_of
+from tests.support.forked import CommandLine
+from worker.local.embedded_aws import embedded_environment
+from worker.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)

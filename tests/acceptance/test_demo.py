@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from tests.acceptance.conftest import Command, until_logged
-from tests.acceptance.forked import CommandLine
-from tests.pictures import encoded, scene
+from tests.support.forked import CommandLine
+from tests.support.pictures import encoded, scene
 
 PHOTOS = Path(os.environ.get("IMAGE_WORKER_PHOTOS", Path(__file__).parents[3] / "shared" / "photos"))
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from config.settings import Settings
 from tests.acceptance.conftest import Command
-from tests.acceptance.forked import CommandLine
-from tests.acceptance.terminal import on_a_terminal
-from tests.pictures import encoded, scene
+from tests.support.forked import CommandLine
+from tests.support.pictures import encoded, scene
+from tests.support.terminal import on_a_terminal
 from worker.bootstrap import queue_url
+from worker.settings import Settings
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client

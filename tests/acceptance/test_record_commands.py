@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.acceptance.conftest import Command, Ended, until_logged
-from tests.pictures import encoded, scene
+from tests.support.pictures import encoded, scene
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.acceptance.conftest import Command
-from tests.emulators import refusing
+from tests.support.emulators import refusing
 
 COMMANDS = (("run",), ("provision",), ("images", "recent"))
 NO_CREDENTIALS = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "HOME": "/nonexistent"}

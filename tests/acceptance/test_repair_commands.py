@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from config.settings import Settings
 from tests.acceptance.conftest import Command, until_logged
-from tests.pictures import encoded, scene
+from tests.support.pictures import encoded, scene
 from worker.bootstrap import queue_url
+from worker.settings import Settings
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from config.settings import Settings
 from tests.acceptance.conftest import Command, until_logged
-from tests.pictures import encoded, scene
-from worker.commands.which import queries_of
+from tests.support.pictures import encoded, scene
+from worker.cli.support.options import queries_of
+from worker.settings import Settings
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient

@@ -13,13 +13,13 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from config.settings import Settings
 from tests.acceptance.conftest import Command, until_logged
-from tests.pictures import encoded, noise
-from tests.scrape import scrape
-from tests.whole_worker import ended
+from tests.support.pictures import encoded, noise
+from tests.support.scrape import scrape
+from tests.support.whole_worker import ended
 from worker.bootstrap import queue_url
-from worker.record.profiles import CachedProfiles
+from worker.dynamodb.profiles import CachedProfiles
+from worker.settings import Settings
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.conftest import Command, until_logged
-from tests.acceptance.terminal import on_a_terminal
-from tests.pictures import encoded, scene
+from tests.support.pictures import encoded, scene
+from tests.support.terminal import on_a_terminal
 
 
 @pytest.fixture

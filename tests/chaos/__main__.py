@@ -16,7 +16,7 @@ from rich.console import Console
 
 from tests.chaos.report import show
 from tests.chaos.run import Outcome, Terms, run
-from worker.local.aws import embedded_aws
+from worker.local.embedded_aws import embedded_aws
 
 OF_THIS_MACHINE = ("AWS_", "WORKER_")
 

@@ -8,17 +8,17 @@ from dataclasses import dataclass, replace
 from itertools import accumulate, groupby
 from typing import TYPE_CHECKING, Final
 
-from config.settings import Settings
 from tests.chaos.uploads import Picture
 from tests.chaos.witness import Witness
-from tests.crash_points import check_history
-from tests.emulators import messages_in
-from tests.pictures import opened
-from worker.commands.which import queries_of
+from tests.support.crash_points import check_history
+from tests.support.emulators import messages_in
+from tests.support.pictures import opened
+from worker.cli.support.options import queries_of
 from worker.domain import clock
 from worker.domain.image import HistoryEntry, Image
 from worker.domain.status import ENDED, ImageMove, ImageStatus
-from worker.record.profiles import CachedProfiles
+from worker.dynamodb.profiles import CachedProfiles
+from worker.settings import Settings
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient

@@ -21,12 +21,12 @@ from tests.chaos.promises import Broken, Findings, Store, findings
 from tests.chaos.uploads import MOST_PIXELS, Picture, plan
 from tests.chaos.witness import Witness
 from tests.chaos.workers import STARTED, Workers, until, workers_of
-from tests.emulators import client, messages_in, stack_name_of, unique_settings
-from tests.fault_proxy import WEIGHTS, Trouble, fault_proxy
+from tests.support.emulators import client, messages_in, stack_name_of, unique_settings
+from tests.support.fault_proxy import WEIGHTS, Trouble, fault_proxy
+from worker.aws.provision import deploy
 from worker.bootstrap import queue_url
 from worker.domain.image import Image
 from worker.domain.status import ENDED
-from worker.resources import deploy
 
 _STALL_S: Final = LEASE_S + 2.0
 """A stalled write arrives when another worker may have taken its image."""

@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from tests.builders import NOON, a_claimant, a_job, a_whole_job, after
 from tests.chaos.witness import Stale, Witness
-from tests.fault_proxy import Call
+from tests.support.builders import NOON, a_claimant, a_job, a_whole_job, after
+from tests.support.fault_proxy import Call
 from worker.domain.claim import Claimed, decide
 from worker.domain.image import Image
 from worker.domain.transition import apply_all
-from worker.record import writes
-from worker.record.attributes import encode_map
-from worker.record.items import to_item
+from worker.dynamodb import writes
+from worker.dynamodb.attributes import encode_map
+from worker.dynamodb.items import to_item
 
 Request = Mapping[str, Any]
 

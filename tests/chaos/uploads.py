@@ -9,7 +9,7 @@ from typing import Final
 
 from PIL import Image, ImageStat
 
-from tests.pictures import encoded, noise, opened
+from tests.support.pictures import encoded, noise, opened
 
 MOST_PIXELS: Final = 4_000_000
 """`WORKER_MAX_PIXELS` of the workers, so that a picture with too many needs no hundred megapixels."""

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from tests.fault_proxy import Call
+from tests.support.fault_proxy import Call
 from worker.domain.keys import PROFILE_IMAGE_ID
-from worker.record.attributes import decode, decode_map
+from worker.dynamodb.attributes import decode, decode_map
 
 _EQUAL: Final = re.compile(r"#(\w+) = (:v\d+)")
 _ENDS: Final = {"completed", "failed"}

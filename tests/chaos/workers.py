@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from config.settings import Settings
 from tests.chaos.processes import of_session
-from tests.emulators import variables_of
-from worker.local.aws import INHERITED, embedded_environment
+from tests.support.emulators import variables_of
+from worker.local.embedded_aws import INHERITED, embedded_environment
+from worker.settings import Settings
 
 STARTED = "service.started"
 _DRAIN_S = 40.0

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from config.settings import Settings
-from tests.emulators import client, create_table, unique_settings
-from tests.fakes.ledger import MemoryLedger
-from worker.commands.which import queries_of
+from tests.support.emulators import client, create_table, unique_settings
+from tests.support.fakes.ledger import MemoryLedger
+from worker.cli.support.options import queries_of
+from worker.delivery.ports import Ledger
 from worker.domain.image import Image
 from worker.domain.profile import Statistics
-from worker.ports import Ledger
-from worker.record.ledger import DynamoLedger
-from worker.record.profiles import profile_from_item, read_profile
+from worker.dynamodb.ledger import DynamoLedger
+from worker.dynamodb.profiles import profile_from_item, read_profile
+from worker.settings import Settings
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient

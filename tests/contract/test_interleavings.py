@@ -20,9 +20,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.builders import NOON, a_claimant, a_job, a_rendition, a_report
 from tests.contract.conftest import LedgerUnderTest, memory_ledger, table_ledger
-from tests.emulators import client, create_table, unique_settings
+from tests.support.builders import NOON, a_claimant, a_job, a_rendition, a_report
+from tests.support.emulators import client, create_table, unique_settings
 from worker.domain.claim import Claimed
 from worker.domain.errors import LeaseLostError
 from worker.domain.image import Failure, Image

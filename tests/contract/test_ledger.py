@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from tests.builders import a_claimant, a_description, a_job, a_report, a_whole_job, after
 from tests.contract.conftest import LedgerUnderTest
+from tests.support.builders import a_claimant, a_description, a_job, a_report, a_whole_job, after
 from worker.domain.claim import Claimant, Claimed, DoneAlready, HeldByAnother, Superseded
 from worker.domain.errors import LeaseLostError
 from worker.domain.image import Failure, Image

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from config.settings import Settings
-from tests.builders import NOON, a_claimant, a_job, after
-from tests.emulators import client, create_table, unique_settings
-from tests.listing import newest_first, walked
+from tests.support.builders import NOON, a_claimant, a_job, after
+from tests.support.emulators import client, create_table, unique_settings
+from tests.support.listing import newest_first, walked
 from worker.domain.claim import Claimed, decide
 from worker.domain.errors import PageTokenError
 from worker.domain.image import Image, ImageSummary
 from worker.domain.status import ImageStatus
-from worker.record import batches
-from worker.record.items import to_item
-from worker.record.profiles import profile_from_item, read_profile, set_preferences
-from worker.record.queries import Page, Queries
-from worker.record.retention import set_ttl
+from worker.dynamodb import batches
+from worker.dynamodb.items import to_item
+from worker.dynamodb.profiles import profile_from_item, read_profile, set_preferences
+from worker.dynamodb.queries import Page, Queries
+from worker.dynamodb.retention import set_ttl
+from worker.settings import Settings
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import yaml
 
-from tests import templates
 from tests.docs.pages import ROOT, Line
+from tests.support import templates
 
 Check = Callable[[Line], None]
 

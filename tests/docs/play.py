@@ -17,8 +17,8 @@ from typing import Any
 
 import boto3
 
-from config.settings import Settings
-from worker.commands.app import run
+from worker.cli.app import run
+from worker.settings import Settings
 
 IMAGE, USER = "img_1234567890abcdef", "alice"
 SAID = {"filename": "forest.jpg", "tags": "walk,autumn", "description": "The path behind the house"}

@@ -17,9 +17,9 @@ from typer.main import get_command
 from docs.make_reference import pages
 from tests.docs.not_run import NOT_RUN, Check
 from tests.docs.pages import PAGES, ROOT, Block, Line, blocks, inline_commands, lines
-from worker.commands.app import COMMANDS, app
-from worker.local.aws import embedded_aws, embedded_environment
-from worker.local.pictures import generate
+from worker.cli.app import COMMANDS, app
+from worker.local.demo_images import generate
+from worker.local.embedded_aws import embedded_aws, embedded_environment
 
 Play = Callable[[list[dict[str, Any]], dict[str, str]], None]
 

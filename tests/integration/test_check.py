@@ -4,12 +4,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from config.settings import Settings
-from tests.emulators import client, create_table, refusing, stack_name_of, unique_settings
-from tests.templates import table_properties
+from tests.support.emulators import client, create_table, refusing, stack_name_of, unique_settings
+from tests.support.templates import table_properties
+from worker.aws.provision import deploy
 from worker.checks import Finding, check, check_at_start, require
 from worker.domain.errors import ConfigurationError
-from worker.resources import deploy
+from worker.settings import Settings
 
 if TYPE_CHECKING:
     from types_aiobotocore_cloudformation import CloudFormationClient

@@ -16,8 +16,7 @@ import pytest
 from botocore.exceptions import ConnectionClosedError
 from structlog.testing import capture_logs
 
-from config.settings import Settings
-from tests.crash_points import (
+from tests.support.crash_points import (
     Aws,
     Calls,
     Conduct,
@@ -30,26 +29,27 @@ from tests.crash_points import (
     receive,
     tapped,
 )
-from tests.emulators import messages_in
+from tests.support.emulators import messages_in
 from worker.bootstrap import queue_url
-from worker.commands import asking as asking_module
-from worker.commands.again import reprocess_some, retry_one
-from worker.commands.asking import Asking, job_of, open_asking
-from worker.commands.enqueue import enqueue_all
-from worker.commands.reconcile import reconcile_all
-from worker.commands.redriving import open_letters, redrive_all
-from worker.commands.report import Report
-from worker.commands.which import queries_of, the_image
+from worker.cli.enqueue import enqueue_all
+from worker.cli.reconcile import reconcile_all
+from worker.cli.reprocess import reprocess_some, retry_one
+from worker.cli.support.options import queries_of, the_image
+from worker.cli.support.report import Report
 from worker.domain.claim import Claimant
 from worker.domain.clock import utc_now
 from worker.domain.errors import CorruptError, TransientError
 from worker.domain.image import Image
 from worker.domain.recipe import Recipe, Size
 from worker.domain.status import ImageStatus
-from worker.intake import dead_letters
-from worker.record.ledger import DynamoLedger
-from worker.record.profiles import CachedProfiles
-from worker.record.reopening import Reopening
+from worker.dynamodb.ledger import DynamoLedger
+from worker.dynamodb.profiles import CachedProfiles
+from worker.dynamodb.repair_writes import Reopening
+from worker.repair import requests as asking_module
+from worker.repair.redrive import open_letters, redrive_all
+from worker.repair.requests import Asking, job_of, open_asking
+from worker.settings import Settings
+from worker.sqs import dead_letters
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient

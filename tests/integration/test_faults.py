@@ -22,8 +22,8 @@ from aiobotocore.config import AioConfig
 from botocore.exceptions import ClientError
 from structlog.testing import capture_logs
 
-from config.settings import Settings
-from tests.builders import (
+from tests.chaos.workers import until, workers_of
+from tests.support.builders import (
     NOON,
     a_claimant,
     a_job,
@@ -35,10 +35,9 @@ from tests.builders import (
     after,
     an_observer,
 )
-from tests.chaos.workers import until, workers_of
-from tests.crash_points import Calls, Fault, Kind, StepwisePool, Tapped, check_history
-from tests.emulators import SESSION
-from tests.fakes.rooms import (
+from tests.support.crash_points import Calls, Fault, Kind, StepwisePool, Tapped, check_history
+from tests.support.emulators import SESSION
+from tests.support.fakes.ports import (
     FakeHeartbeat,
     FakeHold,
     FakeInbox,
@@ -46,13 +45,15 @@ from tests.fakes.rooms import (
     FakeResults,
     FakeSources,
 )
-from tests.fault_proxy import FaultProxy, Trouble, fault_proxy
-from tests.pictures import encoded, noise, opened, scene
-from tests.pools import HEAVY, HEAVY_PNG, make_pool, outcomes_of
-from tests.whole_worker import USER, announcements, emptied, ended, put, working
+from tests.support.fault_proxy import FaultProxy, Trouble, fault_proxy
+from tests.support.pictures import encoded, noise, opened, scene
+from tests.support.pools import HEAVY, HEAVY_PNG, make_pool, outcomes_of
+from tests.support.whole_worker import USER, announcements, emptied, ended, put, working
 from worker.bootstrap import open_client, queue_url, terms
-from worker.commands.which import queries_of
-from worker.delivery import Deliveries
+from worker.cli.support.options import queries_of
+from worker.delivery.consumer import Service
+from worker.delivery.handler import Deliveries
+from worker.delivery.recipes import Recipes
 from worker.domain.claim import Claimed, HeldByAnother, decide
 from worker.domain.clock import utc_now
 from worker.domain.errors import (
@@ -67,17 +68,16 @@ from worker.domain.message import Delete, GiveBack, WalkAway
 from worker.domain.status import StepName
 from worker.domain.step import EncodedRendition
 from worker.domain.transition import image_completed, image_failed, image_released, step_ended
-from worker.intake.heartbeat import Heartbeat
-from worker.intake.queue import Queue
-from worker.local.aws import EMBEDDED_CREDENTIALS
-from worker.objects import sources
-from worker.objects.results import S3Results
-from worker.objects.sources import S3Sources
-from worker.recipes import Recipes
-from worker.record.attributes import decode_map
-from worker.record.ledger import DynamoLedger
-from worker.record.profiles import CachedProfiles
-from worker.service import Service
+from worker.dynamodb.attributes import decode_map
+from worker.dynamodb.ledger import DynamoLedger
+from worker.dynamodb.profiles import CachedProfiles
+from worker.local.embedded_aws import EMBEDDED_CREDENTIALS
+from worker.s3 import sources
+from worker.s3.results import S3Results
+from worker.s3.sources import S3Sources
+from worker.settings import Settings
+from worker.sqs.heartbeat import Heartbeat
+from worker.sqs.queue import Queue
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
@@ -282,7 +282,7 @@ async def test_fault_17_a_queue_that_is_away_for_long_costs_ever_longer_pauses_a
         asked.append(failures)
         return 0.0
 
-    monkeypatch.setattr("worker.service.pause_s", no_pause)
+    monkeypatch.setattr("worker.delivery.consumer.pause_s", no_pause)
     inbox, handled = FakeInbox(), asyncio.Event()
 
     async def deliver(*_: object) -> Delete:

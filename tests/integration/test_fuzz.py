@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 from PIL import Image, PngImagePlugin
 
-from tests.pictures import animation, encoded, noise, scene, stored_as
-from tests.pools import MEDIUM, make_pool, outcomes_of
+from tests.support.pictures import animation, encoded, noise, scene, stored_as
+from tests.support.pools import MEDIUM, make_pool, outcomes_of
+from worker.decoder_pool.pool import ChildPool
 from worker.domain.errors import RejectedError
 from worker.domain.recipe import Animation, Limits, Recipe, Size, Watermark
 from worker.imaging.codec import missing_extra
-from worker.imaging.pool import ChildPool
 
 CASES = int(os.environ.get("IMAGE_WORKER_FUZZ_CASES", "2000"))
 STEP_TIMEOUT_S = 10.0

@@ -11,11 +11,16 @@ from textwrap import dedent
 import aiohttp
 import pytest
 
-from tests.emulators import announced_keys, client, stack_name_of, unique_settings
+from tests.support.emulators import announced_keys, client, stack_name_of, unique_settings
+from worker.aws.provision import deploy
 from worker.domain.errors import ConfigurationError
-from worker.local import aws
-from worker.local.aws import EMBEDDED_CREDENTIALS, EMBEDDED_REGION, embedded_aws, embedded_environment
-from worker.resources import deploy
+from worker.local import embedded_aws as aws
+from worker.local.embedded_aws import (
+    EMBEDDED_CREDENTIALS,
+    EMBEDDED_REGION,
+    embedded_aws,
+    embedded_environment,
+)
 
 
 async def test_a_restart_on_the_same_directory_has_everything_again(tmp_path: Path) -> None:
@@ -79,8 +84,8 @@ async def test_it_ends_and_saves_its_state_when_its_parent_is_killed(tmp_path: P
 
 _PARENT = """
     import asyncio, pathlib, sys
-    from tests.emulators import client, unique_settings
-    from worker.local.aws import embedded_aws
+    from tests.support.emulators import client, unique_settings
+    from worker.local.embedded_aws import embedded_aws
 
     async def main():
         async with embedded_aws(pathlib.Path(sys.argv[1])) as url:
@@ -100,7 +105,7 @@ def _wait_for_the_end(directory: Path) -> None:
 
 async def test_sigterm_ends_it_and_saves_its_state(tmp_path: Path) -> None:
     server = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "worker.local.server", str(tmp_path), "--keep"),
+        *(sys.executable, "-m", "worker.local.aws_server", str(tmp_path), "--keep"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
@@ -160,7 +165,8 @@ async def test_a_server_that_breaks_at_the_start_leaves_its_last_words(
 
 def test_the_parent_imports_nothing_of_ministack() -> None:
     program = (
-        "import sys, worker.local.aws; print([m for m in ('ministack', 'hypercorn') if m in sys.modules])"
+        "import sys, worker.local.embedded_aws; "
+        "print([m for m in ('ministack', 'hypercorn') if m in sys.modules])"
     )
     told = subprocess.check_output([sys.executable, "-c", program], text=True)  # noqa: S603 - ours
     assert told == "[]\n"

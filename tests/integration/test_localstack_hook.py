@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from config.settings import Settings
-from tests.emulators import announced_keys, client
-from worker.local.aws import EMBEDDED_REGION, embedded_aws
-from worker.resources import STACK_NAME, STORAGE_TEMPLATE, deploy
+from tests.support.emulators import announced_keys, client
+from worker.aws.provision import STACK_NAME, STORAGE_TEMPLATE, deploy
+from worker.local.embedded_aws import EMBEDDED_REGION, embedded_aws
+from worker.settings import Settings
 
 HOOK = Path(__file__).parents[2] / "config/localstack/ready.d/provision.py"
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from config.settings import Settings
-from tests.builders import a_recipe
+from tests.support.builders import a_recipe
 from worker.domain.recipe import Logo, Recipe
-from worker.objects import logos as logos_module
-from worker.objects.logos import Logos
+from worker.s3 import logos as logos_module
+from worker.s3.logos import Logos
+from worker.settings import Settings
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
-from config.settings import Settings
-from tests.builders import a_claimant, a_job, after
-from tests.emulators import client, create_table, unique_settings
-from tests.listing import newest_first, walked
-from worker.commands.which import queries_of
+from tests.support.builders import a_claimant, a_job, after
+from tests.support.emulators import client, create_table, unique_settings
+from tests.support.listing import newest_first, walked
+from worker.cli.support.options import queries_of
 from worker.domain.claim import Claimed, decide
 from worker.domain.image import Image
 from worker.domain.status import ImageStatus
-from worker.record import batches
-from worker.record.items import to_item
-from worker.record.queries import Page, Queries
+from worker.dynamodb import batches
+from worker.dynamodb.items import to_item
+from worker.dynamodb.queries import Page, Queries
+from worker.settings import Settings
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient

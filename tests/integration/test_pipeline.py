@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image as Picture
 
-from config.settings import Settings
-from tests.pictures import encoded, opened, scene
-from tests.profiles import DISPLAY_P3, in_srgb, rgb_profile
-from tests.whole_worker import USER, announcements, emptied, ended, put, working
+from tests.support.pictures import encoded, opened, scene
+from tests.support.profiles import DISPLAY_P3, in_srgb, rgb_profile
+from tests.support.whole_worker import USER, announcements, emptied, ended, put, working
 from worker.bootstrap import queue_url
 from worker.domain.clock import from_text
 from worker.domain.status import StepName
-from worker.record.attributes import decode_map
-from worker.record.profiles import CachedProfiles, set_preferences
+from worker.dynamodb.attributes import decode_map
+from worker.dynamodb.profiles import CachedProfiles, set_preferences
+from worker.settings import Settings
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient

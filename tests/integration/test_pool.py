@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.pictures import BLUE, GREEN, RED, WHITE, animation, encoded, noise, opened, quarters, scene
-from tests.pools import (
+from tests.support.pictures import BLUE, GREEN, RED, WHITE, animation, encoded, noise, opened, quarters, scene
+from tests.support.pools import (
     ALL_OUTCOMES,
     HEAVY,
     HEAVY_PNG,
@@ -24,6 +24,7 @@ from tests.pools import (
     outcomes_of,
     until,
 )
+from worker.decoder_pool.pool import ChildPool
 from worker.domain.errors import (
     DecodeOutOfMemoryError,
     DecoderCrashedError,
@@ -36,7 +37,6 @@ from worker.domain.errors import (
 from worker.domain.recipe import Animation, Logo, Recipe, Size
 from worker.domain.status import StepMove, StepName
 from worker.domain.step import EncodedRendition, StepReport
-from worker.imaging.pool import ChildPool
 
 
 @pytest.fixture

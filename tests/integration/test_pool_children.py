@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pools import (
+from tests.support.pools import (
     ALL_OUTCOMES,
     HEAVY,
     HEAVY_PNG,
@@ -26,13 +26,13 @@ from tests.pools import (
     proc,
     until,
 )
+from worker.decoder_pool.pool import ChildPool
 from worker.domain.errors import (
     DecodeTimeoutError,
     NotAnImageError,
     TransientError,
 )
 from worker.domain.status import StepName
-from worker.imaging.pool import ChildPool
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -174,7 +174,7 @@ async def test_a_stopped_pool_blames_no_picture() -> None:
 async def test_children_die_with_a_parent_that_is_killed() -> None:
     script = (
         "import asyncio, sys\n"
-        "from tests.pools import make_pool\n"
+        "from tests.support.pools import make_pool\n"
         "async def main():\n"
         "    pool = make_pool(processes=2)\n"
         "    await pool.start()\n"

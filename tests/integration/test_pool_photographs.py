@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from PIL import ExifTags
 
-from tests.pictures import difference, opened
-from tests.pools import ALL_OUTCOMES, MEDIUM, RECIPE, make_pool, outcomes_of
+from tests.support.pictures import difference, opened
+from tests.support.pools import ALL_OUTCOMES, MEDIUM, RECIPE, make_pool, outcomes_of
+from worker.decoder_pool.pool import ChildPool
 from worker.domain.errors import (
     RejectedError,
 )
 from worker.domain.step import EncodedRendition, StepReport
 from worker.imaging.codec import missing_extra
-from worker.imaging.pool import ChildPool
 
 PHOTOS = Path(os.environ.get("IMAGE_WORKER_PHOTOS", Path(__file__).parents[2] / ".." / "shared" / "photos"))
 needs_heic = pytest.mark.skipif(missing_extra("heic") is not None, reason="without the extra heic")

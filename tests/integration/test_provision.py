@@ -4,12 +4,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import ClientError
 
-from config.settings import Settings
-from tests import templates
-from tests.emulators import announced_keys, client, create_table, stack_name_of, unique_settings
+from tests.support import templates
+from tests.support.emulators import announced_keys, client, create_table, stack_name_of, unique_settings
+from worker.aws.provision import STORAGE_TEMPLATE, Deployment, deploy, storage_parameters
 from worker.checks.table import find_table
 from worker.domain.errors import ConfigurationError
-from worker.resources import STORAGE_TEMPLATE, Deployment, deploy, storage_parameters
+from worker.settings import Settings
 
 if TYPE_CHECKING:
     from types_aiobotocore_cloudformation import CloudFormationClient

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from config.settings import Settings
-from tests.builders import a_job
+from tests.support.builders import a_job
 from worker.bootstrap import queue_url
 from worker.domain.errors import ReceiptLostError
 from worker.domain.message import Message, Unreadable
-from worker.intake.queue import Queue
+from worker.settings import Settings
+from worker.sqs.queue import Queue
 
 if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient

@@ -9,29 +9,29 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from config.settings import Settings
-from tests.emulators import messages_in
-from tests.pictures import encoded, scene
-from tests.whole_worker import USER, announcements, emptied, ended, put, working
+from tests.support.emulators import messages_in
+from tests.support.pictures import encoded, scene
+from tests.support.whole_worker import USER, announcements, emptied, ended, put, working
 from worker.bootstrap import queue_url
-from worker.commands.again import reprocess_all, retry_one
-from worker.commands.asking import Asking, job_of, open_asking
-from worker.commands.enqueue import enqueue_all
-from worker.commands.reconcile import reconcile_all
-from worker.commands.redriving import LOOK_S, open_letters, records_of, redrive_all, tell
-from worker.commands.report import Report
-from worker.commands.which import queries_of
+from worker.cli.enqueue import enqueue_all
+from worker.cli.reconcile import reconcile_all
+from worker.cli.reprocess import reprocess_all, retry_one
+from worker.cli.support.options import queries_of
+from worker.cli.support.report import Report
 from worker.domain.claim import Claimant, Claimed
 from worker.domain.clock import utc_now
 from worker.domain.image import Failure, Image
 from worker.domain.job import Job, SourceVersion
 from worker.domain.status import ImageStatus
 from worker.domain.transition import image_failed, image_released
-from worker.intake import dead_letters
-from worker.intake.envelope import to_body
-from worker.intake.requests import Requests
-from worker.record.ledger import DynamoLedger
-from worker.record.profiles import CachedProfiles
+from worker.dynamodb.ledger import DynamoLedger
+from worker.dynamodb.profiles import CachedProfiles
+from worker.repair.redrive import LOOK_S, open_letters, records_of, redrive_all, tell
+from worker.repair.requests import Asking, job_of, open_asking
+from worker.settings import Settings
+from worker.sqs import dead_letters
+from worker.sqs.events import to_body
+from worker.sqs.sender import Requests
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from config.settings import Settings
-from tests.emulators import client, create_table, stack_name_of, unique_settings
+from tests.support.emulators import client, create_table, stack_name_of, unique_settings
+from worker.aws.provision import CAPABILITIES, STORAGE_TEMPLATE, deploy, storage_parameters
 from worker.checks.table import INDEXES
-from worker.commands.app import run
+from worker.cli.app import run
 from worker.domain.errors import ConfigurationError
-from worker.local.aws import embedded_environment
-from worker.record.backups import Backups
-from worker.resources import CAPABILITIES, STORAGE_TEMPLATE, deploy, storage_parameters
+from worker.dynamodb.backups import Backups
+from worker.local.embedded_aws import embedded_environment
+from worker.settings import Settings
 from worker.telemetry.table_metrics import (
     METRICS,
     NAMESPACE,

@@ -8,12 +8,12 @@ import aiohttp
 import pytest
 from botocore.exceptions import ClientError
 
-from config.settings import Settings
-from tests.emulators import client, refusing, unique_settings
+from tests.support.emulators import client, refusing, unique_settings
+from worker.aws.retry import Policy, persist
 from worker.bootstrap import open_clients, open_service
 from worker.domain.errors import ConfigurationError, TransientError
-from worker.retry import Policy, persist
-from worker.telemetry.calls import watch_calls
+from worker.settings import Settings
+from worker.telemetry.aws_calls import watch_calls
 from worker.telemetry.metrics import Metrics
 from worker.telemetry.readiness import Readiness
 from worker.telemetry.traces import Untraced

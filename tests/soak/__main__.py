@@ -17,7 +17,7 @@ from tests.chaos.__main__ import forget_this_machine
 from tests.soak.report import plot, show
 from tests.soak.run import Soaked, Terms, run
 from tests.soak.verdict import judgements
-from worker.local.aws import embedded_aws
+from worker.local.embedded_aws import embedded_aws
 
 
 async def soak(terms: Terms, folder: Path) -> Soaked:

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tests.chaos.uploads import MOST_PIXELS, broken, whole
-from tests.emulators import client, messages_in, stack_name_of, unique_settings
-from tests.fault_proxy import FaultProxy, Trouble, fault_proxy
 from tests.soak.vitals import Sample, sample
-from tests.watched import WatchedWorker, watched_worker
+from tests.support.emulators import client, messages_in, stack_name_of, unique_settings
+from tests.support.fault_proxy import FaultProxy, Trouble, fault_proxy
+from tests.support.watched import WatchedWorker, watched_worker
+from worker.aws.provision import deploy
 from worker.domain.keys import result_key
-from worker.resources import deploy
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client

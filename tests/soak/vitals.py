@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tests.chaos.processes import Descriptors, Memory, descriptors_of, memories_of
-from tests.watched import WatchedWorker
+from tests.support.watched import WatchedWorker
 
 Buckets = Mapping[float, float]
 """Upper bound in seconds -> how many measurements were at or below it, since the start."""

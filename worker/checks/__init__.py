@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
     from types_aiobotocore_sqs import SQSClient
 
-    from config.settings import Settings
+    from worker.settings import Settings
 
 __all__ = ["Finding", "check", "check_at_start", "require"]
 

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from worker.aws.retry import error_code, patiently
 from worker.checks.finding import PROVISION, Finding, permitted, refused, right, wrong
-from worker.retry import error_code, patiently
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         TopicConfigurationOutputTypeDef,
     )
 
-    from config.settings import Settings
+    from worker.settings import Settings
 
 NO_OBJECT: Final = ".image-worker-check"
 NO_ETAG: Final = '"00000000000000000000000000000000"'

@@ -6,7 +6,7 @@ from typing import Final, TypeAlias
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from worker.checks.refusal import is_denied, refusal_of
+from worker.aws.error_explanation import is_denied, refusal_of
 
 Call: TypeAlias = Callable[[], Awaitable[object]]
 

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from worker.aws.retry import NO_SUCH_QUEUE, error_code, patiently
 from worker.checks.finding import PROVISION, Call, Finding, permitted, refused, right, wrong
-from worker.retry import NO_SUCH_QUEUE, error_code, patiently
 
 if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
 
-    from config.settings import Settings
+    from worker.settings import Settings
 
 NO_RECEIPT: Final = "image-worker-check"
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from worker.aws.retry import error_code, patiently
 from worker.checks.finding import PROVISION, Call, Finding, permitted, refused, right, wrong
-from worker.retry import error_code, patiently
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
         TableDescriptionTypeDef,
     )
 
-    from config.settings import Settings
+    from worker.settings import Settings
 
 KEYS: Final = ("imageId", "userId")
 """Hash and range key of the table."""

@@ -17,8 +17,8 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from worker.imaging.frames import Content
 from worker.imaging.png import PngFile
+from worker.ipc.framing import Content
 
 Image.MAX_IMAGE_PIXELS = None  # `validate` refuses by the limits of the settings, before anything is decoded
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1

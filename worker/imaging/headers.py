@@ -10,8 +10,8 @@ import zlib
 from collections.abc import Iterator
 from typing import Final
 
-from worker.imaging.frames import Content
 from worker.imaging.picture import Extent
+from worker.ipc.framing import Content
 
 MAX_PROFILE_BYTES: Final = 16 * 1024 * 1024
 

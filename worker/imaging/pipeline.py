@@ -11,11 +11,11 @@ from worker.domain.status import StepName
 from worker.domain.step import EncodedRendition, Outcome, StepReport
 from worker.imaging.encode import encode
 from worker.imaging.fonts import Fonts
-from worker.imaging.frames import Content
 from worker.imaging.picture import Note, Picture
 from worker.imaging.resize import resize
 from worker.imaging.validate import validate
 from worker.imaging.watermark import watermark
+from worker.ipc.framing import Content
 
 
 @dataclass(frozen=True, slots=True)

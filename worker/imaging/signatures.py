@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from worker.imaging.frames import Content
+from worker.ipc.framing import Content
 
 ALLOWED: Final = ("jpeg", "png", "webp", "gif", "tiff", "bmp", "avif", "heic")
 """The formats that are decoded."""

@@ -18,8 +18,8 @@ from worker.domain.errors import (
 from worker.domain.recipe import Animation, Limits, Size
 from worker.imaging import codec
 from worker.imaging.colour import profile_name
+from worker.imaging.errors import refusal_of
 from worker.imaging.exif import credits_of, exif_of, metadata_of
-from worker.imaging.frames import Content
 from worker.imaging.geometry import layout
 from worker.imaging.headers import (
     count_frames,
@@ -31,8 +31,8 @@ from worker.imaging.headers import (
 from worker.imaging.orientation import UPRIGHT, orientation_of, turned
 from worker.imaging.picture import Decoded, Extent, Note
 from worker.imaging.png import PngFile
-from worker.imaging.refusal import refusal_of
 from worker.imaging.signatures import ALLOWED, identify
+from worker.ipc.framing import Content
 
 if TYPE_CHECKING:
     from worker.domain.step import Json

@@ -9,11 +9,11 @@ from PIL import Image
 from worker.domain.errors import RejectedError
 from worker.domain.recipe import Watermark
 from worker.domain.status import StepMove
+from worker.imaging.errors import refusal_of
 from worker.imaging.fonts import Fonts
 from worker.imaging.lettering import lettering, width_per_px
 from worker.imaging.logo import logo_tile
 from worker.imaging.picture import Extent, Note, Picture
-from worker.imaging.refusal import refusal_of
 from worker.imaging.tile import Tile
 
 if TYPE_CHECKING:

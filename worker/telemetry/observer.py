@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 
 class Observer:
     """
-    The observer of `worker.ports`.
+    The observer of `worker.delivery.ports`.
 
     Args:
         metrics: Where things are counted.

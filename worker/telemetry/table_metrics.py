@@ -14,8 +14,8 @@ from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from worker.aws.retry import TABLE, persist
 from worker.domain.errors import TransientError
-from worker.retry import TABLE, persist
 
 if TYPE_CHECKING:
     from types_aiobotocore_cloudwatch import CloudWatchClient

@@ -10,12 +10,11 @@ from functools import cache
 
 from answering import answer
 
-from config.settings import FONT
-from config.sizes import SIZES
 from worker.domain.recipe import Limits, OutputFormat, Recipe, Size, Watermark
 from worker.domain.step import EncodedRendition
 from worker.imaging.fonts import Fonts
 from worker.imaging.pipeline import process, steps
+from worker.settings import FONT, SIZES
 
 
 @cache

@@ -10,7 +10,7 @@ from botocore.awsrequest import AWSRequest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.aws.signing import Signer
+from worker.aws.fast_path.signing import Signer
 
 AT = datetime(2026, 3, 1, 23, 59, 58, tzinfo=UTC)
 HOSTS = ("https://pictures.s3.eu-west-1.amazonaws.com", "http://127.0.0.1:4566", "http://[::1]:4566/aws")

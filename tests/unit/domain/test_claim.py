@@ -3,7 +3,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from tests.builders import NOON, a_claimant, a_job, a_whole_job, after
+from tests.support.builders import NOON, a_claimant, a_job, a_whole_job, after
 from worker.domain.claim import ClaimAnswer, Claimed, DoneAlready, HeldByAnother, Superseded, decide
 from worker.domain.image import Failure, HistoryEntry, Image, Lease, StepRecord
 from worker.domain.status import ImageStatus, StepName, StepStatus

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.builders import NOON, a_claimant, a_job, a_rendition, after
+from tests.support.builders import NOON, a_claimant, a_job, a_rendition, after
 from worker.domain.claim import Claimed, decide
 from worker.domain.image import Image, Lease
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.builders import NOON, a_job, after
+from tests.support.builders import NOON, a_job, after
 from worker.domain.job import SourceVersion, padded_sequencer
 
 LOCALSTACK = padded_sequencer("0055AED6DCD90281E5")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.builders import a_recipe
+from tests.support.builders import a_recipe
 from worker.domain import recipe as recipe_module
 from worker.domain.profile import Preferences, Profile, recipe_for
 from worker.domain.recipe import Logo, Recipe, Size, Watermark

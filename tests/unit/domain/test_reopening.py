@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.builders import a_claimant, a_job, a_whole_job, after
+from tests.support.builders import a_claimant, a_job, a_whole_job, after
 from worker.domain.claim import (
     Claimed,
     DoneAlready,

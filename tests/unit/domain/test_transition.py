@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.builders import (
+from tests.support.builders import (
     NOON,
     a_claimant,
     a_description,

@@ -5,13 +5,13 @@ import io
 import pytest
 from PIL import Image, ImageSequence
 
-from config.settings import FONT
-from tests.pictures import animation, noise
+from tests.support.pictures import animation, noise
 from worker.domain.errors import RejectedError, TooManyFramesError
 from worker.domain.recipe import Animation, Limits, OutputFormat, Recipe, Size, Watermark
 from worker.domain.step import EncodedRendition
 from worker.imaging.fonts import Fonts
 from worker.imaging.pipeline import process
+from worker.settings import FONT
 
 FONTS = Fonts((FONT.read_bytes(),))
 SIZE = Size("small", 100, 100)

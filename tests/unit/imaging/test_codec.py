@@ -1,7 +1,7 @@
 import pytest
 from PIL import ExifTags, Image, PngImagePlugin
 
-from tests.pictures import difference, encoded, opened, scene
+from tests.support.pictures import difference, encoded, opened, scene
 from worker.domain.recipe import Limits, Recipe, Size
 from worker.domain.step import EncodedRendition
 from worker.imaging.encode import encode

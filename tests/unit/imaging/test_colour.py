@@ -1,7 +1,7 @@
 import pytest
 from PIL import Image, ImageCms
 
-from tests.pictures import encoded, noise, opened, scene
+from tests.support.pictures import encoded, noise, opened, scene
 from worker.domain.recipe import Limits, Size
 from worker.imaging.inks import printed
 from worker.imaging.resize import resize

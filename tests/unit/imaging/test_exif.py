@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from PIL import ExifTags, Image
 
-from tests.pictures import encoded, opened, scene, with_exif
+from tests.support.pictures import encoded, opened, scene, with_exif
 from worker.domain.recipe import Limits, Recipe, Size
 from worker.domain.step import EncodedRendition
 from worker.imaging.exif import metadata_of

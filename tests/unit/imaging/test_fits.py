@@ -3,7 +3,7 @@
 import pytest
 from PIL import Image
 
-from tests.pictures import (
+from tests.support.pictures import (
     BLUE,
     GREEN,
     RED,

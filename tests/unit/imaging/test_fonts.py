@@ -2,10 +2,10 @@ import io
 
 from PIL import Image, ImageFont
 
-from config.settings import FONT
 from worker.domain.recipe import Watermark
 from worker.imaging.fonts import Fonts, coverage, runs_of
 from worker.imaging.lettering import lettering
+from worker.settings import FONT
 
 DEJAVU = FONT.read_bytes()
 

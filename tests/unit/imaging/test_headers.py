@@ -1,6 +1,6 @@
 import pytest
 
-from tests.pictures import animation, encoded, scene
+from tests.support.pictures import animation, encoded, scene
 from worker.imaging.headers import count_frames, ends_early, webp_extent
 
 

@@ -6,12 +6,11 @@ from typing import get_args, get_type_hints
 import pytest
 from pydantic import ValidationError
 
-from config.settings import FONT, Settings
-from config.sizes import Anchor as AnchorSetting
-from config.sizes import SizeSettings
+from worker.delivery.recipes import sizes, standard_recipe
 from worker.domain.profile import Preferences, Profile, recipe_for
 from worker.domain.recipe import Anchor, Animation, Fit, Logo, OutputFormat, Recipe, Size, Watermark
-from worker.recipes import sizes, standard_recipe
+from worker.settings import FONT, Settings, SizeSettings
+from worker.settings import Anchor as AnchorSetting
 
 
 def test_the_defaults_make_what_they_always_made() -> None:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.pictures import animation, encoded, noise, scene
+from tests.support.pictures import animation, encoded, noise, scene
 from worker.domain.errors import RejectedError
 from worker.domain.recipe import Limits, Size
 from worker.imaging import codec, png

@@ -3,7 +3,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from tests.pictures import BLUE, GREEN, RED, WHITE, difference, encoded, noise, quarters, scene, stored_as
+from tests.support.pictures import (
+    BLUE,
+    GREEN,
+    RED,
+    WHITE,
+    difference,
+    encoded,
+    noise,
+    quarters,
+    scene,
+    stored_as,
+)
 from worker.domain.recipe import Limits, Size
 from worker.imaging.picture import Extent, Picture
 from worker.imaging.resize import resize, scale

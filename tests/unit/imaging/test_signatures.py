@@ -1,6 +1,6 @@
 import pytest
 
-from tests.pictures import encoded, scene
+from tests.support.pictures import encoded, scene
 from worker.imaging.signatures import identify
 
 

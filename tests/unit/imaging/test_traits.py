@@ -3,7 +3,7 @@ import time
 import pytest
 from PIL import Image
 
-from tests.pictures import noise, scene
+from tests.support.pictures import noise, scene
 from worker.imaging.traits import blur_hash, difference_hash, dominant_colour, traits_of
 
 

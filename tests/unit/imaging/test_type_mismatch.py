@@ -1,6 +1,6 @@
 import pytest
 
-from tests.builders import a_report
+from tests.support.builders import a_report
 from worker.domain.status import StepName
 from worker.domain.step import type_mismatch, with_type_mismatch
 

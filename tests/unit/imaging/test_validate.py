@@ -5,7 +5,7 @@ import zlib
 import pytest
 from PIL import Image
 
-from tests.pictures import animation, encoded, noise, scene, stored_as
+from tests.support.pictures import animation, encoded, noise, scene, stored_as
 from worker.domain.errors import (
     CorruptError,
     FormatNotAllowedError,

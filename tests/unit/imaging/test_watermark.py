@@ -6,13 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageChops
 
-from config.settings import FONT
-from tests.pictures import encoded, noise
+from tests.support.pictures import encoded, noise
 from worker.domain.recipe import Anchor, Logo, Watermark
 from worker.domain.status import StepMove
 from worker.imaging.fonts import Fonts
 from worker.imaging.picture import Extent, Picture, TimedImage
 from worker.imaging.watermark import margin_px, mark_image, text_height_px, watermark
+from worker.settings import FONT
 
 FONT_FILE = FONT.read_bytes()
 FONTS = Fonts((FONT_FILE,))

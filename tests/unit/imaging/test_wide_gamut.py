@@ -3,7 +3,7 @@
 import pytest
 from PIL import Image
 
-from tests.profiles import ADOBE_RGB, DISPLAY_P3, Matrix, in_srgb, rgb_profile
+from tests.support.profiles import ADOBE_RGB, DISPLAY_P3, Matrix, in_srgb, rgb_profile
 from worker.imaging.colour import to_srgb
 
 COLOURS = [(200, 100, 50), (60, 180, 90), (30, 60, 200), (128, 128, 128), (255, 255, 255), (0, 0, 0)]

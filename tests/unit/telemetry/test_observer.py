@@ -3,7 +3,7 @@
 import pytest
 from structlog.testing import capture_logs
 
-from tests.builders import a_job, a_message, a_report, after, an_observer
+from tests.support.builders import a_job, a_message, a_report, after, an_observer
 from worker.domain.errors import TransientError
 from worker.domain.status import StepName
 from worker.telemetry.metrics import Metrics

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.builders import NOON
+from tests.support.builders import NOON
 from worker.domain.errors import TransientError
 from worker.telemetry.table_metrics import METRICS, OPERATIONS, PERIOD, TableMetrics, window
 

@@ -10,7 +10,7 @@ import sys
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from tests.builders import a_job, a_message, a_report, after
+from tests.support.builders import a_job, a_message, a_report, after
 from worker.domain.errors import TransientError
 from worker.domain.status import StepName
 from worker.telemetry.metrics import Metrics

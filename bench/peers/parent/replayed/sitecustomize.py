@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 if "BENCH_REPLAYED" in os.environ:  # the worker; its children do not inherit it
-    from worker.imaging import decoder
+    from worker.decoder_pool import process as decoder
 
     decoder._ENVIRONMENT["PYTHONPATH"] = os.environ["PYTHONPATH"]  # noqa: SLF001 - to measure other trees too
 else:

@@ -1,1 +1,0 @@
-"""Everything that is configured rather than coded."""

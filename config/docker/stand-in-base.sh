@@ -1,0 +1,38 @@
+#!/bin/sh
+# Makes a stand-in for the base image where no registry can be reached: Debian's own Python on a debootstrap, under
+# the name that the Dockerfile asks for. For trying the Dockerfile, never for a release. Wants Debian, debootstrap,
+# buildah and root; packages come from where apt takes its own.
+#
+#     sudo config/docker/stand-in-base.sh
+set -eu
+
+name=docker.io/library/python:3.13-slim-trixie
+suite=trixie
+# shellcheck disable=SC2016 # apt expands it
+mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Origin: Debian' 'Label: Debian' | sort -u | head -n 1)
+
+root=$(mktemp -d)
+trap 'rm -rf "$root"' EXIT
+chmod 755 "$root"
+debootstrap --variant=minbase --include=ca-certificates,netbase,python3,python3-venv,tzdata "$suite" "$root" "$mirror"
+
+# What the real image does otherwise than Debian: names in /usr/local/bin, a pip that may install anywhere, no
+# bytecode of the standard library, no trace of apt.
+for python in python python3 python3.13; do
+    ln -s /usr/bin/python3.13 "$root/usr/local/bin/$python"
+done
+rm "$root"/usr/lib/python3.13/EXTERNALLY-MANAGED
+# shellcheck disable=SC2016 # expanded inside
+chroot "$root" sh -eu -c '
+    pip=$(echo /usr/share/python-wheels/pip-*.whl)
+    python "$pip/pip" install --no-index --no-compile --root-user-action ignore "$pip"
+'
+find "$root/usr" -name __pycache__ -prune -exec rm -rf {} +
+rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/* "$root"/usr/share/doc/* "$root"/usr/share/man/*
+
+base=$(buildah from scratch)
+trap 'rm -rf "$root"; buildah rm "$base" >/dev/null' EXIT
+buildah add --quiet "$base" "$root" /
+buildah config --env PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin --env LANG=C.UTF-8 \
+    --cmd python3 "$base"
+buildah commit --quiet --format docker "$base" "$name"

@@ -1,0 +1,163 @@
+"""The rooms beside an event's path, as fakes behind the protocols of `worker.delivery.ports`."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+
+from tests.support.builders import a_description, a_rendition, a_report
+from worker.delivery.ports import Renew
+from worker.domain.errors import LeaseLostError, RejectedError
+from worker.domain.image import Image, Rendition, Source
+from worker.domain.job import Job
+from worker.domain.message import Message, Unreadable
+from worker.domain.profile import Profile
+from worker.domain.recipe import Recipe
+from worker.domain.status import StepName
+from worker.domain.step import EncodedRendition, Outcome
+
+
+class FakeInbox:
+    """A queue in memory: what it hands out is given to it, what it is told is kept."""
+
+    def __init__(self) -> None:
+        self.waiting: asyncio.Queue[Message | Exception] = asyncio.Queue()
+        self.asked_for: list[int] = []
+        self.deleted: list[Message] = []
+        self.hidden: list[tuple[Message, float]] = []
+        self.buried: list[tuple[Job | Unreadable, Mapping[str, str]]] = []
+        self.polled = asyncio.Event()
+
+    async def receive(self, most: int) -> list[Message]:
+        self.asked_for.append(most)
+        self.polled.set()
+        first = await self.waiting.get()
+        if isinstance(first, Exception):
+            raise first
+        received = [first]
+        while len(received) < most and not self.waiting.empty():
+            following = self.waiting.get_nowait()
+            assert isinstance(following, Message)
+            received.append(following)
+        return received
+
+    async def delete(self, message: Message) -> None:
+        self.deleted.append(message)
+
+    async def hide(self, message: Message, seconds: float) -> None:
+        self.hidden.append((message, seconds))
+
+    async def bury(self, what: Job | Unreadable, *, reasons: Mapping[str, str]) -> None:
+        self.buried.append((what, reasons))
+
+
+class FakeHold:
+    """A message in hand that can be lost on purpose."""
+
+    def __init__(self) -> None:
+        self.renewals: list[Renew] = []
+        self.is_lost = False
+
+    @contextmanager
+    def leasing(self, renew: Renew) -> Iterator[None]:
+        self.renewals.append(renew)
+        yield
+        self.renewals.remove(renew)
+
+    @contextmanager
+    def guarding(self, *, image_id: str, attempt: int) -> Iterator[None]:
+        if self.is_lost:
+            raise LeaseLostError(image_id=image_id, attempt=attempt)
+        yield
+
+
+class FakeHeartbeat:
+    """A heartbeat that beats when the test says so, and can die."""
+
+    def __init__(self) -> None:
+        self.held: list[Message] = []
+        self.dies = asyncio.Event()
+
+    @contextmanager
+    def holding(self, message: Message) -> Iterator[FakeHold]:
+        self.held.append(message)
+        try:
+            yield FakeHold()
+        finally:
+            self.held.remove(message)
+
+    async def run(self) -> None:
+        await self.dies.wait()
+        message = "the heartbeat died"
+        raise RuntimeError(message)
+
+
+class FakeProfiles:
+    """Profiles in a dictionary."""
+
+    def __init__(self) -> None:
+        self.profiles: dict[str, Profile] = {}
+
+    async def get(self, user_id: str) -> Profile | None:
+        return self.profiles.get(user_id)
+
+
+class FakeLogos:
+    """Fills recipes: what a filled one is recognised by is its quality."""
+
+    def __init__(self) -> None:
+        self.quality: int | None = None
+
+    async def fill(self, recipe: Recipe) -> Recipe:
+        return recipe if self.quality is None else replace(recipe, quality=self.quality)
+
+
+class FakeSources:
+    """Hands out the same picture each time, or raises what the test puts in its way."""
+
+    def __init__(self) -> None:
+        self.fetched: list[Job] = []
+        self.error: Exception | None = None
+        self.gate: asyncio.Event | None = None
+        self.reached = asyncio.Event()
+
+    async def fetch(self, job: Job, *, max_bytes: int) -> Source:  # noqa: ARG002 - of the protocol
+        self.fetched.append(job)
+        self.reached.set()
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.error is not None:
+            raise self.error
+        return Source(content=b"picture", description=a_description())
+
+
+class FakePool:
+    """Reports all the steps and one rendition, or refuses at a step."""
+
+    def __init__(self) -> None:
+        self.refuses: Mapping[StepName, RejectedError] = {}
+        self.before_step: Callable[[StepName], None] = lambda _: None
+
+    async def run(self, content: object, recipe: Recipe) -> AsyncGenerator[Outcome, None]:
+        assert content == b"picture"
+        for step in StepName:
+            self.before_step(step)
+            if step in self.refuses:
+                raise self.refuses[step]
+            yield a_report(step)
+        for size in recipe.sizes:
+            yield EncodedRendition(size=size.name, width=800, height=450, format="jpeg", content=b"small")
+
+
+class FakeResults:
+    """Keeps what is stored."""
+
+    def __init__(self) -> None:
+        self.stored: list[tuple[Image, EncodedRendition, bool]] = []
+        self.error: Exception | None = None
+
+    async def store(self, image: Image, rendition: EncodedRendition, *, is_main: bool) -> Rendition:
+        if self.error is not None:
+            raise self.error
+        self.stored.append((image, rendition, is_main))
+        return a_rendition(image.image_id, image.user_id, size_bytes=len(rendition.content))

@@ -1,0 +1,177 @@
+"""What went wrong, in one sentence with a way out."""
+
+import pytest
+from botocore import exceptions as aws
+from pydantic import BaseModel, ValidationError
+from pydantic_settings import SettingsError
+
+from worker.cli.support.errors import Told, explain
+from worker.domain.errors import ConfigurationError, LeaseLostError, TransientError
+from worker.settings import Settings
+
+
+def refusal(code: str, message: str = "", call: str = "GetItem") -> aws.ClientError:
+    return aws.ClientError({"Error": {"Code": code, "Message": message}}, call)
+
+
+def told_of_settings(monkeypatch: pytest.MonkeyPatch, **variables: str) -> str:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises((ValidationError, SettingsError)) as raised:
+        Settings()
+    told = explain(raised.value)
+    assert told is not None
+    assert told.is_misuse
+    return told.sentence
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "sentence"),
+    [
+        ("WORKER_MAX_BYTES", "abc", "WORKER_MAX_BYTES: 'abc' is not a whole number (default: 52428800)"),
+        ("WORKER_QUALITY", "900", "WORKER_QUALITY: '900' is more than 100 (default: 82)"),
+        ("WORKER_CONCURRENCY", "0", "WORKER_CONCURRENCY: '0' is less than 1"),
+        ("WORKER_STEP_TIMEOUT_S", "soon", "WORKER_STEP_TIMEOUT_S: 'soon' is not a number (default: 30.0)"),
+        ("WORKER_STEP_TIMEOUT_S", "0", "WORKER_STEP_TIMEOUT_S: '0' is not more than 0 (default: 30.0)"),
+        (
+            "WORKER_WATERMARK_ENABLED",
+            "perhaps",
+            "WORKER_WATERMARK_ENABLED: 'perhaps' is neither true nor false (default: True)",
+        ),
+        (
+            "WORKER_LOG_LEVEL",
+            "loud",
+            "WORKER_LOG_LEVEL: 'loud' is none of debug, info, warning, error (default: info)",
+        ),
+        (
+            "WORKER_LOG_FORMAT",
+            "xml",
+            "WORKER_LOG_FORMAT: 'xml' is not 'auto', 'console' or 'json' (default: auto)",
+        ),
+        (
+            "WORKER_EXTRA_SIZES",
+            "thumbnail",
+            'WORKER_EXTRA_SIZES: not JSON; write a list as ["thumbnail", "large"]',
+        ),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_fault_and_its_default(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, sentence: str
+) -> None:
+    assert told_of_settings(monkeypatch, **{variable: value}) == sentence
+
+
+def test_all_wrong_settings_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    sentence = told_of_settings(monkeypatch, WORKER_MAX_FRAMES="x", WORKER_MAX_PIXELS="y")
+    assert "WORKER_MAX_FRAMES: 'x'" in sentence
+    assert "WORKER_MAX_PIXELS: 'y'" in sentence
+
+
+@pytest.mark.parametrize(
+    ("values", "said", "way_out"),
+    [
+        ({"WORKER_UPLOADS_PREFIX": "in"}, "WORKER_UPLOADS_PREFIX is 'in'", "it has to end"),
+        ({"WORKER_PROCESSED_PREFIX": "uploads/done/"}, "lie inside each other", "WORKER_OUTPUT_BUCKET"),
+        ({"WORKER_DEFAULT_SIZE": "huge"}, "there is no size 'huge'", "WORKER_SIZES"),
+        (
+            {"WORKER_WATERMARK_MIN_PX": "50", "WORKER_WATERMARK_MAX_PX": "20"},
+            "WORKER_WATERMARK_MIN_PX is above WORKER_WATERMARK_MAX_PX",
+            "lower the one or raise the other",
+        ),
+        ({"WORKER_FONT_FILES": '["/no/such.ttf"]'}, "WORKER_FONT_FILES", "/no/such.ttf, which is no file"),
+    ],
+)
+def test_a_rule_across_settings_speaks_for_itself(
+    monkeypatch: pytest.MonkeyPatch, values: dict[str, str], said: str, way_out: str
+) -> None:
+    sentence = told_of_settings(monkeypatch, **values)
+
+    assert said in sentence
+    assert way_out in sentence
+
+
+def test_a_secret_that_went_into_the_wrong_setting_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    sentence = told_of_settings(monkeypatch, WORKER_MAX_BYTES="AKIAIOSFODNN7EXAMPLE")
+    assert sentence.startswith("WORKER_MAX_BYTES: '[masked]' is not a whole number")
+
+
+@pytest.mark.parametrize(
+    ("error", "beginning", "is_misuse"),
+    [
+        (aws.NoCredentialsError(), "no usable AWS credentials were found", True),
+        (aws.NoRegionError(), "no AWS region is set; set AWS_REGION", True),
+        (aws.ProfileNotFound(profile="bob"), "the config profile (bob) could not be found; set AWS_", True),
+        (
+            aws.EndpointConnectionError(endpoint_url="http://me:secret@localhost:4566/"),
+            "http://[masked]@localhost:4566/ cannot be reached (EndpointConnectionError); check AWS",
+            True,
+        ),
+        (aws.ReadTimeoutError(endpoint_url="http://host"), "http://host does not answer (ReadTime", False),
+        (refusal("AccessDeniedException", "no GetItem"), "AWS does not allow GetItem (no GetItem); al", True),
+        (refusal("ExpiredToken"), "AWS does not take the credentials (GetItem: they have expired)", True),
+        (refusal("InvalidClientTokenId"), "AWS does not take the credentials (GetItem: InvalidClie", True),
+        (
+            refusal("ResourceNotFoundException", "Requested resource not found"),
+            "GetItem: Requested resource not found; run `image-worker provision`, or set the name",
+            True,
+        ),
+        (
+            aws.ClientError({"Error": {"Code": "PermanentRedirect", "Region": "eu-west-1"}}, "PutObject"),
+            "the bucket lies in the region eu-west-1 (PutObject); set AWS_REGION=eu-west-1",
+            True,
+        ),
+        (
+            refusal("InternalServerError", "oops"),
+            "AWS answered GetItem with InternalServerError: oops",
+            False,
+        ),
+        (ValueError("Invalid endpoint: localhost:4566"), "AWS_ENDPOINT_URL is 'localhost:4566': write", True),
+        (
+            FileNotFoundError(2, "No such file or directory", "a.jpg"),
+            "a.jpg: no such file or directory",
+            False,
+        ),
+        (LeaseLostError(image_id="img_1", attempt=2), "img_1: attempt 2 no longer holds the lease", False),
+    ],
+)
+def test_an_error_with_a_known_way_out_is_explained(
+    error: Exception,
+    beginning: str,
+    is_misuse: bool,  # noqa: FBT001 - a column of the table above
+) -> None:
+    told = explain(error)
+    assert told is not None
+    assert told.sentence.startswith(beginning)
+    assert told.is_misuse == is_misuse
+    assert "\n" not in told.sentence
+
+
+def test_the_error_inside_a_group_is_explained() -> None:
+    group = ExceptionGroup("tasks", [KeyError("x"), ExceptionGroup("inner", [ConfigurationError("set X")])])
+    assert explain(group) == Told("set X", is_misuse=True)
+
+
+def test_an_error_that_was_raised_from_itself_is_explained() -> None:
+    error = TransientError("could not list the backups")
+    error.__cause__ = error
+    assert explain(error) == Told("could not list the backups", is_misuse=False)
+
+
+def test_what_passes_by_itself_is_told_by_what_was_tried_and_what_does_not_by_its_cause() -> None:
+    slow, refused = TransientError("could not read the image"), TransientError("could not read the image")
+    slow.__cause__ = aws.ReadTimeoutError(endpoint_url="http://host")
+    refused.__cause__ = refusal("AccessDenied")
+    told_slow, told_refused = explain(slow), explain(refused)
+    assert told_slow == Told("could not read the image", is_misuse=False)
+    assert told_refused is not None
+    assert told_refused.sentence.startswith("AWS does not allow GetItem; ")
+
+
+def test_a_bug_is_not_explained_away() -> None:
+    class Other(BaseModel):
+        number: int
+
+    with pytest.raises(ValidationError) as raised:
+        Other.model_validate({"number": "x"})
+    assert explain(raised.value) is None
+    assert explain(KeyError("x")) is None

@@ -1,0 +1,169 @@
+"""One image, laid out for people."""
+
+from dataclasses import replace
+from datetime import timedelta
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from tests.support.builders import a_claimant, a_description, a_job, a_rendition, a_report, a_whole_job, after
+from worker.cli.support import timeline
+from worker.domain.claim import Claimed, decide
+from worker.domain.image import Failure, Image
+from worker.domain.status import ImageMove, ImageStatus, StepMove, StepName
+from worker.domain.transition import (
+    apply_all,
+    image_completed,
+    image_failed,
+    image_released,
+    source_described,
+    step_ended,
+    step_failed,
+)
+
+
+def claimed(existing: Image | None = None, *, owner: str = "worker-a/1", seconds: float = 0) -> Image:
+    answer = decide(existing, a_job(), a_claimant(owner, now=after(seconds)))
+    assert isinstance(answer, Claimed)
+    return answer.image
+
+
+def failed(code: str = "truncated", message: str = "the file ends before the picture does") -> Image:
+    failure = Failure(code=code, message=message, step=StepName.VALIDATION, retryable=False)
+    moves = [step_failed(failure, step=StepName.VALIDATION, at=after(1)), image_failed(failure, at=after(1))]
+    return apply_all(claimed(), moves)
+
+
+def text_of(image: Image, *, width: int = 100) -> list[str]:
+    console = Console(width=width, file=StringIO(), record=True)
+    console.print(timeline.render(image))
+    return [line.rstrip() for line in console.export_text().splitlines()]
+
+
+def test_a_completed_image_reads_from_head_to_history() -> None:
+    assert text_of(apply_all(claimed(), a_whole_job(file_size=2_048_576, result_bytes=82_120))) == [
+        "image        img_1",
+        "user         user_1",
+        "status       completed  attempt 1",
+        "file         vacation-photo.jpg, image/jpeg, 2.0 MB",
+        "upload       s3://image-uploads/uploads/user_1/img_1.jpg",
+        "result       processed/user_1/img_1.jpg  medium, 800x450 jpeg, 82 kB",
+        "uploaded     2024-01-01T11:59:51.000Z",
+        "ended        2024-01-01T12:00:05.000Z  14.0 s after the upload",
+        "tags         vacation, family",
+        "camera       iPhone 12",
+        "description  Family vacation photo",
+        "",
+        "Step         Status      Started        ms   What it found",
+        "─" * 78,
+        "validation   completed   12:00:00.000    7   valid, jpeg",
+        "resize       completed   12:00:02.000    7   1920x1080 → 800x450",
+        "watermark    completed   12:00:03.000    7   text, Processed by Image Platform",
+        "",
+        "History (UTC)",
+        "2024-01-01",
+        "  11:59:51.000               uploaded",
+        "2024-01-01  attempt 1 by worker-a",
+        "  12:00:00.000    +9,000 ms  claimed",
+        "  12:00:00.000        +0 ms    validation started",
+        "  12:00:02.000    +2,000 ms    validation completed  computed 7 ms",
+        "  12:00:02.000        +0 ms    resize started",
+        "  12:00:03.000    +1,000 ms    resize completed      computed 7 ms",
+        "  12:00:03.000        +0 ms    watermark started",
+        "  12:00:04.000    +1,000 ms    watermark completed   computed 7 ms",
+        "  12:00:05.000    +1,000 ms  completed",
+    ]
+
+
+def test_a_failed_image_says_why_and_what_to_do() -> None:
+    lines = text_of(failed(), width=120)
+    assert "reason      truncated in validation: the file ends before the picture does" in lines
+    assert "what to do  upload the whole file again" in lines
+    assert "  12:00:01.000    +1,000 ms    validation failed     truncated" in lines
+    assert lines[-1].startswith(
+        "  12:00:01.000        +0 ms  failed                  truncated: the file ends"
+    )
+
+
+def test_a_failure_that_nobody_foresaw_still_has_something_to_do() -> None:
+    assert "what to do  upload it again" in text_of(failed("gremlins"))
+
+
+def test_a_picture_s_own_words_are_never_read_as_markup() -> None:
+    lines = text_of(failed("corrupt", "odd chunk [/red] at [bold]7[/]"))
+    assert "reason      corrupt in validation: odd chunk [/red] at [bold]7[/]" in lines
+
+
+def test_an_image_that_was_given_back_tells_both_attempts_and_both_workers() -> None:
+    passing = Failure(code="unavailable", message="S3 did not answer", step=None, retryable=True)
+    released = apply_all(claimed(), [image_released(passing, at=after(3))])
+    waiting = text_of(released, width=120)
+    assert "status      pending  attempt 1" in waiting
+    assert "what to do  nothing: it comes back to a worker by itself" in waiting
+    assert (
+        waiting[-1] == "  12:00:03.000    +3,000 ms  waiting again           unavailable: S3 did not answer"
+    )
+    again = text_of(claimed(released, owner="worker-b/9", seconds=75))
+    assert "2024-01-01  attempt 2 by worker-b" in again
+    assert "  12:01:15.000  +1 min 12 s  claimed" in again
+    assert "held by   worker-b/9 until 2024-01-01T12:02:15.000Z" in [line for line in again if "held" in line]
+
+
+def test_a_worker_that_fell_silent_is_told_of() -> None:
+    lines = text_of(claimed(claimed(), owner="worker-b/9", seconds=120))
+    assert any("its worker fell silent, and the lease ran out" in line for line in lines)
+
+
+def test_a_skipped_step_tells_its_reason() -> None:
+    report = replace(
+        a_report(StepName.WATERMARK, move=StepMove.SKIPPED), detail={"reason": "the owner wants none"}
+    )
+    moves = [*a_whole_job()[:5], step_ended(report, at=after(4))]
+    lines = text_of(apply_all(claimed(), moves))
+    assert "watermark    skipped     12:00:03.000    7   the owner wants none" in lines
+
+
+def test_a_step_whose_time_nobody_noted_shows_how_long_it_took() -> None:
+    image = failed()
+    (validation,) = (line for line in text_of(image) if line.startswith("validation"))
+    assert validation == "validation   failed    12:00:00.000   1,000   truncated"
+
+
+def test_every_rendition_and_the_end_of_retention_are_shown() -> None:
+    thumbnail = replace(a_rendition(), key="processed/user_1/img_1_thumbnail.jpg", width=150, height=84)
+    done = image_completed({"medium": a_rendition(), "thumbnail": thumbnail}, main_size="medium", at=after(5))
+    image = replace(apply_all(claimed(), [*a_whole_job()[:-1], done]), ttl=1_735_689_600)
+    lines = text_of(image)
+    assert "             processed/user_1/img_1_thumbnail.jpg  thumbnail, 150x84 jpeg, 82 kB" in lines
+    assert "kept until   2025-01-01T00:00:00.000Z" in lines
+
+
+@pytest.mark.parametrize("move", [ImageMove.UPLOADED_AGAIN, ImageMove.RETRIED, ImageMove.REPROCESSED])
+def test_every_way_back_to_the_queue_is_put_in_words(move: ImageMove) -> None:
+    image = failed()
+    entry = replace(image.history[-1], status="pending", detail={"reason": move.value})
+    (line,) = (
+        line for line in text_of(replace(image, history=(*image.history, entry))) if "waiting again" in line
+    )
+    assert move.value not in line
+
+
+@pytest.mark.parametrize(
+    ("span", "text"),
+    [
+        (timedelta(milliseconds=12), "12 ms"),
+        (timedelta(seconds=41.34), "41.3 s"),
+        (timedelta(minutes=5, seconds=3), "5 min 3 s"),
+        (timedelta(hours=2, minutes=10), "2 h 10 min"),
+        (timedelta(days=30, hours=4), "30 d 4 h"),
+    ],
+)
+def test_a_span_is_written_as_closely_as_it_matters(span: timedelta, text: str) -> None:
+    assert timeline._elapsed(span) == text
+
+
+def test_an_image_that_nobody_has_taken_yet_can_be_shown() -> None:
+    described = apply_all(claimed(), [source_described(a_description(), at=after(1))])
+    untaken = replace(described, status=ImageStatus.PENDING, attempt=0, lease=None, steps={}, history=())
+    assert "status       pending" in text_of(untaken)

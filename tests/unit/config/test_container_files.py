@@ -1,0 +1,218 @@
+import json
+import os
+import re
+import shlex
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from shutil import which
+from typing import Any
+
+import pytest
+import yaml
+
+from worker.cli.app import COMMANDS
+from worker.settings import Settings
+
+ROOT = Path(__file__).parents[3]
+Instructions = list[tuple[str, str]]
+
+
+@pytest.fixture(scope="module")
+def stages() -> list[Instructions]:
+    """The Dockerfile's stages: each a list of instructions and what they say."""
+    text = re.sub(r"^#.*\n", "", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)
+    found: list[Instructions] = []
+    for line in re.sub(r"\\\n\s*", "", text).splitlines():
+        if line.strip():
+            name, _, rest = line.partition(" ")
+            if name == "FROM":
+                found.append([])
+            found[-1].append((name, rest))
+    return found
+
+
+@pytest.fixture(scope="module")
+def image(stages: list[Instructions]) -> dict[str, str]:
+    """What the last stage says, by instruction."""
+    return dict(stages[-1])
+
+
+@pytest.fixture(scope="module")
+def services() -> dict[str, Any]:
+    document: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    services: dict[str, Any] = document["services"]
+    return services
+
+
+def test_both_stages_stand_on_the_same_slim_base_of_one_minor_version(stages: list[Instructions]) -> None:
+    bases = {stage[0][1].partition(" ")[0] for stage in stages}
+    assert len(bases) == 1
+    assert re.fullmatch(r"python:3\.\d+-slim-[a-z]+", bases.pop())
+
+
+def test_whatever_is_installed_is_a_wheel_with_a_known_hash(stages: list[Instructions]) -> None:
+    commands = [one for name, rest in stages[0] if name == "RUN" for one in rest.split("&&")]
+    installs = [shlex.split(command) for command in commands if " install " in command]
+    assert len(installs) == 3
+    for install in installs:
+        if "/wheel/*.whl" in install:  # the worker's own, built here
+            assert "--no-deps" in install
+        else:
+            assert {"--require-hashes", "--only-binary"} <= set(install)
+
+
+def test_the_final_image_takes_nothing_from_the_build_but_the_environment(stages: list[Instructions]) -> None:
+    assert [rest for name, rest in stages[-1] if name in {"COPY", "ADD"}] == ["--from=build /venv /venv"]
+
+
+@pytest.mark.parametrize("package", ["hatchling", "editables", "moto", "pytest", "ministack"])
+def test_the_production_image_has_neither_build_tools_nor_emulators(package: str) -> None:
+    assert not _locks("requirements/runtime.lock", package)
+
+
+def test_the_image_for_the_demo_differs_by_the_embedded_aws_alone() -> None:
+    pinned = {
+        name: set(re.findall(r"^([a-z0-9.-]+==\S+)", (ROOT / name).read_text(), flags=re.MULTILINE))
+        for name in ("requirements/runtime.lock", "requirements/demo.lock")
+    }
+    assert pinned["requirements/runtime.lock"] < pinned["requirements/demo.lock"]
+    assert _locks("requirements/demo.lock", "ministack")
+
+
+def test_every_lock_that_the_dockerfile_names_reaches_the_builder(stages: list[Instructions]) -> None:
+    copied = [name for kind, rest in stages[0] if kind == "COPY" for name in rest.split()[:-1]]
+    allowed = (ROOT / ".dockerignore").read_text().splitlines()
+    assert {"requirements/build.lock", "requirements/runtime.lock", "requirements/demo.lock"} <= set(copied)
+    for name in copied:
+        assert (ROOT / name).exists()
+        assert f"!{name}" in allowed
+
+
+def test_the_builder_sees_only_what_is_named() -> None:
+    first, *others = (ROOT / ".dockerignore").read_text().splitlines()
+    named = {line[1:] for line in others if line.startswith("!")}
+    assert first == "*"
+    assert not named & {".", ".git", ".env", ".venv", "tests"}
+
+
+def test_the_user_is_a_number_other_than_roots(image: dict[str, str]) -> None:
+    uid, _, gid = image["USER"].partition(":")
+    assert int(uid) >= 10_000
+    assert int(gid) >= 10_000
+
+
+def test_the_image_runs_and_checks_itself_by_commands_that_exist(image: dict[str, str]) -> None:
+    known = {command.name for command in COMMANDS}
+    assert json.loads(image["ENTRYPOINT"]) == ["image-worker"]
+    assert set(json.loads(image["CMD"])) <= known
+    program, command = json.loads(image["HEALTHCHECK"].partition("CMD ")[2])
+    assert program == "image-worker"
+    assert command in known
+
+
+def test_the_signal_that_stops_the_container_is_the_one_that_drains_the_worker(image: dict[str, str]) -> None:
+    assert image["STOPSIGNAL"] == "SIGTERM"
+
+
+def test_the_port_is_the_same_in_settings_image_and_compose(
+    image: dict[str, str], services: dict[str, Any]
+) -> None:
+    assert [image["EXPOSE"]] == services["worker"]["expose"] == [str(Settings().http_port)]
+
+
+def test_the_worker_has_longer_to_stop_than_it_takes_to_drain(services: dict[str, Any]) -> None:
+    grace = services["worker"]["stop_grace_period"]
+    assert grace.endswith("s")
+    assert int(grace[:-1]) > Settings().drain_timeout_s
+
+
+def test_the_worker_in_compose_can_change_nothing_but_its_tmp(services: dict[str, Any]) -> None:
+    worker = services["worker"]
+    assert worker["read_only"] is True
+    assert [mount.partition(":")[0] for mount in worker["tmpfs"]] == ["/tmp"]  # noqa: S108 - a mount, not a file
+    assert worker["cap_drop"] == ["ALL"]
+    assert worker["security_opt"] == ["no-new-privileges:true"]
+    assert not worker.keys() & {"cap_add", "privileged", "user", "volumes"}
+
+
+def test_workers_can_be_scaled(services: dict[str, Any]) -> None:
+    assert not services["worker"].keys() & {"container_name", "hostname", "ports"}
+
+
+def test_workers_wait_for_the_resources(services: dict[str, Any]) -> None:
+    assert services["worker"]["depends_on"] == {"localstack": {"condition": "service_healthy"}}
+
+
+def test_localstack_is_the_last_that_needs_no_token_and_is_reached_from_this_machine_only(
+    services: dict[str, Any],
+) -> None:
+    assert services["localstack"]["image"] == "localstack/localstack:4.14.0"
+    assert services["localstack"]["ports"] == ["127.0.0.1:4566:4566"]
+
+
+def test_no_service_of_localstack_is_switched_off(services: dict[str, Any]) -> None:
+    assert "SERVICES" not in services["localstack"]["environment"]
+
+
+def test_what_localstack_mounts_exists_and_cannot_be_written(services: dict[str, Any]) -> None:
+    mounts = [mount.split(":") for mount in services["localstack"]["volumes"]]
+    ours = {target: (ROOT / source, mode) for source, target, *mode in mounts if source.startswith("./")}
+    assert set(ours) == {"/etc/localstack/init/ready.d", "/etc/image-worker/storage.yaml"}
+    for source, mode in ours.values():
+        assert source.exists()
+        assert mode == ["ro"]
+
+
+def test_there_is_one_script_for_the_health_check_to_wait_for() -> None:
+    scripts = [path.name for path in (ROOT / "config/localstack/ready.d").iterdir() if path.is_file()]
+    assert scripts == ["provision.py"]
+
+
+@pytest.mark.skipif(which("curl") is None, reason="the check calls curl")
+@pytest.mark.parametrize(
+    ("state", "is_healthy"),
+    [("UNKNOWN", False), ("RUNNING", False), ("ERROR", False), ("SUCCESSFUL", True)],
+)
+def test_localstack_is_healthy_once_its_script_has_succeeded(
+    services: dict[str, Any], state: str, *, is_healthy: bool
+) -> None:
+    kind, command = services["localstack"]["healthcheck"]["test"]
+    assert kind == "CMD-SHELL"
+    with _localstack(state) as port:
+        checked = subprocess.run(  # noqa: S602 - the very line of the compose file
+            command.replace("4566", str(port)), shell=True, check=False, env={"PATH": os.environ["PATH"]}
+        )
+    assert (checked.returncode == 0) is is_healthy
+
+
+def _locks(lock: str, package: str) -> bool:
+    return re.search(rf"^{package}==", (ROOT / lock).read_text(), flags=re.MULTILINE) is not None
+
+
+@contextmanager
+def _localstack(state: str) -> Iterator[int]:
+    """Answer as LocalStack does when asked what became of its scripts."""
+    scripts = [{"stage": "READY", "name": "provision.py", "state": state}]
+    body = json.dumps({"completed": state in {"ERROR", "SUCCESSFUL"}, "scripts": scripts}).encode()
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/_localstack/init/ready" else 404)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()

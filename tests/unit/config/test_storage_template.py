@@ -1,0 +1,223 @@
+from typing import Any
+
+import pytest
+
+from tests.support import templates
+from worker.aws.provision import STORAGE_TEMPLATE, storage_parameters
+from worker.checks.table import INDEXES, KEYS, SHOWN
+from worker.settings import Settings
+
+INLINE_LIMIT_BYTES = 51_200
+DAY_S = 86_400
+KEY = {"Fn::GetAtt": "Key.Arn"}
+
+
+@pytest.fixture(scope="module")
+def template() -> dict[str, Any]:
+    return templates.template("storage.yaml")
+
+
+def test_the_template_fits_into_one_request() -> None:
+    assert STORAGE_TEMPLATE.stat().st_size < INLINE_LIMIT_BYTES
+
+
+def test_the_defaults_are_those_of_the_settings(template: dict[str, Any]) -> None:
+    defaults = {name: str(parameter["Default"]) for name, parameter in template["Parameters"].items()}
+    expected = storage_parameters(Settings())
+    assert expected == {name: defaults[name] for name in expected}
+
+
+def test_every_setting_that_names_a_resource_is_a_parameter(template: dict[str, Any]) -> None:
+    assert storage_parameters(Settings()).keys() <= template["Parameters"].keys()
+
+
+def test_the_table_has_the_keys_and_indexes_that_check_looks_for(template: dict[str, Any]) -> None:
+    table = _properties(template, "Table")
+    indexes = {index["IndexName"]: index for index in table["GlobalSecondaryIndexes"]}
+    assert _keys(table) == KEYS
+    assert {name: _keys(index) for name, index in indexes.items()} == INDEXES
+
+
+def test_indexes_hold_what_lists_show_and_nothing_that_changes_at_each_step(template: dict[str, Any]) -> None:
+    for index in _properties(template, "Table")["GlobalSecondaryIndexes"]:
+        assert index["Projection"]["ProjectionType"] == "INCLUDE"
+        assert set(index["Projection"]["NonKeyAttributes"]) == SHOWN
+
+
+def test_only_attributes_of_keys_are_defined(template: dict[str, Any]) -> None:
+    table = _properties(template, "Table")
+    used = {key for each in [table, *table["GlobalSecondaryIndexes"]] for key in _keys(each)}
+    assert {each["AttributeName"] for each in table["AttributeDefinitions"]} == used
+    assert {each["AttributeType"] for each in table["AttributeDefinitions"]} == {"S"}
+
+
+def test_the_table_expires_items_and_can_be_restored(template: dict[str, Any]) -> None:
+    table = _properties(template, "Table")
+    assert table["TimeToLiveSpecification"] == {"AttributeName": "ttl", "Enabled": True}
+    assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+    assert template["Parameters"]["BillingMode"]["Default"] == "PAY_PER_REQUEST"
+
+
+@pytest.mark.parametrize("name", ["Bucket", "OutputBucket", "Table", "Key"])
+def test_pictures_records_and_their_key_outlive_the_stack_unless_it_was_never_created(
+    template: dict[str, Any], name: str
+) -> None:
+    resource = template["Resources"][name]
+    assert resource["DeletionPolicy"] == "RetainExceptOnCreate"
+    assert resource["UpdateReplacePolicy"] == "Retain"
+
+
+@pytest.mark.parametrize("name", ["Bucket", "OutputBucket"])
+def test_buckets_are_private_and_drop_unfinished_uploads(template: dict[str, Any], name: str) -> None:
+    bucket = _properties(template, name)
+    assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+    assert bucket["OwnershipControls"]["Rules"] == [{"ObjectOwnership": "BucketOwnerEnforced"}]
+    assert {"DaysAfterInitiation": 1} in [
+        rule.get("AbortIncompleteMultipartUpload") for rule in bucket["LifecycleConfiguration"]["Rules"]
+    ]
+
+
+@pytest.mark.parametrize("name", ["Bucket", "OutputBucket"])
+def test_objects_are_encrypted_with_the_key_and_kms_is_not_asked_for_each(
+    template: dict[str, Any], name: str
+) -> None:
+    (rule,) = _properties(template, name)["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    assert rule == {
+        "ServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": KEY},
+        "BucketKeyEnabled": True,
+    }
+
+
+@pytest.mark.parametrize("name", ["Queue", "DeadLetterQueue"])
+def test_messages_are_encrypted_with_the_key_which_is_kept_for_an_hour(
+    template: dict[str, Any], name: str
+) -> None:
+    queue = _properties(template, name)
+    assert (queue["KmsMasterKeyId"], queue["KmsDataKeyReusePeriodSeconds"]) == (KEY, 3600)
+    assert "SqsManagedSseEnabled" not in queue, "one or the other"
+
+
+def test_records_are_encrypted_with_the_key(template: dict[str, Any]) -> None:
+    encryption = _properties(template, "Table")["SSESpecification"]
+    assert encryption == {"SSEEnabled": True, "SSEType": "KMS", "KMSMasterKeyId": KEY}
+
+
+def test_the_key_is_rotated_every_year(template: dict[str, Any]) -> None:
+    key = _properties(template, "Key")
+    assert (key["EnableKeyRotation"], key["RotationPeriodInDays"]) == (True, 365)
+
+
+def test_the_key_serves_whom_iam_lets_and_the_bucket_that_announces_uploads(template: dict[str, Any]) -> None:
+    account, bucket = _properties(template, "Key")["KeyPolicy"]["Statement"]
+    assert account["Principal"] == {"AWS": {"Fn::Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:root"}}
+    assert bucket == {
+        "Sid": "BucketAnnouncesUploads",
+        "Effect": "Allow",
+        "Principal": {"Service": "s3.amazonaws.com"},
+        "Action": ["kms:Decrypt", "kms:GenerateDataKey*"],
+        "Resource": "*",
+        "Condition": {
+            "ArnEquals": {"aws:SourceArn": {"Fn::Sub": "arn:${AWS::Partition}:s3:::${BucketName}"}},
+            "StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}},
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("policy", "actions", "services"),
+    [
+        (
+            "WorkerPolicy",
+            ["Decrypt", "DescribeKey", "Encrypt", "GenerateDataKey", "ReEncryptFrom", "ReEncryptTo"],
+            ["s3", "sqs", "dynamodb"],
+        ),
+        ("ReaderPolicy", ["Decrypt", "DescribeKey"], ["dynamodb"]),
+    ],
+)
+def test_the_key_is_used_through_the_services_that_need_it_and_not_by_itself(
+    template: dict[str, Any], policy: str, actions: list[str], services: list[str]
+) -> None:
+    (statement,) = (one for one in _statements(template, policy) if one["Sid"] == "UseTheKey")
+    assert statement["Action"] == [f"kms:{action}" for action in actions]
+    assert statement["Resource"] == KEY
+    assert statement["Condition"] == {
+        "StringEquals": {
+            "kms:ViaService": [
+                {"Fn::Sub": f"{service}.${{AWS::Region}}.${{AWS::URLSuffix}}"} for service in services
+            ]
+        }
+    }
+
+
+def test_only_uploads_are_announced(template: dict[str, Any]) -> None:
+    assert _properties(template, "Bucket")["NotificationConfiguration"] == {
+        "QueueConfigurations": [
+            {
+                "Event": "s3:ObjectCreated:*",
+                "Queue": {"Fn::GetAtt": "Queue.Arn"},
+                "Filter": {"S3Key": {"Rules": [{"Name": "prefix", "Value": {"Ref": "UploadsPrefix"}}]}},
+            }
+        ]
+    }
+
+
+def test_the_bucket_waits_for_the_policy_that_lets_it_announce(template: dict[str, Any]) -> None:
+    assert template["Resources"]["Bucket"]["DependsOn"] == "QueuePolicy"
+    assert "Bucket.Arn" not in str(_properties(template, "QueuePolicy"))
+
+
+def test_nobody_but_the_bucket_in_this_account_may_send_to_the_queue(template: dict[str, Any]) -> None:
+    allowed = [each for each in _statements(template, "QueuePolicy") if each["Effect"] == "Allow"]
+    assert allowed == [
+        {
+            "Sid": "BucketAnnouncesUploads",
+            "Effect": "Allow",
+            "Principal": {"Service": "s3.amazonaws.com"},
+            "Action": "sqs:SendMessage",
+            "Resource": {"Fn::GetAtt": "Queue.Arn"},
+            "Condition": {
+                "ArnEquals": {"aws:SourceArn": {"Fn::Sub": "arn:${AWS::Partition}:s3:::${BucketName}"}},
+                "StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}},
+            },
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    "name", ["QueuePolicy", "DeadLetterQueuePolicy", "BucketPolicy", "OutputBucketPolicy"]
+)
+def test_everything_is_refused_without_tls(template: dict[str, Any], name: str) -> None:
+    (denied,) = (each for each in _statements(template, name) if each["Effect"] == "Deny")
+    assert denied["Principal"] == "*"
+    assert denied["Action"] in {"s3:*", "sqs:*"}
+    assert denied["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_the_queue_waits_for_messages_and_gives_up_on_a_message_in_the_end(template: dict[str, Any]) -> None:
+    queue = _properties(template, "Queue")
+    assert queue["ReceiveMessageWaitTimeSeconds"] == 20
+    assert queue["VisibilityTimeout"] == {"Ref": "VisibilityTimeout"}
+    assert queue["RedrivePolicy"] == {
+        "deadLetterTargetArn": {"Fn::GetAtt": "DeadLetterQueue.Arn"},
+        "maxReceiveCount": {"Ref": "MaxReceiveCount"},
+    }
+
+
+def test_dead_letters_are_kept_longer_than_messages_live(template: dict[str, Any]) -> None:
+    queue, dead = _properties(template, "Queue"), _properties(template, "DeadLetterQueue")
+    assert dead["MessageRetentionPeriod"] == 14 * DAY_S
+    assert queue["MessageRetentionPeriod"] < dead["MessageRetentionPeriod"]
+
+
+def _statements(template: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    return _properties(template, name)["PolicyDocument"]["Statement"]
+
+
+def _keys(resource: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(
+        key["AttributeName"] for key in sorted(resource["KeySchema"], key=lambda key: key["KeyType"])
+    )
+
+
+def _properties(template: dict[str, Any], name: str) -> dict[str, Any]:
+    return template["Resources"][name]["Properties"]

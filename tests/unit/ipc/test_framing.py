@@ -1,0 +1,101 @@
+import asyncio
+import json
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from worker.decoder_pool.async_framing import receive_frame, send_frame
+from worker.ipc.framing import (
+    MAX_HEADER_BYTES,
+    BrokenFrameError,
+    CutFrameError,
+    read_frame,
+    write_frame,
+)
+
+Pair = tuple[socket.socket, socket.socket]
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    """Return the parent's end, non-blocking, and the child's."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)  # noqa: FBT003 - the name says it
+    with closing(ours), closing(theirs):
+        yield ours, theirs
+
+
+def raw(header: bytes, body: bytes = b"", *, announced: tuple[int, int] | None = None) -> bytes:
+    return struct.pack("!II", *(announced or (len(header), len(body)))) + header + body
+
+
+@pytest.mark.parametrize("size", [0, 1, 70_000, 3_000_000])
+async def test_what_the_parent_sends_the_child_reads(pair: Pair, size: int) -> None:
+    body = bytes(range(256)) * (size // 256 + 1)
+    reading = asyncio.to_thread(read_frame, pair[1])
+    frame, _ = await asyncio.gather(reading, send_frame(pair[0], {"share": 0.5}, memoryview(body)[:size]))
+    assert frame is not None
+    assert (frame.header, frame.body) == ({"share": 0.5}, body[:size])
+
+
+@pytest.mark.parametrize("size", [0, 1, 70_000, 3_000_000])
+async def test_what_the_child_writes_the_parent_receives(pair: Pair, size: int) -> None:
+    body = bytearray(b"\xa5") * size
+    writing = asyncio.to_thread(write_frame, pair[1], {"kind": "rendition"}, body)
+    frame, _ = await asyncio.gather(receive_frame(pair[0], max_body_bytes=size), writing)
+    assert frame is not None
+    assert (frame.header, frame.body) == ({"kind": "rendition"}, body)
+
+
+async def test_frames_that_come_together_are_told_apart(pair: Pair) -> None:
+    pair[1].sendall(raw(b'{"n":1}', b"one") + raw(b'{"n":2}') + raw(b'{"n":3}', b"three"))
+    frames = [await receive_frame(pair[0], max_body_bytes=10) for _ in range(3)]
+    assert [(frame.header["n"], bytes(frame.body)) for frame in frames if frame] == [
+        (1, b"one"),
+        (2, b""),
+        (3, b"three"),
+    ]
+
+
+async def test_the_end_between_two_frames_is_the_end(pair: Pair) -> None:
+    pair[1].close()
+    assert await receive_frame(pair[0], max_body_bytes=0) is None
+
+
+@pytest.mark.parametrize("sent", [b"\0", raw(b"{}", announced=(2, 5)), raw(b"{", announced=(2, 0))])
+async def test_the_end_inside_a_frame_is_an_error(pair: Pair, sent: bytes) -> None:
+    pair[1].sendall(sent)
+    pair[1].close()
+    with pytest.raises(CutFrameError):
+        await receive_frame(pair[0], max_body_bytes=10)
+
+
+@pytest.mark.parametrize("announced", [(MAX_HEADER_BYTES + 1, 0), (2**32 - 1, 0), (2, 11), (2, 2**32 - 1)])
+async def test_a_child_cannot_make_the_parent_allocate_more_than_is_due(
+    pair: Pair, announced: tuple[int, int]
+) -> None:
+    pair[1].sendall(raw(b"{}", announced=announced))
+    with pytest.raises(BrokenFrameError):
+        await receive_frame(pair[0], max_body_bytes=10)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"",
+        b"nonsense",
+        b"[]",
+        b'{"ms":1.5}',
+        b'{"ms":NaN}',
+        b"\xff\xfe",
+        b"[" * 60_000,
+        json.dumps("text").encode(),
+    ],
+)
+async def test_a_header_that_the_record_could_not_hold_is_an_error(pair: Pair, header: bytes) -> None:
+    pair[1].sendall(raw(header))
+    with pytest.raises(BrokenFrameError):
+        await receive_frame(pair[0], max_body_bytes=0)

@@ -1,0 +1,117 @@
+import pytest
+
+from worker.domain.errors import TruncatedError
+from worker.domain.recipe import Limits, Recipe, Size, Watermark
+from worker.domain.status import StepMove, StepName
+from worker.domain.step import EncodedRendition, StepReport
+from worker.ipc.framing import Frame, Header
+from worker.ipc.messages import (
+    RefusalReceivedError,
+    Setup,
+    UnexpectedMessageError,
+    expect_rendition,
+    expect_report,
+    max_rendition_bytes,
+    order_header,
+    recipe_from,
+    refusal_header,
+    rendition_header,
+    report_header,
+    setup_from,
+    setup_header,
+)
+
+MEDIUM = Size("medium", 800, 600)
+REPORT = StepReport(
+    step=StepName.RESIZE,
+    move=StepMove.COMPLETED,
+    elapsed_ms=3,
+    detail={"dimensions": {"original": {"width": 2, "height": 1}}},
+    metadata={"camera": "Apple iPhone 12"},
+)
+RENDITION = EncodedRendition(
+    size="medium", width=800, height=450, format="jpeg", content=bytearray(b"\xff\xd8")
+)
+
+
+def changed(header: Header, **changes: object) -> Frame:
+    return Frame({**header, **changes}, bytearray(b"\xff\xd8"))
+
+
+def test_a_setup_arrives_as_it_was() -> None:
+    setup = Setup(Limits(max_pixels=5), 512, ("font.ttf", "other.ttf"), 90)
+    assert setup_from(setup_header(setup)) == setup
+
+
+@pytest.mark.parametrize("mark", [None, Watermark("hello", opacity=0.3)])
+def test_a_recipe_arrives_as_it_was(mark: Watermark | None) -> None:
+    recipe = Recipe(sizes=(MEDIUM, Size("small", 400, 400)), watermark=mark, quality=70)
+    assert recipe_from(order_header(recipe), {}) == recipe
+
+
+def test_a_report_arrives_as_it_was() -> None:
+    assert expect_report(changed(report_header(REPORT)), StepName.RESIZE) == REPORT
+
+
+def test_a_rendition_arrives_as_it_was() -> None:
+    assert expect_rendition(changed(rendition_header(RENDITION)), MEDIUM) == RENDITION
+
+
+def test_a_refusal_arrives_in_the_place_of_a_report_or_a_rendition() -> None:
+    frame = Frame(refusal_header(TruncatedError()), bytearray())
+    for expect in (
+        lambda: expect_report(frame, StepName.VALIDATION),
+        lambda: expect_rendition(frame, MEDIUM),
+    ):
+        with pytest.raises(RefusalReceivedError) as received:
+            expect()
+        assert isinstance(received.value.refusal, TruncatedError)
+        assert str(received.value.refusal) == str(TruncatedError())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"kind": "rendition"},
+        {"kind": None},
+        {"step": "validation"},
+        {"step": "dance"},
+        {"move": "failed"},
+        {"elapsed_ms": "3"},
+        {"elapsed_ms": -1},
+        {"elapsed_ms": 10**14},
+        {"detail": []},
+        {"metadata": {"camera": 5}},
+        {"metadata": "text"},
+    ],
+)
+def test_a_report_that_is_not_due_is_not_believed(changes: dict[str, object]) -> None:
+    with pytest.raises(UnexpectedMessageError):
+        expect_report(changed(report_header(REPORT), **changes), StepName.RESIZE)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"kind": "report"},
+        {"size": "large"},
+        {"width": 801},
+        {"height": 0},
+        {"width": "800"},
+        {"format": "svg"},
+        {"format": ["jpeg"]},
+    ],
+)
+def test_a_rendition_that_is_not_due_is_not_believed(changes: dict[str, object]) -> None:
+    with pytest.raises(UnexpectedMessageError):
+        expect_rendition(changed(rendition_header(RENDITION), **changes), MEDIUM)
+
+
+@pytest.mark.parametrize("changes", [{"code": "free_money"}, {"code": 5}, {"message": None}])
+def test_a_refusal_is_one_of_those_that_exist(changes: dict[str, object]) -> None:
+    with pytest.raises(UnexpectedMessageError):
+        expect_report(changed(refusal_header(TruncatedError()), **changes), StepName.RESIZE)
+
+
+def test_a_rendition_may_weigh_what_its_box_can_hold() -> None:
+    assert max_rendition_bytes(MEDIUM) > 4 * 800 * 600

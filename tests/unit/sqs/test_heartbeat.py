@@ -1,0 +1,396 @@
+import asyncio
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from tests.support.builders import a_message, after
+from worker.domain.errors import LeaseLostError, ReceiptLostError, TransientError
+from worker.domain.message import Message
+from worker.sqs.heartbeat import LONGEST_S, Heartbeat, Hold
+
+LEASE_LOST = LeaseLostError(image_id="img_1", attempt=1)
+RECEIPT_LOST = ReceiptLostError("ReceiptHandleIsInvalid")
+AWAY = TransientError("the queue is away")
+
+
+class Visibilities:
+    """The queue as far as a heartbeat sees it."""
+
+    def __init__(self) -> None:
+        self.hidden: list[tuple[str, float]] = []
+        self.errors: dict[str, Exception] = {}
+        self.stalled: set[str] = set()
+        self.beaten = asyncio.Event()
+
+    async def hide(self, message: Message, seconds: float) -> None:
+        self.hidden.append((message.message_id, seconds))
+        self.beaten.set()
+        if message.message_id in self.stalled:
+            await asyncio.Event().wait()
+        if error := self.errors.get(message.message_id):
+            raise error
+
+
+class Lease:
+    """A lease: it notes until when it was renewed, and can be lost."""
+
+    def __init__(self) -> None:
+        self.renewed: list[datetime] = []
+        self.error: Exception | None = None
+
+    async def __call__(self, *, until: datetime) -> None:
+        self.renewed.append(until)
+        if self.error:
+            raise self.error
+
+
+class Beats:
+    """A heartbeat whose time passes only when it is told to."""
+
+    def __init__(self, *, visibility_timeout_s: float = 60) -> None:
+        self.seconds = 0.0
+        self.queue = Visibilities()
+        self.heartbeat = Heartbeat(
+            self.queue,  # type: ignore[arg-type]
+            visibility_timeout_s=visibility_timeout_s,
+            clock=lambda: after(self.seconds),
+            monotonic=lambda: 1000 + self.seconds,
+        )
+
+    def holding(self, message_id: str = "message-1") -> Any:  # noqa: ANN401 - a context manager
+        return self.heartbeat.holding(a_message(message_id=message_id))
+
+    async def beat(self, *, at: float) -> None:
+        self.seconds = at
+        await self.heartbeat.beat()
+
+
+async def guarded(hold: Hold, body: asyncio.Event, *, entered: asyncio.Event | None = None) -> str:
+    """Work under the guard until the body's event; say how it ended."""
+    try:
+        with hold.guarding(image_id="img_1", attempt=1):
+            if entered:
+                entered.set()
+            await body.wait()
+    except LeaseLostError as error:
+        return str(error)
+    return "done"
+
+
+def already() -> asyncio.Event:
+    """Return an event that has happened."""
+    event = asyncio.Event()
+    event.set()
+    return event
+
+
+async def at_work(hold: Hold, body: asyncio.Event) -> asyncio.Task[str]:
+    """Return the task of a guarded body that has begun."""
+    entered = asyncio.Event()
+    working = asyncio.create_task(guarded(hold, body, entered=entered))
+    await entered.wait()
+    return working
+
+
+async def test_a_beat_extends_the_visibility_and_the_lease_to_the_same_moment() -> None:
+    beats, lease = Beats(), Lease()
+
+    with beats.holding() as hold, hold.leasing(lease):
+        await beats.beat(at=20)
+
+    assert (beats.queue.hidden, lease.renewed) == ([("message-1", 60)], [after(80)])
+
+
+async def test_a_message_without_a_lease_is_kept_all_the_same() -> None:
+    beats = Beats()
+
+    with beats.holding():
+        await beats.beat(at=20)
+
+    assert beats.queue.hidden == [("message-1", 60)]
+
+
+async def test_a_lease_is_kept_only_while_its_body_runs() -> None:
+    beats, first, second = Beats(), Lease(), Lease()
+
+    with beats.holding() as hold:
+        with hold.leasing(first):
+            await beats.beat(at=20)
+        with hold.leasing(second):
+            await beats.beat(at=40)
+        await beats.beat(at=60)
+
+    assert (first.renewed, second.renewed) == ([after(80)], [after(100)])
+
+
+async def test_everything_in_hand_is_extended_and_nothing_else() -> None:
+    beats = Beats()
+
+    with beats.holding("a"), beats.holding("b"):
+        with beats.holding("c"):
+            pass
+        await beats.beat(at=20)
+
+    assert sorted(beats.queue.hidden) == [("a", 60), ("b", 60)]
+    await beats.beat(at=40)
+    assert len(beats.queue.hidden) == 2
+
+
+async def test_one_message_that_is_lost_disturbs_no_other() -> None:
+    beats, go_on = Beats(), asyncio.Event()
+    with beats.holding("a") as lost, beats.holding("b") as kept:
+        losing, keeping = await at_work(lost, go_on), await at_work(kept, go_on)
+        beats.queue.errors["a"] = RECEIPT_LOST
+
+        await beats.beat(at=20)
+        ended = await losing
+        go_on.set()
+
+        assert (ended, await keeping) == (str(LEASE_LOST), "done")
+        assert (lost.reason_lost is None, kept.reason_lost) == (False, None)
+
+
+async def test_a_lost_receipt_stops_the_work() -> None:
+    beats = Beats()
+    with beats.holding() as hold:
+        working = await at_work(hold, asyncio.Event())
+        beats.queue.errors["message-1"] = RECEIPT_LOST
+
+        await beats.beat(at=20)
+
+        assert await working == str(LEASE_LOST)
+        assert hold.reason_lost == "the queue no longer accepts its receipt (ReceiptHandleIsInvalid)"
+
+
+async def test_a_lost_lease_stops_the_work_on_its_image_and_leaves_the_message_ours() -> None:
+    beats, lease = Beats(), Lease()
+    lease.error = LEASE_LOST
+    with beats.holding() as hold, hold.leasing(lease):
+        working = await at_work(hold, asyncio.Event())
+
+        await beats.beat(at=20)
+
+        assert await working == str(LEASE_LOST)
+        assert not hold.is_lost
+        assert await guarded(hold, body=already()) == "done"
+
+
+async def test_what_was_lost_before_the_work_began_is_not_worked_on() -> None:
+    beats = Beats()
+    with beats.holding() as hold:
+        beats.queue.errors["message-1"] = RECEIPT_LOST
+        await beats.beat(at=20)
+
+        assert await guarded(hold, asyncio.Event()) == str(LEASE_LOST)
+
+
+async def test_work_that_ends_in_time_ends_as_it_would_without_a_guard() -> None:
+    beats, go_on = Beats(), asyncio.Event()
+    go_on.set()
+    with beats.holding() as hold:
+        assert await guarded(hold, go_on) == "done"
+
+        beats.queue.errors["message-1"] = RECEIPT_LOST
+        await beats.beat(at=20)
+        await asyncio.sleep(0)  # a loss after the guard stops nobody
+
+
+async def test_a_worker_that_stops_is_told_from_a_loss() -> None:
+    with Beats().holding() as hold:
+        working = await at_work(hold, asyncio.Event())
+
+        working.cancel()
+        await asyncio.wait([working])
+
+        assert working.cancelled()
+
+
+@pytest.mark.parametrize("first", ["the stop", "the loss"])
+async def test_a_worker_that_stops_in_the_moment_of_a_loss_still_stops(first: str) -> None:
+    with Beats().holding() as hold:
+        working = await at_work(hold, asyncio.Event())
+
+        if first == "the stop":
+            working.cancel()
+            hold.lose("test")
+        else:
+            hold.lose("test")
+            working.cancel()
+        await asyncio.wait([working])
+
+        assert working.cancelled()
+
+
+async def test_a_task_that_survived_a_loss_can_be_guarded_and_cancelled_again() -> None:
+    beats, again = Beats(), asyncio.Event()
+
+    async def work() -> None:
+        with beats.holding() as hold:
+            beats.queue.errors["message-1"] = RECEIPT_LOST
+            asyncio.get_running_loop().call_soon(hold.lose, "test")
+            assert await guarded(hold, asyncio.Event()) == str(LEASE_LOST)
+        with beats.holding("another") as hold:
+            await guarded(hold, asyncio.Event(), entered=again)
+
+    working = asyncio.create_task(work())
+    await again.wait()
+    working.cancel()
+    await asyncio.wait([working])
+
+    assert working.cancelled()
+
+
+async def test_what_ends_for_another_reason_is_not_called_lost() -> None:
+    with Beats().holding() as hold, pytest.raises(KeyError), hold.guarding(image_id="img_1", attempt=1):
+        raise KeyError
+
+
+@pytest.mark.parametrize(("at", "is_lost"), [(20, False), (40, False), (60, False), (61, True)])
+async def test_a_queue_that_is_away_is_borne_until_the_visibility_timeout_has_passed(
+    at: float, *, is_lost: bool
+) -> None:
+    beats = Beats()
+    with beats.holding() as hold:
+        beats.queue.errors["message-1"] = AWAY
+
+        await beats.beat(at=at)
+
+        assert (hold.reason_lost is not None) is is_lost
+
+
+async def test_a_beat_that_succeeds_begins_the_patience_anew() -> None:
+    beats = Beats()
+    with beats.holding() as hold:
+        await beats.beat(at=40)
+        beats.queue.errors["message-1"] = AWAY
+
+        await beats.beat(at=100)
+        borne = hold.reason_lost
+        await beats.beat(at=101)
+
+        assert (borne, hold.reason_lost) == (None, "could not be kept in time: the queue is away")
+
+
+async def test_a_table_that_is_away_is_borne_no_longer_although_the_queue_answers() -> None:
+    beats, lease = Beats(), Lease()
+    lease.error = TransientError("the table is away")
+    with beats.holding() as hold, hold.leasing(lease):
+        await beats.beat(at=60)
+        borne = hold.reason_lost
+        await beats.beat(at=61)
+
+        assert (borne, hold.reason_lost) == (None, "could not be kept in time: the table is away")
+
+
+async def test_the_last_extension_ends_with_the_twelve_hours_that_the_queue_allows() -> None:
+    beats, lease = Beats(), Lease()
+
+    with beats.holding() as hold, hold.leasing(lease):
+        await beats.beat(at=LONGEST_S - 60)
+        await beats.beat(at=LONGEST_S - 20)
+
+        assert beats.queue.hidden == [("message-1", 60), ("message-1", 20)]
+        assert lease.renewed == [after(LONGEST_S), after(LONGEST_S)]
+        assert hold.reason_lost is None
+
+
+async def test_after_twelve_hours_the_work_is_stopped() -> None:
+    beats = Beats()
+    with beats.holding() as hold:
+        working = await at_work(hold, asyncio.Event())
+
+        await beats.beat(at=LONGEST_S)
+
+        assert await working == str(LEASE_LOST)
+        assert beats.queue.hidden == []
+
+
+async def test_the_twelve_hours_are_each_messages_own() -> None:
+    beats = Beats()
+    with beats.holding("old") as old:
+        beats.seconds = 100
+        with beats.holding("young") as young:
+            await beats.beat(at=LONGEST_S)
+
+            assert (old.reason_lost is None, young.reason_lost) == (False, None)
+            assert beats.queue.hidden == [("young", 60)]
+
+
+@pytest.mark.parametrize("error", [RECEIPT_LOST, LEASE_LOST], ids=["receipt", "lease"])
+async def test_what_is_settled_while_its_beat_is_under_way_is_not_lost(error: Exception) -> None:
+    beats = Beats()
+    under_way, answer = asyncio.Event(), asyncio.Event()
+
+    async def renew(*, until: datetime) -> None:  # noqa: ARG001 - as a lease is renewed
+        under_way.set()
+        await answer.wait()
+        raise error
+
+    with beats.holding() as hold, hold.leasing(renew):
+        beating = asyncio.create_task(beats.beat(at=20))
+        await under_way.wait()
+    answer.set()
+    await beating
+
+    assert hold.reason_lost is None
+
+
+async def test_a_lease_that_ended_while_its_renewal_was_under_way_does_not_stop_the_next_record() -> None:
+    beats, next_lease = Beats(), Lease()
+    under_way, answer, go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def renew(*, until: datetime) -> None:  # noqa: ARG001 - as a lease is renewed
+        under_way.set()
+        await answer.wait()
+        raise LEASE_LOST
+
+    with beats.holding() as hold:
+        with hold.leasing(renew):
+            beating = asyncio.create_task(beats.beat(at=20))
+            await under_way.wait()
+        with hold.leasing(next_lease):
+            working = await at_work(hold, go_on)
+            answer.set()
+            await beating
+            go_on.set()
+
+            assert await working == "done"
+
+
+async def test_a_heartbeat_beats_three_times_in_each_visibility_timeout_until_it_is_cancelled() -> None:
+    beats = Beats(visibility_timeout_s=0.03)
+    loop = asyncio.get_running_loop()
+    with beats.holding():
+        began = loop.time()
+        running = asyncio.create_task(beats.heartbeat.run())
+        async with asyncio.timeout(10):
+            await beats.queue.beaten.wait()
+        took_s = loop.time() - began
+        running.cancel()
+        await asyncio.wait([running])
+
+    assert running.cancelled()
+    assert took_s >= 0.009
+    assert beats.queue.hidden[0] == ("message-1", 0.03)
+
+
+async def test_a_heartbeat_that_meets_a_bug_dies_of_it() -> None:
+    beats = Beats(visibility_timeout_s=0.003)
+    beats.queue.errors["message-1"] = KeyError("bug")
+
+    with beats.holding(), pytest.raises(KeyError):
+        async with asyncio.timeout(10):
+            await beats.heartbeat.run()
+
+
+async def test_a_renewal_that_stalls_delays_the_next_beat_of_nobody() -> None:
+    beats = Beats(visibility_timeout_s=0.06)
+    beats.queue.stalled.add("slow")
+
+    with beats.holding("slow"), beats.holding("quick"):
+        async with asyncio.timeout(5):
+            await beats.beat(at=0.02)
+            await beats.beat(at=0.04)
+
+    assert [name for name, _ in beats.queue.hidden].count("quick") == 2

@@ -1,0 +1,115 @@
+"""Sending our own jobs."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from worker.domain.errors import TransientError
+from worker.sqs.sender import Pace, Requests
+
+Failure = dict[str, Any]
+
+
+class FakeSender:
+    """The one call that sends, kept as it came; `fails` says how an entry fails, if it does."""
+
+    def __init__(self, fails: Callable[[str, int], Failure | None] = lambda body, attempt: None) -> None:  # noqa: ARG005
+        self.fails = fails
+        self.batches: list[list[str]] = []
+        self.attempts: Counter[str] = Counter()
+
+    async def send_message_batch(self, *, QueueUrl: str, Entries: Sequence[Any]) -> dict[str, Any]:  # noqa: N803
+        assert QueueUrl == "https://queue"
+        assert 1 <= len(Entries) <= 10
+        self.batches.append([entry["MessageBody"] for entry in Entries])
+        failed = []
+        for entry in Entries:
+            self.attempts[entry["MessageBody"]] += 1
+            if failure := self.fails(entry["MessageBody"], self.attempts[entry["MessageBody"]]):
+                failed.append({"Id": entry["Id"], **failure})
+        return {"Failed": failed} if failed else {}
+
+
+def requests_of(sender: Any) -> Requests:  # noqa: ANN401 - it stands for a client
+    return Requests(sender, url="https://queue")
+
+
+async def test_messages_go_ten_at_a_time_in_their_order() -> None:
+    sender = FakeSender()
+    bodies = [str(number) for number in range(23)]
+
+    results = await requests_of(sender).send(bodies)
+
+    assert results == [None] * 23
+    assert [len(batch) for batch in sender.batches] == [10, 10, 3]
+    assert [body for batch in sender.batches for body in batch] == bodies
+
+
+async def test_an_entry_that_failed_is_sent_again_alone() -> None:
+    sender = FakeSender(
+        lambda body, attempt: (
+            {"SenderFault": False, "Code": "InternalError"} if body == "b" and attempt == 1 else None
+        )
+    )
+
+    results = await requests_of(sender).send(["a", "b", "c"])
+
+    assert results == [None] * 3
+    assert sender.batches == [["a", "b", "c"], ["b"]]
+
+
+async def test_an_entry_that_the_queue_refuses_is_told_and_its_neighbours_are_sent() -> None:
+    sender = FakeSender(
+        lambda body, _: {"SenderFault": True, "Code": "InvalidMessageContents"} if body == "b" else None
+    )
+
+    first, second, third = await requests_of(sender).send(["a", "b", "c"])
+
+    assert (first, third) == (None, None)
+    assert isinstance(second, TransientError)
+    assert "InvalidMessageContents" in str(second)
+    assert sender.batches == [["a", "b", "c"]]
+
+
+async def test_a_queue_that_refuses_the_call_is_told_for_each_message() -> None:
+    class Refusing:
+        async def send_message_batch(self, **_: object) -> None:
+            raise ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "SendMessageBatch")
+
+    results = await requests_of(Refusing()).send(["a", "b"])
+
+    assert [type(result) for result in results] == [TransientError, TransientError]
+
+
+@pytest.mark.parametrize(("rate", "expected"), [(10.0, [1.0, 1.0]), (20.0, [0.5, 0.5])])
+async def test_a_pace_lets_no_more_go_in_a_second_than_it_says(rate: float, expected: list[float]) -> None:
+    now_s, waits = 100.0, []
+
+    async def sleep(seconds: float) -> None:
+        nonlocal now_s
+        now_s += seconds
+        waits.append(seconds)
+
+    pace = Pace(rate, now_s=lambda: now_s, sleep=sleep)
+    for _ in range(3):
+        await pace.wait_for(10)
+
+    assert waits == pytest.approx(expected)
+
+
+async def test_a_pace_does_not_make_up_for_time_that_was_not_used() -> None:
+    now_s, waits = 100.0, []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    pace = Pace(10, now_s=lambda: now_s, sleep=sleep)
+    await pace.wait_for(10)
+    now_s += 60
+    await pace.wait_for(10)
+    await pace.wait_for(10)
+
+    assert waits == pytest.approx([1.0])

@@ -1,0 +1,1 @@
+"""Fast path for the AWS calls made for every image."""

@@ -1,0 +1,205 @@
+"""`image-worker images`: what the record knows of pictures, and asking for them again."""
+
+import time
+from datetime import date
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from worker.bootstrap import open_client
+from worker.cli import reprocess as again
+from worker.cli.support import output, timeline
+from worker.cli.support.entrypoint import asynchronous, start
+from worker.cli.support.options import IdArgument, UserOption, missing, queries_of, the_image
+from worker.domain.clock import utc_now
+from worker.domain.errors import ConfigurationError
+from worker.domain.status import ImageStatus
+from worker.dynamodb.items import summary_to_map, to_item
+from worker.dynamodb.queries import Page
+from worker.dynamodb.retention import set_ttl
+
+app = typer.Typer(add_completion=False, no_args_is_help=True)
+
+LimitOption = Annotated[int, typer.Option(min=1, max=1000, help="Images on a page.")]
+TokenOption = Annotated[str | None, typer.Option(help="nextToken of the page before.")]
+_DAY_S = 24 * 60 * 60
+
+
+@app.callback()
+def images() -> None:
+    """Ask the record about pictures, and ask for pictures again."""
+
+
+@app.command()
+@asynchronous
+async def get(
+    image_id: IdArgument,
+    *,
+    user: UserOption = None,
+    consistent: Annotated[bool, typer.Option("--consistent", help="Ask for the very latest.")] = False,
+    json: output.JsonOption = False,
+) -> int:
+    """
+    Show one picture: its steps, its history, and why it failed if it did.
+
+    Exit status 1: there is no such picture.
+
+    Example: image-worker images get img_1234567890abcdef
+    """
+    settings = start()
+    async with open_client("dynamodb", settings) as dynamodb:
+        image = await the_image(queries_of(dynamodb, settings), image_id, user, consistent=consistent)
+    if image is None:
+        return missing(image_id, settings)
+    if json:
+        output.print_json(to_item(image, index_shards=settings.index_shards))
+    else:
+        output.console().print(timeline.render(image))
+    return 0
+
+
+@app.command("list")
+@asynchronous
+async def list_(
+    *,
+    user: Annotated[str, typer.Option("--user", help="The owner.")],
+    limit: LimitOption = 20,
+    token: TokenOption = None,
+    json: output.JsonOption = False,
+) -> None:
+    """
+    List a user's pictures, newest first.
+
+    Example: image-worker images list --user alice --limit 50
+    """
+    settings = start()
+    async with open_client("dynamodb", settings) as dynamodb:
+        page = await queries_of(dynamodb, settings).images_of_user(user, limit=limit, token=token)
+    _print(page, json=json)
+
+
+@app.command()
+@asynchronous
+async def status(
+    status: Annotated[
+        ImageStatus, typer.Argument(metavar="STATUS", help="pending, processing, completed or failed.")
+    ],
+    *,
+    limit: LimitOption = 20,
+    token: TokenOption = None,
+    json: output.JsonOption = False,
+) -> None:
+    """
+    List the pictures that are in a status, newest first.
+
+    Example: image-worker images status failed
+    """
+    settings = start()
+    async with open_client("dynamodb", settings) as dynamodb:
+        page = await queries_of(dynamodb, settings).images_by_status(status, limit=limit, token=token)
+    _print(page, json=json)
+
+
+@app.command()
+@asynchronous
+async def recent(
+    *,
+    day: Annotated[
+        str | None, typer.Option(metavar="DAY", help="As in 2024-01-31 (UTC); today if unset.")
+    ] = None,
+    since: Annotated[str | None, typer.Option(metavar="DAY", help="From this day on, up to --day.")] = None,
+    limit: LimitOption = 20,
+    token: TokenOption = None,
+    json: output.JsonOption = False,
+) -> None:
+    """
+    List the pictures that were uploaded on a day, or on a range of days, newest first.
+
+    Example: image-worker images recent --since 2024-01-01 --day 2024-01-31
+    """
+    last = _day(day, "--day") if day else utc_now().date()
+    first = _day(since, "--since") if since else last
+    if first > last:
+        message = f"--since {first} lies after --day {last}: exchange them"
+        raise ConfigurationError(message)
+    settings = start()
+    async with open_client("dynamodb", settings) as dynamodb:
+        page = await queries_of(dynamodb, settings).recent_images(first, last, limit=limit, token=token)
+    _print(page, json=json)
+
+
+@app.command()
+@asynchronous
+async def retention(
+    image_id: IdArgument,
+    *,
+    days: Annotated[
+        int | None, typer.Option(min=1, max=36_500, help="Keep the record this long from now.")
+    ] = None,
+    forever: Annotated[bool, typer.Option("--forever", help="Keep it until told otherwise.")] = False,
+    user: UserOption = None,
+    json: output.JsonOption = False,
+) -> int:
+    """
+    Set or clear how long the record of a picture is kept; the pictures in the bucket are not touched.
+
+    Exit status 1: there is no such picture.
+
+    Example: image-worker images retention img_1234567890abcdef --days 30
+    """
+    if (days is None) == (not forever):
+        message = "say either --days N or --forever"
+        raise ConfigurationError(message)
+    settings = start()
+    ttl = int(time.time()) + days * _DAY_S if days is not None else None
+    async with open_client("dynamodb", settings) as dynamodb:
+        image = await the_image(queries_of(dynamodb, settings), image_id, user, consistent=True)
+        if image is None or not await set_ttl(
+            dynamodb, settings.table_name, image_id=image_id, user_id=image.user_id, ttl=ttl
+        ):
+            return missing(image_id, settings)
+    if json:
+        output.print_json({"imageId": image_id, "userId": image.user_id, "ttl": ttl})
+        return 0
+    kept = "for ever" if days is None else f"for {days} days"
+    output.console().print(f"the record of {escape(image_id)} is kept {kept}")
+    return 0
+
+
+app.command()(again.retry)
+app.command()(again.reprocess)
+
+
+def _day(text: str, option: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        message = f"{option} is {text!r}: it has to be a day, as in 2024-01-31"
+        raise ConfigurationError(message) from error
+
+
+def _print(page: Page, *, json: bool) -> None:
+    if json:
+        output.print_json(
+            {"images": [summary_to_map(image) for image in page.images], "nextToken": page.next_token}
+        )
+        return
+    rows = [
+        [
+            escape(image.image_id),
+            escape(image.user_id),
+            output.status_text(image.status),
+            output.moment(image.created_at),
+            output.human_bytes(image.file_size) if image.file_size is not None else "",
+            escape(image.file_name),
+        ]
+        for image in page.images
+    ]
+    console = output.console()
+    columns = ["image", "user", "status", "uploaded", "size", "file"]
+    console.print(output.table(columns, rows, numeric=["size"], unbroken=["image"]))
+    if not rows:
+        console.print("none")
+    if page.next_token:
+        console.print(f"\nmore: --token {page.next_token}", soft_wrap=True)

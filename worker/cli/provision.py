@@ -1,0 +1,47 @@
+"""`image-worker provision`: the resources."""
+
+from typing import Annotated
+
+import typer
+
+from worker.aws.provision import STACK_NAME, deploy
+from worker.bootstrap import open_client
+from worker.cli.support import output
+from worker.cli.support.entrypoint import asynchronous, start
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+@asynchronous
+async def provision(
+    *,
+    stack_name: Annotated[str, typer.Option(help="What to call the stack.")] = STACK_NAME,
+    json: output.JsonOption = False,
+) -> None:
+    """
+    Create or update bucket, queues and table; safe to repeat.
+
+    They are deployed with CloudFormation from config/cloudformation/storage.yaml, wherever AWS_ENDPOINT_URL
+    points.
+
+    Example: image-worker provision
+    """
+    settings = start()
+    async with (
+        open_client("cloudformation", settings) as cloudformation,
+        open_client("dynamodb", settings) as dynamodb,
+    ):
+        with output.working(f"deploying the stack {stack_name}"):
+            deployment = await deploy(cloudformation, dynamodb, settings, stack_name=stack_name)
+    if json:
+        document = {
+            "stack": deployment.stack_name,
+            "done": deployment.done,
+            "outputs": dict(deployment.outputs),
+        }
+        output.print_json(document)
+        return
+    console = output.console()
+    console.print(f"Stack [bold]{deployment.stack_name}[/]: {deployment.done}")
+    console.print(output.table(["output", "value"], sorted(deployment.outputs.items())))

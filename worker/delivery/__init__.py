@@ -1,0 +1,1 @@
+"""One message from receive to disposition."""

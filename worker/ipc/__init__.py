@@ -1,0 +1,1 @@
+"""The protocol between the worker process and its decoder processes."""

@@ -1,0 +1,1 @@
+"""Repairing the record and the queue: the logic behind the repair commands."""
