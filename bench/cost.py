@@ -150,7 +150,7 @@ async def measure(pictures: int) -> Figures:
         async with open_service(settings, clients) as service, asyncio.TaskGroup() as group:
             group.create_task(service.run())
             told = Scrape()
-            while told.total("images_total") < pictures or told.value("in_hand"):
+            while told.total("images_total") < pictures or told.value("in_flight"):
                 await asyncio.sleep(0.5)  # nobody tells when a backlog has been worked off
                 told = await scrape(session, port)
             service.stop()

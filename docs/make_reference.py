@@ -36,7 +36,7 @@ GROUPS: Final = MappingProxyType(
         ),
         "Limits": (
             *("max_bytes", "max_pixels", "max_frames", "min_side_px", "step_timeout_s"),
-            *("child_memory_mb", "child_pictures", "child_growth_mb"),
+            *("decoder_memory_mb", "decoder_max_images", "decoder_growth_mb"),
         ),
         "Pictures": (
             *("sizes", "default_size", "extra_sizes", "animation", "quality"),

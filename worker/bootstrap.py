@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession, get_session
 
-from worker.aws.endpoint_check import insist_on_aws
+from worker.aws.endpoint_check import reject_non_aws_responses
 from worker.aws.fast_path.direct import make_directly
-from worker.aws.retry import NO_SUCH_QUEUE, QUEUE, error_code, persist
+from worker.aws.retry import NO_SUCH_QUEUE, QUEUE, call_with_retry, error_code
 from worker.aws.task_protection import ScaleInProtection
-from worker.decoder_pool.pool import ChildPool
+from worker.decoder_pool.pool import DecoderPool
 from worker.decoder_pool.process_memory import resident_bytes
 from worker.delivery.consumer import Service
-from worker.delivery.handler import Deliveries, Terms
+from worker.delivery.handler import MessageHandler, Terms
 from worker.delivery.recipes import Recipes, bending
 from worker.domain.clock import utc_now
 from worker.domain.errors import ConfigurationError, TransientError
@@ -32,7 +32,7 @@ from worker.s3.logos import Logos
 from worker.s3.results import S3Results
 from worker.s3.sources import S3Sources
 from worker.settings import FONT, Settings
-from worker.sqs.events import Addressing, parse
+from worker.sqs.events import KeyLayout, parse
 from worker.sqs.heartbeat import Heartbeat
 from worker.sqs.queue import Queue
 from worker.telemetry.aws_calls import watch_calls
@@ -98,7 +98,7 @@ async def open_client(
         service, region_name=region, endpoint_url=settings.endpoint_url, config=config
     )
     async with opening as client:
-        insist_on_aws(client)
+        reject_non_aws_responses(client)
         make_directly(client, await shared.get_credentials())
         yield client
 
@@ -132,7 +132,7 @@ async def queue_url(client: "SQSClient", name: str) -> str:
         ConfigurationError: There is none of that name.
     """
     try:
-        answer = await persist(
+        answer = await call_with_retry(
             lambda: client.get_queue_url(QueueName=name), QUEUE, what=f"look up the queue {name}"
         )
         return answer["QueueUrl"]
@@ -143,9 +143,9 @@ async def queue_url(client: "SQSClient", name: str) -> str:
         raise
 
 
-def decoder_pool(settings: Settings) -> ChildPool:
+def decoder_pool(settings: Settings) -> DecoderPool:
     """Return the pool of decoder children, not started yet."""
-    return ChildPool(
+    return DecoderPool(
         processes=settings.processes,
         limits=Limits(
             max_bytes=settings.max_bytes,
@@ -154,17 +154,17 @@ def decoder_pool(settings: Settings) -> ChildPool:
             min_side_px=settings.min_side_px,
         ),
         step_timeout_s=settings.step_timeout_s,
-        child_memory_mb=settings.child_memory_mb,
-        child_pictures=settings.child_pictures,
+        decoder_memory_mb=settings.decoder_memory_mb,
+        decoder_max_images=settings.decoder_max_images,
         font=FONT,
         more_fonts=settings.font_files,
-        child_growth_mb=settings.child_growth_mb,
+        decoder_growth_mb=settings.decoder_growth_mb,
     )
 
 
-def addressing(settings: Settings) -> Addressing:
+def key_layout(settings: Settings) -> KeyLayout:
     """Return what tells uploads from everything else."""
-    return Addressing(
+    return KeyLayout(
         bucket=settings.bucket,
         uploads_prefix=settings.uploads_prefix,
         # Results in another bucket are not announced here, whatever their prefix.
@@ -184,13 +184,13 @@ def terms(settings: Settings) -> Terms:
     )
 
 
-def show(metrics: Metrics, *, service: Service, pool: ChildPool, slots: int) -> None:
+def show(metrics: Metrics, *, service: Service, pool: DecoderPool, slots: int) -> None:
     """Let the metrics ask the service and its children how they are."""
     metrics.slots.set(slots)
-    metrics.in_hand.set_function(lambda: service.in_hand)
+    metrics.in_flight.set_function(lambda: service.in_flight)
     metrics.decoders.labels("busy").set_function(lambda: pool.busy)
     metrics.decoders.labels("idle").set_function(lambda: pool.alive - pool.busy)
-    metrics.pictures_waiting.set_function(lambda: pool.waiting)
+    metrics.images_waiting.set_function(lambda: pool.waiting)
     metrics.count_restarts(lambda: pool.restarts)
     metrics.resident_bytes.labels("parent").set_function(lambda: resident_bytes(os.getpid()))
     metrics.resident_bytes.labels("children").set_function(lambda: sum(map(resident_bytes, pool.pids)))
@@ -226,8 +226,8 @@ async def open_service(settings: Settings, clients: Clients) -> AsyncIterator[Se
         )
         logos = Logos(clients.s3, cache_s=settings.watermark_logo_cache_s)
         pool = decoder_pool(settings)
-        deliveries = Deliveries(
-            parse=partial(parse, addressing=addressing(settings)),
+        deliveries = MessageHandler(
+            parse=partial(parse, key_layout=key_layout(settings)),
             inbox=queue,
             ledger=ledger,
             recipes=Recipes(profiles, bending(settings), logos.fill),
@@ -256,7 +256,7 @@ async def open_service(settings: Settings, clients: Clients) -> AsyncIterator[Se
                 "probe": partial(readiness.probe, probes),
                 **({"protect from scale-in": protection.run} if protection else {}),
             },
-            tell_in_hand=protection.in_hand if protection else None,
+            on_in_flight_change=protection.in_flight if protection else None,
         )
         show(metrics, service=service, pool=pool, slots=settings.slots)
         if settings.http_port:

@@ -129,11 +129,13 @@ class Settings(BaseSettings):
     step_timeout_s: float = Field(
         30.0, gt=0, le=3600, description="How long one step of one picture may take."
     )
-    child_memory_mb: int = Field(
+    decoder_memory_mb: int = Field(
         1536, ge=256, le=1_048_576, description="Address space of a decoder child, in mebibytes."
     )
-    child_pictures: int = Field(500, ge=1, description="Pictures after which a decoder child is replaced.")
-    child_growth_mb: int = Field(
+    decoder_max_images: int = Field(
+        500, ge=1, description="Pictures after which a decoder child is replaced."
+    )
+    decoder_growth_mb: int = Field(
         384, ge=32, le=1_048_576, description="Growth in memory after which a decoder child is replaced."
     )
     min_side_px: int = Field(

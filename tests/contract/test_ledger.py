@@ -6,7 +6,7 @@ import pytest
 
 from tests.contract.conftest import LedgerUnderTest
 from tests.support.builders import a_claimant, a_description, a_job, a_report, a_whole_job, after
-from worker.domain.claim import Claimant, Claimed, DoneAlready, HeldByAnother, Superseded
+from worker.domain.claim import AlreadyDone, Claimant, Claimed, LeasedByAnother, Superseded
 from worker.domain.errors import LeaseLostError
 from worker.domain.image import Failure, Image
 from worker.domain.job import Job
@@ -57,7 +57,7 @@ async def test_a_second_claim_of_the_same_upload_learns_until_when_it_is_held(
 
     answer = await under_test.ledger.claim(a_job(), a_claimant("worker-b/1", now=after(10)))
 
-    assert answer == HeldByAnother(after(60))
+    assert answer == LeasedByAnother(after(60))
 
 
 async def test_the_same_claimant_asking_again_is_given_what_it_has(under_test: LedgerUnderTest) -> None:
@@ -79,7 +79,7 @@ async def test_an_expired_lease_is_taken_over_with_a_higher_attempt(under_test: 
 async def test_a_completed_image_is_not_claimed_again_by_the_same_upload(under_test: LedgerUnderTest) -> None:
     image = await completed(under_test)
 
-    assert await under_test.ledger.claim(a_job(), a_claimant("worker-b/1")) == DoneAlready(image)
+    assert await under_test.ledger.claim(a_job(), a_claimant("worker-b/1")) == AlreadyDone(image)
 
 
 async def test_a_newer_upload_takes_a_completed_image(under_test: LedgerUnderTest) -> None:
@@ -233,7 +233,7 @@ async def test_a_renewed_lease_holds_longer_and_the_worker_goes_on_writing(
     await under_test.ledger.renew(image, until=after(90))
 
     answer = await under_test.ledger.claim(a_job(), a_claimant("worker-b/1", now=after(80)))
-    assert answer == HeldByAnother(after(90))
+    assert answer == LeasedByAnother(after(90))
     await under_test.ledger.settle(image, a_whole_job())
     assert (await under_test.statistics("user_1")).total_images == 1
 

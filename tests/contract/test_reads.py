@@ -142,7 +142,7 @@ async def test_what_is_past_its_ttl_is_gone_from_every_list_although_it_is_prese
 
     assert await walked(lambda token: queries.images_of_user("user_1", token=token)) == [kept.image_id]
     assert await queries.image(gone.image_id, "user_1", consistent=True) is None
-    assert await queries.images_called(gone.image_id) == []
+    assert await queries.images_with_id(gone.image_id) == []
     assert await queries.images([(gone.image_id, "user_1"), (kept.image_id, "user_1")]) == [kept]
 
 
@@ -152,9 +152,9 @@ async def test_retention_is_set_and_cleared_and_needs_an_image(table: TableUnder
     name = table.settings.table_name
 
     assert await set_ttl(table.dynamodb, name, image_id=image.image_id, user_id="user_1", ttl=2_000_000_000)
-    (kept,) = await table.queries.images_called(image.image_id)
+    (kept,) = await table.queries.images_with_id(image.image_id)
     assert await set_ttl(table.dynamodb, name, image_id=image.image_id, user_id="user_1", ttl=None)
-    (cleared,) = await table.queries.images_called(image.image_id)
+    (cleared,) = await table.queries.images_with_id(image.image_id)
     missing = await set_ttl(table.dynamodb, name, image_id="img_none", user_id="user_1", ttl=None)
 
     assert (kept.ttl, cleared.ttl, missing) == (2_000_000_000, None, False)

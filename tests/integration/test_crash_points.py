@@ -44,10 +44,10 @@ from worker.domain.recipe import Recipe, Size
 from worker.domain.status import ImageStatus
 from worker.dynamodb.ledger import DynamoLedger
 from worker.dynamodb.profiles import CachedProfiles
-from worker.dynamodb.repair_writes import Reopening
+from worker.dynamodb.repair_writes import RepairWrites
 from worker.repair import requests as asking_module
 from worker.repair.redrive import open_letters, redrive_all
-from worker.repair.requests import Asking, job_of, open_asking
+from worker.repair.requests import RepairContext, job_of, open_repair_context
 from worker.settings import Settings
 from worker.sqs import dead_letters
 
@@ -355,7 +355,7 @@ async def given_up(case: Case) -> None:
 async def forgotten(case: Case) -> None:
     """Leave a picture pending, as a tool does that dies before it sends the message."""
     await refused(case)
-    reopening = Reopening(
+    reopening = RepairWrites(
         case.aws.dynamodb, table=case.aws.settings.table_name, index_shards=SHARDS, by="a test"
     )
     assert await reopening.retried(await case.image())
@@ -382,34 +382,34 @@ async def unannounced(case: Case) -> None:
     await case.taken()
 
 
-async def retry(asking: Asking, case: Case) -> None:
+async def retry(asking: RepairContext, case: Case) -> None:
     image = await the_image(asking.queries, case.image_id, case.user_id, consistent=True)
     assert image
     await retry_one(asking, image)
 
 
-async def reprocess(asking: Asking, case: Case) -> None:
+async def reprocess(asking: RepairContext, case: Case) -> None:
     image = await the_image(asking.queries, case.image_id, case.user_id, consistent=True)
     assert image
     await reprocess_some(asking, [image], before=None, recipe_changed=False)
 
 
-async def reconcile(asking: Asking, case: Case) -> None:  # noqa: ARG001 - it looks at all pictures
+async def reconcile(asking: RepairContext, case: Case) -> None:  # noqa: ARG001 - it looks at all pictures
     await reconcile_all(asking, now=utc_now() + timedelta(seconds=1), patience=timedelta(0))
 
 
-async def redrive(asking: Asking, case: Case) -> None:
+async def redrive(asking: RepairContext, case: Case) -> None:
     letters = await open_letters(asking.clients.sqs, asking.settings, hidden_s=0)
     await redrive_all(asking, letters, image_id=case.image_id, code=None, limit=1)
 
 
-async def enqueue(asking: Asking, case: Case) -> None:
+async def enqueue(asking: RepairContext, case: Case) -> None:
     await enqueue_all(asking, prefix=f"uploads/{case.user_id}/")
 
 
 SHARDS = 1
 Left: TypeAlias = Callable[[Case], Awaitable[None]]
-Tool: TypeAlias = Callable[[Asking, Case], Awaitable[None]]
+Tool: TypeAlias = Callable[[RepairContext, Case], Awaitable[None]]
 
 
 @pytest.mark.parametrize(
@@ -443,7 +443,9 @@ async def test_a_repair_tool_that_dies_at_any_call_and_is_run_again_loses_and_do
         monkeypatch.setattr(asking_module, "open_clients", lambda _: opening)
 
         async def work() -> None:
-            async with open_asking(settings, by="a test", rate=10_000, report=Report("testing")) as asking:
+            async with open_repair_context(
+                settings, by="a test", rate=10_000, report=Report("testing")
+            ) as asking:
                 await tool(asking, case)
 
         try:

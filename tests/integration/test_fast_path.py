@@ -18,7 +18,7 @@ from botocore.exceptions import ChecksumError, ClientError, FlexibleChecksumErro
 from tests.support.builders import a_job
 from tests.support.emulators import SESSION, Service, client, unique_settings
 from worker.aws.fast_path.direct import make_directly
-from worker.aws.retry import is_passing
+from worker.aws.retry import is_transient
 from worker.bootstrap import open_client
 from worker.domain.errors import ConfigurationError, TransientError
 from worker.s3.sources import S3Sources
@@ -350,7 +350,7 @@ async def test_a_page_and_a_broken_connection_are_told_apart_from_answers(
             await getattr(direct, call)(**parameters)
         with pytest.raises(Exception, match="Connection was closed") as broken:
             await getattr(direct, call)(**parameters)
-        assert is_passing(broken.value)
+        assert is_transient(broken.value)
         assert built.count == 1
 
 

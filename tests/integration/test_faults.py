@@ -52,9 +52,9 @@ from tests.support.whole_worker import USER, announcements, emptied, ended, put,
 from worker.bootstrap import open_client, queue_url, terms
 from worker.cli.support.options import queries_of
 from worker.delivery.consumer import Service
-from worker.delivery.handler import Deliveries
+from worker.delivery.handler import MessageHandler
 from worker.delivery.recipes import Recipes
-from worker.domain.claim import Claimed, HeldByAnother, decide
+from worker.domain.claim import Claimed, LeasedByAnother, decide
 from worker.domain.clock import utc_now
 from worker.domain.errors import (
     LeaseLostError,
@@ -64,7 +64,7 @@ from worker.domain.errors import (
 )
 from worker.domain.image import Failure, Image
 from worker.domain.job import Job
-from worker.domain.message import Delete, GiveBack, WalkAway
+from worker.domain.message import Abandon, Delete, Release
 from worker.domain.status import StepName
 from worker.domain.step import EncodedRendition
 from worker.domain.transition import image_completed, image_failed, image_released, step_ended
@@ -214,7 +214,7 @@ async def test_fault_11_a_job_longer_than_the_visibility_is_kept_by_its_heartbea
             while not enough.is_set():
                 others += await queue.receive(1)
                 rival = await ledger.claim(a_job(), a_claimant("rival/1", now=utc_now()))
-                assert isinstance(rival, HeldByAnother)
+                assert isinstance(rival, LeasedByAnother)
     beating.cancel()
     await asyncio.gather(beating, return_exceptions=True)
 
@@ -429,7 +429,7 @@ async def test_fault_22_a_thousand_races_for_one_claim_have_one_winner_each(prov
 
     print(f"{len(winners)} races, 50 of them of 24, in {time.monotonic() - began:.0f} s")  # noqa: T201
     assert winners == [1] * 1000
-    assert others == {HeldByAnother}
+    assert others == {LeasedByAnother}
 
 
 class Minute:
@@ -478,7 +478,7 @@ async def test_fault_23_a_minute_of_throttling_loses_nothing_and_attempts_are_bo
     minute, calls = Minute(dynamodb, first=first, now_s=time.monotonic), Calls()
     table: Any = Tapped(minute, calls, calls.new_life())
     inbox, began_s = FakeInbox(), time.monotonic()
-    deliveries = Deliveries(
+    deliveries = MessageHandler(
         parse=lambda _: [a_job()],
         inbox=inbox,
         ledger=ledger_on(table, provisioned),
@@ -500,9 +500,9 @@ async def test_fault_23_a_minute_of_throttling_loses_nothing_and_attempts_are_bo
         receives += 1
         assert receives <= provisioned.queue_receives, "the queue makes a dead letter of it by itself"
         disposition = await deliveries.deliver(a_message(receive_count=receives), FakeHold())
-        if isinstance(disposition, GiveBack):
+        if isinstance(disposition, Release):
             await leap(disposition.after_s)
-        elif isinstance(disposition, WalkAway):
+        elif isinstance(disposition, Abandon):
             await leap(provisioned.visibility_timeout_s)
 
     image = await queries_of(dynamodb, provisioned).image("img_1", "user_1", consistent=True)

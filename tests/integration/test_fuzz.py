@@ -16,7 +16,7 @@ from PIL import Image, PngImagePlugin
 
 from tests.support.pictures import animation, encoded, noise, scene, stored_as
 from tests.support.pools import MEDIUM, make_pool, outcomes_of
-from worker.decoder_pool.pool import ChildPool
+from worker.decoder_pool.pool import DecoderPool
 from worker.domain.errors import RejectedError
 from worker.domain.recipe import Animation, Limits, Recipe, Size, Watermark
 from worker.imaging.codec import missing_extra
@@ -210,7 +210,7 @@ async def test_a_bomb_is_refused_within_a_second(bombs: dict[str, bytes], name: 
         await _still_works(pool, before)
 
 
-async def _still_works(pool: ChildPool, before: tuple[int, ...]) -> None:
+async def _still_works(pool: DecoderPool, before: tuple[int, ...]) -> None:
     text = PngImagePlugin.PngInfo()
     text.add_text("Comment", "an ordinary picture")
     assert await outcomes_of(pool, encoded(scene(), "PNG", pnginfo=text))

@@ -24,7 +24,7 @@ from tests.support.pools import (
     outcomes_of,
     until,
 )
-from worker.decoder_pool.pool import ChildPool
+from worker.decoder_pool.pool import DecoderPool
 from worker.domain.errors import (
     DecodeOutOfMemoryError,
     DecoderCrashedError,
@@ -40,12 +40,12 @@ from worker.domain.step import EncodedRendition, StepReport
 
 
 @pytest.fixture
-async def pool() -> AsyncIterator[ChildPool]:
+async def pool() -> AsyncIterator[DecoderPool]:
     async with make_pool() as started:
         yield started
 
 
-async def test_a_picture_yields_its_reports_and_then_its_renditions(pool: ChildPool) -> None:
+async def test_a_picture_yields_its_reports_and_then_its_renditions(pool: DecoderPool) -> None:
     *reports, medium, thumbnail = await outcomes_of(pool, encoded(scene(1600, 1000), "JPEG"))
     assert [(report.step, report.move) for report in reports if isinstance(report, StepReport)] == [
         (step, StepMove.COMPLETED) for step in StepName
@@ -59,7 +59,7 @@ async def test_a_picture_yields_its_reports_and_then_its_renditions(pool: ChildP
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
-async def test_any_kind_of_buffer_is_taken(pool: ChildPool, kind: Callable[[bytes], Any]) -> None:
+async def test_any_kind_of_buffer_is_taken(pool: DecoderPool, kind: Callable[[bytes], Any]) -> None:
     assert len(await outcomes_of(pool, kind(SMALL_JPEG))) == ALL_OUTCOMES
 
 
@@ -73,7 +73,7 @@ async def test_any_kind_of_buffer_is_taken(pool: ChildPool, kind: Callable[[byte
     ],
 )
 async def test_a_refused_picture_keeps_the_child(
-    pool: ChildPool, content: bytes, error: type[RejectedError]
+    pool: DecoderPool, content: bytes, error: type[RejectedError]
 ) -> None:
     before = pool.pids
     with pytest.raises(error) as refused:
@@ -116,7 +116,7 @@ async def test_a_child_that_dies_fails_only_its_picture(number: signal.Signals) 
 
 
 async def test_a_picture_that_needs_too_much_memory_is_refused_and_the_child_lives() -> None:
-    async with make_pool(child_memory_mb=320) as pool:
+    async with make_pool(decoder_memory_mb=320) as pool:
         before = only_pid(pool)
         with pytest.raises(DecodeOutOfMemoryError):
             await outcomes_of(pool, encoded(scene(12_000, 8_000), "PNG"))
@@ -124,7 +124,7 @@ async def test_a_picture_that_needs_too_much_memory_is_refused_and_the_child_liv
         assert only_pid(pool) == before
 
 
-async def test_closing_the_outcomes_early_replaces_the_child(pool: ChildPool) -> None:
+async def test_closing_the_outcomes_early_replaces_the_child(pool: DecoderPool) -> None:
     before = only_pid(pool)
     async with aclosing(pool.run(HEAVY_PNG, HEAVY)) as outcomes:
         await anext(outcomes)
@@ -134,7 +134,7 @@ async def test_closing_the_outcomes_early_replaces_the_child(pool: ChildPool) ->
 
 async def test_a_refused_picture_leaves_its_memory_to_the_next() -> None:
     whole = encoded(scene(8000, 6000), "PNG")
-    async with make_pool(child_memory_mb=360) as pool:
+    async with make_pool(decoder_memory_mb=360) as pool:
         for _ in range(3):
             with pytest.raises(TruncatedError):
                 await outcomes_of(pool, whole[:-200])
@@ -142,7 +142,7 @@ async def test_a_refused_picture_leaves_its_memory_to_the_next() -> None:
         assert pool.restarts == 0
 
 
-async def test_cancelling_a_picture_replaces_the_child(pool: ChildPool) -> None:
+async def test_cancelling_a_picture_replaces_the_child(pool: DecoderPool) -> None:
     before = only_pid(pool)
     has_begun = asyncio.Event()
 
@@ -160,7 +160,7 @@ async def test_cancelling_a_picture_replaces_the_child(pool: ChildPool) -> None:
     assert only_pid(pool) != before
 
 
-async def test_cancelling_a_picture_that_waits_costs_nobody_a_child(pool: ChildPool) -> None:
+async def test_cancelling_a_picture_that_waits_costs_nobody_a_child(pool: DecoderPool) -> None:
     before = pool.pids
     async with aclosing(pool.run(SMALL_JPEG, RECIPE)) as outcomes:
         await anext(outcomes)
@@ -184,7 +184,7 @@ def with_logo(colour: str) -> Recipe:
     return RECIPE.with_logo(Logo(f"s3://bucket/logos/{colour}.png", e_tag=colour, content=content))
 
 
-async def test_a_logo_reaches_the_child_and_the_next_one_replaces_it(pool: ChildPool) -> None:
+async def test_a_logo_reaches_the_child_and_the_next_one_replaces_it(pool: DecoderPool) -> None:
     for colour, band in (("red", 0), ("red", 0), ("blue", 2), ("red", 0)):
         outcomes = await outcomes_of(pool, encoded(Image.new("RGB", (800, 600)), "PNG"), with_logo(colour))
         main = next(outcome for outcome in outcomes if isinstance(outcome, EncodedRendition))
@@ -193,7 +193,7 @@ async def test_a_logo_reaches_the_child_and_the_next_one_replaces_it(pool: Child
         assert [level > 100 for level in found] == [number == band for number in range(3)]
 
 
-async def test_a_kept_animation_may_weigh_more_than_one_frame(pool: ChildPool) -> None:
+async def test_a_kept_animation_may_weigh_more_than_one_frame(pool: DecoderPool) -> None:
     recipe = Recipe(sizes=(Size("small", 200, 200),), watermark=None, animation=Animation.KEEP)
     content = animation("GIF", frames=12, width=200, height=200)
     outcomes = await outcomes_of(pool, content, recipe)
@@ -201,7 +201,7 @@ async def test_a_kept_animation_may_weigh_more_than_one_frame(pool: ChildPool) -
     assert len(outcomes[-1].content) > 5 * 200 * 200 + 65_536
 
 
-async def test_pictures_are_served_in_the_order_in_which_they_came(pool: ChildPool) -> None:
+async def test_pictures_are_served_in_the_order_in_which_they_came(pool: DecoderPool) -> None:
     order: list[int] = []
 
     async def work(number: int) -> None:

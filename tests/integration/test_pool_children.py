@@ -26,7 +26,7 @@ from tests.support.pools import (
     proc,
     until,
 )
-from worker.decoder_pool.pool import ChildPool
+from worker.decoder_pool.pool import DecoderPool
 from worker.domain.errors import (
     DecodeTimeoutError,
     NotAnImageError,
@@ -38,7 +38,7 @@ linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
 @pytest.fixture
-async def pool() -> AsyncIterator[ChildPool]:
+async def pool() -> AsyncIterator[DecoderPool]:
     async with make_pool() as started:
         yield started
 
@@ -115,12 +115,12 @@ async def test_a_picture_has_a_limit_of_cpu_time_and_a_child_beyond_it_is_a_time
 
 @linux_only
 async def test_a_child_that_has_grown_is_replaced() -> None:
-    async with make_pool(child_growth_mb=0) as pool:
+    async with make_pool(decoder_growth_mb=0) as pool:
         before = only_pid(pool)
         await outcomes_of(pool, HEAVY_PNG, HEAVY)
         await outcomes_of(pool, SMALL_JPEG)
         assert only_pid(pool) != before
-    async with make_pool(child_growth_mb=1000) as pool:
+    async with make_pool(decoder_growth_mb=1000) as pool:
         before = only_pid(pool)
         await outcomes_of(pool, HEAVY_PNG, HEAVY)
         assert only_pid(pool) == before
@@ -140,7 +140,7 @@ async def test_the_reason_why_a_child_did_not_start_is_told() -> None:
 
 
 async def test_pictures_wait_out_one_failed_start_and_are_then_released(
-    pool: ChildPool, monkeypatch: pytest.MonkeyPatch
+    pool: DecoderPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     executable = sys.executable
     monkeypatch.setattr(sys, "executable", "/nonexistent/python")
@@ -202,7 +202,7 @@ async def test_children_die_with_a_parent_that_is_killed() -> None:
 @linux_only
 async def test_two_hundred_pictures_at_once_leave_nothing_behind() -> None:
     before = open_files()
-    async with make_pool(processes=2, child_pictures=50) as pool:
+    async with make_pool(processes=2, decoder_max_images=50) as pool:
         contents = [SMALL_JPEG if number % 5 else b"no picture" for number in range(200)]
         done = await asyncio.gather(
             *(outcomes_of(pool, content) for content in contents), return_exceptions=True
@@ -220,7 +220,7 @@ async def test_two_hundred_pictures_at_once_leave_nothing_behind() -> None:
 
 
 async def test_a_child_is_replaced_after_its_number_of_pictures() -> None:
-    async with make_pool(child_pictures=3) as pool:
+    async with make_pool(decoder_max_images=3) as pool:
         seen = []
         for _ in range(7):
             async with aclosing(pool.run(SMALL_JPEG, RECIPE)) as outcomes:
@@ -230,7 +230,7 @@ async def test_a_child_is_replaced_after_its_number_of_pictures() -> None:
         assert [seen.count(pid) for pid in dict.fromkeys(seen)] == [3, 3, 1]
 
 
-async def test_a_child_that_is_killed_while_idle_fails_no_picture(pool: ChildPool) -> None:
+async def test_a_child_that_is_killed_while_idle_fails_no_picture(pool: DecoderPool) -> None:
     await outcomes_of(pool, SMALL_JPEG)
     for _ in range(5):
         killed = only_pid(pool)

@@ -10,7 +10,7 @@ from PIL import ExifTags
 
 from tests.support.pictures import difference, opened
 from tests.support.pools import ALL_OUTCOMES, MEDIUM, RECIPE, make_pool, outcomes_of
-from worker.decoder_pool.pool import ChildPool
+from worker.decoder_pool.pool import DecoderPool
 from worker.domain.errors import (
     RejectedError,
 )
@@ -23,12 +23,12 @@ pytestmark = pytest.mark.skipif(not PHOTOS.is_dir(), reason="no real photographs
 
 
 @pytest.fixture
-async def pool() -> AsyncIterator[ChildPool]:
+async def pool() -> AsyncIterator[DecoderPool]:
     async with make_pool() as started:
         yield started
 
 
-async def test_real_photographs_of_every_orientation_come_out_alike(pool: ChildPool) -> None:
+async def test_real_photographs_of_every_orientation_come_out_alike(pool: DecoderPool) -> None:
     unmarked = replace(RECIPE, sizes=(MEDIUM,), watermark=None)
     images = []
     for number in range(1, 9):
@@ -42,7 +42,7 @@ async def test_real_photographs_of_every_orientation_come_out_alike(pool: ChildP
 @pytest.mark.parametrize(
     "name", ["phone_gps_9mp.jpg", "iphone_8mp.jpg", pytest.param("iphone_13_pro_max.heic", marks=needs_heic)]
 )
-async def test_the_place_is_in_the_source_and_not_in_the_output(pool: ChildPool, name: str) -> None:
+async def test_the_place_is_in_the_source_and_not_in_the_output(pool: DecoderPool, name: str) -> None:
     content = (PHOTOS / name).read_bytes()
     allowed = replace(RECIPE, record_location=True)
     reports = [one for one in await outcomes_of(pool, content, allowed) if isinstance(one, StepReport)]
@@ -64,7 +64,7 @@ async def test_the_place_is_in_the_source_and_not_in_the_output(pool: ChildPool,
         ("not_an_image.jpg", "not_an_image"),
     ],
 )
-async def test_real_files_that_are_no_good_are_refused(pool: ChildPool, name: str, code: str) -> None:
+async def test_real_files_that_are_no_good_are_refused(pool: DecoderPool, name: str, code: str) -> None:
     with pytest.raises(RejectedError) as refused:
         await outcomes_of(pool, (PHOTOS / name).read_bytes())
     assert refused.value.code == code
@@ -86,7 +86,7 @@ async def test_real_files_that_are_no_good_are_refused(pool: ChildPool, name: st
         "transparent.png",
     ],
 )
-async def test_real_pictures_of_every_kind_complete(pool: ChildPool, name: str) -> None:
+async def test_real_pictures_of_every_kind_complete(pool: DecoderPool, name: str) -> None:
     outcomes = await outcomes_of(pool, (PHOTOS / name).read_bytes())
     assert len(outcomes) == ALL_OUTCOMES
     assert all(

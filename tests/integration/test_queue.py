@@ -87,7 +87,7 @@ async def test_a_receipt_that_the_queue_no_longer_knows_is_lost(
 async def test_a_dead_letter_carries_its_reasons(
     sqs: "SQSClient", provisioned: Settings, queue: Queue, what: object
 ) -> None:
-    await queue.bury(what, reasons={"code": "unreadable", "reason": "odd"})  # type: ignore[arg-type]
+    await queue.send_to_dead_letter_queue(what, reasons={"code": "unreadable", "reason": "odd"})  # type: ignore[arg-type]
 
     dead_url = await queue_url(sqs, provisioned.dead_letter_queue_name)
     answer = await sqs.receive_message(QueueUrl=dead_url, MessageAttributeNames=["All"], WaitTimeSeconds=2)

@@ -27,7 +27,7 @@ from worker.domain.transition import image_failed, image_released
 from worker.dynamodb.ledger import DynamoLedger
 from worker.dynamodb.profiles import CachedProfiles
 from worker.repair.redrive import LOOK_S, open_letters, records_of, redrive_all, tell
-from worker.repair.requests import Asking, job_of, open_asking
+from worker.repair.requests import RepairContext, job_of, open_repair_context
 from worker.settings import Settings
 from worker.sqs import dead_letters
 from worker.sqs.events import to_body
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 PICTURE = encoded(scene(96, 72))
 OTHER_PICTURE = encoded(scene(72, 96))
 PATIENCE = timedelta(minutes=5)
-PASSING = Failure(code="unavailable", message="the bucket was away", step=None, retryable=True)
+TRANSIENT = Failure(code="unavailable", message="the bucket was away", step=None, retryable=True)
 
 
 @pytest.fixture(autouse=True)
@@ -51,10 +51,12 @@ def _polls_that_do_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def asking(settings: Settings, *, by: str = "a test", is_dry: bool = False) -> AsyncIterator[Asking]:
+async def asking(
+    settings: Settings, *, by: str = "a test", is_dry: bool = False
+) -> AsyncIterator[RepairContext]:
     """Open the tools, as fast as they can be."""
     report = Report("testing", is_dry=is_dry)
-    async with open_asking(settings, by=by, rate=10_000, report=report) as opened:
+    async with open_repair_context(settings, by=by, rate=10_000, report=report) as opened:
         yield opened
 
 
@@ -83,16 +85,21 @@ async def claimed(
 async def released(s3: "S3Client", dynamodb: "DynamoDBClient", settings: Settings, image_id: str) -> Image:
     """Return a picture that is pending, as if its worker had been told to stop."""
     image = await claimed(s3, dynamodb, settings, image_id)
-    move = image_released(PASSING, at=utc_now())
+    move = image_released(TRANSIENT, at=utc_now())
     return await ledger_of(dynamodb, settings).settle(image, [move])
 
 
 async def failed(
-    s3: "S3Client", dynamodb: "DynamoDBClient", settings: Settings, image_id: str, *, code: str = PASSING.code
+    s3: "S3Client",
+    dynamodb: "DynamoDBClient",
+    settings: Settings,
+    image_id: str,
+    *,
+    code: str = TRANSIENT.code,
 ) -> Image:
     """Return a picture that has failed for something that has passed."""
     image = await claimed(s3, dynamodb, settings, image_id)
-    move = image_failed(replace(PASSING, code=code), at=utc_now())
+    move = image_failed(replace(TRANSIENT, code=code), at=utc_now())
     return await ledger_of(dynamodb, settings).settle(image, [move])
 
 
@@ -108,7 +115,7 @@ async def the(dynamodb: "DynamoDBClient", settings: Settings, image_id: str) -> 
 
 
 async def buried(
-    sqs: "SQSClient", settings: Settings, image: Image, *, code: str | None = PASSING.code
+    sqs: "SQSClient", settings: Settings, image: Image, *, code: str | None = TRANSIENT.code
 ) -> None:
     """Put an image's job among the dead letters, as a worker does, or as a redrive policy: without a word."""
     url = await queue_url(sqs, settings.dead_letter_queue_name)

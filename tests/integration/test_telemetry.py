@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.support.emulators import client, refusing, unique_settings
-from worker.aws.retry import Policy, persist
+from worker.aws.retry import Policy, call_with_retry
 from worker.bootstrap import open_clients, open_service
 from worker.domain.errors import ConfigurationError, TransientError
 from worker.settings import Settings
@@ -39,7 +39,7 @@ async def test_throttled_calls_are_counted_with_their_retries_and_are_no_answers
     ):
         metrics, _ = watched(dynamodb)
         with pytest.raises(TransientError):
-            await persist(lambda: dynamodb.describe_table(TableName="images"), QUICKLY, what="look")
+            await call_with_retry(lambda: dynamodb.describe_table(TableName="images"), QUICKLY, what="look")
 
     names = {"service": "dynamodb", "operation": "DescribeTable"}
     assert metrics.value("aws_calls_total", **names, code=code) == 3

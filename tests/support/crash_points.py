@@ -22,7 +22,7 @@ from tests.support.builders import a_recipe, a_report, an_observer
 from tests.support.fakes.ports import FakeLogos
 from worker.bootstrap import Clients
 from worker.delivery.consumer import Service
-from worker.delivery.handler import Deliveries, Terms
+from worker.delivery.handler import MessageHandler, Terms
 from worker.delivery.recipes import Recipes
 from worker.domain.clock import utc_now
 from worker.domain.image import Image
@@ -35,7 +35,7 @@ from worker.dynamodb.profiles import CachedProfiles
 from worker.s3.results import S3Results
 from worker.s3.sources import S3Sources
 from worker.settings import Settings
-from worker.sqs.events import Addressing, parse
+from worker.sqs.events import KeyLayout, parse
 from worker.sqs.heartbeat import Heartbeat
 from worker.sqs.queue import Queue
 
@@ -340,13 +340,13 @@ class Lives:
         )
         heartbeat = Heartbeat(queue, visibility_timeout_s=LEASE_S, clock=self.clock)
         ledger = DynamoLedger(clients.dynamodb, table=settings.table_name, index_shards=settings.index_shards)
-        addressing = Addressing(
+        key_layout = KeyLayout(
             bucket=settings.bucket,
             uploads_prefix=settings.uploads_prefix,
             processed_prefix=settings.processed_prefix,
         )
-        deliveries = Deliveries(
-            parse=lambda message: parse(message, addressing),
+        deliveries = MessageHandler(
+            parse=lambda message: parse(message, key_layout),
             inbox=queue,
             ledger=ledger,
             recipes=Recipes(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.pictures import encoded, noise, scene
-from worker.decoder_pool.pool import ChildPool
+from worker.decoder_pool.pool import DecoderPool
 from worker.delivery.ports import Pool
 from worker.domain.recipe import Limits, Recipe, Size, Watermark
 from worker.domain.status import StepName
@@ -27,17 +27,17 @@ SMALL_JPEG = encoded(scene(320, 200), "JPEG")
 HEAVY_PNG = encoded(noise(1200, 900), "PNG", compress_level=1)
 
 
-def make_pool(**changes: Any) -> ChildPool:  # noqa: ANN401 - its arguments are of any kind
+def make_pool(**changes: Any) -> DecoderPool:  # noqa: ANN401 - its arguments are of any kind
     """Return a pool of one child, not yet started."""
     arguments: dict[str, Any] = {
         "processes": 1,
         "limits": Limits(),
         "step_timeout_s": 20.0,
-        "child_memory_mb": 1024,
-        "child_pictures": 500,
+        "decoder_memory_mb": 1024,
+        "decoder_max_images": 500,
         "font": FONT,
     }
-    return ChildPool(**(arguments | changes))
+    return DecoderPool(**(arguments | changes))
 
 
 async def outcomes_of(pool: Pool, content: bytes, recipe: Recipe = RECIPE) -> list[Outcome]:
@@ -45,7 +45,7 @@ async def outcomes_of(pool: Pool, content: bytes, recipe: Recipe = RECIPE) -> li
         return [outcome async for outcome in outcomes]
 
 
-def only_pid(pool: ChildPool) -> int:
+def only_pid(pool: DecoderPool) -> int:
     (pid,) = pool.pids
     return pid
 
@@ -54,7 +54,7 @@ def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-def busy_pid(pool: ChildPool) -> int:
+def busy_pid(pool: DecoderPool) -> int:
     """Return the one child that has a picture."""
     (busy,) = pool._children.alive - set(pool._children._idle)
     return busy.pid

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 Entry = TypeVar("Entry")
 
 
-class Gatherer(Generic[Entry]):
+class Batcher(Generic[Entry]):
     """
     Sends entries in batches, one batch in flight: what comes meanwhile goes together in the next.
 

@@ -11,7 +11,7 @@ _OF_AN_AWS: Final = ("x-amz-request-id", "x-amzn-requestid")
 """Each AWS sends one of these with each answer; an object in a bucket may well be a web page."""
 
 
-def insist_on_aws(client: Any) -> None:  # noqa: ANN401 - a client of any service
+def reject_non_aws_responses(client: Any) -> None:  # noqa: ANN401 - a client of any service
     """Let the client's calls end in a `ConfigurationError` where a web page answers them."""
     client.meta.events.register("before-parse", _refuse_a_web_page)
 
@@ -21,8 +21,8 @@ def _refuse_a_web_page(response_dict: Mapping[str, Any], **_other: object) -> No
     headers = response_dict["headers"]
     is_page = str(headers.get("content-type", "")).startswith(_WEB_PAGE)
     # A load balancer of AWS tells of its troubles by a page, too: those pass.
-    is_trouble = response_dict["status_code"] >= HTTPStatus.INTERNAL_SERVER_ERROR
-    if is_page and not is_trouble and not any(name in headers for name in _OF_AN_AWS):
+    is_dependency_failure = response_dict["status_code"] >= HTTPStatus.INTERNAL_SERVER_ERROR
+    if is_page and not is_dependency_failure and not any(name in headers for name in _OF_AN_AWS):
         message = (
             "a web page answers in place of AWS; check AWS_ENDPOINT_URL, and any proxy on the way "
             "(HTTPS_PROXY, NO_PROXY)"

@@ -42,7 +42,7 @@ _MISSING: Final = NO_SUCH_QUEUE | {"NoSuchBucket", "ResourceNotFoundException"}
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class ErrorExplanation:
     """
     An error of an AWS, or of the way there, as people read it.
 
@@ -64,35 +64,35 @@ def is_denied(error: Exception) -> bool:
 
 def explain(error: aws.BotoCoreError | aws.ClientError) -> str:
     """Say in one sentence what is wrong, and what to set."""
-    told = refusal_of(error)
+    told = explanation_of(error)
     return f"{told.reason}; {told.remedy}" if told.remedy else told.reason
 
 
-def refusal_of(error: aws.BotoCoreError | aws.ClientError) -> Refusal:
+def explanation_of(error: aws.BotoCoreError | aws.ClientError) -> ErrorExplanation:
     """Say what is wrong and what mends it; no credential is repeated."""
     told = _answer(error) if isinstance(error, aws.ClientError) else _trouble(error)
-    return Refusal(mask(told.reason), told.remedy, is_setup=told.is_setup)
+    return ErrorExplanation(mask(told.reason), told.remedy, is_setup=told.is_setup)
 
 
-def _answer(error: aws.ClientError) -> Refusal:
+def _answer(error: aws.ClientError) -> ErrorExplanation:
     code, operation = error_code(error), error.operation_name
     said = str(error.response.get("Error", {}).get("Message", "")).rstrip(". ")
     if code in _EXPIRED | _BAD_CREDENTIALS:
         why = "they have expired" if code in _EXPIRED else code
-        return Refusal(
+        return ErrorExplanation(
             f"AWS does not take the credentials ({operation}: {why})",
             "sign in again or renew them; `aws sts get-caller-identity` shows which are used",
             is_setup=True,
         )
     if code == _UNEXPLAINED:
-        return Refusal(
+        return ErrorExplanation(
             f"AWS refuses {operation} without a reason, most often for credentials that have expired",
             "renew them and check AWS_REGION; `aws sts get-caller-identity` shows which are used",
             is_setup=True,
         )
     if code in DENIED:
         told = f" ({said})" if said not in {"", "Forbidden"} else ""
-        return Refusal(
+        return ErrorExplanation(
             f"AWS does not allow {operation}{told}",
             "allow it in the IAM policy of this role or user",
             is_setup=True,
@@ -100,18 +100,18 @@ def _answer(error: aws.ClientError) -> Refusal:
     if code in _ELSEWHERE:
         region = _region_of(error)
         where = f"the region {region}" if region else "another region"
-        return Refusal(
+        return ErrorExplanation(
             f"the bucket lies in {where} ({operation})",
             f"set AWS_REGION={region}" if region else "set AWS_REGION to that",
             is_setup=True,
         )
     if code in _MISSING:
-        return Refusal(
+        return ErrorExplanation(
             f"{operation}: {said or code}",
             "run `image-worker provision`, or set the name that it has, and the AWS_REGION that it is in",
             is_setup=True,
         )
-    return Refusal(
+    return ErrorExplanation(
         f"AWS answered {operation} with {code}" + (f": {said}" if said else ""), "", is_setup=False
     )
 
@@ -122,35 +122,35 @@ def _region_of(error: aws.ClientError) -> str | None:
     return str(region) if region else None
 
 
-def _trouble(error: aws.BotoCoreError) -> Refusal:
+def _trouble(error: aws.BotoCoreError) -> ErrorExplanation:
     match error:
         case aws.NoRegionError():
-            return Refusal(
+            return ErrorExplanation(
                 "no AWS region is set", "set AWS_REGION, as in AWS_REGION=eu-west-1", is_setup=True
             )
         case aws.NoCredentialsError() | aws.PartialCredentialsError() | aws.CredentialRetrievalError():
-            return Refusal(
+            return ErrorExplanation(
                 f"no usable AWS credentials were found ({_begun(error)})",
                 "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
                 "or run where a role provides them",
                 is_setup=True,
             )
         case aws.ProfileNotFound():
-            return Refusal(
+            return ErrorExplanation(
                 _begun(error), "set AWS_PROFILE to one of `aws configure list-profiles`", is_setup=True
             )
         case aws.SSOError() | aws.TokenRetrievalError():
-            return Refusal("the AWS sign-in has ended", "run `aws sso login`", is_setup=True)
+            return ErrorExplanation("the AWS sign-in has ended", "run `aws sso login`", is_setup=True)
         case aws.ConnectionError() | aws.HTTPClientError():
             where = error.kwargs.get("endpoint_url") or "AWS"
             is_silent = isinstance(error, aws.ConnectTimeoutError | aws.ReadTimeoutError)
-            return Refusal(
+            return ErrorExplanation(
                 f"{where} {'does not answer' if is_silent else 'cannot be reached'} ({type(error).__name__})",
                 "check AWS_ENDPOINT_URL and AWS_REGION, and the network between",
                 # A connection that was made and then broke may be made again in a moment.
                 is_setup=isinstance(error, aws.ConnectionError),
             )
-    return Refusal(_begun(error), "", is_setup=False)
+    return ErrorExplanation(_begun(error), "", is_setup=False)
 
 
 def _begun(error: Exception) -> str:

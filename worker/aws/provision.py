@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from tenacity import AsyncRetrying, RetryError, retry_if_result, stop_after_delay, wait_exponential
 
 from worker.aws.error_explanation import explain
-from worker.aws.retry import TABLE, persist
+from worker.aws.retry import TABLE, call_with_retry
 from worker.domain.errors import ConfigurationError
 from worker.settings import Settings
 
@@ -181,7 +181,9 @@ async def _settled(
     )
 
     async def ask() -> "StackTypeDef":
-        return await persist(lambda: _known_stack(cloudformation, stack_id), TABLE, what="follow the stack")
+        return await call_with_retry(
+            lambda: _known_stack(cloudformation, stack_id), TABLE, what="follow the stack"
+        )
 
     try:
         return await polling(ask)

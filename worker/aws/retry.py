@@ -25,7 +25,7 @@ from worker.domain.errors import TransientError
 
 T = TypeVar("T")
 
-THROTTLING: Final = frozenset(
+THROTTLING_CODES: Final = frozenset(
     {
         "LimitExceededException",
         "ProvisionedThroughputExceededException",
@@ -41,7 +41,7 @@ THROTTLING: Final = frozenset(
 )
 """The service asks us to slow down."""
 
-CONFLICT: Final = frozenset(
+CONFLICT_CODES: Final = frozenset(
     {
         "ConditionalRequestConflict",
         "OperationAborted",
@@ -52,7 +52,7 @@ CONFLICT: Final = frozenset(
 )
 """Somebody else writes the same thing at this moment: neither of us is refused."""
 
-PASSING: Final = frozenset(
+TRANSIENT_CODES: Final = frozenset(
     {
         "ExpiredToken",
         "ExpiredTokenException",
@@ -68,7 +68,7 @@ PASSING: Final = frozenset(
 """A fault of the service, or credentials that are just being rotated."""
 
 _THROTTLED_ITEMS: Final = frozenset({"ProvisionedThroughputExceeded", "ThrottlingError"})
-_PASSING_REASONS: Final = _THROTTLED_ITEMS | {"TransactionConflict"}
+_TRANSIENT_REASONS: Final = _THROTTLED_ITEMS | {"TransactionConflict"}
 """Reasons of a cancelled transaction that pass by themselves."""
 
 NO_SUCH_QUEUE: Final = frozenset({"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"})
@@ -126,14 +126,17 @@ def cancellation_reasons(error: ClientError) -> Sequence[Mapping[str, Any]]:
     return reasons
 
 
-def is_passing(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Tell whether the same call may well succeed a moment later."""
     if isinstance(error, ClientError):
         if error_code(error) == "TransactionCanceledException":
             codes = {str(reason.get("Code")) for reason in cancellation_reasons(error)} - {"None"}
-            return bool(codes) and codes <= _PASSING_REASONS
+            return bool(codes) and codes <= _TRANSIENT_REASONS
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return error_code(error) in THROTTLING | CONFLICT | PASSING or status >= _SERVER_ERROR
+        return (
+            error_code(error) in THROTTLING_CODES | CONFLICT_CODES | TRANSIENT_CODES
+            or status >= _SERVER_ERROR
+        )
     return isinstance(
         error, (BotoConnectionError, HTTPClientError, aiohttp.ClientError, TimeoutError, ConnectionError)
     )
@@ -143,7 +146,7 @@ def is_throttled(error: BaseException) -> bool:
     """Tell whether the service asks us to slow down."""
     if isinstance(error, ClientError):
         reasons = {str(reason.get("Code")) for reason in cancellation_reasons(error)}
-        return error_code(error) in THROTTLING or bool(reasons & _THROTTLED_ITEMS)
+        return error_code(error) in THROTTLING_CODES or bool(reasons & _THROTTLED_ITEMS)
     return False
 
 
@@ -152,7 +155,7 @@ def pause_s(failures: int) -> float:
     return random.uniform(0, min(20.0, 0.5 * 2.0 ** min(failures, 10)))  # noqa: S311 - spreads load only
 
 
-async def persist(call: Callable[[], Awaitable[T]], policy: Policy, *, what: str) -> T:
+async def call_with_retry(call: Callable[[], Awaitable[T]], policy: Policy, *, what: str) -> T:
     """
     Make the call until it succeeds, is refused, or the policy is exhausted.
 
@@ -167,7 +170,7 @@ async def persist(call: Callable[[], Awaitable[T]], policy: Policy, *, what: str
     try:
         return await _persist(call, policy, what=what)
     except (ClientError, BotoCoreError) as error:
-        if is_answer(error):
+        if is_expected_error(error):
             raise
         message = f"could not {what}: {error}"
         raise TransientError(message) from error
@@ -179,7 +182,7 @@ async def _persist(call: Callable[[], Awaitable[T]], policy: Policy, *, what: st
         async with asyncio.timeout(policy.each_s):
             return await call()
     except Exception as error:
-        if not is_passing(error):
+        if not is_transient(error):
             raise
         failures = [error]
 
@@ -204,7 +207,7 @@ async def _persist(call: Callable[[], Awaitable[T]], policy: Policy, *, what: st
     return await retrying(attempt)
 
 
-async def patiently(call: Callable[[], Awaitable[T]]) -> T:
+async def retry_at_startup(call: Callable[[], Awaitable[T]]) -> T:
     """Make the call until it succeeds or is refused, for a few seconds; then raise what it raised last."""
 
     async def attempt() -> T:
@@ -217,12 +220,12 @@ def _retrying(policy: Policy, **ending: Any) -> AsyncRetrying:  # noqa: ANN401 -
     return AsyncRetrying(
         wait=wait_random_exponential(multiplier=policy.base_s, max=policy.most_s),
         stop=stop_after_attempt(policy.attempts) | stop_after_delay(policy.total_s),
-        retry=retry_if_exception(is_passing),
+        retry=retry_if_exception(is_transient),
         **ending,
     )
 
 
-ANSWERS: Final = frozenset(
+EXPECTED_CODES: Final = frozenset(
     {
         "404",
         "412",
@@ -238,6 +241,6 @@ ANSWERS: Final = frozenset(
 """Refusals that mean something to the caller; any other is a fault of the set-up, and no picture's."""
 
 
-def is_answer(error: BaseException) -> bool:
+def is_expected_error(error: BaseException) -> bool:
     """Tell whether a refusal is one that the caller asked to hear."""
-    return error_code(error) in ANSWERS
+    return error_code(error) in EXPECTED_CODES

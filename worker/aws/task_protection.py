@@ -44,7 +44,7 @@ class ScaleInProtection:
         self._is_busy = self._is_protected = False
         self._changed = asyncio.Event()
 
-    def in_hand(self, messages: int) -> None:
+    def in_flight(self, messages: int) -> None:
         """Hear how many messages are in hand."""
         if (messages > 0) != self._is_busy:
             self._is_busy = messages > 0

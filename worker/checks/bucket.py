@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from worker.aws.retry import error_code, patiently
+from worker.aws.retry import error_code, retry_at_startup
 from worker.checks.finding import PROVISION, Finding, permitted, refused, right, wrong
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ async def check_bucket(s3: "S3Client", settings: "Settings") -> list[Finding]:
 
 async def _find(s3: "S3Client", what: str, name: str, *, setting: str) -> Finding:
     try:
-        await patiently(lambda: s3.head_bucket(Bucket=name))
+        await retry_at_startup(lambda: s3.head_bucket(Bucket=name))
     except ClientError as error:
         code = error_code(error)
         if code in {"404", "NoSuchBucket"}:

@@ -6,7 +6,7 @@ from typing import Final, TypeAlias
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from worker.aws.error_explanation import is_denied, refusal_of
+from worker.aws.error_explanation import explanation_of, is_denied
 
 Call: TypeAlias = Callable[[], Awaitable[object]]
 
@@ -61,7 +61,7 @@ def refused(
         return wrong(
             name, message, remedy=f"allow {action} in the IAM policy of this role", required=required
         )
-    told = refusal_of(error)
+    told = explanation_of(error)
     return wrong(name, told.reason, remedy=told.remedy or "mend what it names", required=required)
 
 

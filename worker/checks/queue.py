@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from worker.aws.retry import NO_SUCH_QUEUE, error_code, patiently
+from worker.aws.retry import NO_SUCH_QUEUE, error_code, retry_at_startup
 from worker.checks.finding import PROVISION, Call, Finding, permitted, refused, right, wrong
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ async def check_queue(sqs: "SQSClient", settings: "Settings") -> list[Finding]:
 async def _find(sqs: "SQSClient", what: str, name: str, *, setting: str) -> tuple[Finding, str]:
     """Find the queue, and its URL if it is there."""
     try:
-        url = (await patiently(lambda: sqs.get_queue_url(QueueName=name)))["QueueUrl"]
+        url = (await retry_at_startup(lambda: sqs.get_queue_url(QueueName=name)))["QueueUrl"]
     except (BotoCoreError, ClientError) as error:
         if error_code(error) in NO_SUCH_QUEUE:
             return wrong(what, f"there is no queue {name}", remedy=f"{PROVISION}, or set {setting}"), ""

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from worker.aws.retry import error_code, patiently
+from worker.aws.retry import error_code, retry_at_startup
 from worker.checks.finding import PROVISION, Call, Finding, permitted, refused, right, wrong
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ async def check_table(dynamodb: "DynamoDBClient", settings: "Settings") -> list[
 async def _describe(dynamodb: "DynamoDBClient", settings: "Settings") -> "TableDescriptionTypeDef | Finding":
     what, name = "table", settings.table_name
     try:
-        return (await patiently(lambda: dynamodb.describe_table(TableName=name)))["Table"]
+        return (await retry_at_startup(lambda: dynamodb.describe_table(TableName=name)))["Table"]
     except (BotoCoreError, ClientError) as error:
         if error_code(error) == "ResourceNotFoundException":
             return wrong(what, f"there is no table {name}", remedy=f"{PROVISION}, or set WORKER_TABLE_NAME")

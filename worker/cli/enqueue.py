@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from worker.aws.retry import BUCKET, persist
+from worker.aws.retry import BUCKET, call_with_retry
 from worker.cli.support import output
 from worker.cli.support.entrypoint import asynchronous, start
 from worker.cli.support.report import RATE, DryRunOption, RateOption, Report
@@ -15,7 +15,7 @@ from worker.domain.errors import ConfigurationError, TransientError, UnreadableM
 from worker.domain.image import Image
 from worker.domain.job import Job, SourceVersion
 from worker.domain.keys import parse_upload_key
-from worker.repair.requests import Asking, Wish, open_asking
+from worker.repair.requests import RepairContext, RequeueRequest, open_repair_context
 from worker.repair.source_state import Source, look
 from worker.settings import Settings
 
@@ -51,7 +51,7 @@ async def enqueue(
     settings = start()
     prefix = prefix_of(where, settings)
     with Report("asking", is_dry=dry_run, json=json) as report:
-        async with open_asking(settings, by="enqueue", rate=rate, report=report) as asking:
+        async with open_repair_context(settings, by="enqueue", rate=rate, report=report) as asking:
             await enqueue_all(asking, prefix=prefix)
     return report.finish()
 
@@ -77,7 +77,7 @@ def prefix_of(where: str, settings: Settings) -> str:
     return prefix
 
 
-async def enqueue_all(asking: Asking, *, prefix: str) -> None:
+async def enqueue_all(asking: RepairContext, *, prefix: str) -> None:
     """Go through all objects under the prefix and ask for those that are not recorded as they are."""
     async for found in _listed(asking.clients.s3, bucket=asking.settings.bucket, prefix=prefix):
         jobs = [job for one in found if (job := _job(asking, one)) is not None]
@@ -90,7 +90,7 @@ async def _listed(
 ) -> "AsyncIterator[Sequence[ObjectTypeDef]]":
     request: ListObjectsV2RequestTypeDef = {"Bucket": bucket, "Prefix": prefix}
     while True:
-        page = await persist(
+        page = await call_with_retry(
             partial(client.list_objects_v2, **request), BUCKET, what=f"list s3://{bucket}/{prefix}"
         )
         yield page.get("Contents", [])
@@ -99,7 +99,7 @@ async def _listed(
         request["ContinuationToken"] = page["NextContinuationToken"]
 
 
-def _job(asking: Asking, found: "ObjectTypeDef") -> Job | None:
+def _job(asking: RepairContext, found: "ObjectTypeDef") -> Job | None:
     """Return the job of an object; None, and a remark, when its key is not that of an upload."""
     settings, key = asking.settings, found["Key"]
     try:
@@ -122,10 +122,10 @@ def _job(asking: Asking, found: "ObjectTypeDef") -> Job | None:
     )
 
 
-async def _ask_for_unrecorded(asking: Asking, jobs: Sequence[Job]) -> None:
+async def _ask_for_unrecorded(asking: RepairContext, jobs: Sequence[Job]) -> None:
     images = await asking.queries.images([(job.image_id, job.user_id) for job in jobs], consistent=True)
     recorded = {(image.image_id, image.user_id): image for image in images}
-    wishes: list[Wish] = []
+    wishes: list[RequeueRequest] = []
     for job in jobs:
         image = recorded.get((job.image_id, job.user_id))
         try:
@@ -140,7 +140,7 @@ async def _ask_for_unrecorded(asking: Asking, jobs: Sequence[Job]) -> None:
     await asking.ask(wishes)
 
 
-async def _newer(asking: Asking, job: Job, image: Image) -> Job | None:
+async def _newer(asking: RepairContext, job: Job, image: Image) -> Job | None:
     """
     Return the job of an object that came after the one that the record knows; None when it did not.
 

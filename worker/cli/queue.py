@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 from rich.markup import escape
 
-from worker.aws.retry import QUEUE, persist
+from worker.aws.retry import QUEUE, call_with_retry
 from worker.bootstrap import open_client, queue_url
 from worker.cli.support import output
 from worker.cli.support.entrypoint import asynchronous, start
@@ -16,7 +16,7 @@ from worker.cli.support.report import RATE, DryRunOption, RateOption, Report
 from worker.domain.clock import utc_now
 from worker.domain.errors import TransientError
 from worker.repair.redrive import LOOK_S, REDRIVE_S, Told, open_letters, records_of, redrive_all, tell
-from worker.repair.requests import open_asking
+from worker.repair.requests import open_repair_context
 
 if TYPE_CHECKING:
     from types_aiobotocore_cloudwatch import CloudWatchClient
@@ -134,7 +134,7 @@ async def redrive(
     """
     settings = start()
     with Report("redriving", is_dry=dry_run, json=json) as report:
-        async with open_asking(settings, by="queue redrive", rate=rate, report=report) as asking:
+        async with open_repair_context(settings, by="queue redrive", rate=rate, report=report) as asking:
             letters = await open_letters(asking.clients.sqs, settings, hidden_s=REDRIVE_S)
             await redrive_all(asking, letters, image_id=image, code=code, limit=limit)
     return report.finish()
@@ -144,7 +144,7 @@ async def depths_of(sqs: "SQSClient", name: str) -> dict[str, int]:
     """Return how many messages of a queue wait, are in hand and are delayed, as far as SQS knows."""
     url = await queue_url(sqs, name)
     names = list(_DEPTHS.values())
-    answer = await persist(
+    answer = await call_with_retry(
         lambda: sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names),  # type: ignore[arg-type]
         QUEUE,
         what="ask the queue for its depth",
@@ -157,7 +157,7 @@ async def oldest_age_s(cloudwatch: "CloudWatchClient", name: str) -> int | None:
     """Return the age of the oldest message, in seconds; None where CloudWatch does not know or tell it."""
     now = utc_now()
     try:
-        answer = await persist(
+        answer = await call_with_retry(
             lambda: cloudwatch.get_metric_data(
                 MetricDataQueries=[
                     {

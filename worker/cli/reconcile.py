@@ -20,7 +20,7 @@ from worker.domain.errors import LeaseLostError, SourceMissingError, TransientEr
 from worker.domain.image import Failure, Image
 from worker.domain.status import ImageStatus, StepName
 from worker.dynamodb.ledger import DynamoLedger
-from worker.repair.requests import Asking, Wish, open_asking
+from worker.repair.requests import RepairContext, RequeueRequest, open_repair_context
 from worker.repair.source_state import Source, Standing, look_or_tell
 from worker.sqs.batch import MOST_TOGETHER
 
@@ -59,12 +59,12 @@ async def reconcile(
     settings = start()
     patience_s = PATIENCE * settings.visibility_timeout_s if older_than is None else older_than
     with Report("reconciling", is_dry=dry_run, json=json) as report:
-        async with open_asking(settings, by="reconcile", rate=rate, report=report) as asking:
+        async with open_repair_context(settings, by="reconcile", rate=rate, report=report) as asking:
             await reconcile_all(asking, now=utc_now(), patience=timedelta(seconds=patience_s))
     return report.finish()
 
 
-async def reconcile_all(asking: Asking, *, now: datetime, patience: timedelta) -> None:
+async def reconcile_all(asking: RepairContext, *, now: datetime, patience: timedelta) -> None:
     """
     Go through all that is pending or processing.
 
@@ -86,8 +86,8 @@ def is_stuck(image: Image, *, now: datetime, patience: timedelta) -> bool:
     return image.status is ImageStatus.PENDING and image.updated_at < now - patience
 
 
-async def _repair(asking: Asking, images: Sequence[Image]) -> None:
-    wishes: list[Wish] = []
+async def _repair(asking: RepairContext, images: Sequence[Image]) -> None:
+    wishes: list[RequeueRequest] = []
     gone: list[tuple[Image, Standing]] = []
     standings = await asyncio.gather(*(look_or_tell(asking, image) for image in images))
     for image, standing in zip(images, standings, strict=True):
@@ -105,7 +105,7 @@ async def _repair(asking: Asking, images: Sequence[Image]) -> None:
         await _fail(asking, image, standing)
 
 
-async def _fail(asking: Asking, image: Image, standing: Standing) -> None:
+async def _fail(asking: RepairContext, image: Image, standing: Standing) -> None:
     """Claim an image as a worker would, and fail it: there is nothing left to process."""
     if not asking.report.is_dry:
         settings, now = asking.settings, utc_now()

@@ -17,7 +17,7 @@ from worker.domain.clock import utc_now
 from worker.domain.errors import ConfigurationError
 from worker.domain.image import Image
 from worker.domain.status import ENDED, ImageStatus
-from worker.repair.requests import Asking, Wish, open_asking
+from worker.repair.requests import RepairContext, RequeueRequest, open_repair_context
 from worker.repair.source_state import Source, look_or_tell
 from worker.sqs.batch import MOST_TOGETHER
 
@@ -41,7 +41,7 @@ async def retry(
     """
     settings = start()
     report = Report("retrying", is_dry=dry_run, json=json)
-    async with open_asking(settings, by="images retry", rate=RATE, report=report) as asking:
+    async with open_repair_context(settings, by="images retry", rate=RATE, report=report) as asking:
         image = await the_image(asking.queries, image_id, user, consistent=True)
         if image is None:
             return missing(image_id, settings)
@@ -97,7 +97,7 @@ async def reprocess(
     until = _moment(before) if before else None
     settings = start()
     report = Report("reprocessing", is_dry=dry_run, json=json)
-    async with open_asking(settings, by="images reprocess", rate=rate, report=report) as asking:
+    async with open_repair_context(settings, by="images reprocess", rate=rate, report=report) as asking:
         if image_id is not None:
             image = await the_image(asking.queries, image_id, user, consistent=True)
             if image is None:
@@ -115,7 +115,7 @@ async def reprocess(
     return report.finish()
 
 
-async def retry_one(asking: Asking, image: Image) -> None:
+async def retry_one(asking: RepairContext, image: Image) -> None:
     """Ask again for an image if it has failed."""
     if image.status is not ImageStatus.FAILED:
         asking.report.left(f"already {image.status}")
@@ -124,7 +124,7 @@ async def retry_one(asking: Asking, image: Image) -> None:
 
 
 async def reprocess_all(
-    asking: Asking, *, user_id: str | None, status: ImageStatus, before: datetime, recipe_changed: bool
+    asking: RepairContext, *, user_id: str | None, status: ImageStatus, before: datetime, recipe_changed: bool
 ) -> None:
     """Ask again for the images of a user, or of everybody, that are in a status."""
     async for images in asking.images_in(status, user_id=user_id):
@@ -137,7 +137,7 @@ async def reprocess_all(
 
 
 async def reprocess_some(
-    asking: Asking, images: Sequence[Image], *, before: datetime | None, recipe_changed: bool
+    asking: RepairContext, images: Sequence[Image], *, before: datetime | None, recipe_changed: bool
 ) -> None:
     """Ask again for those of the images that ended before, and have another recipe now if that is asked."""
     wanted: list[Image] = []
@@ -153,7 +153,7 @@ async def reprocess_some(
     await _ask(asking, wanted, action="reprocessed", move=asking.reopening.reprocessed)
 
 
-async def _ask(asking: Asking, images: Sequence[Image], *, action: str, move: Move) -> None:
+async def _ask(asking: RepairContext, images: Sequence[Image], *, action: str, move: Move) -> None:
     """
     Ask for the images whose uploads are still there; the others keep what they have.
 
@@ -162,7 +162,7 @@ async def _ask(asking: Asking, images: Sequence[Image], *, action: str, move: Mo
     for start_ in range(0, len(images), MOST_TOGETHER):
         some = images[start_ : start_ + MOST_TOGETHER]
         standings = await asyncio.gather(*(look_or_tell(asking, image) for image in some))
-        wishes: list[Wish] = []
+        wishes: list[RequeueRequest] = []
         for image, standing in zip(some, standings, strict=True):
             if standing is None:
                 continue

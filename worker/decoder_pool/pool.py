@@ -10,15 +10,15 @@ from typing import Final, Self
 
 import structlog
 
-from worker.decoder_pool.process import Decoder, DecoderLostError
-from worker.decoder_pool.supervisor import Children, stopped
+from worker.decoder_pool.process import DecoderLostError, DecoderProcess
+from worker.decoder_pool.supervisor import DecoderSupervisor, stopped
 from worker.domain.errors import DecoderCrashedError, DecodeTimeoutError, RejectedError, TransientError
 from worker.domain.recipe import Animation, Limits, Recipe
 from worker.domain.status import StepName
 from worker.domain.step import Outcome, StepReport
 from worker.ipc.framing import Content, Frame
 from worker.ipc.messages import (
-    RefusalReceivedError,
+    RejectionReceivedError,
     Setup,
     UnexpectedMessageError,
     expect_rendition,
@@ -31,7 +31,7 @@ _OUT_OF_CPU: Final = f"signal {signal.SIGXCPU.value}"
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
-class ChildPool:
+class DecoderPool:
     """
     Decodes pictures in child processes; see `worker.delivery.ports.Pool`.
 
@@ -41,11 +41,11 @@ class ChildPool:
         processes: How many children.
         limits: What a picture may be at the most.
         step_timeout_s: How long one step of one picture may take.
-        child_memory_mb: Address space of a child, in mebibytes.
-        child_pictures: Pictures after which a child is replaced.
+        decoder_memory_mb: Address space of a child, in mebibytes.
+        decoder_max_images: Pictures after which a child is replaced.
         font: The TrueType file that watermarks are written in.
         more_fonts: Files for the characters that it has not.
-        child_growth_mb: Growth in memory, in mebibytes, after which a child is replaced.
+        decoder_growth_mb: Growth in memory, in mebibytes, after which a child is replaced.
     """
 
     def __init__(
@@ -54,23 +54,23 @@ class ChildPool:
         processes: int,
         limits: Limits,
         step_timeout_s: float,
-        child_memory_mb: int,
-        child_pictures: int,
+        decoder_memory_mb: int,
+        decoder_max_images: int,
         font: Path,
         more_fonts: Sequence[Path] = (),
-        child_growth_mb: int = 384,
+        decoder_growth_mb: int = 384,
     ) -> None:
         self._step_timeout_s = step_timeout_s
-        self._children = Children(
+        self._children = DecoderSupervisor(
             processes=processes,
             setup=Setup(
                 limits,
-                child_memory_mb,
+                decoder_memory_mb,
                 tuple(str(file.resolve()) for file in (font, *more_fonts)),
                 cpu_s=math.ceil(step_timeout_s * len(StepName)),
             ),
-            pictures_each=child_pictures,
-            growth_mb=child_growth_mb,
+            pictures_each=decoder_max_images,
+            growth_mb=decoder_growth_mb,
         )
 
     @property
@@ -145,7 +145,7 @@ class ChildPool:
                 frame = await self._answer(decoder, max_body_bytes=max_rendition_bytes(size, frames=frames))
                 final.append(expect_rendition(frame, size))
             is_intact = True
-        except RefusalReceivedError as received:
+        except RejectionReceivedError as received:
             is_intact = True
             raise received.refusal from None
         except TimeoutError as error:
@@ -157,7 +157,7 @@ class ChildPool:
         for outcome in final:
             yield outcome
 
-    async def _handed_over(self, content: Content, recipe: Recipe) -> Decoder:
+    async def _handed_over(self, content: Content, recipe: Recipe) -> DecoderProcess:
         """Return a child that has the picture; those that are lost before they have it are passed over."""
         for _ in range(_HAND_OVER_TRIES):
             decoder = await self._children.borrow()
@@ -178,11 +178,11 @@ class ChildPool:
         message = "decoder children are lost before they take a picture"
         raise TransientError(message)
 
-    async def _answer(self, decoder: Decoder, *, max_body_bytes: int = 0) -> Frame:
+    async def _answer(self, decoder: DecoderProcess, *, max_body_bytes: int = 0) -> Frame:
         async with asyncio.timeout(self._step_timeout_s):
             return await decoder.answer(max_body_bytes=max_body_bytes)
 
-    async def _obituary(self, decoder: Decoder, error: Exception) -> RejectedError | TransientError:
+    async def _obituary(self, decoder: DecoderProcess, error: Exception) -> RejectedError | TransientError:
         """Make sure that the child is dead, and say what that means for its picture."""
         if isinstance(error, UnexpectedMessageError):
             decoder.kill()

@@ -16,7 +16,7 @@ from worker.decoder_pool.async_framing import receive_frame, send_frame
 from worker.decoder_pool.process_memory import resident_bytes
 from worker.domain.errors import TransientError
 from worker.domain.recipe import Recipe
-from worker.ipc.framing import BrokenFrameError, Content, CutFrameError, Frame
+from worker.ipc.framing import Content, Frame, InvalidFrameError, TruncatedFrameError
 from worker.ipc.messages import (
     READY,
     READY_WITH_NETWORK,
@@ -58,7 +58,7 @@ class DecoderLostError(Exception):
         super().__init__("the connection ended")
 
 
-class Decoder:
+class DecoderProcess:
     """
     A running child.
 
@@ -206,9 +206,9 @@ class Decoder:
     def _loss_named(self) -> Iterator[None]:
         try:
             yield
-        except (CutFrameError, ConnectionError) as error:
+        except (TruncatedFrameError, ConnectionError) as error:
             raise DecoderLostError from error
-        except BrokenFrameError as error:
+        except InvalidFrameError as error:
             raise UnexpectedMessageError(due="frame", got=error) from error
 
 

@@ -6,7 +6,7 @@ from typing import Final
 
 import structlog
 
-from worker.decoder_pool.process import Decoder
+from worker.decoder_pool.process import DecoderProcess
 from worker.domain.errors import TransientError
 from worker.ipc.messages import Setup
 
@@ -16,7 +16,7 @@ _LONGEST_DELAY_S: Final = 30.0
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
-class Children:
+class DecoderSupervisor:
     """
     As many children as asked for, each kept alive by one task.
 
@@ -37,13 +37,13 @@ class Children:
         self._setup = setup
         self._pictures_each = pictures_each
         self._growth_mb = growth_mb
-        self._alive: set[Decoder] = set()
-        self._idle: deque[Decoder] = deque()
-        self._waiting: deque[asyncio.Future[Decoder]] = deque()
+        self._alive: set[DecoderProcess] = set()
+        self._idle: deque[DecoderProcess] = deque()
+        self._waiting: deque[asyncio.Future[DecoderProcess]] = deque()
         self._keepers: set[asyncio.Task[None]] = set()
 
     @property
-    def alive(self) -> frozenset[Decoder]:
+    def alive(self) -> frozenset[DecoderProcess]:
         """The children that are up."""
         return frozenset(self._alive)
 
@@ -85,7 +85,7 @@ class Children:
         await asyncio.gather(*self._keepers, return_exceptions=True)
         self._fail_waiting(stopped())
 
-    async def borrow(self) -> Decoder:
+    async def borrow(self) -> DecoderProcess:
         """
         Wait for a child; first come, first served. Give it back, whatever happens.
 
@@ -96,7 +96,7 @@ class Children:
             raise stopped()
         if self._idle:
             return self._idle.pop()
-        turn: asyncio.Future[Decoder] = asyncio.get_running_loop().create_future()
+        turn: asyncio.Future[DecoderProcess] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         try:
             return await turn
@@ -108,7 +108,7 @@ class Children:
             if turn in self._waiting:
                 self._waiting.remove(turn)
 
-    def give_back(self, decoder: Decoder, *, is_intact: bool) -> None:
+    def give_back(self, decoder: DecoderProcess, *, is_intact: bool) -> None:
         """Lend the child to the next picture; or end it when it is worn, or in an unknown state."""
         is_fit = is_intact and decoder in self._alive and decoder.pictures < self._pictures_each
         if is_fit and self.is_running and decoder.growth_mb() <= self._growth_mb:
@@ -117,7 +117,7 @@ class Children:
             decoder.kill()
             decoder.close()
 
-    def _offer(self, decoder: Decoder) -> None:
+    def _offer(self, decoder: DecoderProcess) -> None:
         while self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():
@@ -130,7 +130,7 @@ class Children:
         delay_s = 0.0
         while True:
             try:
-                decoder = await Decoder.start(self._setup)
+                decoder = await DecoderProcess.start(self._setup)
             except TransientError as error:
                 if not first_start.done():
                     first_start.set_exception(error)
@@ -148,7 +148,7 @@ class Children:
             delay_s = min(max(2 * delay_s, _FIRST_DELAY_S), _LONGEST_DELAY_S)
             await asyncio.sleep(delay_s)
 
-    async def _until_ended(self, decoder: Decoder) -> None:
+    async def _until_ended(self, decoder: DecoderProcess) -> None:
         """Lend a child to pictures until its process has ended; end it when cancelled."""
         self.starts += 1
         self._alive.add(decoder)

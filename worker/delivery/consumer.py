@@ -11,7 +11,7 @@ from worker.aws.retry import pause_s
 from worker.delivery.outcome import wait_s
 from worker.delivery.ports import Heartbeat, Hold, Inbox
 from worker.domain.errors import ReceiptLostError, TransientError
-from worker.domain.message import Delete, Disposition, GiveBack, Message
+from worker.domain.message import Delete, Disposition, Message, Release
 
 log = structlog.get_logger(__name__)
 
@@ -43,13 +43,13 @@ class Service:
         slots: int,
         drain_timeout_s: float,
         beside: Mapping[str, Callable[[], Coroutine[object, object, None]]] | None = None,
-        tell_in_hand: Callable[[int], None] | None = None,
+        on_in_flight_change: Callable[[int], None] | None = None,
         last_poll_s: float = 1.0,
     ) -> None:
         self._inbox, self._heartbeat, self._deliver = inbox, heartbeat, deliver
         self._slots, self._drain_timeout_s, self._last_poll_s = slots, drain_timeout_s, last_poll_s
         self._beside = {"heartbeat": heartbeat.run, **(beside or {})}
-        self._tell_in_hand = tell_in_hand or (lambda _: None)
+        self._tell_in_hand = on_in_flight_change or (lambda _: None)
         self._free = asyncio.Semaphore(slots)
         self._deliveries: set[asyncio.Task[None]] = set()
         self._troubles = 0
@@ -57,7 +57,7 @@ class Service:
         self._hurrying = asyncio.Event()
 
     @property
-    def in_hand(self) -> int:
+    def in_flight(self) -> int:
         """How many messages are in hand."""
         return len(self._deliveries)
 
@@ -144,7 +144,7 @@ class Service:
                 return await poll
             await asyncio.wait({poll}, timeout=self._last_poll_s)
             if poll.done() and not poll.exception():
-                await asyncio.gather(*(self._dispose(message, GiveBack(0)) for message in poll.result()))
+                await asyncio.gather(*(self._dispose(message, Release(0)) for message in poll.result()))
             return []
         finally:
             poll.cancel()
@@ -159,12 +159,12 @@ class Service:
     def _start(self, message: Message) -> None:
         task = asyncio.create_task(self._handle(message), name=f"deliver {message.message_id}")
         self._deliveries.add(task)
-        self._tell_in_hand(self.in_hand)
+        self._tell_in_hand(self.in_flight)
         task.add_done_callback(self._finished)
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._deliveries.discard(task)
-        self._tell_in_hand(self.in_hand)
+        self._tell_in_hand(self.in_flight)
         self._free.release()
         if not task.cancelled() and (error := task.exception()):
             log.error("delivery.crashed", task=task.get_name(), exc_info=error)
@@ -176,18 +176,18 @@ class Service:
                 with self._heartbeat.holding(message) as hold:
                     disposition = await self._deliver(message, hold)
             except asyncio.CancelledError:
-                await self._dispose(message, GiveBack(0))
+                await self._dispose(message, Release(0))
                 raise
             except Exception:  # a bug of ours must cost the message a try, and nothing else
                 log.exception("delivery.crashed")
-                disposition = GiveBack(wait_s(message.receive_count))
+                disposition = Release(wait_s(message.receive_count))
             self._note_trouble(disposition)
             await self._dispose(message, disposition)
 
     def _note_trouble(self, disposition: Disposition) -> None:
         """Count the deliveries in a row that failed because something outside did."""
-        is_trouble = isinstance(disposition, GiveBack) and disposition.is_trouble
-        self._troubles = self._troubles + 1 if is_trouble else 0
+        is_dependency_failure = isinstance(disposition, Release) and disposition.is_dependency_failure
+        self._troubles = self._troubles + 1 if is_dependency_failure else 0
 
     async def _dispose(self, message: Message, disposition: Disposition) -> None:
         """Tell the queue; when it cannot be told, the message comes again and finds its work done."""
@@ -195,7 +195,7 @@ class Service:
             match disposition:
                 case Delete():
                     await self._inbox.delete(message)
-                case GiveBack(after_s=after_s):
+                case Release(after_s=after_s):
                     await self._inbox.hide(message, after_s)
         except (TransientError, ReceiptLostError) as error:
             log.warning("message.disposition_failed", message_id=message.message_id, reason=str(error))
@@ -208,7 +208,7 @@ class Service:
             {receiving, hurrying}, return_when=asyncio.FIRST_COMPLETED, timeout=2 * self._last_poll_s
         )
         receiving.cancel()
-        log.info("service.draining", in_hand=len(self._deliveries))
+        log.info("service.draining", in_flight=len(self._deliveries))
         while self._deliveries and not self._hurrying.is_set():
             left_s = deadline - asyncio.get_running_loop().time()
             if left_s <= 0:
@@ -219,7 +219,7 @@ class Service:
         hurrying.cancel()
         await asyncio.gather(hurrying, return_exceptions=True)
         if cut_short := list(self._deliveries):
-            log.warning("service.giving_back", in_hand=len(cut_short))
+            log.warning("service.giving_back", in_flight=len(cut_short))
             for task in cut_short:
                 task.cancel()
             await asyncio.wait(cut_short, timeout=_RELEASE_S)

@@ -15,16 +15,16 @@ from uuid import uuid4
 
 import structlog
 
-from worker.delivery.outcome import GAVE_UP, Ending, Verdict, verdict_on, wait_s
+from worker.delivery.outcome import GAVE_UP, Ending, Verdict, outcome_of, wait_s
 from worker.delivery.ports import Hold, Inbox, Ledger, Observation, Observer, Pool, Recipes, Results, Sources
-from worker.delivery.step_writer import Recording
+from worker.delivery.step_writer import StepWriter
 from worker.domain import transition
-from worker.domain.claim import Claimant, Claimed, DoneAlready, HeldByAnother
+from worker.domain.claim import AlreadyDone, Claimant, Claimed, LeasedByAnother
 from worker.domain.clock import Clock
 from worker.domain.errors import ImageWorkerError, LeaseLostError, TransientError
 from worker.domain.image import Failure, Image
 from worker.domain.job import Job
-from worker.domain.message import Delete, Disposition, GiveBack, Message, Unreadable, WalkAway
+from worker.domain.message import Abandon, Delete, Disposition, Message, Release, Unreadable
 from worker.domain.recipe import Recipe
 from worker.domain.status import StepName
 from worker.domain.step import EncodedRendition, StepReport, with_type_mismatch
@@ -61,7 +61,7 @@ class Terms:
     retention: timedelta | None = None
 
 
-class Deliveries:
+class MessageHandler:
     """
     Takes messages to their end.
 
@@ -100,25 +100,27 @@ class Deliveries:
         dispositions: list[Disposition] = []
         for part in self._parse(message):
             if hold.is_lost:
-                return WalkAway()
+                return Abandon()
             dispositions.append(await self._settle(part, message, hold))
-        waits = [one for one in dispositions if isinstance(one, GiveBack)]
+        waits = [one for one in dispositions if isinstance(one, Release)]
         if waits:
-            return GiveBack(max(one.after_s for one in waits), any(one.is_trouble for one in waits))
-        return next((one for one in dispositions if isinstance(one, WalkAway)), Delete())
+            return Release(max(one.after_s for one in waits), any(one.is_dependency_failure for one in waits))
+        return next((one for one in dispositions if isinstance(one, Abandon)), Delete())
 
     async def _settle(self, part: Job | Unreadable, message: Message, hold: Hold) -> Disposition:
         try:
             if isinstance(part, Unreadable):
                 log.warning("message.unreadable", reason=part.reason)
-                await self._inbox.bury(part, reasons={"code": "unreadable", "reason": part.reason})
+                await self._inbox.send_to_dead_letter_queue(
+                    part, reasons={"code": "unreadable", "reason": part.reason}
+                )
                 return Delete()
             with self._observer.observing(part, message) as seen:
                 return await self._claim(part, message, hold, seen)
         except TransientError as error:
             # The record could not be told: the message is all that is left to try with.
             log.warning("message.given_back", reason=str(error))
-            return GiveBack(wait_s(message.receive_count), is_trouble=True)
+            return Release(wait_s(message.receive_count), is_dependency_failure=True)
 
     async def _claim(self, job: Job, message: Message, hold: Hold, seen: Observation) -> Disposition:
         """Take the image if nobody else has it and nobody has done it."""
@@ -136,10 +138,10 @@ class Deliveries:
             case Claimed(image=image):
                 with structlog.contextvars.bound_contextvars(attempt=image.attempt):
                     return await self._attempt(image, job, recipe, message, hold, seen)
-            case HeldByAnother(until=until):
+            case LeasedByAnother(until=until):
                 log.info("image.held", until=until.isoformat())
-                return GiveBack(_wait_for_another_s((until - now).total_seconds(), message.receive_count))
-            case DoneAlready(image=Image(error=Failure() as why)) if self._may_be_unburied(why, message):
+                return Release(_wait_for_another_s((until - now).total_seconds(), message.receive_count))
+            case AlreadyDone(image=Image(error=Failure() as why)) if self._may_be_unburied(why, message):
                 await self._bury(job, why)
                 return Delete()
             case _:
@@ -154,7 +156,7 @@ class Deliveries:
         self, image: Image, job: Job, recipe: Recipe, message: Message, hold: Hold, seen: Observation
     ) -> Disposition:
         """Process a claimed image, and whatever happens, end the attempt in the record."""
-        recording = Recording(self._ledger, image, delay_s=self._terms.record_delay_s, clock=self._clock)
+        recording = StepWriter(self._ledger, image, delay_s=self._terms.record_delay_s, clock=self._clock)
         try:
             with (
                 hold.leasing(partial(self._ledger.renew, image)),
@@ -164,7 +166,7 @@ class Deliveries:
         except (Exception, asyncio.CancelledError) as error:
             if not isinstance(error, (ImageWorkerError, asyncio.CancelledError)):
                 log.exception("image.attempt_crashed")
-            verdict = verdict_on(
+            verdict = outcome_of(
                 error,
                 step=recording.under_way,
                 receive_count=message.receive_count,
@@ -180,7 +182,7 @@ class Deliveries:
         return Delete()
 
     async def _process(
-        self, image: Image, job: Job, recipe: Recipe, recording: Recording, seen: Observation
+        self, image: Image, job: Job, recipe: Recipe, recording: StepWriter, seen: Observation
     ) -> None:
         """Take the picture from the bucket through its steps and back, telling the record as it goes."""
         with seen.step("fetch"):
@@ -212,7 +214,7 @@ class Deliveries:
             await recording.settle(transition.image_completed(renditions, main_size=main, at=recording.now()))
         seen.completed()
 
-    async def _end(self, verdict: Verdict, job: Job, recording: Recording, seen: Observation) -> Disposition:
+    async def _end(self, verdict: Verdict, job: Job, recording: StepWriter, seen: Observation) -> Disposition:
         """Tell the record how an attempt ended that was not completed."""
         failure = verdict.failure
         if verdict.ending is Ending.NOTHING or failure is None:
@@ -232,7 +234,7 @@ class Deliveries:
                 await recording.settle(*moves)
         except LeaseLostError:
             seen.lost()
-            return WalkAway()
+            return Abandon()
         except TimeoutError:
             log.warning("image.release_timed_out")
             seen.released(failure.code, reason=failure.message)
@@ -246,7 +248,9 @@ class Deliveries:
         return verdict.disposition
 
     async def _bury(self, job: Job, failure: Failure) -> None:
-        await self._inbox.bury(job, reasons={"code": failure.code, "reason": failure.message})
+        await self._inbox.send_to_dead_letter_queue(
+            job, reasons={"code": failure.code, "reason": failure.message}
+        )
 
 
 def _wait_for_another_s(left_s: float, receive_count: int) -> float:
@@ -259,7 +263,7 @@ def _wait_for_another_s(left_s: float, receive_count: int) -> float:
     return max(1, math.ceil(min(left_s, _TWIN_S) if receive_count == 1 else left_s))
 
 
-def _moves_on(report: StepReport, recording: Recording) -> list[Transition]:
+def _moves_on(report: StepReport, recording: StepWriter) -> list[Transition]:
     """Return the end of the reported step and, at the same moment, the start of the one after it."""
     at, steps = recording.now(), list(StepName)
     following = steps[steps.index(report.step) + 1 :]
@@ -269,7 +273,7 @@ def _moves_on(report: StepReport, recording: Recording) -> list[Transition]:
     ]
 
 
-async def _close_quietly(recording: Recording) -> None:
+async def _close_quietly(recording: StepWriter) -> None:
     try:
         await recording.close()
     except ImageWorkerError as error:

@@ -24,7 +24,7 @@ from worker.domain.errors import (
     TransientError,
 )
 from worker.domain.image import Failure
-from worker.domain.message import Delete, Disposition, GiveBack, WalkAway
+from worker.domain.message import Abandon, Delete, Disposition, Release
 from worker.domain.status import StepName
 
 _FIRST_WAIT_S = 5.0
@@ -60,7 +60,7 @@ class Verdict:
     is_dead: bool = False
 
 
-def verdict_on(
+def outcome_of(
     error: BaseException, *, step: StepName | None, receive_count: int, max_receives: int
 ) -> Verdict:
     """
@@ -77,13 +77,13 @@ def verdict_on(
             failure = Failure(code=error.code, message=str(error), step=step, retryable=error.retryable)
             return Verdict(ending=Ending.FAIL, failure=failure, disposition=Delete())
         case LeaseLostError():
-            return Verdict(ending=Ending.NOTHING, failure=None, disposition=WalkAway())
+            return Verdict(ending=Ending.NOTHING, failure=None, disposition=Abandon())
         case SupersededError():
             failure = Failure(code="superseded", message=str(error), step=step, retryable=True)
             return Verdict(ending=Ending.RELEASE, failure=failure, disposition=Delete())
         case CancelledError():
             failure = Failure(code="worker_stopped", message="the worker stopped", step=step, retryable=True)
-            return Verdict(ending=Ending.RELEASE, failure=failure, disposition=GiveBack(0))
+            return Verdict(ending=Ending.RELEASE, failure=failure, disposition=Release(0))
         case TransientError():
             failure = Failure(code=error.code, message=str(error), step=step, retryable=True)
         case _:
@@ -92,7 +92,7 @@ def verdict_on(
             failure = Failure(code=INTERNAL_ERROR, message=message, step=step, retryable=True)
     if receive_count >= max_receives:
         return Verdict(ending=Ending.FAIL, failure=failure, disposition=Delete(), is_dead=True)
-    later = GiveBack(wait_s(receive_count), is_trouble=isinstance(error, TransientError))
+    later = Release(wait_s(receive_count), is_dependency_failure=isinstance(error, TransientError))
     return Verdict(ending=Ending.RELEASE, failure=failure, disposition=later)
 
 

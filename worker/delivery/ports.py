@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Protocol
 
-from worker.domain.claim import ClaimAnswer, Claimant
+from worker.domain.claim import Claimant, ClaimResult
 from worker.domain.image import Image, Rendition, Source
 from worker.domain.job import Job
 from worker.domain.message import Message, Unreadable
@@ -23,7 +23,7 @@ class Ledger(Protocol):
     `claim` raise `LeaseLostError` when the image's attempt and lease are not the ones given.
     """
 
-    async def claim(self, job: Job, claimant: Claimant) -> ClaimAnswer:
+    async def claim(self, job: Job, claimant: Claimant) -> ClaimResult:
         """Take the image if the rules of `domain.claim` allow it."""
         ...
 
@@ -145,7 +145,7 @@ class Inbox(Protocol):
         """Keep a message hidden for so long from now; raises `TransientError` or `ReceiptLostError`."""
         ...
 
-    async def bury(self, what: Job | Unreadable, *, reasons: Mapping[str, str]) -> None:
+    async def send_to_dead_letter_queue(self, what: Job | Unreadable, *, reasons: Mapping[str, str]) -> None:
         """Put a job, or what names none, among the dead letters; raises `TransientError`."""
         ...
 

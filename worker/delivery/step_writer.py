@@ -11,7 +11,7 @@ from worker.domain.status import StepName
 from worker.domain.transition import Transition, apply_all, step_under_way
 
 
-class Recording:
+class StepWriter:
     """
     Takes an image's transitions as they happen and writes them in order.
 

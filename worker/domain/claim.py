@@ -54,14 +54,14 @@ class Claimed:
 
 
 @dataclass(frozen=True, slots=True)
-class DoneAlready:
+class AlreadyDone:
     """The very upload that is asked for has been completed, or has failed for good."""
 
     image: Image
 
 
 @dataclass(frozen=True, slots=True)
-class HeldByAnother:
+class LeasedByAnother:
     """Another delivery works on this upload."""
 
     until: datetime
@@ -74,10 +74,10 @@ class Superseded:
     image: Image
 
 
-ClaimAnswer: TypeAlias = Claimed | DoneAlready | HeldByAnother | Superseded
+ClaimResult: TypeAlias = Claimed | AlreadyDone | LeasedByAnother | Superseded
 
 
-def decide(existing: Image | None, job: Job, claimant: Claimant) -> ClaimAnswer:
+def decide(existing: Image | None, job: Job, claimant: Claimant) -> ClaimResult:
     """
     Say whether the claimant may take the image, and if so, what the image becomes.
 
@@ -96,9 +96,9 @@ def decide(existing: Image | None, job: Job, claimant: Claimant) -> ClaimAnswer:
     if job.version.is_newer_than(existing.version):
         return Claimed(_claimed(_uploaded_again(existing, job, claimant), claimant))
     if existing.status in ENDED:
-        return DoneAlready(existing)
+        return AlreadyDone(existing)
     if existing.lease is not None and existing.is_leased(claimant.now):
-        return HeldByAnother(existing.lease.expires_at)
+        return LeasedByAnother(existing.lease.expires_at)
     if existing.status is ImageStatus.PROCESSING:
         existing = _moved(existing, ImageMove.LEASE_EXPIRED, at=claimant.now)
     return Claimed(_claimed(existing, claimant))

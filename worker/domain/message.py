@@ -33,7 +33,7 @@ class Delete:
 
 
 @dataclass(frozen=True, slots=True)
-class GiveBack:
+class Release:
     """
     Somebody should see it again.
 
@@ -43,15 +43,15 @@ class GiveBack:
     """
 
     after_s: float
-    is_trouble: bool = False
+    is_dependency_failure: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class WalkAway:
+class Abandon:
     """Another worker has it: leave it as it is."""
 
 
-Disposition: TypeAlias = Delete | GiveBack | WalkAway
+Disposition: TypeAlias = Delete | Release | Abandon
 
 
 @dataclass(frozen=True, slots=True)

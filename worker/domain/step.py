@@ -52,7 +52,7 @@ class EncodedRendition:
 
 Outcome: TypeAlias = StepReport | EncodedRendition
 
-MARK_BYTES = 42
+NONCE_BYTES = 42
 """What a stored rendition weighs more than the encoded one, at the most: see `objects.marks`."""
 
 EXTENSIONS: Mapping[str, str] = {"jpeg": "jpg", "png": "png", "webp": "webp", "gif": "gif", "avif": "avif"}

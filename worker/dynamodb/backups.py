@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from worker.aws.retry import TABLE, error_code, persist
+from worker.aws.retry import TABLE, call_with_retry, error_code
 from worker.domain.clock import Clock, utc_now
 from worker.domain.errors import ConfigurationError, TransientError
 
@@ -87,7 +87,7 @@ class Backups:
             return _backup(answer["BackupDetails"])
 
         try:
-            return await persist(attempt, TABLE, what="back up the table")
+            return await call_with_retry(attempt, TABLE, what="back up the table")
         except TransientError as error:
             self._insist_on_the_table(error)
             raise
@@ -115,7 +115,7 @@ class Backups:
         found: list[Backup] = []
         while True:
             ask = partial(self._client.list_backups, **request)
-            page = await (persist(ask, TABLE, what="list the backups") if persistently else ask())
+            page = await (call_with_retry(ask, TABLE, what="list the backups") if persistently else ask())
             found += map(_backup, page.get("BackupSummaries", []))
             following = page.get("LastEvaluatedBackupArn")
             if not following:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from worker.aws.retry import TABLE, persist
+from worker.aws.retry import TABLE, call_with_retry
 from worker.dynamodb.attributes import decode_map, encode_map
 from worker.dynamodb.items import Item
 
@@ -40,7 +40,7 @@ async def get_all(
             chunk = answer.get("UnprocessedKeys", {}).get(table, {}).get("Keys", [])
             _insist_on_none(chunk)
 
-        await persist(attempt, TABLE, what="read the items")
+        await call_with_retry(attempt, TABLE, what="read the items")
         return items
 
     return [item for part in await _each_chunk(read, wanted, MOST_READ) for item in part]
@@ -62,7 +62,7 @@ async def put_all(client: "DynamoDBClient", table: str, items: Iterable[Mapping[
             chunk = list(answer.get("UnprocessedItems", {}).get(table, []))
             _insist_on_none(chunk)
 
-        await persist(attempt, TABLE, what="write the items")
+        await call_with_retry(attempt, TABLE, what="write the items")
 
     await _each_chunk(write, requests, MOST_WRITTEN)
 

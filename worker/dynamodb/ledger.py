@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from worker.aws.retry import TABLE, error_code, persist
+from worker.aws.retry import TABLE, call_with_retry, error_code
 from worker.domain import clock
-from worker.domain.claim import ClaimAnswer, Claimant, Claimed, decide
+from worker.domain.claim import Claimant, Claimed, ClaimResult, decide
 from worker.domain.errors import LeaseLostError, TransientError
 from worker.domain.image import Image
 from worker.domain.job import Job
@@ -19,7 +19,7 @@ from worker.domain.transition import Transition, apply_all
 from worker.dynamodb import writes
 from worker.dynamodb.attributes import decode_map
 from worker.dynamodb.items import from_item
-from worker.dynamodb.statistics import Settlement, Tally
+from worker.dynamodb.statistics import Settlement, StatisticsWriter
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
@@ -42,9 +42,9 @@ class DynamoLedger:
     def __init__(self, client: "DynamoDBClient", *, table: str, index_shards: int) -> None:
         self._client = client
         self._table, self._index_shards = table, index_shards
-        self._tally = Tally(client, table=table, index_shards=index_shards)
+        self._tally = StatisticsWriter(client, table=table, index_shards=index_shards)
 
-    async def claim(self, job: Job, claimant: Claimant) -> ClaimAnswer:
+    async def claim(self, job: Job, claimant: Claimant) -> ClaimResult:
         """Take the image if the rules allow it: optimistically as a new one, else as it is found to be."""
         seen: Image | None = None
         began = time.monotonic()
@@ -119,7 +119,7 @@ class DynamoLedger:
     async def _write(self, request: "UpdateTypeDef", *, what: str) -> Mapping[str, Any] | None:
         """Make one conditional write; return None when it landed, else the item that refused it, or {}."""
         try:
-            await persist(lambda: self._client.update_item(**request), TABLE, what=what)
+            await call_with_retry(lambda: self._client.update_item(**request), TABLE, what=what)
         except ClientError as error:
             if error_code(error) != "ConditionalCheckFailedException":
                 raise

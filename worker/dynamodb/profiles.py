@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from worker.aws.retry import TABLE, persist
+from worker.aws.retry import TABLE, call_with_retry
 from worker.domain import clock
 from worker.domain.errors import TransientError
 from worker.domain.keys import PROFILE_IMAGE_ID
@@ -71,7 +71,7 @@ async def read_profile(
     Raises:
         TransientError: The table cannot be reached within its retries.
     """
-    answer = await persist(
+    answer = await call_with_retry(
         lambda: client.get_item(
             TableName=table,
             Key={"imageId": {"S": PROFILE_IMAGE_ID}, "userId": {"S": user_id}},

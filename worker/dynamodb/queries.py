@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from worker.aws.retry import TABLE, persist
+from worker.aws.retry import TABLE, call_with_retry
 from worker.domain.image import Image, ImageSummary
 from worker.domain.keys import PROFILE_IMAGE_ID
 from worker.domain.status import ImageStatus
@@ -62,7 +62,7 @@ class Queries:
 
     async def image(self, image_id: str, user_id: str, *, consistent: bool = False) -> Image | None:
         """Return one image; None when there is none."""
-        answer = await persist(
+        answer = await call_with_retry(
             lambda: self._client.get_item(
                 TableName=self._table,
                 Key={"imageId": {"S": image_id}, "userId": {"S": user_id}},
@@ -74,11 +74,11 @@ class Queries:
         item = answer.get("Item")
         return self._present(decode_map(item)) if item else None
 
-    async def images_called(self, image_id: str, *, consistent: bool = False) -> list[Image]:
+    async def images_with_id(self, image_id: str, *, consistent: bool = False) -> list[Image]:
         """Return the image of that id of each user who has one."""
         if image_id == PROFILE_IMAGE_ID:
             return []
-        answer = await persist(
+        answer = await call_with_retry(
             lambda: self._client.query(
                 TableName=self._table,
                 KeyConditionExpression="#imageId = :imageId",
@@ -184,7 +184,9 @@ class Queries:
                     key = {"createdAt": created_at, "imageId": image_id, "userId": user_id}
                     key[hash_key] = partition
                     request["ExclusiveStartKey"] = {name: {"S": value} for name, value in key.items()}
-            answer = await persist(lambda: self._client.query(**request), TABLE, what=f"query {index}")
+            answer = await call_with_retry(
+                lambda: self._client.query(**request), TABLE, what=f"query {index}"
+            )
             last = answer.get("LastEvaluatedKey")
             return (
                 [decode_map(item) for item in answer["Items"]],

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from worker.aws.retry import TABLE, error_code, persist
+from worker.aws.retry import TABLE, call_with_retry, error_code
 from worker.domain import claim
 from worker.domain.clock import Clock, utc_now
 from worker.domain.image import Image
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
 
 
-class Reopening:
+class RepairWrites:
     """
     The conditional moves to pending.
 
@@ -68,7 +68,9 @@ class Reopening:
             ":trail": {"N": str(len(seen.history))},
         }
         try:
-            await persist(lambda: self._client.update_item(**request), TABLE, what="ask for the image again")
+            await call_with_retry(
+                lambda: self._client.update_item(**request), TABLE, what="ask for the image again"
+            )
         except ClientError as error:
             if error_code(error) != "ConditionalCheckFailedException":
                 raise

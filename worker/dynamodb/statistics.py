@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from worker.aws.batcher import Gatherer
-from worker.aws.retry import TABLE, cancellation_reasons, persist
+from worker.aws.batcher import Batcher
+from worker.aws.retry import TABLE, call_with_retry, cancellation_reasons
 from worker.domain import clock
 from worker.domain.errors import LeaseLostError, TransientError
 from worker.domain.image import Image
@@ -60,7 +60,7 @@ class _Statistics(Enum):
     NEWER = auto()  # lastUploadAt stays
 
 
-class Tally:
+class StatisticsWriter:
     """
     Gathers settlements by user, one transaction in flight for each.
 
@@ -72,7 +72,7 @@ class Tally:
 
     def __init__(self, client: "DynamoDBClient", *, table: str, index_shards: int) -> None:
         self._client, self._table, self._index_shards = client, table, index_shards
-        self._gatherers: dict[str, Gatherer[Settlement]] = {}
+        self._gatherers: dict[str, Batcher[Settlement]] = {}
 
     async def settle(self, settlement: Settlement) -> None:
         """
@@ -83,20 +83,20 @@ class Tally:
             TransientError: The table cannot be reached within its retries.
         """
         user_id = settlement.after.user_id
-        gatherer = self._gatherers.get(user_id)
-        if gatherer is None:
-            gatherer = Gatherer(self._write_batch, most=_MOST_TOGETHER, name=f"tally {user_id}")
-            self._gatherers[user_id] = gatherer
+        batcher = self._gatherers.get(user_id)
+        if batcher is None:
+            batcher = Batcher(self._write_batch, most=_MOST_TOGETHER, name=f"tally {user_id}")
+            self._gatherers[user_id] = batcher
         try:
-            await gatherer.submit(settlement)
+            await batcher.submit(settlement)
         finally:
-            if gatherer.is_idle and self._gatherers.get(user_id) is gatherer:
+            if batcher.is_idle and self._gatherers.get(user_id) is batcher:
                 del self._gatherers[user_id]
 
     async def close(self) -> None:
         """Wait for the transactions in flight."""
-        for gatherer in list(self._gatherers.values()):
-            await gatherer.close()
+        for batcher in list(self._gatherers.values()):
+            await batcher.close()
 
     async def _write_batch(self, batch: Sequence[Settlement]) -> Sequence[Exception | None]:
         """Write all that can be written; an image that was lost, or had landed before, drops out."""
@@ -134,7 +134,7 @@ class Tally:
         items.append({"Update": self._statistics_update(batch, statistics)})
         # One token for all attempts at this request, so that one whose first answer was lost counts once.
         token = secrets.token_hex(16)
-        await persist(
+        await call_with_retry(
             lambda: self._client.transact_write_items(TransactItems=items, ClientRequestToken=token),
             TABLE,
             what="settle the image",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from worker.aws.retry import TABLE, error_code, persist
+from worker.aws.retry import TABLE, call_with_retry, error_code
 from worker.domain import clock
 from worker.domain.image import Image
 from worker.domain.status import ImageStatus
@@ -109,7 +109,7 @@ async def lands(client: "DynamoDBClient", request: "UpdateTypeDef", *, what: str
         TransientError: The table cannot be reached within its retries.
     """
     try:
-        await persist(lambda: client.update_item(**request), TABLE, what=what)
+        await call_with_retry(lambda: client.update_item(**request), TABLE, what=what)
     except ClientError as error:
         if error_code(error) == "ConditionalCheckFailedException":
             return False

@@ -17,7 +17,7 @@ from worker.imaging.confinement import allow_cpu, confine, die_with_parent
 from worker.imaging.errors import breakdown_of
 from worker.imaging.fonts import Fonts
 from worker.imaging.pipeline import process
-from worker.ipc.framing import CutFrameError, Frame, Header, read_frame, write_frame
+from worker.ipc.framing import Frame, Header, TruncatedFrameError, read_frame, write_frame
 from worker.ipc.messages import (
     READY,
     READY_WITH_NETWORK,
@@ -46,7 +46,7 @@ def main() -> None:
         write_frame(connection, READY if is_offline else READY_WITH_NETWORK)
         try:
             serve(connection, setup=setup, fonts=fonts)
-        except (CutFrameError, ConnectionError):
+        except (TruncatedFrameError, ConnectionError):
             return  # the parent is gone, or wants this child no more
 
 

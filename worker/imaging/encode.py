@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from worker.domain.recipe import OutputFormat, Size
-from worker.domain.step import MARK_BYTES, EncodedRendition
+from worker.domain.step import NONCE_BYTES, EncodedRendition
 from worker.imaging.colour import flattened
 from worker.imaging.picture import Picture
 
@@ -44,7 +44,7 @@ def encode(picture: Picture, *, size: Size, quality: int) -> EncodedRendition:
         picture = picture.with_image(flattened(picture.image, size.background))
     quality = size.quality or quality
     content = _encoded(picture, becomes, quality)
-    target_bytes = size.target_bytes and max(0, size.target_bytes - MARK_BYTES)
+    target_bytes = size.target_bytes and max(0, size.target_bytes - NONCE_BYTES)
     if target_bytes and len(content) > target_bytes and becomes not in _NO_QUALITY:
         content = _within(picture, becomes, best=quality - 1, target_bytes=target_bytes)
     width, height = picture.image.size

@@ -18,7 +18,7 @@ _EARLY_END: Final = re.compile(r"truncated|unexpected end|premature end|unexpect
 _UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e]+|<[^>]* at 0x[0-9a-f]+>")
 
 
-def refusal_of(error: Exception, *, is_cut_short: bool = False) -> RejectedError:
+def rejection_of(error: Exception, *, is_cut_short: bool = False) -> RejectedError:
     """
     Name what an exception from reading a picture says about the picture.
 

@@ -18,7 +18,7 @@ from worker.domain.errors import (
 from worker.domain.recipe import Animation, Limits, Size
 from worker.imaging import codec
 from worker.imaging.colour import profile_name
-from worker.imaging.errors import refusal_of
+from worker.imaging.errors import rejection_of
 from worker.imaging.exif import credits_of, exif_of, metadata_of
 from worker.imaging.geometry import layout
 from worker.imaging.headers import (
@@ -102,7 +102,7 @@ def validate(
     except RejectedError:
         raise
     except Exception as error:
-        raise refusal_of(error, is_cut_short=_is_cut_short(content, found, image)) from error
+        raise rejection_of(error, is_cut_short=_is_cut_short(content, found, image)) from error
     decoded = Decoded(
         image=image,
         orientation=orientation,

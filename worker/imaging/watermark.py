@@ -9,7 +9,7 @@ from PIL import Image
 from worker.domain.errors import RejectedError
 from worker.domain.recipe import Watermark
 from worker.domain.status import StepMove
-from worker.imaging.errors import refusal_of
+from worker.imaging.errors import rejection_of
 from worker.imaging.fonts import Fonts
 from worker.imaging.lettering import lettering, width_per_px
 from worker.imaging.logo import logo_tile
@@ -158,7 +158,7 @@ def _with_usable_logo(mark: Watermark) -> tuple[Watermark, str]:
     except RejectedError as refusal:
         return replace(mark, logo=None), refusal.code
     except Exception as error:  # noqa: BLE001 - a picture is not refused for the logo on it
-        return replace(mark, logo=None), refusal_of(error).code
+        return replace(mark, logo=None), rejection_of(error).code
     return mark, ""
 
 

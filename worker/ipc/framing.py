@@ -24,14 +24,14 @@ MAX_BODY_BYTES: Final = 2**32 - 1
 _PREFIX: Final = struct.Struct("!II")
 
 
-class CutFrameError(Exception):
+class TruncatedFrameError(Exception):
     """The other side closed the connection inside a frame."""
 
     def __init__(self) -> None:
         super().__init__("the connection was closed inside a frame")
 
 
-class BrokenFrameError(Exception):
+class InvalidFrameError(Exception):
     """What the other side sent is no frame, or one that nobody should have to receive."""
 
 
@@ -89,10 +89,10 @@ def incoming(*, max_body_bytes: int, parse: Callable[[bytearray], object] = json
     header_bytes, body_bytes = _PREFIX.unpack(prefix)
     if header_bytes > MAX_HEADER_BYTES or body_bytes > max_body_bytes:
         message = f"a frame of {header_bytes:,} + {body_bytes:,} bytes was announced"
-        raise BrokenFrameError(message)
+        raise InvalidFrameError(message)
     header, body = bytearray(header_bytes), bytearray(body_bytes)
     if not ((yield from _filled(header)) and (yield from _filled(body))):
-        raise CutFrameError
+        raise TruncatedFrameError
     return Frame(_parsed(header, parse), body)
 
 
@@ -103,7 +103,7 @@ def _filled(buffer: bytearray) -> Generator[memoryview, int, bool]:
         while at < len(view):
             received = yield view[at:]
             if not received and at:
-                raise CutFrameError
+                raise TruncatedFrameError
             if not received:
                 return False
             at += received
@@ -115,8 +115,8 @@ def _parsed(text: bytearray, parse: Callable[[bytearray], object]) -> Header:
         header = parse(text)
     except (ValueError, RecursionError) as error:
         message = "the header is no JSON of the kind that is spoken here"
-        raise BrokenFrameError(message) from error
+        raise InvalidFrameError(message) from error
     if not isinstance(header, dict):
         message = "the header is no JSON object"
-        raise BrokenFrameError(message)
+        raise InvalidFrameError(message)
     return header

@@ -62,7 +62,7 @@ class UnexpectedMessageError(Exception):
         super().__init__(f"it sent no proper {due}, but {str(got)[:_MAX_QUOTE_CHARACTERS]!r}")
 
 
-class RefusalReceivedError(Exception):
+class RejectionReceivedError(Exception):
     """The picture is at fault, and the child that says so is well; `refusal` is what becomes of it."""
 
     def __init__(self, refusal: RejectedError) -> None:
@@ -221,7 +221,7 @@ def _readable(due: str, frame: Frame) -> Iterator[None]:
     kind = frame.header.get("kind")
     try:
         if kind == "refusal":
-            raise RefusalReceivedError(_refusal(frame.header))
+            raise RejectionReceivedError(_refusal(frame.header))
         if kind != due:
             raise UnexpectedMessageError(due=due, got=kind)
         yield

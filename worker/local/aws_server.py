@@ -1,8 +1,8 @@
 """
 The embedded AWS's own process: MiniStack under hypercorn, on a port of 127.0.0.1.
 
-Started by `worker.local.embedded_aws`. Prints `listening PORT` or `failed SENTENCE` once on stdout. Ends, saving
-its state, when its standard input closes or SIGTERM arrives: a killed parent leaves no orphan.
+Started by `worker.local.embedded_aws`. Prints `listening PORT` or `failed SENTENCE` once on stdout.
+It ends, saving its state, when its standard input closes or SIGTERM arrives: a killed parent leaves no orphan.
 """
 
 import argparse
@@ -53,13 +53,13 @@ def environment(directory: Path, *, keep: bool) -> dict[str, str]:
     It keeps its default port there: it is part of the names that queues are saved under, and answers are told
     by the address that the caller used.
     """
-    persist = "1" if keep else "0"
+    call_with_retry = "1" if keep else "0"
     return {
         "SERVICES": SERVICES,
         "LOG_LEVEL": "ERROR",
-        "PERSIST_STATE": persist,
+        "PERSIST_STATE": call_with_retry,
         "STATE_DIR": str(directory / "state"),
-        "S3_PERSIST": persist,
+        "S3_PERSIST": call_with_retry,
         "S3_DATA_DIR": str(directory / "objects"),
         # Otherwise it takes fixed ports too, and removes the containers of any MiniStack in Docker.
         "IOT_MTLS_ENABLED": "0",

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from worker.bootstrap import addressing, queue_url
+from worker.bootstrap import key_layout, queue_url
 from worker.domain.image import Image
 from worker.domain.job import Job
 from worker.domain.message import Unreadable
 from worker.domain.status import ImageStatus
 from worker.dynamodb.queries import Queries
-from worker.repair.requests import Asking, Wish, job_of
+from worker.repair.requests import RepairContext, RequeueRequest, job_of
 from worker.settings import Settings
 from worker.sqs.dead_letters import DeadLetter, DeadLetters
 
@@ -44,7 +44,7 @@ async def open_letters(client: "SQSClient", settings: Settings, *, hidden_s: int
         ConfigurationError: There is no such queue.
     """
     url = await queue_url(client, settings.dead_letter_queue_name)
-    return DeadLetters(client, url=url, addressing=addressing(settings), hidden_s=hidden_s)
+    return DeadLetters(client, url=url, key_layout=key_layout(settings), hidden_s=hidden_s)
 
 
 async def records_of(letters: Sequence[DeadLetter], queries: Queries) -> Records:
@@ -68,7 +68,7 @@ def tell(letter: DeadLetter, records: Records) -> Told:
 
 
 async def redrive_all(
-    asking: Asking, letters: DeadLetters, *, image_id: str | None, code: str | None, limit: int | None
+    asking: RepairContext, letters: DeadLetters, *, image_id: str | None, code: str | None, limit: int | None
 ) -> None:
     """
     Send dead letters back.
@@ -104,9 +104,9 @@ def _is_meant(told: Told, image_id: str | None, code: str | None) -> bool:
     return is_image and (code is None or told.code == code)
 
 
-async def _redrive_some(asking: Asking, chosen: Sequence[Told], records: Records) -> list[DeadLetter]:
+async def _redrive_some(asking: RepairContext, chosen: Sequence[Told], records: Records) -> list[DeadLetter]:
     """Ask for what the letters name; return the letters that have nothing left to say."""
-    wishes: dict[str, list[Wish]] = {}
+    wishes: dict[str, list[RequeueRequest]] = {}
     asked_for: set[str] = set()
     for told in chosen:
         letter = told.letter
@@ -129,12 +129,12 @@ async def _redrive_some(asking: Asking, chosen: Sequence[Told], records: Records
     ]
 
 
-def _wish(asking: Asking, part: Job | Unreadable, records: Records) -> Wish | None:
+def _wish(asking: RepairContext, part: Job | Unreadable, records: Records) -> RequeueRequest | None:
     """Return what a part of a letter asks for; None when the record says that it is settled."""
     action = "sent back"
     if isinstance(part, Unreadable):
         # It came together with others that are readable: a worker puts it among the dead letters, alone.
-        return Wish(image_id="", user_id="", action=action, body=part.body)
+        return RequeueRequest(image_id="", user_id="", action=action, body=part.body)
     image = records.get((part.image_id, part.user_id))
     if image is None or part.version.is_newer_than(image.version):
         return asking.wish(part, action=action)

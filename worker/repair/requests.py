@@ -16,18 +16,18 @@ from worker.domain.job import Job
 from worker.domain.status import ImageStatus
 from worker.dynamodb.profiles import CachedProfiles
 from worker.dynamodb.queries import Queries
-from worker.dynamodb.repair_writes import Reopening
+from worker.dynamodb.repair_writes import RepairWrites
 from worker.s3.logos import Logos
 from worker.settings import Settings
 from worker.sqs.batch import MOST_TOGETHER
 from worker.sqs.events import to_body
-from worker.sqs.sender import Pace, Requests
+from worker.sqs.sender import RateLimiter, Requests
 
 _PAGE: Final = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class RequeueRequest:
     """
     One picture to ask for.
 
@@ -46,15 +46,15 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asking:
+class RepairContext:
     """The rooms that a repair tool works with, and the one way in which it asks for pictures."""
 
     settings: Settings
     clients: Clients
     queries: Queries
-    reopening: Reopening
+    reopening: RepairWrites
     requests: Requests
-    pace: Pace
+    pace: RateLimiter
     report: Report
     recipes: Recipes
     by: str
@@ -97,9 +97,9 @@ class Asking:
         *,
         action: str,
         move: Callable[[], Awaitable[Image | None]] | None = None,
-    ) -> Wish:
+    ) -> RequeueRequest:
         """Return the wish for a job."""
-        return Wish(
+        return RequeueRequest(
             image_id=job.image_id,
             user_id=job.user_id,
             action=action,
@@ -107,7 +107,7 @@ class Asking:
             move=move,
         )
 
-    async def ask(self, wishes: Sequence[Wish]) -> list[bool]:
+    async def ask(self, wishes: Sequence[RequeueRequest]) -> list[bool]:
         """
         Move the records to pending and then send the messages, ten at a time; on a dry run only report.
 
@@ -126,7 +126,7 @@ class Asking:
             asked += await self._ask_together(wishes[start : start + MOST_TOGETHER])
         return asked
 
-    async def _ask_together(self, wishes: Sequence[Wish]) -> list[bool]:
+    async def _ask_together(self, wishes: Sequence[RequeueRequest]) -> list[bool]:
         if self.report.is_dry:
             for wish in wishes:
                 self._did(wish)
@@ -149,12 +149,14 @@ class Asking:
                 self._did(wish)
         return [id(wish) in sent and sent[id(wish)] is None for wish in wishes]
 
-    def _did(self, wish: Wish) -> None:
+    def _did(self, wish: RequeueRequest) -> None:
         self.report.did(wish.action, image_id=wish.image_id, user_id=wish.user_id)
 
 
 @asynccontextmanager
-async def open_asking(settings: Settings, *, by: str, rate: float, report: Report) -> AsyncIterator[Asking]:
+async def open_repair_context(
+    settings: Settings, *, by: str, rate: float, report: Report
+) -> AsyncIterator[RepairContext]:
     """
     Open what a repair tool works with.
 
@@ -168,15 +170,15 @@ async def open_asking(settings: Settings, *, by: str, rate: float, report: Repor
         ConfigurationError: There is no such queue, or no region.
     """
     async with open_clients(settings) as clients:
-        yield Asking(
+        yield RepairContext(
             settings=settings,
             clients=clients,
             queries=queries_of(clients.dynamodb, settings),
-            reopening=Reopening(
+            reopening=RepairWrites(
                 clients.dynamodb, table=settings.table_name, index_shards=settings.index_shards, by=by
             ),
             requests=Requests(clients.sqs, url=await queue_url(clients.sqs, settings.queue_name)),
-            pace=Pace(rate),
+            pace=RateLimiter(rate),
             report=report,
             recipes=Recipes(
                 CachedProfiles(clients.dynamodb, table=settings.table_name, cache_s=settings.profile_cache_s),
@@ -199,7 +201,7 @@ def job_of(image: Image) -> Job:
     )
 
 
-async def _moved(wish: Wish) -> bool | TransientError:
+async def _moved(wish: RequeueRequest) -> bool | TransientError:
     try:
         return wish.move is None or await wish.move() is not None
     except TransientError as error:

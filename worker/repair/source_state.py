@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from worker.aws.retry import BUCKET, error_code, persist
+from worker.aws.retry import BUCKET, call_with_retry, error_code
 from worker.domain.clock import to_milliseconds
 from worker.domain.errors import TransientError
 from worker.domain.image import Image
 from worker.domain.job import Job, SourceVersion
-from worker.repair.requests import Asking, job_of
+from worker.repair.requests import RepairContext, job_of
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -64,7 +64,7 @@ async def look(client: "S3Client", image: Image) -> Standing:
     return Standing(Source.REPLACED, job)
 
 
-async def look_or_tell(asking: Asking, image: Image) -> Standing | None:
+async def look_or_tell(asking: RepairContext, image: Image) -> Standing | None:
     """Look at what is there of an image that this worker serves; report it when that cannot be known."""
     if not asking.serves(image):
         return None
@@ -91,7 +91,7 @@ async def _head(
     if version_id:
         request["VersionId"] = version_id
     try:
-        return await persist(
+        return await call_with_retry(
             lambda: client.head_object(**request), BUCKET, what=f"look at s3://{image.bucket}/{image.key}"
         )
     except ClientError as error:

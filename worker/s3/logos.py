@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 from botocore.exceptions import ClientError
 
-from worker.aws.retry import BUCKET, error_code, persist
+from worker.aws.retry import BUCKET, call_with_retry, error_code
 from worker.domain.recipe import Logo, Recipe
 
 if TYPE_CHECKING:
@@ -104,7 +104,9 @@ class Logos:
         if known is not None and known.content:
             request["IfNoneMatch"] = f'"{known.e_tag}"'
         try:
-            return await persist(lambda: self._read(request, source, known), BUCKET, what=f"read {source}")
+            return await call_with_retry(
+                lambda: self._read(request, source, known), BUCKET, what=f"read {source}"
+            )
         except ClientError as error:
             if error_code(error) in _MISSING:
                 return Logo(source, e_tag="missing")

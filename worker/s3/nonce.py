@@ -19,7 +19,7 @@ from worker.domain.step import EncodedRendition
 Parts: TypeAlias = tuple[bytes | memoryview, ...]
 
 
-def new_mark() -> bytes:
+def new_nonce() -> bytes:
     """Draw sixteen hexadecimal digits: at random, because a public picture must not tell who made it."""
     return secrets.token_hex(8).encode()
 
@@ -30,7 +30,7 @@ def marked(rendition: EncodedRendition, mark: bytes) -> bytes:
 
     Args:
         rendition: As it was encoded.
-        mark: As `new_mark` draws it.
+        mark: As `new_nonce` draws it.
 
     Raises:
         ValueError: The file is not of the rendition's format, as far as that has to be known here.

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from worker.aws.retry import BUCKET, error_code, persist
+from worker.aws.retry import BUCKET, call_with_retry, error_code
 from worker.domain.errors import LeaseLostError, TransientError
 from worker.domain.image import Image, Rendition
 from worker.domain.keys import result_key
 from worker.domain.step import CONTENT_TYPES, EXTENSIONS, EncodedRendition
-from worker.s3.nonce import marked, new_mark
+from worker.s3.nonce import marked, new_nonce
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -64,7 +64,7 @@ class S3Results:
             size=None if is_main else rendition.size,
         )
         origin = _origin(image)
-        content = marked(rendition, new_mark())
+        content = marked(rendition, new_nonce())
         over: str | None = None
         # Where the record knows a result, something lies there most likely: look at it first.
         has_to_look = any(one.key == key for one in image.renditions.values())
@@ -99,7 +99,7 @@ class S3Results:
         else:
             request["IfMatch"] = f'"{over}"'
         try:
-            answer = await persist(
+            answer = await call_with_retry(
                 lambda: self._client.put_object(**request), BUCKET, what=f"store s3://{self._bucket}/{key}"
             )
         except ClientError as error:
@@ -110,7 +110,7 @@ class S3Results:
 
     async def _head(self, key: str) -> "HeadObjectOutputTypeDef | None":
         try:
-            return await persist(
+            return await call_with_retry(
                 lambda: self._client.head_object(Bucket=self._bucket, Key=key),
                 BUCKET,
                 what=f"look at s3://{self._bucket}/{key}",

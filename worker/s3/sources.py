@@ -6,7 +6,7 @@ from urllib.parse import unquote
 
 from botocore.exceptions import ClientError
 
-from worker.aws.retry import BUCKET, error_code, persist
+from worker.aws.retry import BUCKET, call_with_retry, error_code
 from worker.domain.errors import SourceMissingError, SupersededError, TooManyBytesError
 from worker.domain.image import Description, Source
 from worker.domain.job import Job
@@ -49,7 +49,7 @@ class S3Sources:
         elif job.version.e_tag:
             request["IfMatch"] = f'"{job.version.e_tag}"'
         try:
-            return await persist(
+            return await call_with_retry(
                 lambda: self._read(request, job, max_bytes), BUCKET, what=f"read s3://{job.bucket}/{job.key}"
             )
         except ClientError as error:

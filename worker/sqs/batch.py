@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
-from worker.aws.retry import QUEUE, persist
+from worker.aws.retry import QUEUE, call_with_retry
 from worker.domain.errors import TransientError
 
 MOST_TOGETHER: Final = 10
@@ -46,7 +46,7 @@ async def send_batch(
             raise ConnectionError(message)
 
     try:
-        await persist(attempt, QUEUE, what=what)
+        await call_with_retry(attempt, QUEUE, what=what)
     except TransientError as error:
         for index in pending:
             results[index] = error

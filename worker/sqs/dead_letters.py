@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from worker.aws.retry import QUEUE, persist
+from worker.aws.retry import QUEUE, call_with_retry
 from worker.domain.clock import from_epoch_ms
 from worker.domain.errors import ReceiptLostError, TransientError
 from worker.domain.job import Job
 from worker.domain.message import Message, Unreadable
 from worker.sqs.batch import MOST_TOGETHER, send_batch
-from worker.sqs.events import Addressing, parse
+from worker.sqs.events import KeyLayout, parse
 
 if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
@@ -65,8 +65,8 @@ class DeadLetters:
         hidden_s: How long a letter stays hidden from others once it is read, unless it is given back.
     """
 
-    def __init__(self, client: "SQSClient", *, url: str, addressing: Addressing, hidden_s: int) -> None:
-        self._client, self._url, self._addressing, self._hidden_s = client, url, addressing, hidden_s
+    def __init__(self, client: "SQSClient", *, url: str, key_layout: KeyLayout, hidden_s: int) -> None:
+        self._client, self._url, self._addressing, self._hidden_s = client, url, key_layout, hidden_s
 
     async def read(self) -> AsyncIterator[list[DeadLetter]]:
         """
@@ -95,7 +95,7 @@ class DeadLetters:
                 for index, letter in enumerate(some)
             ]
             with contextlib.suppress(TransientError):
-                await persist(
+                await call_with_retry(
                     lambda entries=entries: self._client.change_message_visibility_batch(  # type: ignore[misc]
                         QueueUrl=self._url, Entries=entries
                     ),
@@ -125,7 +125,7 @@ class DeadLetters:
         return [letter for letter, error in zip(letters, errors, strict=True) if error is not None]
 
     async def _receive(self) -> list[DeadLetter]:
-        answer = await persist(
+        answer = await call_with_retry(
             lambda: self._client.receive_message(
                 QueueUrl=self._url,
                 MaxNumberOfMessages=MOST_TOGETHER,

@@ -23,7 +23,7 @@ _LONGEST_KEY_BYTES = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Addressing:
+class KeyLayout:
     """
     Which uploads are this worker's.
 
@@ -38,13 +38,13 @@ class Addressing:
     processed_prefix: str | None
 
 
-def parse(message: Message, addressing: Addressing) -> list[Job | Unreadable]:
+def parse(message: Message, key_layout: KeyLayout) -> list[Job | Unreadable]:
     """Return what the message asks for, part by part; nothing for a test event or for our own results."""
     try:
         body = _object(json.loads(message.body), "the message")
         if isinstance(body.get("Message"), str) and "TopicArn" in body:
             body = _object(json.loads(body["Message"]), "the message inside the SNS notification")
-        return list(_parts(body, message, addressing))
+        return list(_parts(body, message, key_layout))
     except (UnreadableMessageError, ValueError, RecursionError) as error:
         reason = str(error) if isinstance(error, UnreadableMessageError) else f"it is not JSON: {error}"
         return [Unreadable(reason=reason, body=message.body)]
@@ -66,7 +66,7 @@ def to_body(job: Job, *, reason: str) -> str:
     return json.dumps({name: value for name, value in body.items() if value is not None})
 
 
-def _parts(body: dict[str, Any], message: Message, addressing: Addressing) -> Iterator[Job | Unreadable]:
+def _parts(body: dict[str, Any], message: Message, key_layout: KeyLayout) -> Iterator[Job | Unreadable]:
     if body.get("Event") == "s3:TestEvent":
         return
     if "Records" in body:
@@ -75,11 +75,11 @@ def _parts(body: dict[str, Any], message: Message, addressing: Addressing) -> It
             reason = "its Records are no list"
             raise UnreadableMessageError(reason)
         for record in records:
-            yield from _part(_from_s3, record, {"Records": [record]}, message, addressing)
+            yield from _part(_from_s3, record, {"Records": [record]}, message, key_layout)
     elif body.get("detail-type") == "Object Created":
-        yield from _part(_from_eventbridge, body, body, message, addressing)
+        yield from _part(_from_eventbridge, body, body, message, key_layout)
     elif "version" in body and "key" in body:
-        yield from _part(_from_own_job, body, body, message, addressing)
+        yield from _part(_from_own_job, body, body, message, key_layout)
     else:
         reason = "it is no S3 notification, no SNS or EventBridge event of one, and no job of image-worker"
         raise UnreadableMessageError(reason)
@@ -90,10 +90,10 @@ def _part(
     part: Any,  # noqa: ANN401 - whatever JSON holds
     alone: dict[str, Any],
     message: Message,
-    addressing: Addressing,
+    key_layout: KeyLayout,
 ) -> Iterator[Job | Unreadable]:
     try:
-        job = read(_object(part, "the record"), message, addressing)
+        job = read(_object(part, "the record"), message, key_layout)
     except UnreadableMessageError as error:
         yield Unreadable(reason=str(error), body=json.dumps(alone))
     else:
@@ -101,7 +101,7 @@ def _part(
             yield job
 
 
-def _from_s3(record: dict[str, Any], message: Message, addressing: Addressing) -> Job | None:
+def _from_s3(record: dict[str, Any], message: Message, key_layout: KeyLayout) -> Job | None:
     version, name = str(record.get("eventVersion", "2.1")), _text(record, "eventName")
     if version.partition(".")[0] != "2":
         reason = f"its eventVersion is {version!r}; 2.x is understood"
@@ -118,11 +118,11 @@ def _from_s3(record: dict[str, Any], message: Message, addressing: Addressing) -
         sequencer=found.get("sequencer"),
         size=found.get("size"),
         uploaded_at=_moment(record.get("eventTime"), message),
-        addressing=addressing,
+        key_layout=key_layout,
     )
 
 
-def _from_eventbridge(event: dict[str, Any], message: Message, addressing: Addressing) -> Job | None:
+def _from_eventbridge(event: dict[str, Any], message: Message, key_layout: KeyLayout) -> Job | None:
     detail = _object(event.get("detail"), "detail")
     found = _object(detail.get("object"), "detail.object")
     return _job(
@@ -133,11 +133,11 @@ def _from_eventbridge(event: dict[str, Any], message: Message, addressing: Addre
         sequencer=found.get("sequencer"),
         size=found.get("size"),
         uploaded_at=_moment(event.get("time"), message),
-        addressing=addressing,
+        key_layout=key_layout,
     )
 
 
-def _from_own_job(body: dict[str, Any], message: Message, addressing: Addressing) -> Job | None:
+def _from_own_job(body: dict[str, Any], message: Message, key_layout: KeyLayout) -> Job | None:
     if body["version"] != JOB_VERSION:
         reason = f"its version is {body['version']!r}; {JOB_VERSION} is understood"
         raise UnreadableMessageError(reason)
@@ -149,7 +149,7 @@ def _from_own_job(body: dict[str, Any], message: Message, addressing: Addressing
         sequencer=body.get("sequencer"),
         size=body.get("size"),
         uploaded_at=_moment(body.get("uploadedAt"), message),
-        addressing=addressing,
+        key_layout=key_layout,
     )
 
 
@@ -162,12 +162,12 @@ def _job(
     sequencer: Any,  # noqa: ANN401
     size: Any,  # noqa: ANN401
     uploaded_at: datetime,
-    addressing: Addressing,
+    key_layout: KeyLayout,
 ) -> Job | None:
-    if bucket != addressing.bucket:
-        reason = f"it is about the bucket {bucket!r}; this worker serves {addressing.bucket!r}"
+    if bucket != key_layout.bucket:
+        reason = f"it is about the bucket {bucket!r}; this worker serves {key_layout.bucket!r}"
         raise UnreadableMessageError(reason)
-    if addressing.processed_prefix is not None and key.startswith(addressing.processed_prefix):
+    if key_layout.processed_prefix is not None and key.startswith(key_layout.processed_prefix):
         return None
     try:
         length = len(key.encode())
@@ -177,7 +177,7 @@ def _job(
     if length > _LONGEST_KEY_BYTES:
         reason = f"its key has {length} bytes; S3 allows {_LONGEST_KEY_BYTES}"
         raise UnreadableMessageError(reason)
-    name = parse_upload_key(key, prefix=addressing.uploads_prefix)
+    name = parse_upload_key(key, prefix=key_layout.uploads_prefix)
     return Job(
         bucket=bucket,
         key=key,

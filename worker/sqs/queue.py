@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 
-from worker.aws.batcher import Gatherer
-from worker.aws.retry import QUEUE, error_code, is_passing, persist
+from worker.aws.batcher import Batcher
+from worker.aws.retry import QUEUE, call_with_retry, error_code, is_transient
 from worker.domain import clock
 from worker.domain.errors import ReceiptLostError, TransientError
 from worker.domain.job import Job
@@ -54,10 +54,10 @@ class Queue:
         self._client, self._polling = client, polling
         self._url, self._dead_letter_url = url, dead_letter_url
         self._wait_time_s, self._visibility_timeout_s = wait_time_s, visibility_timeout_s
-        self._deletes: Gatherer[Message] = Gatherer(
+        self._deletes: Batcher[Message] = Batcher(
             self._delete_batch, most=MOST_TOGETHER, name="delete messages", linger_s=linger_s
         )
-        self._changes: Gatherer[tuple[Message, int]] = Gatherer(
+        self._changes: Batcher[tuple[Message, int]] = Batcher(
             self._change_batch, most=MOST_TOGETHER, name="change visibilities", linger_s=linger_s
         )
 
@@ -82,7 +82,7 @@ class Queue:
                     ],
                 )
         except Exception as error:
-            if isinstance(error, ClientError | BotoCoreError) or is_passing(error):
+            if isinstance(error, ClientError | BotoCoreError) or is_transient(error):
                 message = f"could not receive from {self._url}: {error_code(error)}"
                 raise TransientError(message) from error
             raise
@@ -108,7 +108,7 @@ class Queue:
         """
         await self._changes.submit((message, round(seconds)))
 
-    async def bury(self, what: Job | Unreadable, *, reasons: Mapping[str, str]) -> None:
+    async def send_to_dead_letter_queue(self, what: Job | Unreadable, *, reasons: Mapping[str, str]) -> None:
         """
         Put a job, or a part of a message that names none, among the dead letters.
 
@@ -117,7 +117,7 @@ class Queue:
         Raises:
             TransientError: The queue cannot be reached within its retries.
         """
-        await persist(
+        await call_with_retry(
             lambda: self._client.send_message(
                 QueueUrl=self._dead_letter_url,
                 MessageBody=what.body

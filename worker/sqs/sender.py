@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
 
 
-class Pace:
+class RateLimiter:
     """
     Spreads work over time, so that what is repaired does not starve what is fresh.
 

@@ -3,7 +3,7 @@
 import time
 from typing import Any, Final
 
-from worker.aws.retry import ATTEMPT, error_code, is_answer, is_throttled
+from worker.aws.retry import ATTEMPT, error_code, is_expected_error, is_throttled
 from worker.telemetry.metrics import Metrics
 from worker.telemetry.readiness import Readiness
 from worker.telemetry.traces import Tracing
@@ -34,7 +34,7 @@ def watch_calls(client: Any, *, metrics: Metrics, tracing: Tracing, readiness: R
             code = error_code(error)
             if is_throttled(error):
                 metrics.aws_throttles.labels(service, operation).inc()
-            if is_answer(error) and operation not in _LOOKS:
+            if is_expected_error(error) and operation not in _LOOKS:
                 readiness.answered(service)
             raise
         else:

@@ -44,7 +44,7 @@ class Metrics:
         in_hand: Messages that this worker has.
         slots: Messages that it may have.
         decoders: Its children, by `state`: busy or idle.
-        pictures_waiting: Pictures that wait for a child.
+        images_waiting: Pictures that wait for a child.
         resident_bytes: Memory, by `process`: parent, or children together.
         aws_calls: Calls that ended, by `service`, `operation` and `code`: `OK`, AWS's own, or the name of
             the exception; `Abandoned` where nobody waited any longer.
@@ -58,17 +58,17 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self.images = self._counter("images", "Deliveries of pictures that ended.", "status", "code")
+        self.images = self._counter("images", "MessageHandler of pictures that ended.", "status", "code")
         self.step_seconds = self._histogram("step_seconds", "Time that a step took.", _FAST, "step")
         self.event_to_done_seconds = self._histogram(
             "event_to_done_seconds", "From the message's sending to the picture's end.", _SLOW
         )
         self.message_age_seconds = self._histogram("message_age_seconds", "Age at receipt.", _SLOW)
         self.queue_messages = self._gauge("queue_messages", "Messages, as SQS estimates them.", "state")
-        self.in_hand = self._gauge("in_hand", "Messages in hand.")
+        self.in_flight = self._gauge("in_flight", "Messages in flight.")
         self.slots = self._gauge("slots", "Messages in hand at the most.")
-        self.decoders = self._gauge("decoders", "Decoder children that are up.", "state")
-        self.pictures_waiting = self._gauge("pictures_waiting", "Pictures that wait for a decoder child.")
+        self.decoders = self._gauge("decoders", "DecoderProcess children that are up.", "state")
+        self.images_waiting = self._gauge("images_waiting", "Pictures that wait for a decoder child.")
         self.resident_bytes = self._gauge("resident_bytes", "Resident memory.", "process")
         self.aws_calls = self._counter("aws_calls", "Calls of AWS.", "service", "operation", "code")
         self.aws_call_seconds = self._histogram(
@@ -125,5 +125,5 @@ class _Restarts(Collector):
 
     def collect(self) -> Iterator[CounterMetricFamily]:
         yield CounterMetricFamily(
-            f"{NAMESPACE}_decoder_restarts", "Decoder children replaced.", value=self._restarts()
+            f"{NAMESPACE}_decoder_restarts", "DecoderProcess children replaced.", value=self._restarts()
         )

@@ -14,7 +14,7 @@ from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from worker.aws.retry import TABLE, persist
+from worker.aws.retry import TABLE, call_with_retry
 from worker.domain.errors import TransientError
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ class TableMetrics:
         }
         while True:
             ask = partial(self._client.get_metric_data, **request)
-            page = await persist(ask, TABLE, what="read the table's metrics")
+            page = await call_with_retry(ask, TABLE, what="read the table's metrics")
             yield page
             if not page.get("NextToken"):
                 return

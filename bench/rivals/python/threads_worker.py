@@ -22,12 +22,12 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     sqs = boto3.session.Session().client("sqs")
     settler = Settler(connections=CONCURRENCY)
-    in_hand: dict[Future[None], str] = {}
+    in_flight: dict[Future[None], str] = {}
     done: list[str] = []
     with ThreadPoolExecutor(CONCURRENCY) as pool:
         while not stopping.is_set():
-            is_idle = not in_hand
-            if len(in_hand) <= CONCURRENCY:  # all at work and none waiting: fetch a whole batch
+            is_idle = not in_flight
+            if len(in_flight) <= CONCURRENCY:  # all at work and none waiting: fetch a whole batch
                 answer = sqs.receive_message(
                     QueueUrl=QUEUE_URL,
                     MaxNumberOfMessages=TOGETHER,
@@ -36,21 +36,21 @@ def main() -> None:
                 )
                 for message in answer.get("Messages", []):
                     work = pool.submit(settler.settle_all, json.loads(message["Body"]))
-                    in_hand[work] = message["ReceiptHandle"]
-            if in_hand:
-                finished, _ = wait(in_hand, return_when=FIRST_COMPLETED)
-                done += _settled(finished, in_hand)
-            if len(done) >= TOGETHER // 2 or (done and not in_hand):
+                    in_flight[work] = message["ReceiptHandle"]
+            if in_flight:
+                finished, _ = wait(in_flight, return_when=FIRST_COMPLETED)
+                done += _settled(finished, in_flight)
+            if len(done) >= TOGETHER // 2 or (done and not in_flight):
                 _delete(sqs, done)
                 done = []
 
 
 def _settled(
-    finished: Sequence[Future[None]] | set[Future[None]], in_hand: dict[Future[None], str]
+    finished: Sequence[Future[None]] | set[Future[None]], in_flight: dict[Future[None], str]
 ) -> list[str]:
     receipts = []
     for work in finished:
-        receipt = in_hand.pop(work)
+        receipt = in_flight.pop(work)
         error = work.exception()
         if error is None:
             receipts.append(receipt)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from worker.domain.claim import ClaimAnswer, Claimant, Claimed, decide
+from worker.domain.claim import Claimant, Claimed, ClaimResult, decide
 from worker.domain.errors import LeaseLostError
 from worker.domain.image import Image, Lease
 from worker.domain.job import Job
@@ -21,7 +21,7 @@ class MemoryLedger:
         self.images: dict[tuple[str, str], Image] = {}
         self.statistics: defaultdict[str, Statistics] = defaultdict(Statistics)
 
-    async def claim(self, job: Job, claimant: Claimant) -> ClaimAnswer:
+    async def claim(self, job: Job, claimant: Claimant) -> ClaimResult:
         answer = decide(self.images.get((job.image_id, job.user_id)), job, claimant)
         if isinstance(answer, Claimed):
             self._store(answer.image)

@@ -47,7 +47,7 @@ class FakeInbox:
     async def hide(self, message: Message, seconds: float) -> None:
         self.hidden.append((message, seconds))
 
-    async def bury(self, what: Job | Unreadable, *, reasons: Mapping[str, str]) -> None:
+    async def send_to_dead_letter_queue(self, what: Job | Unreadable, *, reasons: Mapping[str, str]) -> None:
         self.buried.append((what, reasons))
 
 

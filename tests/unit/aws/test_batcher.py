@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Sequence
 import pytest
 from structlog.contextvars import bound_contextvars, get_contextvars
 
-from worker.aws.batcher import Gatherer
+from worker.aws.batcher import Batcher
 
 
 class Post:
@@ -28,12 +28,12 @@ class Post:
             self.let_through.release()
 
 
-def a_gatherer(post: Post, *, most: int = 10, linger_s: float = 0.0) -> Gatherer[str]:
-    return Gatherer(post.send, most=most, name="test", linger_s=linger_s)
+def a_gatherer(post: Post, *, most: int = 10, linger_s: float = 0.0) -> Batcher[str]:
+    return Batcher(post.send, most=most, name="test", linger_s=linger_s)
 
 
-def submitted(gatherer: Gatherer[str], *entries: str) -> list[asyncio.Task[None]]:
-    return [asyncio.create_task(gatherer.submit(entry), name=entry) for entry in entries]
+def submitted(batcher: Batcher[str], *entries: str) -> list[asyncio.Task[None]]:
+    return [asyncio.create_task(batcher.submit(entry), name=entry) for entry in entries]
 
 
 async def outcomes(callers: Sequence[Awaitable[None]]) -> list[str | None]:
@@ -43,10 +43,10 @@ async def outcomes(callers: Sequence[Awaitable[None]]) -> list[str | None]:
 
 async def test_what_comes_while_a_batch_is_in_flight_goes_together_in_the_next_in_order() -> None:
     post = Post()
-    gatherer = a_gatherer(post)
-    first = submitted(gatherer, "a")
+    batcher = a_gatherer(post)
+    first = submitted(batcher, "a")
     await post.arrived.acquire()
-    others = submitted(gatherer, "b", "c", "d")
+    others = submitted(batcher, "b", "c", "d")
     await asyncio.sleep(0)
     in_flight = [list(batch) for batch in post.batches]
 
@@ -71,12 +71,12 @@ async def test_an_entry_waits_as_long_as_it_should_for_company(
 ) -> None:
     post = Post()
     post.open()
-    gatherer = a_gatherer(post, linger_s=linger_s)
-    first = submitted(gatherer, "a")
+    batcher = a_gatherer(post, linger_s=linger_s)
+    first = submitted(batcher, "a")
     for _ in range(3):  # its caller, then the gatherer's own task have had their turn
         await asyncio.sleep(0)
 
-    await asyncio.gather(*first, *submitted(gatherer, "b"))
+    await asyncio.gather(*first, *submitted(batcher, "b"))
 
     assert post.batches == expected
 
@@ -113,7 +113,7 @@ async def test_one_batch_is_in_flight_at_a_time() -> None:
         in_flight -= 1
         return [None] * len(batch)
 
-    await asyncio.gather(*submitted(Gatherer(send, most=3, name="test"), *map(str, range(20))))
+    await asyncio.gather(*submitted(Batcher(send, most=3, name="test"), *map(str, range(20))))
 
     assert most_in_flight == 1
 
@@ -137,19 +137,19 @@ async def test_a_batch_that_fails_as_a_whole_fails_for_all_its_callers_and_the_n
             raise ConnectionError
         return [None] * len(batch)
 
-    gatherer = Gatherer(send, most=2, name="test")
+    batcher = Batcher(send, most=2, name="test")
 
-    results = await outcomes(submitted(gatherer, "a", "b", "c"))
+    results = await outcomes(submitted(batcher, "a", "b", "c"))
 
     assert results == ["ConnectionError()", "ConnectionError()", None]
 
 
 async def test_a_caller_cancelled_before_its_batch_leaves_takes_its_entry_back() -> None:
     post = Post()
-    gatherer = a_gatherer(post)
-    first = submitted(gatherer, "a")
+    batcher = a_gatherer(post)
+    first = submitted(batcher, "a")
     await post.arrived.acquire()
-    waiting = submitted(gatherer, "b", "c", "d")
+    waiting = submitted(batcher, "b", "c", "d")
     await asyncio.sleep(0)
 
     waiting[1].cancel()
@@ -162,8 +162,8 @@ async def test_a_caller_cancelled_before_its_batch_leaves_takes_its_entry_back()
 
 async def test_a_caller_cancelled_while_its_batch_is_in_flight_disturbs_no_other() -> None:
     post = Post("b")
-    gatherer = a_gatherer(post)
-    callers = submitted(gatherer, "a", "b", "c")
+    batcher = a_gatherer(post)
+    callers = submitted(batcher, "a", "b", "c")
     await post.arrived.acquire()
 
     callers[0].cancel()
@@ -176,28 +176,28 @@ async def test_a_caller_cancelled_while_its_batch_is_in_flight_disturbs_no_other
 
 async def test_when_all_waiting_callers_are_cancelled_nothing_is_sent_for_them() -> None:
     post = Post()
-    gatherer = a_gatherer(post)
-    first = submitted(gatherer, "a")
+    batcher = a_gatherer(post)
+    first = submitted(batcher, "a")
     await post.arrived.acquire()
-    waiting = submitted(gatherer, "b", "c")
+    waiting = submitted(batcher, "b", "c")
     await asyncio.sleep(0)
 
     for caller in waiting:
         caller.cancel()
     post.open()
     await asyncio.gather(*first)
-    await gatherer.close()
+    await batcher.close()
 
     assert post.batches == [["a"]]
 
 
 async def test_close_waits_for_what_is_in_flight_and_for_what_waits() -> None:
     post = Post()
-    gatherer = a_gatherer(post, most=1)
-    callers = submitted(gatherer, "a", "b")
+    batcher = a_gatherer(post, most=1)
+    callers = submitted(batcher, "a", "b")
     await post.arrived.acquire()
 
-    closing = asyncio.create_task(gatherer.close())
+    closing = asyncio.create_task(batcher.close())
     post.let_through.release()
     await post.arrived.acquire()
     closed_early = closing.done()
@@ -206,30 +206,30 @@ async def test_close_waits_for_what_is_in_flight_and_for_what_waits() -> None:
 
     assert not closed_early
     assert [caller.done() for caller in callers] == [True, True]
-    assert gatherer.is_idle
+    assert batcher.is_idle
 
 
 async def test_closing_an_idle_gatherer_returns_at_once_and_it_can_be_used_again() -> None:
     post = Post()
     post.open()
-    gatherer = a_gatherer(post)
+    batcher = a_gatherer(post)
 
-    await gatherer.close()
-    await gatherer.submit("a")
-    await gatherer.close()
+    await batcher.close()
+    await batcher.submit("a")
+    await batcher.close()
 
-    assert (gatherer.is_idle, post.batches) == (True, [["a"]])
+    assert (batcher.is_idle, post.batches) == (True, [["a"]])
 
 
 @pytest.mark.parametrize("when", ["idle", "busy"])
 async def test_a_gatherer_tells_whether_it_is_idle(when: str) -> None:
     post = Post()
-    gatherer = a_gatherer(post)
+    batcher = a_gatherer(post)
     if when == "busy":
-        callers = submitted(gatherer, "a")
+        callers = submitted(batcher, "a")
         await post.arrived.acquire()
 
-    assert gatherer.is_idle is (when == "idle")
+    assert batcher.is_idle is (when == "idle")
     post.open()
     if when == "busy":
         await asyncio.gather(*callers)
@@ -242,8 +242,8 @@ async def test_a_batch_belongs_to_none_of_those_who_wait_for_it() -> None:
         spoken_for.append(get_contextvars().get("image_id"))
         return [None] * len(entries)
 
-    gatherer = Gatherer(send, most=1, name="send")
+    batcher = Batcher(send, most=1, name="send")
     with bound_contextvars(image_id="img_1"):
-        await gatherer.submit(1)
+        await batcher.submit(1)
 
     assert spoken_for == [None]

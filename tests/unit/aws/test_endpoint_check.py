@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from botocore.hooks import HierarchicalEmitter
 
-from worker.aws.endpoint_check import insist_on_aws
+from worker.aws.endpoint_check import reject_non_aws_responses
 from worker.domain.errors import ConfigurationError
 
 PAGE = {"content-type": "text/html; charset=utf-8"}
@@ -14,7 +14,7 @@ PAGE = {"content-type": "text/html; charset=utf-8"}
 def answer(headers: dict[str, str], *, status: int = 200) -> None:
     """Let a client that insists on an AWS read an answer."""
     events = HierarchicalEmitter()
-    insist_on_aws(SimpleNamespace(meta=SimpleNamespace(events=events)))
+    reject_non_aws_responses(SimpleNamespace(meta=SimpleNamespace(events=events)))
     events.emit("before-parse.dynamodb.Query", response_dict={"headers": headers, "status_code": status})
 
 

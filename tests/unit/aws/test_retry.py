@@ -12,21 +12,21 @@ from botocore.exceptions import (
 )
 
 from worker.aws.retry import (
-    ANSWERS,
     BUCKET,
-    CONFLICT,
-    PASSING,
+    CONFLICT_CODES,
+    EXPECTED_CODES,
     QUEUE,
     TABLE,
-    THROTTLING,
+    THROTTLING_CODES,
+    TRANSIENT_CODES,
     Policy,
+    call_with_retry,
     cancellation_reasons,
     error_code,
-    is_answer,
-    is_passing,
-    patiently,
+    is_expected_error,
+    is_transient,
     pause_s,
-    persist,
+    retry_at_startup,
 )
 from worker.domain.errors import TransientError
 
@@ -106,7 +106,7 @@ FAULTS: dict[str, Callable[[], Exception]] = {
 async def test_what_passes_by_itself_is_tried_again(error: Callable[[], Exception]) -> None:
     call = Call(error(), error())
 
-    assert await persist(call, AT_ONCE, what="test") == "done"
+    assert await call_with_retry(call, AT_ONCE, what="test") == "done"
     assert call.attempts == 3
 
 
@@ -116,7 +116,7 @@ async def test_a_refusal_is_an_answer_and_asked_for_once(error: Callable[[], Exc
     call = Call(refusal)
 
     with pytest.raises(ClientError) as raised:
-        await persist(call, AT_ONCE, what="test")
+        await call_with_retry(call, AT_ONCE, what="test")
 
     assert (raised.value, call.attempts) == (refusal, 1)
 
@@ -129,7 +129,7 @@ async def test_a_fault_of_the_set_up_is_no_pictures_and_is_not_tried_again(
     call = Call(fault)
 
     with pytest.raises(TransientError, match="could not record the step: ") as raised:
-        await persist(call, AT_ONCE, what="record the step")
+        await call_with_retry(call, AT_ONCE, what="record the step")
 
     assert (raised.value.__cause__, call.attempts) == (fault, 1)
 
@@ -138,7 +138,7 @@ async def test_a_bug_is_raised_as_it_is() -> None:
     call = Call(KeyError("bug"))
 
     with pytest.raises(KeyError):
-        await persist(call, AT_ONCE, what="test")
+        await call_with_retry(call, AT_ONCE, what="test")
 
     assert call.attempts == 1
 
@@ -150,7 +150,7 @@ async def test_attempts_are_bounded_and_the_last_failure_is_the_cause() -> None:
     with pytest.raises(
         TransientError, match="could not record the step in 4 attempts: ThrottlingException"
     ) as raised:
-        await persist(call, AT_ONCE, what="record the step")
+        await call_with_retry(call, AT_ONCE, what="record the step")
 
     assert (raised.value.__cause__, call.attempts) == (failures[3], 4)
 
@@ -159,7 +159,7 @@ async def test_no_attempt_begins_after_the_total_time() -> None:
     call = Call(*[ConnectionResetError() for _ in range(9)])
 
     with pytest.raises(TransientError, match="in 1 attempts: ConnectionResetError"):
-        await persist(call, Policy(attempts=9, total_s=0, each_s=60, base_s=0), what="test")
+        await call_with_retry(call, Policy(attempts=9, total_s=0, each_s=60, base_s=0), what="test")
 
     assert call.attempts == 1
 
@@ -177,12 +177,15 @@ async def test_an_attempt_that_hangs_is_abandoned_and_tried_again() -> None:
             abandoned += 1
         return "never"
 
-    assert await persist(call, Policy(attempts=4, total_s=60, each_s=0.001, base_s=0), what="test") == "done"
+    assert (
+        await call_with_retry(call, Policy(attempts=4, total_s=60, each_s=0.001, base_s=0), what="test")
+        == "done"
+    )
 
 
 async def test_calls_that_always_hang_are_given_up_with_the_reason() -> None:
     with pytest.raises(TransientError, match="in 2 attempts: TimeoutError") as raised:
-        await persist(
+        await call_with_retry(
             asyncio.Event().wait, Policy(attempts=2, total_s=60, each_s=0.001, base_s=0), what="test"
         )
 
@@ -199,7 +202,7 @@ async def test_cancelling_the_caller_ends_the_attempt_at_once() -> None:
         begun.set()
         await asyncio.Event().wait()
 
-    persisting = asyncio.create_task(persist(call, AT_ONCE, what="test"))
+    persisting = asyncio.create_task(call_with_retry(call, AT_ONCE, what="test"))
     await begun.wait()
     persisting.cancel()
     await asyncio.wait([persisting])
@@ -207,20 +210,25 @@ async def test_cancelling_the_caller_ends_the_attempt_at_once() -> None:
     assert (persisting.cancelled(), attempts) == (True, 1)
 
 
-@pytest.mark.parametrize("code", sorted(THROTTLING | CONFLICT | PASSING))
+@pytest.mark.parametrize("code", sorted(THROTTLING_CODES | CONFLICT_CODES | TRANSIENT_CODES))
 def test_every_code_that_passes_is_known_by_itself(code: str) -> None:
-    assert is_passing(a_refusal(code))
-    assert not is_answer(a_refusal(code))
+    assert is_transient(a_refusal(code))
+    assert not is_expected_error(a_refusal(code))
 
 
-@pytest.mark.parametrize("code", sorted(ANSWERS))
+@pytest.mark.parametrize("code", sorted(EXPECTED_CODES))
 def test_every_answer_is_known_and_never_tried_again(code: str) -> None:
-    assert is_answer(a_refusal(code))
-    assert not is_passing(a_refusal(code))
+    assert is_expected_error(a_refusal(code))
+    assert not is_transient(a_refusal(code))
 
 
 def test_no_code_is_of_two_kinds() -> None:
-    assert THROTTLING & CONFLICT == THROTTLING & PASSING == CONFLICT & PASSING == frozenset()
+    assert (
+        THROTTLING_CODES & CONFLICT_CODES
+        == THROTTLING_CODES & TRANSIENT_CODES
+        == CONFLICT_CODES & TRANSIENT_CODES
+        == frozenset()
+    )
 
 
 @pytest.mark.parametrize(
@@ -264,7 +272,7 @@ def test_a_named_policy_leaves_room_for_more_than_one_attempt(policy: Policy) ->
 async def test_a_look_at_the_start_is_repeated_while_the_trouble_passes() -> None:
     call = Call(a_refusal("ThrottlingException"), a_refusal("InternalError", status=500))
 
-    assert await patiently(lambda: call()) == "done"  # noqa: PLW0108 - as the checks call it
+    assert await retry_at_startup(lambda: call()) == "done"  # noqa: PLW0108 - as the checks call it
     assert call.attempts == 3
 
 
@@ -272,9 +280,9 @@ async def test_a_look_that_is_refused_or_goes_on_failing_raises_what_was_said_la
     denied, away = Call(a_refusal("AccessDenied")), Call(*(a_refusal("InternalError") for _ in range(99)))
 
     with pytest.raises(ClientError, match="AccessDenied"):
-        await patiently(denied)
+        await retry_at_startup(denied)
     with pytest.raises(ClientError, match="InternalError"):
-        await patiently(away)
+        await retry_at_startup(away)
 
     assert denied.attempts == 1
     assert 1 < away.attempts < 20

@@ -55,14 +55,14 @@ OFF = {"ProtectionEnabled": False}
 async def test_a_task_is_protected_while_messages_are_in_hand_and_no_longer() -> None:
     agent = Agent()
     async with protected(agent) as protection:
-        protection.in_hand(1)
+        protection.in_flight(1)
         assert await agent.next() == ON
-        protection.in_hand(2)
-        protection.in_hand(0)
+        protection.in_flight(2)
+        protection.in_flight(0)
         assert await agent.next() == OFF
-        protection.in_hand(1)
+        protection.in_flight(1)
         assert await agent.next() == ON
-        protection.in_hand(0)
+        protection.in_flight(0)
         assert await agent.next() == OFF
 
     assert agent.told.empty()
@@ -71,7 +71,7 @@ async def test_a_task_is_protected_while_messages_are_in_hand_and_no_longer() ->
 async def test_protection_that_has_expired_is_asked_for_again_while_the_work_goes_on() -> None:
     agent = Agent()
     async with protected(agent, again_s=0.01) as protection:
-        protection.in_hand(1)
+        protection.in_flight(1)
         assert [await agent.next() for _ in range(3)] == [ON, ON, ON]
 
 
@@ -79,9 +79,9 @@ async def test_a_picture_now_and_then_protects_nobody() -> None:
     agent = Agent()
     async with protected(agent, busy_s=60) as protection:
         for _ in range(3):
-            protection.in_hand(1)
+            protection.in_flight(1)
             await asyncio.sleep(0)
-            protection.in_hand(0)
+            protection.in_flight(0)
             await asyncio.sleep(0)
 
     assert agent.told.empty()
@@ -90,7 +90,7 @@ async def test_a_picture_now_and_then_protects_nobody() -> None:
 async def test_a_worker_that_stops_gives_the_protection_up() -> None:
     agent = Agent()
     async with protected(agent) as protection:
-        protection.in_hand(1)
+        protection.in_flight(1)
         await agent.next()
 
     assert agent.told.get_nowait() == OFF
@@ -99,7 +99,7 @@ async def test_a_worker_that_stops_gives_the_protection_up() -> None:
 async def test_an_idle_worker_never_asks() -> None:
     agent = Agent()
     async with protected(agent) as protection:
-        protection.in_hand(0)
+        protection.in_flight(0)
         await asyncio.sleep(0)
 
     assert agent.told.empty()
@@ -111,9 +111,9 @@ async def test_an_idle_worker_never_asks() -> None:
 async def test_an_agent_that_refuses_is_told_of_in_the_log_and_stops_nothing(agent: Agent) -> None:
     with capture_logs() as lines:
         async with protected(agent) as protection:
-            protection.in_hand(1)
+            protection.in_flight(1)
             await agent.next()
-            protection.in_hand(0)
+            protection.in_flight(0)
             await agent.next()
 
     assert [line["event"] for line in lines][:1] == ["protection.refused"]

@@ -16,7 +16,7 @@ from botocore.exceptions import (
 )
 
 from worker.aws.fast_path.wire import failures_named, session_for
-from worker.aws.retry import is_passing
+from worker.aws.retry import is_transient
 
 URL = "https://dynamodb.eu-west-1.amazonaws.com/"
 KEY = ConnectionKey(
@@ -52,7 +52,7 @@ def test_what_goes_wrong_on_the_way_has_botocores_names_and_passes(
         raise raised
     assert type(seen.value) is named
     assert seen.value.__cause__ is raised
-    assert is_passing(seen.value)
+    assert is_transient(seen.value)
 
 
 @pytest.mark.parametrize(("proxies", "is_direct"), [({}, True), ({"https": "http://proxy.test:3128"}, False)])

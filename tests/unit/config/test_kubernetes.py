@@ -153,7 +153,7 @@ def test_memory_covers_the_most_that_parent_children_and_tmp_can_take(
 ) -> None:
     (tmp,) = pod["volumes"]
     held = settings.slots * settings.max_bytes // 2**20
-    children = settings.processes * settings.child_memory_mb
+    children = settings.processes * settings.decoder_memory_mb
     parent = 200
     most = held + children + parent + mebibytes(tmp["emptyDir"]["sizeLimit"])
     limits, requests = container["resources"]["limits"], container["resources"]["requests"]

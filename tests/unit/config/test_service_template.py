@@ -84,7 +84,7 @@ def test_the_worker_gives_a_message_up_before_its_queue_does(template: dict[str,
 def test_a_task_has_memory_for_all_that_it_may_hold_at_once(template: dict[str, Any]) -> None:
     settings = Settings()
     uploads_mb = default(template, "Concurrency") * settings.max_bytes / 2**20
-    children_mb = default(template, "Processes") * settings.child_memory_mb
+    children_mb = default(template, "Processes") * settings.decoder_memory_mb
     (tmp,) = container(template)["LinuxParameters"]["Tmpfs"]
     memory_mb = default(template, "Memory")
     assert uploads_mb + children_mb + PARENT_MB + tmp["Size"] <= memory_mb

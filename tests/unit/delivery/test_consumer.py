@@ -12,14 +12,14 @@ from tests.support.fakes.ports import FakeHeartbeat, FakeInbox
 from worker.delivery.consumer import Service
 from worker.delivery.ports import Hold
 from worker.domain.errors import TransientError
-from worker.domain.message import Delete, Disposition, GiveBack, Message, WalkAway
+from worker.domain.message import Abandon, Delete, Disposition, Message, Release
 
 
 @dataclass
 class Desk:
     """Deliveries that wait until the test lets them go."""
 
-    in_hand: list[Message] = field(default_factory=list)
+    in_flight: list[Message] = field(default_factory=list)
     most_in_hand: int = 0
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: list[Message] = field(default_factory=list)
@@ -29,8 +29,8 @@ class Desk:
 
     async def deliver(self, message: Message, hold: Hold) -> Disposition:
         assert hold
-        self.in_hand.append(message)
-        self.most_in_hand = max(self.most_in_hand, len(self.in_hand))
+        self.in_flight.append(message)
+        self.most_in_hand = max(self.most_in_hand, len(self.in_flight))
         self.changed.set()
         try:
             await self.gate.wait()
@@ -38,7 +38,7 @@ class Desk:
             self.cancelled.append(message)
             raise
         finally:
-            self.in_hand.remove(message)
+            self.in_flight.remove(message)
             asyncio.get_running_loop().call_soon(self.changed.set)
         self.done.append(message)
         return self.disposition
@@ -49,7 +49,7 @@ class Desk:
             await asyncio.wait_for(self.changed.wait(), timeout=5)
 
     async def until_in_hand(self, count: int) -> None:
-        while len(self.in_hand) != count:
+        while len(self.in_flight) != count:
             self.changed.clear()
             await asyncio.wait_for(self.changed.wait(), timeout=5)
 
@@ -75,7 +75,7 @@ class Scene:
             slots=self.slots,
             drain_timeout_s=self.drain_timeout_s,
             beside=self.beside,
-            tell_in_hand=self.told.append,
+            on_in_flight_change=self.told.append,
             last_poll_s=0.05,
         )
         task = asyncio.create_task(service.run())
@@ -121,7 +121,7 @@ async def test_a_poll_asks_for_as_many_as_there_are_free_slots() -> None:
 
 @pytest.mark.parametrize(
     ("disposition", "deleted", "hidden"),
-    [(Delete(), 1, []), (GiveBack(30.0), 0, [30.0]), (WalkAway(), 0, [])],
+    [(Delete(), 1, []), (Release(30.0), 0, [30.0]), (Abandon(), 0, [])],
 )
 async def test_each_disposition_reaches_the_queue(
     disposition: Disposition, deleted: int, hidden: list[float]
@@ -233,7 +233,7 @@ async def test_whatever_runs_beside_the_loop_runs_until_the_worker_is_drained() 
         try:
             await asyncio.Event().wait()
         finally:
-            beside.append(f"ended with {len(scene.desk.in_hand)} in hand")
+            beside.append(f"ended with {len(scene.desk.in_flight)} in hand")
 
     scene.beside["probe"] = run
     async with scene.serving() as (service, task):
@@ -272,7 +272,7 @@ async def test_each_change_of_what_is_in_hand_is_told() -> None:
 
     async with scene.serving() as (service, task):
         await scene.desk.until_in_hand(2)
-        assert service.in_hand == 2
+        assert service.in_flight == 2
         scene.desk.gate.set()
         await scene.desk.until_done(2)
         service.stop()
@@ -283,7 +283,7 @@ async def test_each_change_of_what_is_in_hand_is_told() -> None:
 
 async def test_a_message_given_back_is_no_longer_held_when_the_queue_is_told() -> None:
     scene = Scene()
-    scene.desk.disposition = GiveBack(900)
+    scene.desk.disposition = Release(900)
     held: list[list[Message]] = []
     tell = scene.inbox.hide
 
@@ -312,7 +312,7 @@ async def test_while_something_outside_is_away_one_message_at_a_time_finds_out(
     monkeypatch.setattr("worker.delivery.consumer.pause_s", no_pause)
     scene = Scene(slots=4)
     scene.desk.gate.set()
-    scene.desk.disposition = GiveBack(1, is_trouble=True)
+    scene.desk.disposition = Release(1, is_dependency_failure=True)
     async with scene.serving():
         for done in (1, 2, 3):
             scene.send(1)

@@ -17,7 +17,7 @@ from tests.support.fakes.ports import (
     FakeResults,
     FakeSources,
 )
-from worker.delivery.handler import Deliveries, Terms
+from worker.delivery.handler import MessageHandler, Terms
 from worker.delivery.recipes import Recipes
 from worker.domain.errors import (
     SourceMissingError,
@@ -27,7 +27,7 @@ from worker.domain.errors import (
 )
 from worker.domain.image import Image, Lease
 from worker.domain.job import Job
-from worker.domain.message import Delete, Disposition, GiveBack, Message, Unreadable, WalkAway
+from worker.domain.message import Abandon, Delete, Disposition, Message, Release, Unreadable
 from worker.domain.profile import Preferences, Profile, recipe_for
 from worker.domain.recipe import Size
 from worker.domain.status import ImageStatus, StepName, StepStatus
@@ -54,7 +54,7 @@ class Scene:
 
     async def deliver(self, message: Message | None = None) -> Disposition:
         sizes = {"small": Size(name="small", width=400, height=400)}
-        deliveries = Deliveries(
+        deliveries = MessageHandler(
             parse=lambda _: self.parts,
             inbox=self.inbox,
             ledger=self.ledger,
@@ -190,7 +190,7 @@ async def test_a_passing_failure_releases_the_image_and_gives_the_message_back(p
 
     disposition = await scene.deliver()
 
-    assert isinstance(disposition, GiveBack)
+    assert isinstance(disposition, Release)
     assert 0 <= disposition.after_s <= 5
     assert (scene.image.status, scene.image.lease) == (ImageStatus.PENDING, None)
     assert scene.image.error
@@ -213,7 +213,7 @@ async def test_a_bug_of_ours_costs_a_try_and_is_named_in_the_record() -> None:
     scene = Scene()
     scene.results.error = ZeroDivisionError("oops")
 
-    assert isinstance(await scene.deliver(), GiveBack)
+    assert isinstance(await scene.deliver(), Release)
 
     assert scene.image.error
     assert scene.image.error.code == "internal_error"
@@ -237,7 +237,7 @@ async def test_an_image_held_by_another_is_seen_again_soon_and_then_when_the_lea
     scene = Scene()
     await scene.ledger.claim(a_job(), a_claimant("worker-b/1", lease_s=42))
 
-    assert await scene.deliver(a_message(receive_count=receive_count)) == GiveBack(after_s)
+    assert await scene.deliver(a_message(receive_count=receive_count)) == Release(after_s)
 
     assert scene.sources.fetched == []
 
@@ -252,7 +252,7 @@ async def test_a_worker_that_lost_its_lease_walks_away_and_writes_nothing() -> N
 
     scene.pool.before_step = take_over
 
-    assert await scene.deliver() == WalkAway()
+    assert await scene.deliver() == Abandon()
 
     assert scene.image.lease
     assert scene.image.lease.owner == "worker-b/1"
@@ -263,7 +263,7 @@ async def test_a_message_that_was_lost_stops_the_attempt() -> None:
     scene = Scene()
     scene.hold.is_lost = True
 
-    assert await scene.deliver() == WalkAway()
+    assert await scene.deliver() == Abandon()
 
     assert scene.sources.fetched == []
 
@@ -297,8 +297,8 @@ async def test_one_part_that_has_to_wait_keeps_the_message_and_the_others_are_do
     scene = Scene(parts=[a_job("img_2"), a_job()])
     await scene.ledger.claim(a_job("img_2"), a_claimant("worker-b/1", lease_s=30))
 
-    assert await scene.deliver() == GiveBack(5)
-    assert await scene.deliver() == GiveBack(5)
+    assert await scene.deliver() == Release(5)
+    assert await scene.deliver() == Release(5)
 
     assert scene.image.status is ImageStatus.COMPLETED
     assert scene.ledger.statistics["user_1"].total_images == 1
@@ -313,7 +313,7 @@ async def test_a_record_that_cannot_be_reached_keeps_the_message() -> None:
 
     scene.profiles.get = away  # type: ignore[method-assign]
 
-    assert isinstance(await scene.deliver(), GiveBack)
+    assert isinstance(await scene.deliver(), Release)
     assert scene.ledger.images == {}
 
 
@@ -321,7 +321,7 @@ async def test_a_message_that_is_lost_claims_nothing_more() -> None:
     scene = Scene(parts=[a_job("img_1"), a_job("img_2")])
     scene.hold.is_lost = True
 
-    assert await scene.deliver() == WalkAway()
+    assert await scene.deliver() == Abandon()
     assert scene.ledger.images == {}
 
 
@@ -352,6 +352,6 @@ async def test_a_failure_outside_is_told_from_a_message_that_only_has_to_wait() 
     )
     held = await scene.deliver()
 
-    assert isinstance(away, GiveBack)
-    assert isinstance(held, GiveBack)
-    assert (away.is_trouble, held.is_trouble) == (True, False)
+    assert isinstance(away, Release)
+    assert isinstance(held, Release)
+    assert (away.is_dependency_failure, held.is_dependency_failure) == (True, False)

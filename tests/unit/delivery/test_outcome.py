@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from worker.delivery.outcome import Ending, Verdict, verdict_on, wait_s
+from worker.delivery.outcome import Ending, Verdict, outcome_of, wait_s
 from worker.domain.errors import (
     DecodeTimeoutError,
     IllegalMoveError,
@@ -12,7 +12,7 @@ from worker.domain.errors import (
     TruncatedError,
 )
 from worker.domain.image import Failure
-from worker.domain.message import Delete, GiveBack, WalkAway
+from worker.domain.message import Abandon, Delete, Release
 from worker.domain.status import StepName
 
 TRUNCATED = TruncatedError()
@@ -20,7 +20,7 @@ SUPERSEDED = SupersededError(image_id="img_1")
 
 
 def verdict(error: BaseException, *, receive_count: int = 1) -> Verdict:
-    return verdict_on(error, step=StepName.RESIZE, receive_count=receive_count, max_receives=5)
+    return outcome_of(error, step=StepName.RESIZE, receive_count=receive_count, max_receives=5)
 
 
 def a_failure(code: str, message: str, *, retryable: bool = True) -> Failure:
@@ -57,7 +57,7 @@ def a_failure(code: str, message: str, *, retryable: bool = True) -> Failure:
         ),
         (
             LeaseLostError(image_id="img_1", attempt=1),
-            Verdict(ending=Ending.NOTHING, failure=None, disposition=WalkAway()),
+            Verdict(ending=Ending.NOTHING, failure=None, disposition=Abandon()),
         ),
     ],
     ids=["rejected", "rejected, retryable", "superseded", "lease lost"],
@@ -72,11 +72,11 @@ def test_a_worker_that_stops_gives_everything_back_at_once() -> None:
     assert verdict(asyncio.CancelledError()) == Verdict(
         ending=Ending.RELEASE,
         failure=a_failure("worker_stopped", "the worker stopped"),
-        disposition=GiveBack(0),
+        disposition=Release(0),
     )
 
 
-PASSING = {
+TRANSIENT = {
     "transient": (TransientError("the bucket is away"), a_failure("unavailable", "the bucket is away")),
     "a bug of ours": (KeyError("size"), a_failure("internal_error", "KeyError: 'size'")),
     "an illegal move": (
@@ -87,19 +87,19 @@ PASSING = {
 
 
 @pytest.mark.parametrize("receive_count", [1, 2, 3, 4])
-@pytest.mark.parametrize(("error", "failure"), PASSING.values(), ids=PASSING.keys())
+@pytest.mark.parametrize(("error", "failure"), TRANSIENT.values(), ids=TRANSIENT.keys())
 def test_what_may_pass_is_released_and_comes_again_after_a_while(
     error: Exception, failure: Failure, receive_count: int
 ) -> None:
     found = verdict(error, receive_count=receive_count)
 
     assert (found.ending, found.failure, found.is_dead) == (Ending.RELEASE, failure, False)
-    assert isinstance(found.disposition, GiveBack)
+    assert isinstance(found.disposition, Release)
     assert 0 <= found.disposition.after_s <= 5 * 2 ** (receive_count - 1)
 
 
 @pytest.mark.parametrize("receive_count", [5, 6, 100])
-@pytest.mark.parametrize(("error", "failure"), PASSING.values(), ids=PASSING.keys())
+@pytest.mark.parametrize(("error", "failure"), TRANSIENT.values(), ids=TRANSIENT.keys())
 def test_what_has_not_passed_by_the_last_receive_fails_with_the_reason_among_the_dead_letters(
     error: Exception, failure: Failure, receive_count: int
 ) -> None:
@@ -116,13 +116,13 @@ def test_a_transient_error_may_bring_its_own_code() -> None:
 
 
 def test_an_error_between_the_steps_names_none() -> None:
-    found = verdict_on(TransientError("away"), step=None, receive_count=1, max_receives=5)
+    found = outcome_of(TransientError("away"), step=None, receive_count=1, max_receives=5)
 
     assert found.failure == Failure(code="unavailable", message="away", step=None, retryable=True)
 
 
 def test_with_a_single_receive_the_first_is_the_last() -> None:
-    found = verdict_on(TransientError("away"), step=None, receive_count=1, max_receives=1)
+    found = outcome_of(TransientError("away"), step=None, receive_count=1, max_receives=1)
 
     assert (found.ending, found.is_dead) == (Ending.FAIL, True)
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.builders import NOON, a_claimant, a_description, a_job, a_rendition, a_report, after
 from tests.support.fakes.ledger import MemoryLedger
-from worker.delivery.step_writer import Recording
+from worker.delivery.step_writer import StepWriter
 from worker.domain.claim import Claimed
 from worker.domain.errors import LeaseLostError, TransientError
 from worker.domain.image import Failure, Image
@@ -68,12 +68,12 @@ class SlowLedger(MemoryLedger):
 
 async def a_recording(
     ledger: SlowLedger, *, delay_s: float = 0.0, times: Sequence[datetime] = (NOON,)
-) -> Recording:
+) -> StepWriter:
     """Return the recording of an image just claimed; its clock tells the times and stays at the last."""
     answer = await ledger.claim(a_job(), a_claimant())
     assert isinstance(answer, Claimed)
     ticks = list(times)
-    return Recording(
+    return StepWriter(
         ledger,
         answer.image,
         delay_s=delay_s,

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from tests.support.builders import NOON, a_claimant, a_job, a_whole_job, after
-from worker.domain.claim import ClaimAnswer, Claimed, DoneAlready, HeldByAnother, Superseded, decide
+from worker.domain.claim import AlreadyDone, Claimed, ClaimResult, LeasedByAnother, Superseded, decide
 from worker.domain.image import Failure, HistoryEntry, Image, Lease, StepRecord
 from worker.domain.status import ImageStatus, StepName, StepStatus
 from worker.domain.transition import apply_all, image_failed, image_released, step_failed
@@ -14,7 +14,7 @@ FAILURE = Failure(code="truncated", message="the file ends early", step=StepName
 OLDER, SAME, NEWER = (a_job(upload=number) for number in (1, 2, 3))
 
 
-def taken(answer: ClaimAnswer) -> Image:
+def taken(answer: ClaimResult) -> Image:
     assert isinstance(answer, Claimed)
     return answer.image
 
@@ -47,7 +47,7 @@ def expired(image: Image) -> Image:
     return replace(image, ttl=int(after(5).timestamp()))
 
 
-NAMES = {Claimed: "claimed", DoneAlready: "done already", HeldByAnother: "held", Superseded: "superseded"}
+NAMES = {Claimed: "claimed", AlreadyDone: "done already", LeasedByAnother: "held", Superseded: "superseded"}
 
 
 @pytest.mark.parametrize(
@@ -147,12 +147,12 @@ def test_a_claimant_whose_answer_was_lost_is_given_what_it_took() -> None:
 def test_another_delivery_of_the_same_worker_is_another() -> None:
     answer = decide(processing(), SAME, a_claimant("worker-a/2", now=after(1)))
 
-    assert answer == HeldByAnother(after(60))
+    assert answer == LeasedByAnother(after(60))
 
 
 @pytest.mark.parametrize("existing", [completed(), failed()], ids=["completed", "failed"])
 def test_who_asks_for_what_is_done_is_shown_it(existing: Image) -> None:
-    assert decide(existing, SAME, a_claimant("worker-b/1")) == DoneAlready(existing)
+    assert decide(existing, SAME, a_claimant("worker-b/1")) == AlreadyDone(existing)
 
 
 def test_who_asks_for_an_older_upload_is_shown_the_newer() -> None:
@@ -231,7 +231,7 @@ def test_another_try_changes_nothing_in_what_was_said_about_the_retention() -> N
 def test_a_lease_is_another_s_until_the_very_moment_it_ends(seconds: float) -> None:
     answer = decide(processing(), SAME, a_claimant("worker-b/1", now=after(seconds)))
 
-    assert isinstance(answer, Claimed if seconds == 60 else HeldByAnother)
+    assert isinstance(answer, Claimed if seconds == 60 else LeasedByAnother)
 
 
 def test_a_claimant_that_lost_a_round_to_a_write_comes_after_it() -> None:

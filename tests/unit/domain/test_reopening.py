@@ -6,8 +6,8 @@ import pytest
 
 from tests.support.builders import a_claimant, a_job, a_whole_job, after
 from worker.domain.claim import (
+    AlreadyDone,
     Claimed,
-    DoneAlready,
     decide,
     image_reprocessed,
     image_requeued,
@@ -66,7 +66,7 @@ def test_an_image_that_is_asked_for_again_is_claimed_by_a_job_of_its_own_version
     image = in_status(ImageStatus.FAILED)
     job = replace(a_job(), version=image.version)
 
-    assert isinstance(decide(image, job, a_claimant("other/1", now=after(90))), DoneAlready)
+    assert isinstance(decide(image, job, a_claimant("other/1", now=after(90))), AlreadyDone)
     answer = decide(move(image, by="a test", at=after(60)), job, a_claimant("other/1", now=after(90)))
 
     assert isinstance(answer, Claimed)

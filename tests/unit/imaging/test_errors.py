@@ -1,7 +1,7 @@
 import pytest
 
 from worker.domain.errors import CorruptError, TooManyPixelsError
-from worker.imaging.errors import breakdown_of, refusal_of
+from worker.imaging.errors import breakdown_of, rejection_of
 
 
 @pytest.mark.parametrize(
@@ -18,15 +18,15 @@ from worker.imaging.errors import breakdown_of, refusal_of
     ],
 )
 def test_every_exception_of_a_decoder_has_a_code(error: Exception, code: str) -> None:
-    assert refusal_of(error).code == code
+    assert rejection_of(error).code == code
 
 
 def test_the_files_own_marks_outweigh_the_decoders_words() -> None:
-    assert refusal_of(OSError("could not create decoder object"), is_cut_short=True).code == "truncated"
+    assert rejection_of(OSError("could not create decoder object"), is_cut_short=True).code == "truncated"
 
 
 def test_a_reason_is_short_and_gives_no_addresses_away() -> None:
-    refused = refusal_of(ValueError("bad <_io.BytesIO object at 0x7f371fc68fe0>\n" + "x" * 1000))
+    refused = rejection_of(ValueError("bad <_io.BytesIO object at 0x7f371fc68fe0>\n" + "x" * 1000))
     assert isinstance(refused, CorruptError)
     assert len(refused.reason) <= 200
     assert "0x7f" not in refused.reason

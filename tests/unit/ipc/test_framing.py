@@ -10,8 +10,8 @@ import pytest
 from worker.decoder_pool.async_framing import receive_frame, send_frame
 from worker.ipc.framing import (
     MAX_HEADER_BYTES,
-    BrokenFrameError,
-    CutFrameError,
+    InvalidFrameError,
+    TruncatedFrameError,
     read_frame,
     write_frame,
 )
@@ -69,7 +69,7 @@ async def test_the_end_between_two_frames_is_the_end(pair: Pair) -> None:
 async def test_the_end_inside_a_frame_is_an_error(pair: Pair, sent: bytes) -> None:
     pair[1].sendall(sent)
     pair[1].close()
-    with pytest.raises(CutFrameError):
+    with pytest.raises(TruncatedFrameError):
         await receive_frame(pair[0], max_body_bytes=10)
 
 
@@ -78,7 +78,7 @@ async def test_a_child_cannot_make_the_parent_allocate_more_than_is_due(
     pair: Pair, announced: tuple[int, int]
 ) -> None:
     pair[1].sendall(raw(b"{}", announced=announced))
-    with pytest.raises(BrokenFrameError):
+    with pytest.raises(InvalidFrameError):
         await receive_frame(pair[0], max_body_bytes=10)
 
 
@@ -97,5 +97,5 @@ async def test_a_child_cannot_make_the_parent_allocate_more_than_is_due(
 )
 async def test_a_header_that_the_record_could_not_hold_is_an_error(pair: Pair, header: bytes) -> None:
     pair[1].sendall(raw(header))
-    with pytest.raises(BrokenFrameError):
+    with pytest.raises(InvalidFrameError):
         await receive_frame(pair[0], max_body_bytes=0)

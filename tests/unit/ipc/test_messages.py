@@ -6,7 +6,7 @@ from worker.domain.status import StepMove, StepName
 from worker.domain.step import EncodedRendition, StepReport
 from worker.ipc.framing import Frame, Header
 from worker.ipc.messages import (
-    RefusalReceivedError,
+    RejectionReceivedError,
     Setup,
     UnexpectedMessageError,
     expect_rendition,
@@ -63,7 +63,7 @@ def test_a_refusal_arrives_in_the_place_of_a_report_or_a_rendition() -> None:
         lambda: expect_report(frame, StepName.VALIDATION),
         lambda: expect_rendition(frame, MEDIUM),
     ):
-        with pytest.raises(RefusalReceivedError) as received:
+        with pytest.raises(RejectionReceivedError) as received:
             expect()
         assert isinstance(received.value.refusal, TruncatedError)
         assert str(received.value.refusal) == str(TruncatedError())

@@ -8,8 +8,8 @@ import pytest
 from PIL import ExifTags, Image
 
 from tests.support.pictures import encoded, noise
-from worker.domain.step import EXTENSIONS, MARK_BYTES, EncodedRendition
-from worker.s3.nonce import marked, new_mark
+from worker.domain.step import EXTENSIONS, NONCE_BYTES, EncodedRendition
+from worker.s3.nonce import marked, new_nonce
 
 MARK = b"0123456789abcdef"
 CREDITS = Image.Exif()
@@ -62,14 +62,14 @@ def test_a_marked_file_shows_the_same_picture_and_differs_with_its_mark(name: st
     picture_format, content = FILES[name]
     rendition = a_rendition(picture_format, content)
 
-    one, other = marked(rendition, MARK), marked(rendition, new_mark())
+    one, other = marked(rendition, MARK), marked(rendition, new_nonce())
 
     with Image.open(io.BytesIO(one)) as image:
         image.verify()
     assert seen(one) == seen(content) == seen(other)
     assert one.count(MARK) == 1
     assert one != other
-    assert len(content) < len(one) == len(other) <= len(content) + MARK_BYTES
+    assert len(content) < len(one) == len(other) <= len(content) + NONCE_BYTES
 
 
 def test_every_format_of_a_rendition_can_be_marked() -> None:
@@ -79,7 +79,7 @@ def test_every_format_of_a_rendition_can_be_marked() -> None:
 def test_the_most_that_a_mark_adds_is_what_is_said() -> None:
     grown = [len(marked(a_rendition(*file), MARK)) - len(file[1]) for file in FILES.values()]
 
-    assert max(grown) == MARK_BYTES
+    assert max(grown) == NONCE_BYTES
 
 
 def test_the_checksums_of_a_marked_png_are_right() -> None:
@@ -137,7 +137,7 @@ def test_what_is_no_whole_file_of_its_format_is_refused(name: str, damage: str) 
 
 
 def test_marks_are_sixteen_digits_that_do_not_come_twice() -> None:
-    marks = {new_mark() for _ in range(1000)}
+    marks = {new_nonce() for _ in range(1000)}
 
     assert len(marks) == 1000
     assert all(len(mark) == 16 and int(mark, 16) >= 0 for mark in marks)

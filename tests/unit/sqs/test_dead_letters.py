@@ -7,9 +7,9 @@ from typing import Any
 from worker.domain.clock import from_epoch_ms
 from worker.domain.message import Unreadable
 from worker.sqs.dead_letters import DeadLetter, DeadLetters
-from worker.sqs.events import Addressing
+from worker.sqs.events import KeyLayout
 
-ADDRESSING = Addressing(bucket="image-uploads", uploads_prefix="uploads/", processed_prefix="processed/")
+ADDRESSING = KeyLayout(bucket="image-uploads", uploads_prefix="uploads/", processed_prefix="processed/")
 NOON_MS = 1_704_110_400_000
 
 
@@ -51,7 +51,7 @@ def a_message(number: int, *, body: str = "what?", **attributes: str) -> dict[st
 
 
 def letters_in(queue: Any) -> DeadLetters:  # noqa: ANN401 - it stands for a client
-    return DeadLetters(queue, url="https://dead", addressing=ADDRESSING, hidden_s=30)
+    return DeadLetters(queue, url="https://dead", key_layout=ADDRESSING, hidden_s=30)
 
 
 async def read_all(queue: FakeLetters) -> list[DeadLetter]:

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from tests.support.builders import NOON, a_job, a_message
 from worker.domain.job import Job, SourceVersion, padded_sequencer
 from worker.domain.message import Unreadable
-from worker.sqs.events import Addressing, parse, to_body
+from worker.sqs.events import KeyLayout, parse, to_body
 
-ADDRESSING = Addressing(bucket="image-uploads", uploads_prefix="uploads/", processed_prefix="processed/")
+ADDRESSING = KeyLayout(bucket="image-uploads", uploads_prefix="uploads/", processed_prefix="processed/")
 
 KEY = "uploads/user_1/img_1.jpg"
 SEQUENCER = "0055AED6DCD90281E5"

@@ -318,7 +318,7 @@ async def test_closing_waits_for_what_was_asked_for() -> None:
 async def test_an_unreadable_part_lies_among_the_dead_letters_as_it_was_with_its_reasons() -> None:
     client = FakeSQS()
 
-    await a_queue(client).bury(
+    await a_queue(client).send_to_dead_letter_queue(
         Unreadable(reason="it names no key", body='{"Records": [{}]}'),
         reasons={"code": "unreadable", "reason": "it names no key", "step": ""},
     )
@@ -338,7 +338,7 @@ async def test_an_unreadable_part_lies_among_the_dead_letters_as_it_was_with_its
 async def test_a_job_lies_among_the_dead_letters_as_a_message_that_asks_for_it_again() -> None:
     client = FakeSQS()
 
-    await a_queue(client).bury(a_job(), reasons={"code": "unavailable"})
+    await a_queue(client).send_to_dead_letter_queue(a_job(), reasons={"code": "unavailable"})
 
     body = json.loads(client.sent[0]["MessageBody"])
     assert (body["version"], body["key"], body["eTag"]) == (1, "uploads/user_1/img_1.jpg", "etag-1")
@@ -348,7 +348,7 @@ async def test_a_dead_letter_is_sent_until_it_is_there() -> None:
     client = FakeSQS()
     client.errors = [ConnectionResetError(), a_refusal("RequestThrottled")]
 
-    await a_queue(client).bury(a_job(), reasons={})
+    await a_queue(client).send_to_dead_letter_queue(a_job(), reasons={})
 
     assert len(client.sent) == 1
 
@@ -358,4 +358,4 @@ async def test_a_dead_letter_that_cannot_be_sent_is_transient() -> None:
     client.errors = [a_refusal("InvalidMessageContents")]
 
     with pytest.raises(TransientError, match="could not send the dead letter"):
-        await a_queue(client).bury(a_job(), reasons={})
+        await a_queue(client).send_to_dead_letter_queue(a_job(), reasons={})

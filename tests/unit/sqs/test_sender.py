@@ -8,7 +8,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from worker.domain.errors import TransientError
-from worker.sqs.sender import Pace, Requests
+from worker.sqs.sender import RateLimiter, Requests
 
 Failure = dict[str, Any]
 
@@ -93,7 +93,7 @@ async def test_a_pace_lets_no_more_go_in_a_second_than_it_says(rate: float, expe
         now_s += seconds
         waits.append(seconds)
 
-    pace = Pace(rate, now_s=lambda: now_s, sleep=sleep)
+    pace = RateLimiter(rate, now_s=lambda: now_s, sleep=sleep)
     for _ in range(3):
         await pace.wait_for(10)
 
@@ -106,7 +106,7 @@ async def test_a_pace_does_not_make_up_for_time_that_was_not_used() -> None:
     async def sleep(seconds: float) -> None:
         waits.append(seconds)
 
-    pace = Pace(10, now_s=lambda: now_s, sleep=sleep)
+    pace = RateLimiter(10, now_s=lambda: now_s, sleep=sleep)
     await pace.wait_for(10)
     now_s += 60
     await pace.wait_for(10)

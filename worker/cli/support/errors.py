@@ -67,7 +67,7 @@ def explain(error: BaseException) -> Told | None:
     if isinstance(error, SettingsError):
         return Told(_unreadable_setting(error), is_misuse=True)
     if isinstance(error, ClientError | BotoCoreError):
-        return Told(refusal.explain(error), is_misuse=refusal.refusal_of(error).is_setup)
+        return Told(refusal.explain(error), is_misuse=refusal.explanation_of(error).is_setup)
     if isinstance(error, ValueError) and str(error).startswith(_NO_URL):
         value = logs.mask(str(error).removeprefix(_NO_URL))
         return Told(f"AWS_ENDPOINT_URL is {value!r}: write it as http://localhost:4566", is_misuse=True)

@@ -32,7 +32,7 @@ async def the_image(queries: Queries, image_id: str, user: str | None, *, consis
     """
     if user is not None:
         return await queries.image(image_id, user, consistent=consistent)
-    found = await queries.images_called(image_id, consistent=consistent)
+    found = await queries.images_with_id(image_id, consistent=consistent)
     if len(found) > 1:
         owners = ", ".join(sorted(image.user_id for image in found))
         message = f"several users have an image {image_id}: add --user and one of {owners}"

@@ -26,7 +26,7 @@ _NEXT: Final[Mapping[str, str]] = {
     "truncated": "upload the whole file again",
     "corrupt": "open and save it with another program, then upload it again",
     "decode_timeout": "raise WORKER_STEP_TIMEOUT_S, or give the worker more CPU, and upload it again",
-    "decode_out_of_memory": "raise WORKER_CHILD_MEMORY_MB, or scale it down, and upload it again",
+    "decode_out_of_memory": "raise WORKER_DECODER_MEMORY_MB, or scale it down, and upload it again",
     "decoder_crashed": "upload it again; if it crashes again, keep the file and report it",
     "source_missing": "upload it again",
     "unavailable": "when what was away is back: image-worker images retry, with its id",

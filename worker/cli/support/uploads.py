@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from worker.aws.retry import BUCKET, persist
+from worker.aws.retry import BUCKET, call_with_retry
 from worker.bootstrap import Clients
 from worker.domain.errors import ConfigurationError
 from worker.domain.image import Image
@@ -60,7 +60,7 @@ async def put(
     # S3 takes ASCII only; the worker reads these percent-encoded.
     said = {"filename": file.name, "tags": ",".join(tags), "description": description or ""}
     metadata = {name: quote(value, safe=" ,") for name, value in said.items() if value}
-    await persist(
+    await call_with_retry(
         lambda: clients.s3.put_object(
             Bucket=settings.bucket, Key=key, Body=content, ContentType=content_type, Metadata=metadata
         ),
