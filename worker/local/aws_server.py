@@ -2,7 +2,7 @@
 The embedded AWS's own process: MiniStack under hypercorn, on a port of 127.0.0.1.
 
 Started by `worker.local.embedded_aws`. Prints `listening PORT` or `failed SENTENCE` once on stdout.
-It ends, saving its state, when its standard input closes or SIGTERM arrives: a killed parent leaves no orphan.
+It ends, saving its state, when its standard input closes or SIGTERM arrives: no orphan is left.
 """
 
 import argparse
