@@ -35,9 +35,9 @@ from bench.prices import (
     Bill,
 )
 from tests.support.emulators import a_free_port
-from tests.support.fakes.metered_table import Item, MeteredTable, item_bytes, units_of
+from tests.support.fakes.metered_table import Item, MeteredTable, item_bytes, item_write_units
 from tests.support.scrape import Scrape, scrape
-from worker.bootstrap import open_clients, open_service
+from worker.bootstrap import open_clients, open_consumer
 from worker.telemetry import logs
 
 MILLION: Final = 1_000_000
@@ -105,7 +105,7 @@ class Meter:
         table = self.tables[updates[0]["Key"]["userId"]["S"]]
         if is_refused:
             keys = [update["Key"] for update in updates]
-            units = sum(units_of(table.items.get(key["imageId"]["S"], key)) for key in keys)
+            units = sum(item_write_units(table.items.get(key["imageId"]["S"], key)) for key in keys)
             self.refused_units += units * (2 if in_transaction else 1)
             return
         before = table.units
@@ -147,7 +147,7 @@ async def measure(pictures: int) -> Figures:
         meter.listen_to(clients.dynamodb)
         session = await stack.enter_async_context(aiohttp.ClientSession())
         began = os.times()
-        async with open_service(settings, clients) as service, asyncio.TaskGroup() as group:
+        async with open_consumer(settings, clients) as service, asyncio.TaskGroup() as group:
             group.create_task(service.run())
             told = Scrape()
             while told.total("images_total") < pictures or told.value("in_flight"):

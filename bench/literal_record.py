@@ -12,7 +12,7 @@ in the item, as the worker has it, each of these writes appends an entry.
 from itertools import pairwise
 from typing import Any, Final
 
-from tests.support.fakes.metered_table import Index, Item, units_of
+from tests.support.fakes.metered_table import Index, Item, item_write_units
 from worker.dynamodb.attributes import encode_map
 
 _USER: Final = "user_12345678-1234-1234-1234-123456789012"
@@ -111,7 +111,8 @@ def profiles() -> list[Item]:
 def write_units(*, has_trail: bool = False) -> int:
     """Add up the writes of one picture, its owner's statistics among them."""
     return sum(
-        units_of(old, new) + sum(units for index in _indexes(new) for _, units in index.writes(old, new))
+        item_write_units(old, new)
+        + sum(units for index in _indexes(new) for _, units in index.writes(old, new))
         for written in (images(has_trail=has_trail), profiles())
         for old, new in pairwise(written)
     )

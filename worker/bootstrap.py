@@ -20,8 +20,8 @@ from worker.aws.retry import NO_SUCH_QUEUE, QUEUE, call_with_retry, error_code
 from worker.aws.task_protection import ScaleInProtection
 from worker.decoder_pool.pool import DecoderPool
 from worker.decoder_pool.process_memory import resident_bytes
-from worker.delivery.consumer import Service
-from worker.delivery.handler import MessageHandler, Terms
+from worker.delivery.consumer import Consumer
+from worker.delivery.handler import DeliveryConfig, MessageHandler
 from worker.delivery.recipes import Recipes, bending
 from worker.domain.clock import utc_now
 from worker.domain.errors import ConfigurationError, TransientError
@@ -172,9 +172,9 @@ def key_layout(settings: Settings) -> KeyLayout:
     )
 
 
-def terms(settings: Settings) -> Terms:
+def delivery_config(settings: Settings) -> DeliveryConfig:
     """Return the numbers that deliveries go by."""
-    return Terms(
+    return DeliveryConfig(
         worker_id=worker_id(),
         lease_s=settings.visibility_timeout_s,
         max_receives=settings.max_receives,
@@ -184,10 +184,10 @@ def terms(settings: Settings) -> Terms:
     )
 
 
-def show(metrics: Metrics, *, service: Service, pool: DecoderPool, slots: int) -> None:
+def show(metrics: Metrics, *, consumer: Consumer, pool: DecoderPool, slots: int) -> None:
     """Let the metrics ask the service and its children how they are."""
     metrics.slots.set(slots)
-    metrics.in_flight.set_function(lambda: service.in_flight)
+    metrics.in_flight.set_function(lambda: consumer.in_flight)
     metrics.decoders.labels("busy").set_function(lambda: pool.busy)
     metrics.decoders.labels("idle").set_function(lambda: pool.alive - pool.busy)
     metrics.images_waiting.set_function(lambda: pool.waiting)
@@ -197,7 +197,7 @@ def show(metrics: Metrics, *, service: Service, pool: DecoderPool, slots: int) -
 
 
 @asynccontextmanager
-async def open_service(settings: Settings, clients: Clients) -> AsyncIterator[Service]:
+async def open_consumer(settings: Settings, clients: Clients) -> AsyncIterator[Consumer]:
     """
     Build the service and what tells of it, start its decoder children, and close everything at the end.
 
@@ -226,9 +226,9 @@ async def open_service(settings: Settings, clients: Clients) -> AsyncIterator[Se
         )
         logos = Logos(clients.s3, cache_s=settings.watermark_logo_cache_s)
         pool = decoder_pool(settings)
-        deliveries = MessageHandler(
+        handler = MessageHandler(
             parse=partial(parse, key_layout=key_layout(settings)),
-            inbox=queue,
+            queue=queue,
             ledger=ledger,
             recipes=Recipes(profiles, bending(settings), logos.fill),
             sources=S3Sources(clients.s3),
@@ -236,7 +236,7 @@ async def open_service(settings: Settings, clients: Clients) -> AsyncIterator[Se
             results=S3Results(clients.s3, bucket=settings.results_bucket, prefix=settings.processed_prefix),
             observer=Observer(metrics, tracing, clock=utc_now),
             clock=utc_now,
-            terms=terms(settings),
+            config=delivery_config(settings),
         )
         agent_uri = os.environ.get("ECS_AGENT_URI")  # ECS sets it in every task
         protection = ScaleInProtection(agent_uri) if agent_uri else None
@@ -244,10 +244,10 @@ async def open_service(settings: Settings, clients: Clients) -> AsyncIterator[Se
             "dynamodb": partial(clients.dynamodb.describe_table, TableName=settings.table_name),
             "s3": partial(clients.s3.head_bucket, Bucket=settings.bucket),
         }
-        service = Service(
-            inbox=queue,
+        consumer = Consumer(
+            queue=queue,
             heartbeat=Heartbeat(queue, visibility_timeout_s=settings.visibility_timeout_s),
-            deliver=deliveries.deliver,
+            handle=handler.handle,
             slots=settings.slots,
             drain_timeout_s=settings.drain_timeout_s,
             beside={
@@ -258,7 +258,7 @@ async def open_service(settings: Settings, clients: Clients) -> AsyncIterator[Se
             },
             on_in_flight_change=protection.in_flight if protection else None,
         )
-        show(metrics, service=service, pool=pool, slots=settings.slots)
+        show(metrics, consumer=consumer, pool=pool, slots=settings.slots)
         if settings.http_port:
             await stack.enter_async_context(
                 endpoint(
@@ -266,11 +266,11 @@ async def open_service(settings: Settings, clients: Clients) -> AsyncIterator[Se
                     port=settings.http_port,
                     metrics=metrics,
                     why_unhealthy=lambda: None if pool.alive else "no decoder child is up",
-                    why_unready=lambda: "draining" if service.is_draining else readiness.why_unready(),
+                    why_unready=lambda: "draining" if consumer.is_draining else readiness.why_unready(),
                 )
             )
         stack.push_async_callback(pool.stop)
         for closing in (logos, profiles, ledger, queue):  # the queue is closed first
             stack.push_async_callback(closing.close)
         await pool.start()
-        yield service
+        yield consumer

@@ -16,7 +16,7 @@ from tests.support.pictures import opened
 from worker.cli.support.options import queries_of
 from worker.domain import clock
 from worker.domain.image import HistoryEntry, Image
-from worker.domain.status import ENDED, ImageMove, ImageStatus
+from worker.domain.status import TERMINAL_STATUSES, ImageMove, ImageStatus
 from worker.dynamodb.profiles import CachedProfiles
 from worker.settings import Settings
 
@@ -141,7 +141,7 @@ def _of_end(picture: Picture, image: Image) -> Iterator[str]:
     newest = picture.newest
     if image.version.e_tag != newest.e_tag:
         yield f"lost: its record is not of its newest upload ({newest.name})"
-    elif image.status not in ENDED:
+    elif image.status not in TERMINAL_STATUSES:
         yield f"lost: it is {image.status}"
     elif (image.error.code if image.error else None) != newest.code:
         yield f"{newest.name} should have ended with {newest.code}"
@@ -158,7 +158,9 @@ def _of_history(image: Image) -> Iterator[str]:
         if times != sorted(times):
             yield f"the times of attempt {attempt} run backwards"
     for of_upload in _of_each_upload(image.history):
-        ends = [entry.status for entry in of_upload if entry.step is None and entry.status in ENDED]
+        ends = [
+            entry.status for entry in of_upload if entry.step is None and entry.status in TERMINAL_STATUSES
+        ]
         if len(ends) > 1:
             yield f"one upload ended {len(ends)} times: {', '.join(ends)}"
     of_attempts = defaultdict(set)
@@ -192,7 +194,7 @@ def _of_witness(images: Mapping[str, Image], witness: Witness) -> Iterator[Broke
         sentence = f"a stale {stale.what} of attempt {stale.attempt} landed after attempt {stale.latest} came"
         yield Broken(sentence, stale.image_id)
     for image in images.values():
-        ends = sum(entry.step is None and entry.status in ENDED for entry in image.history)
+        ends = sum(entry.step is None and entry.status in TERMINAL_STATUSES for entry in image.history)
         if (witness.claims[image.image_id], witness.ends[image.image_id]) != (image.attempt, ends):
             sentence = (
                 f"{witness.claims[image.image_id]} claims and {witness.ends[image.image_id]} ends were seen,"
@@ -228,7 +230,7 @@ async def _of_counts(store: Store, images: Mapping[str, Image]) -> tuple[int, li
     for image in images.values():
         if image.status is ImageStatus.COMPLETED:
             counts[image.user_id] += 1
-            sizes[image.user_id] += image.to_count()
+            sizes[image.user_id] += image.total_bytes()
     profiles = CachedProfiles(store.dynamodb, table=store.settings.table_name, cache_s=0)
     missed, broken = 0, []
     for user_id in sorted({image.user_id for image in images.values()}):

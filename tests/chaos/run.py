@@ -26,7 +26,7 @@ from tests.support.fault_proxy import WEIGHTS, Trouble, fault_proxy
 from worker.aws.provision import deploy
 from worker.bootstrap import queue_url
 from worker.domain.image import Image
-from worker.domain.status import ENDED
+from worker.domain.status import TERMINAL_STATUSES
 
 _STALL_S: Final = LEASE_S + 2.0
 """A stalled write arrives when another worker may have taken its image."""
@@ -211,7 +211,11 @@ async def _all_ended(store: Store, pictures: Sequence[Picture], *, within_s: flo
 
 def _has_ended(picture: Picture, images: Mapping[str, Image]) -> bool:
     image = images.get(picture.image_id)
-    return image is not None and image.status in ENDED and image.version.e_tag == picture.newest.e_tag
+    return (
+        image is not None
+        and image.status in TERMINAL_STATUSES
+        and image.version.e_tag == picture.newest.e_tag
+    )
 
 
 async def _at_the_end(workers: Workers) -> list[Broken]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.chaos.witness import Stale, Witness
-from tests.support.builders import NOON, a_claimant, a_job, a_whole_job, after
+from tests.support.builders import NOON, a_claimant, a_job, after, all_transitions
 from tests.support.fault_proxy import Call
 from worker.domain.claim import Claimed, decide
 from worker.domain.image import Image
@@ -76,12 +76,12 @@ def claims(first: Image, second: Image) -> tuple[Call, Call]:
 
 
 def step_of(image: Image) -> Call:
-    described = apply_all(image, a_whole_job()[:1])
+    described = apply_all(image, all_transitions()[:1])
     return update(writes.continuing(image, described, table="table", index_shards=8))
 
 
 def end_of(image: Image, *, token: str) -> Call:
-    completed = apply_all(image, a_whole_job())
+    completed = apply_all(image, all_transitions())
     profile = writes.Expression()
     profile.set("updatedAt", "now")
     profile.require_equal("statistics", None)
@@ -118,7 +118,7 @@ def test_a_refused_write_of_the_last_attempt_is_a_repeat(witness: Witness) -> No
     image = claimed()
     lands(witness, update(writes.creating(image, table="table", index_shards=8)))
 
-    is_refused(witness, step_of(image), by=apply_all(image, a_whole_job()[:1]))
+    is_refused(witness, step_of(image), by=apply_all(image, all_transitions()[:1]))
 
     assert (witness.repeats, witness.refused) == (1, [])
 

@@ -29,13 +29,13 @@ from worker.domain.image import Failure, Image
 from worker.domain.status import IMAGE_MOVES, ImageStatus, StepName
 from worker.domain.transition import (
     Transition,
+    current_step,
     image_completed,
     image_failed,
     image_released,
     step_ended,
     step_failed,
     step_started,
-    step_under_way,
 )
 
 if TYPE_CHECKING:
@@ -127,12 +127,12 @@ class Interleavings(RuleBasedStateMachine):
     @rule(data=st.data())
     def goes_a_step_further(self, data: st.DataObject) -> None:
         held = data.draw(st.sampled_from(self.held))
-        under_way = step_under_way(held.image)
-        if under_way is None:
+        step = current_step(held.image)
+        if step is None:
             return
         at = max(held.image.updated_at, self.now(held.worker))
-        moves: list[Transition] = [step_ended(a_report(under_way), at=at)]
-        following = list(StepName)[list(StepName).index(under_way) + 1 :]
+        moves: list[Transition] = [step_ended(a_report(step), at=at)]
+        following = list(StepName)[list(StepName).index(step) + 1 :]
         moves += [step_started(step, at=at) for step in following[:1]]
         self.writes(held, lambda: self.under_test.ledger.record(held.image, moves))
 
@@ -142,7 +142,7 @@ class Interleavings(RuleBasedStateMachine):
         """Complete, fail or release."""
         held = data.draw(st.sampled_from(self.held))
         at = max(held.image.updated_at, self.now(held.worker))
-        step = step_under_way(held.image)
+        step = current_step(held.image)
         failure = Failure(code="corrupt", message="damaged", step=step, retryable=False)
         moves: list[Transition]
         match outcome:
@@ -238,7 +238,7 @@ class Interleavings(RuleBasedStateMachine):
         counted = [image.counted_bytes for image in images if image.counted_bytes is not None]
         for image in images:
             if image.status is ImageStatus.COMPLETED:
-                assert image.counted_bytes == image.to_count()
+                assert image.counted_bytes == image.total_bytes()
             if image.status is ImageStatus.FAILED:
                 assert image.counted_bytes is None
         statistics = self.run(self.under_test.statistics(USER))

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from tests.contract.conftest import LedgerUnderTest
-from tests.support.builders import a_claimant, a_description, a_job, a_report, a_whole_job, after
+from tests.support.builders import a_claimant, a_description, a_job, a_report, after, all_transitions
 from worker.domain.claim import AlreadyDone, Claimant, Claimed, LeasedByAnother, Superseded
 from worker.domain.errors import LeaseLostError
 from worker.domain.image import Failure, Image
@@ -35,7 +35,7 @@ async def claimed(
 async def completed(under_test: LedgerUnderTest, job: Job | None = None, **sizes: int) -> Image:
     job = job or a_job()
     image = await claimed(under_test, job)
-    return await under_test.ledger.settle(image, a_whole_job(job.image_id, job.user_id, **sizes))
+    return await under_test.ledger.settle(image, all_transitions(job.image_id, job.user_id, **sizes))
 
 
 async def test_a_new_upload_is_claimed_with_the_first_attempt_and_validation_under_way(
@@ -100,7 +100,7 @@ async def test_a_newer_upload_takes_an_image_from_the_worker_that_has_the_older(
     await claimed(under_test, a_job(upload=2), a_claimant("worker-b/1"))
 
     with pytest.raises(LeaseLostError):
-        await under_test.ledger.settle(older, a_whole_job())
+        await under_test.ledger.settle(older, all_transitions())
 
 
 async def test_an_older_upload_is_superseded(under_test: LedgerUnderTest) -> None:
@@ -215,7 +215,7 @@ async def test_a_worker_that_lost_its_lease_changes_nothing(under_test: LedgerUn
 
     late_writes = {
         "record": lambda: under_test.ledger.record(lost, [step_ended(a_report(), at=after(62))]),
-        "settle": lambda: under_test.ledger.settle(lost, a_whole_job()),
+        "settle": lambda: under_test.ledger.settle(lost, all_transitions()),
         "renew": lambda: under_test.ledger.renew(lost, until=after(120)),
     }
     with pytest.raises(LeaseLostError):
@@ -234,7 +234,7 @@ async def test_a_renewed_lease_holds_longer_and_the_worker_goes_on_writing(
 
     answer = await under_test.ledger.claim(a_job(), a_claimant("worker-b/1", now=after(80)))
     assert answer == LeasedByAnother(after(90))
-    await under_test.ledger.settle(image, a_whole_job())
+    await under_test.ledger.settle(image, all_transitions())
     assert (await under_test.statistics("user_1")).total_images == 1
 
 
@@ -242,7 +242,7 @@ async def test_a_renewal_that_comes_after_our_own_settlement_has_lost_nothing_an
     under_test: LedgerUnderTest,
 ) -> None:
     image = await claimed(under_test)
-    settled = await under_test.ledger.settle(image, a_whole_job())
+    settled = await under_test.ledger.settle(image, all_transitions())
 
     await under_test.ledger.renew(image, until=after(90))
 
@@ -254,8 +254,8 @@ async def test_settling_the_same_again_because_the_answer_was_lost_counts_once(
 ) -> None:
     image = await claimed(under_test)
 
-    first = await under_test.ledger.settle(image, a_whole_job())
-    second = await under_test.ledger.settle(image, a_whole_job())
+    first = await under_test.ledger.settle(image, all_transitions())
+    second = await under_test.ledger.settle(image, all_transitions())
 
     assert first == second == await under_test.image("img_1", "user_1")
     assert (await under_test.statistics("user_1")).total_images == 1
@@ -263,7 +263,7 @@ async def test_settling_the_same_again_because_the_answer_was_lost_counts_once(
 
 async def test_a_completed_image_cannot_fail_afterwards(under_test: LedgerUnderTest) -> None:
     image = await claimed(under_test)
-    await under_test.ledger.settle(image, a_whole_job())
+    await under_test.ledger.settle(image, all_transitions())
 
     with pytest.raises(LeaseLostError):
         await under_test.ledger.settle(image, [image_failed(REFUSAL, at=after(9))])

@@ -173,7 +173,7 @@ class Case:
                 assert is_result_of(result, content, size)
                 assert len(result) == rendition.size_bytes
                 assert stored["ETag"].strip('"') == rendition.e_tag
-        assert await self.statistics() == (len(images), sum(image.to_count() for image in images))
+        assert await self.statistics() == (len(images), sum(image.total_bytes() for image in images))
         assert await self.waiting() == (0, 0)
 
     async def statistics(self) -> tuple[int, int]:

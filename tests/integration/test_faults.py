@@ -31,8 +31,8 @@ from tests.support.builders import (
     a_recipe,
     a_rendition,
     a_report,
-    a_whole_job,
     after,
+    all_transitions,
     an_observer,
 )
 from tests.support.crash_points import Calls, Fault, Kind, StepwisePool, Tapped, check_history
@@ -40,8 +40,8 @@ from tests.support.emulators import SESSION
 from tests.support.fakes.ports import (
     FakeHeartbeat,
     FakeHold,
-    FakeInbox,
     FakeLogos,
+    FakeMessageQueue,
     FakeResults,
     FakeSources,
 )
@@ -49,9 +49,9 @@ from tests.support.fault_proxy import FaultProxy, Trouble, fault_proxy
 from tests.support.pictures import encoded, noise, opened, scene
 from tests.support.pools import HEAVY, HEAVY_PNG, make_pool, outcomes_of
 from tests.support.whole_worker import USER, announcements, emptied, ended, put, working
-from worker.bootstrap import open_client, queue_url, terms
+from worker.bootstrap import delivery_config, open_client, queue_url
 from worker.cli.support.options import queries_of
-from worker.delivery.consumer import Service
+from worker.delivery.consumer import Consumer
 from worker.delivery.handler import MessageHandler
 from worker.delivery.recipes import Recipes
 from worker.domain.claim import Claimed, LeasedByAnother, decide
@@ -156,7 +156,10 @@ async def test_fault_6_the_same_event_a_hundred_times_at_once_is_one_result_coun
     assert listed["KeyCount"] == 1
     profile = await CachedProfiles(dynamodb, table=provisioned.table_name, cache_s=0).get(USER)
     assert profile
-    assert (profile.statistics.total_images, profile.statistics.total_storage_used) == (1, image.to_count())
+    assert (profile.statistics.total_images, profile.statistics.total_storage_used) == (
+        1,
+        image.total_bytes(),
+    )
 
 
 async def test_fault_7_an_older_sequencer_after_a_newer_changes_nothing(
@@ -250,7 +253,7 @@ async def test_fault_12_a_worker_whose_heartbeat_fails_is_stopped_and_can_write_
     with pytest.raises(LeaseLostError):
         await working_on_it
     with pytest.raises(LeaseLostError):
-        await ledger.settle(image, a_whole_job())
+        await ledger.settle(image, all_transitions())
     assert (await item_of(dynamodb, provisioned, image))["leaseOwner"] == "quick/1"
     assert taken.attempt == 2
 
@@ -283,34 +286,34 @@ async def test_fault_17_a_queue_that_is_away_for_long_costs_ever_longer_pauses_a
         return 0.0
 
     monkeypatch.setattr("worker.delivery.consumer.pause_s", no_pause)
-    inbox, handled = FakeInbox(), asyncio.Event()
+    queue, handled = FakeMessageQueue(), asyncio.Event()
 
-    async def deliver(*_: object) -> Delete:
+    async def handle(*_: object) -> Delete:
         handled.set()
         return Delete()
 
-    service = Service(
-        inbox=inbox, heartbeat=FakeHeartbeat(), deliver=deliver, slots=4, drain_timeout_s=1, last_poll_s=0.01
+    consumer = Consumer(
+        queue=queue, heartbeat=FakeHeartbeat(), handle=handle, slots=4, drain_timeout_s=1, last_poll_s=0.01
     )
     with capture_logs() as logged:
-        running = asyncio.create_task(service.run())
+        running = asyncio.create_task(consumer.run())
         grown: list[int] = []
         tracemalloc.start()
         for _ in range(3):
             for _ in range(200):
-                inbox.waiting.put_nowait(TransientError("away"))
+                queue.waiting.put_nowait(TransientError("away"))
             async with asyncio.timeout(20):
-                while not inbox.waiting.empty():  # noqa: ASYNC110 - the queue tells nobody that it is empty
+                while not queue.waiting.empty():  # noqa: ASYNC110 - the queue tells nobody that it is empty
                     await asyncio.sleep(0)
-            inbox.asked_for.clear()
+            queue.receive_limits.clear()
             logged.clear()
             gc.collect()
             grown.append(tracemalloc.get_traced_memory()[0])
         tracemalloc.stop()
-        inbox.waiting.put_nowait(a_message())
+        queue.waiting.put_nowait(a_message())
         async with asyncio.timeout(5):
             await handled.wait()
-        service.stop()
+        consumer.stop()
         await running
 
     assert asked == list(range(1, 601))
@@ -382,7 +385,7 @@ async def test_fault_21_a_write_whose_answer_was_lost_is_recognised(
     calls = Calls([Fault(2, Kind.ANSWER_LOST), *([Fault(1, Kind.ANSWER_LOST)] * (lost - 1))])
     ledger = ledger_on(Tapped(dynamodb, calls, calls.new_life()), provisioned)
     image = await claimed_by(ledger, "worker/1", a_job())
-    *steps, end = a_whole_job()
+    *steps, end = all_transitions()
 
     recorded = await ledger.record(image, steps)
     settled = await ledger.settle(recorded, [end])
@@ -399,7 +402,7 @@ async def test_fault_21_a_write_all_of_whose_answers_were_lost_does_not_cost_the
     calls = Calls(lost)
     ledger = ledger_on(Tapped(dynamodb, calls, calls.new_life()), provisioned)
     image = await claimed_by(ledger, "worker/1", a_job())
-    *steps, end = a_whole_job()
+    *steps, end = all_transitions()
     with pytest.raises(TransientError):
         await ledger.record(image, steps)
 
@@ -477,10 +480,10 @@ async def test_fault_23_a_minute_of_throttling_loses_nothing_and_attempts_are_bo
     random.seed(first)
     minute, calls = Minute(dynamodb, first=first, now_s=time.monotonic), Calls()
     table: Any = Tapped(minute, calls, calls.new_life())
-    inbox, began_s = FakeInbox(), time.monotonic()
-    deliveries = MessageHandler(
+    queue, began_s = FakeMessageQueue(), time.monotonic()
+    handler = MessageHandler(
         parse=lambda _: [a_job()],
-        inbox=inbox,
+        queue=queue,
         ledger=ledger_on(table, provisioned),
         recipes=Recipes(
             CachedProfiles(table, table=provisioned.table_name, cache_s=0),
@@ -492,14 +495,14 @@ async def test_fault_23_a_minute_of_throttling_loses_nothing_and_attempts_are_bo
         results=FakeResults(),
         observer=an_observer(),
         clock=lambda: after(time.monotonic() - began_s),
-        terms=replace(terms(provisioned), record_delay_s=0),
+        config=replace(delivery_config(provisioned), record_delay_s=0),
     )
 
     receives, disposition = 0, None
     while disposition != Delete():
         receives += 1
         assert receives <= provisioned.queue_receives, "the queue makes a dead letter of it by itself"
-        disposition = await deliveries.deliver(a_message(receive_count=receives), FakeHold())
+        disposition = await handler.handle(a_message(receive_count=receives), FakeHold())
         if isinstance(disposition, Release):
             await leap(disposition.after_s)
         elif isinstance(disposition, Abandon):
@@ -508,7 +511,7 @@ async def test_fault_23_a_minute_of_throttling_loses_nothing_and_attempts_are_bo
     image = await queries_of(dynamodb, provisioned).image("img_1", "user_1", consistent=True)
     assert image
     check_history(image)
-    assert (image.status, inbox.buried) == ("completed", [])
+    assert (image.status, queue.dead_letters) == ("completed", [])
     assert image.attempt <= 2
     assert time.monotonic() >= minute.until_s
     assert minute.refused <= 100
@@ -589,7 +592,7 @@ async def test_fault_29_credentials_that_expire_under_way_are_waited_for(
         ledger = ledger_on(dynamodb, provisioned)
         image = await claimed_by(ledger, "worker/1", a_job())
         proxy.always = Trouble.EXPIRED
-        settling = asyncio.create_task(ledger.settle(image, a_whole_job()))
+        settling = asyncio.create_task(ledger.settle(image, all_transitions()))
         async with asyncio.timeout(20):
             while proxy.met[Trouble.EXPIRED] < 4:  # noqa: ASYNC110 - the proxy tells nobody
                 await asyncio.sleep(0.01)
@@ -689,7 +692,7 @@ async def test_four_hundred_completions_of_one_user_from_four_ledgers_are_all_co
 
     settled = await asyncio.gather(
         *(
-            ledgers[number % 4].settle(image, a_whole_job(image.image_id))
+            ledgers[number % 4].settle(image, all_transitions(image.image_id))
             for number, image in enumerate(images)
         ),
         return_exceptions=True,

@@ -87,7 +87,7 @@ async def test_twenty_uploads_announced_three_times_over_are_done_and_counted_on
     profile = await CachedProfiles(dynamodb, table=provisioned.table_name, cache_s=0).get(USER)
     assert profile
     assert profile.statistics.total_images == 20
-    assert profile.statistics.total_storage_used == sum(image.to_count() for image in images)
+    assert profile.statistics.total_storage_used == sum(image.total_bytes() for image in images)
 
 
 async def test_one_upload_announced_in_every_shape_is_one_image(
@@ -150,7 +150,10 @@ async def test_a_newer_upload_of_the_same_key_replaces_the_result_and_counts_onc
     assert (first.renditions["medium"].height, second.renditions["medium"].height) == (240, 300)
     profile = await CachedProfiles(dynamodb, table=provisioned.table_name, cache_s=0).get(USER)
     assert profile
-    assert (profile.statistics.total_images, profile.statistics.total_storage_used) == (1, second.to_count())
+    assert (profile.statistics.total_images, profile.statistics.total_storage_used) == (
+        1,
+        second.total_bytes(),
+    )
 
 
 async def test_an_item_past_its_ttl_is_gone_and_the_next_upload_begins_anew(

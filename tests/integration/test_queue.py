@@ -53,7 +53,7 @@ async def test_a_message_comes_with_its_receive_count_and_trace(
     await sqs.send_message(QueueUrl=url, MessageBody="hello", MessageSystemAttributes=trace)
 
     (message,) = await received(queue, 1)
-    await queue.hide(message, 0)
+    await queue.change_visibility(message, 0)
     (again,) = await received(queue, 1)
 
     assert (message.body, message.receive_count, again.receive_count) == ("hello", 1, 2)
@@ -67,7 +67,7 @@ async def test_deleted_messages_do_not_come_again(sqs: "SQSClient", url: str, qu
 
     for message in messages[:11]:
         await queue.delete(message)
-    await queue.hide(messages[11], 0)
+    await queue.change_visibility(messages[11], 0)
 
     assert [message.body for message in await received(queue, 1)] == [messages[11].body]
 
@@ -80,7 +80,7 @@ async def test_a_receipt_that_the_queue_no_longer_knows_is_lost(
     await queue.delete(message)
 
     with pytest.raises(ReceiptLostError):
-        await queue.hide(message, 30)
+        await queue.change_visibility(message, 30)
 
 
 @pytest.mark.parametrize("what", [a_job(), Unreadable(reason="odd", body='{"odd": true}')])

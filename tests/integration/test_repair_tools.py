@@ -192,7 +192,7 @@ async def test_pictures_whose_recipe_has_changed_get_a_new_result_and_count_as_b
     profile = await CachedProfiles(dynamodb, table=provisioned.table_name, cache_s=0).get(USER)
     assert profile
     assert profile.statistics.total_images == 3
-    assert profile.statistics.total_storage_used == sum(image.to_count() for image in after)
+    assert profile.statistics.total_storage_used == sum(image.total_bytes() for image in after)
 
 
 async def test_a_picture_is_up_to_date_until_its_logo_is_another(

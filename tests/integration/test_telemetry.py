@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from tests.support.emulators import client, refusing, unique_settings
 from worker.aws.retry import Policy, call_with_retry
-from worker.bootstrap import open_clients, open_service
+from worker.bootstrap import open_clients, open_consumer
 from worker.domain.errors import ConfigurationError, TransientError
 from worker.settings import Settings
 from worker.telemetry.aws_calls import watch_calls
@@ -117,7 +117,7 @@ async def test_a_worker_tells_over_http_how_it_is(provisioned: Settings, free_po
     settings = provisioned.model_copy(
         update={"http_port": free_port, "http_host": "127.0.0.1", "processes": 1}
     )
-    async with open_clients(settings) as clients, open_service(settings, clients) as service:
+    async with open_clients(settings) as clients, open_consumer(settings, clients) as service:
         assert await get(free_port, "healthz") == (200, "ok\n")
         before = await get(free_port, "readyz")
         running = asyncio.create_task(service.run())
@@ -146,5 +146,5 @@ async def test_a_port_that_is_taken_is_named_with_the_way_out(provisioned: Setti
         )
         async with open_clients(settings) as clients:
             with pytest.raises(ConfigurationError, match=f"127.0.0.1:{port} .*WORKER_HTTP_PORT"):
-                async with open_service(settings, clients):
+                async with open_consumer(settings, clients):
                     pass

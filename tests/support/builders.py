@@ -106,7 +106,7 @@ def a_description(*, file_size: int = 2_048_576) -> Description:
     )
 
 
-def a_whole_job(
+def all_transitions(
     image_id: str = "img_1", user_id: str = "user_1", *, file_size: int = 1000, result_bytes: int = 100
 ) -> list[Transition]:
     """Return every transition after the claim of a picture that goes through."""

@@ -21,15 +21,15 @@ from botocore.exceptions import ClientError, ConnectionClosedError
 from tests.support.builders import a_recipe, a_report, an_observer
 from tests.support.fakes.ports import FakeLogos
 from worker.bootstrap import Clients
-from worker.delivery.consumer import Service
-from worker.delivery.handler import MessageHandler, Terms
+from worker.delivery.consumer import Consumer
+from worker.delivery.handler import DeliveryConfig, MessageHandler
 from worker.delivery.recipes import Recipes
 from worker.domain.clock import utc_now
 from worker.domain.image import Image
 from worker.domain.message import Message
 from worker.domain.recipe import Recipe
 from worker.domain.status import IMAGE_MOVES, STEP_MOVES, ImageStatus, StepName, StepStatus
-from worker.domain.step import EncodedRendition, Outcome
+from worker.domain.step import DecoderOutput, EncodedRendition
 from worker.dynamodb.ledger import DynamoLedger
 from worker.dynamodb.profiles import CachedProfiles
 from worker.s3.results import S3Results
@@ -202,7 +202,7 @@ class StepwisePool:
     ) -> None:
         self._calls, self._error, self._beat = calls, error, beat
 
-    async def run(self, content: object, recipe: Recipe) -> AsyncGenerator[Outcome, None]:
+    async def run(self, content: object, recipe: Recipe) -> AsyncGenerator[DecoderOutput, None]:
         assert content, "an empty picture was handed to the pool"
         for step in StepName:
             await self._recorded()
@@ -311,7 +311,7 @@ class Lives:
 
     async def _live(self, received: dict[str, Any]) -> None:
         """Let one worker handle the message to its end, or to its own."""
-        service, queue, ledger = self._worker(tapped(self._aws, self._calls))
+        consumer, queue, ledger = self._worker(tapped(self._aws, self._calls))
         message = Message(
             message_id=received["MessageId"],
             receipt_handle=received["ReceiptHandle"],
@@ -321,13 +321,13 @@ class Lives:
         )
 
         async def handle() -> None:
-            await service._handle(message)
+            await consumer._handle(message)
             await queue.close()
             await ledger.close()
 
         await live(self._calls, handle())
 
-    def _worker(self, clients: Clients) -> tuple[Service, Queue, DynamoLedger]:
+    def _worker(self, clients: Clients) -> tuple[Consumer, Queue, DynamoLedger]:
         settings, conduct = self._aws.settings, self._conduct
         queue = Queue(
             clients.sqs,
@@ -345,9 +345,9 @@ class Lives:
             uploads_prefix=settings.uploads_prefix,
             processed_prefix=settings.processed_prefix,
         )
-        deliveries = MessageHandler(
+        handler = MessageHandler(
             parse=lambda message: parse(message, key_layout),
-            inbox=queue,
+            queue=queue,
             ledger=ledger,
             recipes=Recipes(
                 CachedProfiles(clients.dynamodb, table=settings.table_name, cache_s=0),
@@ -361,7 +361,7 @@ class Lives:
             results=S3Results(clients.s3, bucket=settings.bucket, prefix=settings.processed_prefix),
             observer=an_observer(),
             clock=self.clock,
-            terms=Terms(
+            config=DeliveryConfig(
                 worker_id=f"life-{self.count}",
                 lease_s=LEASE_S,
                 max_receives=conduct.max_receives,
@@ -369,14 +369,14 @@ class Lives:
                 record_delay_s=0,
             ),
         )
-        service = Service(
-            inbox=queue,
+        consumer = Consumer(
+            queue=queue,
             heartbeat=heartbeat,
-            deliver=deliveries.deliver,
+            handle=handler.handle,
             slots=1,
             drain_timeout_s=0,
         )
-        return service, queue, ledger
+        return consumer, queue, ledger
 
 
 async def _bury(others: set[asyncio.Task[Any]]) -> None:

@@ -12,7 +12,7 @@ from worker.decoder_pool.pool import DecoderPool
 from worker.delivery.ports import Pool
 from worker.domain.recipe import Limits, Recipe, Size, Watermark
 from worker.domain.status import StepName
-from worker.domain.step import Outcome
+from worker.domain.step import DecoderOutput
 from worker.settings import FONT
 
 MEDIUM, THUMBNAIL = Size("medium", 800, 600), Size("thumbnail", 150, 150)
@@ -40,7 +40,7 @@ def make_pool(**changes: Any) -> DecoderPool:  # noqa: ANN401 - its arguments ar
     return DecoderPool(**(arguments | changes))
 
 
-async def outcomes_of(pool: Pool, content: bytes, recipe: Recipe = RECIPE) -> list[Outcome]:
+async def outcomes_of(pool: Pool, content: bytes, recipe: Recipe = RECIPE) -> list[DecoderOutput]:
     async with aclosing(pool.run(content, recipe)) as outcomes:
         return [outcome async for outcome in outcomes]
 

@@ -6,10 +6,10 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from tests.support.emulators import messages_in
-from worker.bootstrap import open_clients, open_service, queue_url
+from worker.bootstrap import open_clients, open_consumer, queue_url
 from worker.cli.support.options import queries_of
 from worker.domain.image import Image
-from worker.domain.status import ENDED
+from worker.domain.status import TERMINAL_STATUSES
 from worker.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ USER = "user_1"
 async def working(settings: Settings) -> AsyncIterator[None]:
     """Run the service on the settings while the body runs."""
     settings = settings.model_copy(update={"processes": 2, "wait_time_s": 1})
-    async with open_clients(settings) as clients, open_service(settings, clients) as service:
+    async with open_clients(settings) as clients, open_consumer(settings, clients) as service:
         task = asyncio.create_task(service.run())
         try:
             yield
@@ -51,7 +51,7 @@ async def ended(
     async with asyncio.timeout(60):
         while left := [(image_id, user_id) for image_id in image_ids if image_id not in images]:
             found = await queries.images(left, consistent=True)
-            images |= {image.image_id: image for image in found if image.status in ENDED}
+            images |= {image.image_id: image for image in found if image.status in TERMINAL_STATUSES}
             await asyncio.sleep(0.02)  # leaves the emulator to the worker
     return [images[image_id] for image_id in image_ids]
 

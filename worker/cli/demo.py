@@ -193,7 +193,7 @@ def _pair(one: Result) -> Pair:
         after_size=(main.width, main.height) if main else None,
         before_bytes=image.file_size,
         after_bytes=main.size_bytes if main else None,
-        elapsed_ms=sum(image.computed_ms().values()) or None,
+        elapsed_ms=sum(image.step_durations_ms().values()) or None,
         error_code=image.error.code if image.error else None,
         error_message=image.error.message if image.error else None,
     )
@@ -204,7 +204,7 @@ def _table(results: Sequence[Result], *, width: int) -> Table:
     is_wide = width >= _WIDE
     rows = []
     for one in results:
-        image, main, step_ms = one.image, _main_of(one.image), one.image.computed_ms()
+        image, main, step_ms = one.image, _main_of(one.image), one.image.step_durations_ms()
         before = _original_size(image)
         steps = [str(step_ms[step]) if step in step_ms else "" for step in StepName]
         upload = output.human_bytes(image.file_size) if image.file_size else ""
@@ -233,7 +233,7 @@ def _document(one: Result) -> dict[str, Any]:
         "processedS3Key": image.processed_key,
         "original": {"width": before[0], "height": before[1], "bytes": image.file_size} if before else None,
         "processed": {"width": main.width, "height": main.height, "bytes": main.size_bytes} if main else None,
-        "milliseconds": {step.value: ms for step, ms in image.computed_ms().items()},
+        "milliseconds": {step.value: ms for step, ms in image.step_durations_ms().items()},
         "error": {"code": image.error.code, "message": image.error.message} if image.error else None,
     }
 

@@ -113,7 +113,7 @@ async def _fail(asking: RepairContext, image: Image, standing: Standing) -> None
             owner=f"{worker_id()}/{uuid4().hex[:8]}",
             lease_until=now + timedelta(seconds=settings.visibility_timeout_s),
             now=now,
-            recipe=image.recipe or (await asking.recipes.of(image.user_id)).hash,
+            recipe=image.recipe or (await asking.recipes.for_user(image.user_id)).hash,
         )
         error = SourceMissingError(bucket=image.bucket, key=image.key)
         failure = Failure(

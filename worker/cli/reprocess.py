@@ -16,7 +16,7 @@ from worker.domain import clock
 from worker.domain.clock import utc_now
 from worker.domain.errors import ConfigurationError
 from worker.domain.image import Image
-from worker.domain.status import ENDED, ImageStatus
+from worker.domain.status import TERMINAL_STATUSES, ImageStatus
 from worker.repair.requests import RepairContext, RequeueRequest, open_repair_context
 from worker.repair.source_state import Source, look_or_tell
 from worker.sqs.batch import MOST_TOGETHER
@@ -91,7 +91,7 @@ async def reprocess(
     if image_id is not None and status is not None:
         message = "an ID means one picture, whatever its status: leave out --status"
         raise ConfigurationError(message)
-    if status is not None and status not in ENDED:
+    if status is not None and status not in TERMINAL_STATUSES:
         message = f"a picture that is {status} has not ended yet: --status takes completed or failed"
         raise ConfigurationError(message)
     until = _moment(before) if before else None
@@ -142,11 +142,11 @@ async def reprocess_some(
     """Ask again for those of the images that ended before, and have another recipe now if that is asked."""
     wanted: list[Image] = []
     for image in images:
-        if image.status not in ENDED:
+        if image.status not in TERMINAL_STATUSES:
             asking.report.left(f"already {image.status}")
         elif before is not None and (image.processed_at or image.updated_at) > before:
             asking.report.left("ended later")
-        elif recipe_changed and (await asking.recipes.of(image.user_id)).hash == image.recipe:
+        elif recipe_changed and (await asking.recipes.for_user(image.user_id)).hash == image.recipe:
             asking.report.left("up to date")
         else:
             wanted.append(image)

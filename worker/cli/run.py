@@ -10,9 +10,9 @@ import structlog
 import typer
 
 from worker import checks
-from worker.bootstrap import open_clients, open_service
+from worker.bootstrap import open_clients, open_consumer
 from worker.cli.support.entrypoint import asynchronous, start
-from worker.delivery.consumer import Service
+from worker.delivery.consumer import Consumer
 from worker.settings import Settings
 
 app = typer.Typer(add_completion=False)
@@ -42,7 +42,7 @@ async def serve(settings: Settings) -> None:
     """
     async with open_clients(settings) as clients:
         checks.require(await checks.check_at_start(clients.sqs, clients.s3, clients.dynamodb, settings))
-        async with open_service(settings, clients) as service:
+        async with open_consumer(settings, clients) as service:
             with stopped_by_signals(service):
                 log.info(
                     "service.started",
@@ -60,7 +60,7 @@ async def serve(settings: Settings) -> None:
 
 
 @contextmanager
-def stopped_by_signals(service: Service) -> Iterator[None]:
+def stopped_by_signals(service: Consumer) -> Iterator[None]:
     """Let SIGTERM and SIGINT stop the service while the body runs."""
     loop = asyncio.get_running_loop()
     signals = (signal.SIGTERM, signal.SIGINT)

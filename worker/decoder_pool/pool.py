@@ -15,7 +15,7 @@ from worker.decoder_pool.supervisor import DecoderSupervisor, stopped
 from worker.domain.errors import DecoderCrashedError, DecodeTimeoutError, RejectedError, TransientError
 from worker.domain.recipe import Animation, Limits, Recipe
 from worker.domain.status import StepName
-from worker.domain.step import Outcome, StepReport
+from worker.domain.step import DecoderOutput, StepReport
 from worker.ipc.framing import Content, Frame
 from worker.ipc.messages import (
     RejectionReceivedError,
@@ -120,7 +120,7 @@ class DecoderPool:
     ) -> None:
         await self.stop()
 
-    async def run(self, content: Content, recipe: Recipe) -> AsyncGenerator[Outcome, None]:
+    async def run(self, content: Content, recipe: Recipe) -> AsyncGenerator[DecoderOutput, None]:
         """
         Take a picture through all the steps in one child; see `worker.delivery.ports.Pool.run`.
 
@@ -140,7 +140,7 @@ class DecoderPool:
                 report = expect_report(await self._answer(decoder), step)
                 frames = max(frames, _frames_of(report, recipe))
                 yield report
-            final: list[Outcome] = [expect_report(await self._answer(decoder), last)]
+            final: list[DecoderOutput] = [expect_report(await self._answer(decoder), last)]
             for size in recipe.sizes:
                 frame = await self._answer(decoder, max_body_bytes=max_rendition_bytes(size, frames=frames))
                 final.append(expect_rendition(frame, size))

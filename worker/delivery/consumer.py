@@ -9,7 +9,7 @@ from structlog.contextvars import bound_contextvars
 
 from worker.aws.retry import pause_s
 from worker.delivery.outcome import wait_s
-from worker.delivery.ports import Heartbeat, Hold, Inbox
+from worker.delivery.ports import Heartbeat, Hold, MessageQueue
 from worker.domain.errors import ReceiptLostError, TransientError
 from worker.domain.message import Delete, Disposition, Message, Release
 
@@ -19,14 +19,14 @@ _RELEASE_S = 10.0
 """How long the deliveries that the drain cut short may take to give their images back."""
 
 
-class Service:
+class Consumer:
     """
     Consumes the queue until it is told to stop.
 
     Args:
-        inbox: The queue.
+        queue: The queue.
         heartbeat: Keeps what is in hand.
-        deliver: Takes one message to its end.
+        handle: Takes one message to its end.
         slots: Messages in hand at the most.
         drain_timeout_s: How long, once stopped, deliveries may take to finish by themselves.
         beside: What runs beside the loop until the worker is drained, each by its name; none may end.
@@ -37,16 +37,16 @@ class Service:
     def __init__(
         self,
         *,
-        inbox: Inbox,
+        queue: MessageQueue,
         heartbeat: Heartbeat,
-        deliver: Callable[[Message, Hold], Awaitable[Disposition]],
+        handle: Callable[[Message, Hold], Awaitable[Disposition]],
         slots: int,
         drain_timeout_s: float,
         beside: Mapping[str, Callable[[], Coroutine[object, object, None]]] | None = None,
         on_in_flight_change: Callable[[int], None] | None = None,
         last_poll_s: float = 1.0,
     ) -> None:
-        self._inbox, self._heartbeat, self._deliver = inbox, heartbeat, deliver
+        self._queue, self._heartbeat, self._handle_message = queue, heartbeat, handle
         self._slots, self._drain_timeout_s, self._last_poll_s = slots, drain_timeout_s, last_poll_s
         self._beside = {"heartbeat": heartbeat.run, **(beside or {})}
         self._tell_in_hand = on_in_flight_change or (lambda _: None)
@@ -136,7 +136,7 @@ class Service:
         A poll that is simply dropped could have taken messages along, which would then stay hidden from
         everybody for a whole visibility timeout.
         """
-        poll = asyncio.create_task(self._inbox.receive(free), name="poll")
+        poll = asyncio.create_task(self._queue.receive(free), name="poll")
         stopping = asyncio.create_task(self._stopping.wait(), name="stop polling")
         try:
             await asyncio.wait({poll, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -174,7 +174,7 @@ class Service:
             try:
                 # Disposed of only when it is no longer held: a beat would undo the wait of one given back.
                 with self._heartbeat.holding(message) as hold:
-                    disposition = await self._deliver(message, hold)
+                    disposition = await self._handle_message(message, hold)
             except asyncio.CancelledError:
                 await self._dispose(message, Release(0))
                 raise
@@ -194,9 +194,9 @@ class Service:
         try:
             match disposition:
                 case Delete():
-                    await self._inbox.delete(message)
+                    await self._queue.delete(message)
                 case Release(after_s=after_s):
-                    await self._inbox.hide(message, after_s)
+                    await self._queue.change_visibility(message, after_s)
         except (TransientError, ReceiptLostError) as error:
             log.warning("message.disposition_failed", message_id=message.message_id, reason=str(error))
 

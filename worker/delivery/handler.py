@@ -16,7 +16,17 @@ from uuid import uuid4
 import structlog
 
 from worker.delivery.outcome import GAVE_UP, Ending, Verdict, outcome_of, wait_s
-from worker.delivery.ports import Hold, Inbox, Ledger, Observation, Observer, Pool, Recipes, Results, Sources
+from worker.delivery.ports import (
+    Hold,
+    Ledger,
+    MessageQueue,
+    Observation,
+    Observer,
+    Pool,
+    Recipes,
+    Results,
+    Sources,
+)
 from worker.delivery.step_writer import StepWriter
 from worker.domain import transition
 from worker.domain.claim import AlreadyDone, Claimant, Claimed, LeasedByAnother
@@ -40,7 +50,7 @@ _TWIN_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class DeliveryConfig:
     """
     The numbers that deliveries go by.
 
@@ -74,7 +84,7 @@ class MessageHandler:
         self,
         *,
         parse: Callable[[Message], list[Job | Unreadable]],
-        inbox: Inbox,
+        queue: MessageQueue,
         ledger: Ledger,
         recipes: Recipes,
         sources: Sources,
@@ -82,14 +92,14 @@ class MessageHandler:
         results: Results,
         observer: Observer,
         clock: Clock,
-        terms: Terms,
+        config: DeliveryConfig,
     ) -> None:
-        self._parse, self._inbox = parse, inbox
+        self._parse, self._queue = parse, queue
         self._ledger, self._recipes = ledger, recipes
         self._sources, self._pool, self._results = sources, pool, results
-        self._observer, self._clock, self._terms = observer, clock, terms
+        self._observer, self._clock, self._config = observer, clock, config
 
-    async def deliver(self, message: Message, hold: Hold) -> Disposition:
+    async def handle(self, message: Message, hold: Hold) -> Disposition:
         """
         Settle everything that the message asks for, and say what is to become of it.
 
@@ -111,7 +121,7 @@ class MessageHandler:
         try:
             if isinstance(part, Unreadable):
                 log.warning("message.unreadable", reason=part.reason)
-                await self._inbox.send_to_dead_letter_queue(
+                await self._queue.send_to_dead_letter_queue(
                     part, reasons={"code": "unreadable", "reason": part.reason}
                 )
                 return Delete()
@@ -124,14 +134,14 @@ class MessageHandler:
 
     async def _claim(self, job: Job, message: Message, hold: Hold, seen: Observation) -> Disposition:
         """Take the image if nobody else has it and nobody has done it."""
-        recipe = await self._recipes.of(job.user_id)
+        recipe = await self._recipes.for_user(job.user_id)
         now = self._clock()
         claimant = Claimant(
-            owner=f"{self._terms.worker_id}/{uuid4().hex[:8]}",
-            lease_until=now + timedelta(seconds=self._terms.lease_s),
+            owner=f"{self._config.worker_id}/{uuid4().hex[:8]}",
+            lease_until=now + timedelta(seconds=self._config.lease_s),
             now=now,
             recipe=recipe.hash,
-            retention=self._terms.retention,
+            retention=self._config.retention,
         )
         answer = await self._ledger.claim(job, claimant)
         match answer:
@@ -150,13 +160,13 @@ class MessageHandler:
 
     def _may_be_unburied(self, failure: Failure, message: Message) -> bool:
         """Tell whether an earlier receive gave the picture up, and may have died before its dead letter."""
-        return message.receive_count > self._terms.max_receives and failure.code in GAVE_UP
+        return message.receive_count > self._config.max_receives and failure.code in GAVE_UP
 
     async def _attempt(
         self, image: Image, job: Job, recipe: Recipe, message: Message, hold: Hold, seen: Observation
     ) -> Disposition:
         """Process a claimed image, and whatever happens, end the attempt in the record."""
-        recording = StepWriter(self._ledger, image, delay_s=self._terms.record_delay_s, clock=self._clock)
+        recording = StepWriter(self._ledger, image, delay_s=self._config.record_delay_s, clock=self._clock)
         try:
             with (
                 hold.leasing(partial(self._ledger.renew, image)),
@@ -168,9 +178,9 @@ class MessageHandler:
                 log.exception("image.attempt_crashed")
             verdict = outcome_of(
                 error,
-                step=recording.under_way,
+                step=recording.current_step,
                 receive_count=message.receive_count,
-                max_receives=self._terms.max_receives,
+                max_receives=self._config.max_receives,
             )
             if not isinstance(error, asyncio.CancelledError):
                 return await self._end(verdict, job, recording, seen)
@@ -186,7 +196,7 @@ class MessageHandler:
     ) -> None:
         """Take the picture from the bucket through its steps and back, telling the record as it goes."""
         with seen.step("fetch"):
-            source = await self._sources.fetch(job, max_bytes=self._terms.max_bytes)
+            source = await self._sources.fetch(job, max_bytes=self._config.max_bytes)
         seen.read(source.description.file_size)
         recording.add(transition.source_described(source.description, at=recording.now()))
 
@@ -248,7 +258,7 @@ class MessageHandler:
         return verdict.disposition
 
     async def _bury(self, job: Job, failure: Failure) -> None:
-        await self._inbox.send_to_dead_letter_queue(
+        await self._queue.send_to_dead_letter_queue(
             job, reasons={"code": failure.code, "reason": failure.message}
         )
 

@@ -11,7 +11,7 @@ from worker.domain.job import Job
 from worker.domain.message import Message, Unreadable
 from worker.domain.profile import Profile
 from worker.domain.recipe import Recipe
-from worker.domain.step import EncodedRendition, Outcome, StepReport
+from worker.domain.step import DecoderOutput, EncodedRendition, StepReport
 from worker.domain.transition import Transition
 
 
@@ -125,12 +125,12 @@ class Observer(Protocol):
         ...
 
 
-class Inbox(Protocol):
+class MessageQueue(Protocol):
     """Where messages come from and go to."""
 
-    async def receive(self, most: int) -> list[Message]:
+    async def receive(self, max_messages: int) -> list[Message]:
         """
-        Wait a while for messages, for at most `most` of them.
+        Wait a while for messages, for at most `max_messages` of them.
 
         Raises:
             TransientError: The queue does not answer.
@@ -141,7 +141,7 @@ class Inbox(Protocol):
         """Delete a message whose work is settled; raises `TransientError` or `ReceiptLostError`."""
         ...
 
-    async def hide(self, message: Message, seconds: float) -> None:
+    async def change_visibility(self, message: Message, seconds: float) -> None:
         """Keep a message hidden for so long from now; raises `TransientError` or `ReceiptLostError`."""
         ...
 
@@ -161,7 +161,7 @@ class Profiles(Protocol):
 class Recipes(Protocol):
     """What is made of each user's pictures."""
 
-    async def of(self, user_id: str) -> Recipe:
+    async def for_user(self, user_id: str) -> Recipe:
         """Return the recipe of a user's pictures as it is now; raises `TransientError`."""
         ...
 
@@ -199,7 +199,9 @@ class Results(Protocol):
 class Pool(Protocol):
     """The decoder children."""
 
-    def run(self, content: bytes | bytearray | memoryview, recipe: Recipe) -> AsyncGenerator[Outcome, None]:
+    def run(
+        self, content: bytes | bytearray | memoryview, recipe: Recipe
+    ) -> AsyncGenerator[DecoderOutput, None]:
         """
         Take a picture through all the steps in one child; yield each outcome as it comes.
 

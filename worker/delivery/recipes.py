@@ -30,7 +30,7 @@ class Recipes:
     bend: Callable[[Profile | None], Recipe]
     with_logo: Callable[[Recipe], Awaitable[Recipe]]
 
-    async def of(self, user_id: str) -> Recipe:
+    async def for_user(self, user_id: str) -> Recipe:
         """
         Return the recipe of a user's pictures as it is now.
 

@@ -8,7 +8,7 @@ from worker.domain.clock import Clock
 from worker.domain.errors import LeaseLostError, TransientError
 from worker.domain.image import Image
 from worker.domain.status import StepName
-from worker.domain.transition import Transition, apply_all, step_under_way
+from worker.domain.transition import Transition, apply_all, current_step
 
 
 class StepWriter:
@@ -36,9 +36,9 @@ class StepWriter:
         self._lost: LeaseLostError | None = None
 
     @property
-    def under_way(self) -> StepName | None:
+    def current_step(self) -> StepName | None:
         """The step that is processing now."""
-        return step_under_way(apply_all(self._image, [*self._in_flight, *self._waiting]))
+        return current_step(apply_all(self._image, [*self._in_flight, *self._waiting]))
 
     def now(self) -> datetime:
         """Return the present moment, never before one that this attempt has recorded."""

@@ -11,8 +11,8 @@ from typing import TypeAlias
 from worker.domain.errors import IllegalMoveError
 from worker.domain.image import HistoryEntry, Image, Lease
 from worker.domain.job import Job
-from worker.domain.status import ENDED, ImageMove, ImageStatus, StepName, image_status_after
-from worker.domain.transition import fresh_steps
+from worker.domain.status import TERMINAL_STATUSES, ImageMove, ImageStatus, StepName, image_status_after
+from worker.domain.transition import initial_steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +95,7 @@ def decide(existing: Image | None, job: Job, claimant: Claimant) -> ClaimResult:
         return Superseded(existing)
     if job.version.is_newer_than(existing.version):
         return Claimed(_claimed(_uploaded_again(existing, job, claimant), claimant))
-    if existing.status in ENDED:
+    if existing.status in TERMINAL_STATUSES:
         return AlreadyDone(existing)
     if existing.lease is not None and existing.is_leased(claimant.now):
         return LeasedByAnother(existing.lease.expires_at)
@@ -210,7 +210,7 @@ def _claimed(image: Image, claimant: Claimant) -> Image:
         updated_at=claimant.now,
         processed_at=None,
         lease=lease,
-        steps=fresh_steps(validation_started_at=claimant.now),
+        steps=initial_steps(validation_started_at=claimant.now),
         recipe=claimant.recipe,
         history=(*image.history, replace(started, step=None), started),
     )

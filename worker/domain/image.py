@@ -122,7 +122,7 @@ class Image:
         """Tell whether somebody works on it."""
         return self.lease is not None and self.lease.expires_at > now
 
-    def computed_ms(self) -> dict[StepName, int]:
+    def step_durations_ms(self) -> dict[StepName, int]:
         """Return how long each step of the last attempt computed, as far as the audit trail has noted it."""
         return {
             entry.step: ms
@@ -130,7 +130,7 @@ class Image:
             if entry.step and entry.attempt == self.attempt and isinstance(ms := entry.detail.get("ms"), int)
         }
 
-    def to_count(self) -> int:
+    def total_bytes(self) -> int:
         """Return the bytes that a completed image occupies: the upload and all its results."""
         return (self.file_size or 0) + sum(rendition.size_bytes for rendition in self.renditions.values())
 

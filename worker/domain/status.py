@@ -57,7 +57,7 @@ class StepMove(StrEnum):
     RELEASED = "released"
 
 
-ENDED: Final = frozenset({ImageStatus.COMPLETED, ImageStatus.FAILED})
+TERMINAL_STATUSES: Final = frozenset({ImageStatus.COMPLETED, ImageStatus.FAILED})
 """Where an image stays unless somebody asks for it again, or uploads it again."""
 
 _I, _S = ImageStatus, StepStatus

@@ -50,7 +50,7 @@ class EncodedRendition:
     content: bytes | bytearray | memoryview
 
 
-Outcome: TypeAlias = StepReport | EncodedRendition
+DecoderOutput: TypeAlias = StepReport | EncodedRendition
 
 NONCE_BYTES = 42
 """What a stored rendition weighs more than the encoded one, at the most: see `objects.marks`."""

@@ -156,7 +156,7 @@ def apply(image: Image, transition: Transition) -> Image:
             return replace(moved, lease=None, error=failure, steps=_released_steps(image.steps))
 
 
-def step_under_way(image: Image) -> StepName | None:
+def current_step(image: Image) -> StepName | None:
     """Return the step that is processing; None between the last one and the end."""
     return next(
         (step for step, record in image.steps.items() if record.status is StepStatus.PROCESSING), None
@@ -210,7 +210,7 @@ def _entry(
     )
 
 
-def fresh_steps(*, validation_started_at: datetime) -> dict[StepName, StepRecord]:
+def initial_steps(*, validation_started_at: datetime) -> dict[StepName, StepRecord]:
     """Return the steps of a new attempt: validation under way, the others waiting."""
     first = StepRecord(status=StepStatus.PROCESSING, started_at=validation_started_at)
     return {step: first if step is StepName.VALIDATION else StepRecord() for step in StepName}

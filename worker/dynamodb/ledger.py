@@ -89,7 +89,7 @@ class DynamoLedger:
         """Write the end of an attempt, with the owner's statistics where it changes what they add up to."""
         after = apply_all(image, transitions)
         if after.status is ImageStatus.COMPLETED:
-            after = replace(after, counted_bytes=after.to_count())
+            after = replace(after, counted_bytes=after.total_bytes())
         elif after.status is ImageStatus.FAILED:
             after = replace(after, counted_bytes=None)
         if after.status is ImageStatus.COMPLETED or after.counted_bytes != image.counted_bytes:

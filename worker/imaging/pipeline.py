@@ -8,7 +8,7 @@ from typing import Any
 
 from worker.domain.recipe import Limits, Recipe
 from worker.domain.status import StepName
-from worker.domain.step import EncodedRendition, Outcome, StepReport
+from worker.domain.step import DecoderOutput, EncodedRendition, StepReport
 from worker.imaging.encode import encode
 from worker.imaging.fonts import Fonts
 from worker.imaging.picture import Note, Picture
@@ -43,7 +43,7 @@ def steps(recipe: Recipe, *, limits: Limits, fonts: Fonts) -> tuple[Step, ...]:
     )
 
 
-def process(content: Content, recipe: Recipe, *, limits: Limits, fonts: Fonts) -> Iterator[Outcome]:
+def process(content: Content, recipe: Recipe, *, limits: Limits, fonts: Fonts) -> Iterator[DecoderOutput]:
     """
     Take a picture through the steps; yield each report as it is made, then each encoded size.
 

@@ -145,7 +145,7 @@ class Heartbeat:
         try:
             # No longer than until the next beat, which would wait for this one and keep nothing else.
             async with asyncio.timeout(self._interval_s):
-                await self._queue.hide(hold.message, extend_s)
+                await self._queue.change_visibility(hold.message, extend_s)
                 for renew in list(hold.renewals):
                     await renew(until=until)
         except ReceiptLostError as error:

@@ -61,9 +61,9 @@ class Queue:
             self._change_batch, most=MOST_TOGETHER, name="change visibilities", linger_s=linger_s
         )
 
-    async def receive(self, most: int) -> list[Message]:
+    async def receive(self, max_messages: int) -> list[Message]:
         """
-        Wait for messages, at most `most` of them, for at most the wait time.
+        Wait for messages, at most `max_messages` of them, for at most the wait time.
 
         Raises:
             TransientError: The queue does not answer; try again after a while.
@@ -72,7 +72,7 @@ class Queue:
             async with asyncio.timeout(self._wait_time_s + _ANSWER_MARGIN_S):
                 answer = await self._polling.receive_message(
                     QueueUrl=self._url,
-                    MaxNumberOfMessages=min(most, MOST_TOGETHER),
+                    MaxNumberOfMessages=min(max_messages, MOST_TOGETHER),
                     WaitTimeSeconds=self._wait_time_s,
                     VisibilityTimeout=self._visibility_timeout_s,
                     MessageSystemAttributeNames=[
@@ -98,7 +98,7 @@ class Queue:
         """
         await self._deletes.submit(message)
 
-    async def hide(self, message: Message, seconds: float) -> None:
+    async def change_visibility(self, message: Message, seconds: float) -> None:
         """
         Keep a message hidden for so many seconds from now; 0 gives it back at once.
 

@@ -48,7 +48,7 @@ class MemoryLedger:
             return stored  # settled already; DynamoDB's own answer may have been lost
         self._held(image)
         if after.status is ImageStatus.COMPLETED:
-            after = replace(after, counted_bytes=after.to_count())
+            after = replace(after, counted_bytes=after.total_bytes())
         elif after.status is ImageStatus.FAILED:
             after = replace(after, counted_bytes=None)
         self._count(image, after)

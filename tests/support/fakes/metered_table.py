@@ -20,7 +20,7 @@ from tests.support import templates
 Item = dict[str, Any]
 
 
-def bytes_of(attribute: Mapping[str, Any]) -> int:
+def attribute_bytes(attribute: Mapping[str, Any]) -> int:
     """Count an attribute's value as DynamoDB does."""
     ((kind, value),) = attribute.items()
     match kind:
@@ -31,16 +31,16 @@ def bytes_of(attribute: Mapping[str, Any]) -> int:
         case "M":
             return 3 + item_bytes(value) + len(value)
         case "L":
-            return 3 + sum(bytes_of(entry) + 1 for entry in value)
+            return 3 + sum(attribute_bytes(entry) + 1 for entry in value)
     return 1
 
 
 def item_bytes(item: Item) -> int:
     """Count an item: its attributes' names and values."""
-    return sum(len(name.encode()) + bytes_of(value) for name, value in item.items())
+    return sum(len(name.encode()) + attribute_bytes(value) for name, value in item.items())
 
 
-def units_of(*items: Item) -> int:
+def item_write_units(*items: Item) -> int:
     """Return what writing the larger of the items takes, outside of a transaction."""
     return ceil(max(map(item_bytes, items)) / 1024)
 
@@ -65,8 +65,8 @@ class Index:
         if not entries or (entries[0] == entries[-1] and len(entries) > 1):
             return []
         if len(entries) > 1 and all(entries[0][key] == entries[1][key] for key in self.keys):
-            return [(entries[1][self.keys[0]]["S"], units_of(*entries))]
-        return [(entry[self.keys[0]]["S"], units_of(entry)) for entry in entries]
+            return [(entries[1][self.keys[0]]["S"], item_write_units(*entries))]
+        return [(entry[self.keys[0]]["S"], item_write_units(entry)) for entry in entries]
 
 
 def indexes() -> tuple[Index, ...]:
@@ -120,11 +120,11 @@ class MeteredTable:
         """All units so far."""
         return sum(self.table_units) + self.index_units.total()
 
-    def units_of_index(self, name: str) -> int:
+    def index_write_units(self, name: str) -> int:
         """Return the units of one index so far."""
         return sum(units for (index, _), units in self.index_units.items() if index == name)
 
-    def busiest_key(self, name: str) -> int:
+    def busiest_key_units(self, name: str) -> int:
         """Return the units of that key of an index that took most."""
         return max(units for (index, _), units in self.index_units.items() if index == name)
 
@@ -133,7 +133,7 @@ class MeteredTable:
         old = self.items.get(image_id, {})
         new = updated(old or request["Key"], request)
         self.items[image_id] = new
-        self.table_units.append(factor * units_of(old, new))
+        self.table_units.append(factor * item_write_units(old, new))
         for index in self.indexes:
             for key, units in index.writes(old, new):
                 self.index_units[index.name, key] += units

@@ -14,28 +14,28 @@ from worker.domain.message import Message, Unreadable
 from worker.domain.profile import Profile
 from worker.domain.recipe import Recipe
 from worker.domain.status import StepName
-from worker.domain.step import EncodedRendition, Outcome
+from worker.domain.step import DecoderOutput, EncodedRendition
 
 
-class FakeInbox:
+class FakeMessageQueue:
     """A queue in memory: what it hands out is given to it, what it is told is kept."""
 
     def __init__(self) -> None:
         self.waiting: asyncio.Queue[Message | Exception] = asyncio.Queue()
-        self.asked_for: list[int] = []
+        self.receive_limits: list[int] = []
         self.deleted: list[Message] = []
         self.hidden: list[tuple[Message, float]] = []
-        self.buried: list[tuple[Job | Unreadable, Mapping[str, str]]] = []
+        self.dead_letters: list[tuple[Job | Unreadable, Mapping[str, str]]] = []
         self.polled = asyncio.Event()
 
-    async def receive(self, most: int) -> list[Message]:
-        self.asked_for.append(most)
+    async def receive(self, max_messages: int) -> list[Message]:
+        self.receive_limits.append(max_messages)
         self.polled.set()
         first = await self.waiting.get()
         if isinstance(first, Exception):
             raise first
         received = [first]
-        while len(received) < most and not self.waiting.empty():
+        while len(received) < max_messages and not self.waiting.empty():
             following = self.waiting.get_nowait()
             assert isinstance(following, Message)
             received.append(following)
@@ -44,11 +44,11 @@ class FakeInbox:
     async def delete(self, message: Message) -> None:
         self.deleted.append(message)
 
-    async def hide(self, message: Message, seconds: float) -> None:
+    async def change_visibility(self, message: Message, seconds: float) -> None:
         self.hidden.append((message, seconds))
 
     async def send_to_dead_letter_queue(self, what: Job | Unreadable, *, reasons: Mapping[str, str]) -> None:
-        self.buried.append((what, reasons))
+        self.dead_letters.append((what, reasons))
 
 
 class FakeHold:
@@ -138,7 +138,7 @@ class FakePool:
         self.refuses: Mapping[StepName, RejectedError] = {}
         self.before_step: Callable[[StepName], None] = lambda _: None
 
-    async def run(self, content: object, recipe: Recipe) -> AsyncGenerator[Outcome, None]:
+    async def run(self, content: object, recipe: Recipe) -> AsyncGenerator[DecoderOutput, None]:
         assert content == b"picture"
         for step in StepName:
             self.before_step(step)

@@ -5,16 +5,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 Failed = Mapping[str, Any]
-Verdict = Callable[[str, int], Failed | None]
+FailureOf = Callable[[str, int], Failed | None]
 """Says, of a receipt and how often it was tried, how its entry fails; None where it succeeds."""
 
 
-def gone(code: str = "ReceiptHandleIsInvalid") -> Failed:
+def invalid_receipt(code: str = "ReceiptHandleIsInvalid") -> Failed:
     """Return how an entry fails whose receipt is no longer accepted."""
     return {"SenderFault": True, "Code": code, "Message": "the receipt handle has expired"}
 
 
-def busy() -> Failed:
+def transient_failure() -> Failed:
     """Return how an entry fails through no fault of ours."""
     return {"SenderFault": False, "Code": "InternalError", "Message": "try again"}
 
@@ -24,11 +24,11 @@ class FakeSQS:
     The calls that `worker.sqs.queue` makes, kept as they came.
 
     Args:
-        verdict: How the entries of batches fail; all succeed unless it is given.
+        failure_of: How the entries of batches fail; all succeed unless it is given.
     """
 
-    def __init__(self, verdict: Verdict = lambda receipt, attempt: None) -> None:  # noqa: ARG005
-        self.verdict = verdict
+    def __init__(self, failure_of: FailureOf = lambda receipt, attempt: None) -> None:  # noqa: ARG005
+        self.failure_of = failure_of
         self.to_receive: list[list[dict[str, Any]] | Exception] = []
         self.errors: list[Exception] = []
         self.received: list[dict[str, Any]] = []
@@ -72,7 +72,7 @@ class FakeSQS:
         failed, successful = [], []
         for entry in entries:
             self.attempts[entry["ReceiptHandle"]] += 1
-            failure = self.verdict(entry["ReceiptHandle"], self.attempts[entry["ReceiptHandle"]])
+            failure = self.failure_of(entry["ReceiptHandle"], self.attempts[entry["ReceiptHandle"]])
             if failure is None:
                 successful.append({"Id": entry["Id"]})
             else:

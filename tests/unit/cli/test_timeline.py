@@ -7,7 +7,15 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from tests.support.builders import a_claimant, a_description, a_job, a_rendition, a_report, a_whole_job, after
+from tests.support.builders import (
+    a_claimant,
+    a_description,
+    a_job,
+    a_rendition,
+    a_report,
+    after,
+    all_transitions,
+)
 from worker.cli.support import timeline
 from worker.domain.claim import Claimed, decide
 from worker.domain.image import Failure, Image
@@ -42,7 +50,7 @@ def text_of(image: Image, *, width: int = 100) -> list[str]:
 
 
 def test_a_completed_image_reads_from_head_to_history() -> None:
-    assert text_of(apply_all(claimed(), a_whole_job(file_size=2_048_576, result_bytes=82_120))) == [
+    assert text_of(apply_all(claimed(), all_transitions(file_size=2_048_576, result_bytes=82_120))) == [
         "image        img_1",
         "user         user_1",
         "status       completed  attempt 1",
@@ -119,7 +127,7 @@ def test_a_skipped_step_tells_its_reason() -> None:
     report = replace(
         a_report(StepName.WATERMARK, move=StepMove.SKIPPED), detail={"reason": "the owner wants none"}
     )
-    moves = [*a_whole_job()[:5], step_ended(report, at=after(4))]
+    moves = [*all_transitions()[:5], step_ended(report, at=after(4))]
     lines = text_of(apply_all(claimed(), moves))
     assert "watermark    skipped     12:00:03.000    7   the owner wants none" in lines
 
@@ -133,7 +141,7 @@ def test_a_step_whose_time_nobody_noted_shows_how_long_it_took() -> None:
 def test_every_rendition_and_the_end_of_retention_are_shown() -> None:
     thumbnail = replace(a_rendition(), key="processed/user_1/img_1_thumbnail.jpg", width=150, height=84)
     done = image_completed({"medium": a_rendition(), "thumbnail": thumbnail}, main_size="medium", at=after(5))
-    image = replace(apply_all(claimed(), [*a_whole_job()[:-1], done]), ttl=1_735_689_600)
+    image = replace(apply_all(claimed(), [*all_transitions()[:-1], done]), ttl=1_735_689_600)
     lines = text_of(image)
     assert "             processed/user_1/img_1_thumbnail.jpg  thumbnail, 150x84 jpeg, 82 kB" in lines
     assert "kept until   2025-01-01T00:00:00.000Z" in lines

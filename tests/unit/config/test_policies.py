@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[3]
 
 THE_SERVICE = (
     ("worker.cli.run", "serve"),
-    ("worker.bootstrap", "open_service"),
+    ("worker.bootstrap", "open_consumer"),
 )
 """Where the worker's own work begins; whatever it reaches, it may call."""
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from tests.support.builders import a_message
-from tests.support.fakes.ports import FakeHeartbeat, FakeInbox
-from worker.delivery.consumer import Service
+from tests.support.fakes.ports import FakeHeartbeat, FakeMessageQueue
+from worker.delivery.consumer import Consumer
 from worker.delivery.ports import Hold
 from worker.domain.errors import TransientError
 from worker.domain.message import Abandon, Delete, Disposition, Message, Release
@@ -27,7 +27,7 @@ class Desk:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     disposition: Disposition = field(default_factory=Delete)
 
-    async def deliver(self, message: Message, hold: Hold) -> Disposition:
+    async def handle(self, message: Message, hold: Hold) -> Disposition:
         assert hold
         self.in_flight.append(message)
         self.most_in_hand = max(self.most_in_hand, len(self.in_flight))
@@ -56,40 +56,40 @@ class Desk:
 
 @dataclass
 class Scene:
-    """A service with fakes around it."""
+    """A consumer with fakes around it."""
 
     slots: int = 4
     drain_timeout_s: float = 5.0
-    inbox: FakeInbox = field(default_factory=FakeInbox)
+    queue: FakeMessageQueue = field(default_factory=FakeMessageQueue)
     heartbeat: FakeHeartbeat = field(default_factory=FakeHeartbeat)
     desk: Desk = field(default_factory=Desk)
     beside: dict[str, Callable[[], Coroutine[object, object, None]]] = field(default_factory=dict)
     told: list[int] = field(default_factory=list)
 
     @asynccontextmanager
-    async def serving(self) -> AsyncIterator[tuple[Service, asyncio.Task[None]]]:
-        service = Service(
-            inbox=self.inbox,
+    async def serving(self) -> AsyncIterator[tuple[Consumer, asyncio.Task[None]]]:
+        consumer = Consumer(
+            queue=self.queue,
             heartbeat=self.heartbeat,
-            deliver=self.desk.deliver,
+            handle=self.desk.handle,
             slots=self.slots,
             drain_timeout_s=self.drain_timeout_s,
             beside=self.beside,
             on_in_flight_change=self.told.append,
             last_poll_s=0.05,
         )
-        task = asyncio.create_task(service.run())
+        task = asyncio.create_task(consumer.run())
         try:
-            yield service, task
+            yield consumer, task
         finally:
             self.desk.gate.set()
-            service.stop()
+            consumer.stop()
             await asyncio.wait([task])
 
     def send(self, count: int) -> list[Message]:
         messages = [a_message(message_id=f"message-{number}") for number in range(count)]
         for message in messages:
-            self.inbox.waiting.put_nowait(message)
+            self.queue.waiting.put_nowait(message)
         return messages
 
 
@@ -103,7 +103,7 @@ async def test_no_more_messages_are_in_hand_than_there_are_slots() -> None:
         await scene.desk.until_in_hand(0)
 
     assert scene.desk.most_in_hand == 4
-    assert max(scene.inbox.asked_for) <= 4
+    assert max(scene.queue.receive_limits) <= 4
 
 
 async def test_a_poll_asks_for_as_many_as_there_are_free_slots() -> None:
@@ -112,11 +112,11 @@ async def test_a_poll_asks_for_as_many_as_there_are_free_slots() -> None:
 
     async with scene.serving():
         await scene.desk.until_in_hand(3)
-        while len(scene.inbox.asked_for) < 2:
-            scene.inbox.polled.clear()
-            await scene.inbox.polled.wait()
+        while len(scene.queue.receive_limits) < 2:
+            scene.queue.polled.clear()
+            await scene.queue.polled.wait()
 
-    assert scene.inbox.asked_for[:2] == [4, 1]
+    assert scene.queue.receive_limits[:2] == [4, 1]
 
 
 @pytest.mark.parametrize(
@@ -131,41 +131,41 @@ async def test_each_disposition_reaches_the_queue(
     scene.desk.gate.set()
     scene.send(1)
 
-    async with scene.serving() as (service, task):
+    async with scene.serving() as (consumer, task):
         await scene.desk.until_done(1)
-        service.stop()
+        consumer.stop()
         await task
 
-    assert len(scene.inbox.deleted) == deleted
-    assert [seconds for _, seconds in scene.inbox.hidden] == hidden
+    assert len(scene.queue.deleted) == deleted
+    assert [seconds for _, seconds in scene.queue.hidden] == hidden
 
 
 async def test_a_stopped_service_finishes_what_is_in_hand_and_takes_nothing_new() -> None:
     scene = Scene(slots=2)
     (first, second) = scene.send(2)
 
-    async with scene.serving() as (service, task):
+    async with scene.serving() as (consumer, task):
         await scene.desk.until_in_hand(2)
-        service.stop()
+        consumer.stop()
         scene.send(1)
         scene.desk.gate.set()
         await task
 
-    assert scene.inbox.deleted == [first, second]
-    assert scene.inbox.waiting.qsize() == 1
+    assert scene.queue.deleted == [first, second]
+    assert scene.queue.waiting.qsize() == 1
 
 
 async def test_what_does_not_finish_within_the_drain_time_is_given_back_at_once() -> None:
     scene = Scene(drain_timeout_s=0.01)
     (message,) = scene.send(1)
 
-    async with scene.serving() as (service, task):
+    async with scene.serving() as (consumer, task):
         await scene.desk.until_in_hand(1)
-        service.stop()
+        consumer.stop()
         await task
 
     assert scene.desk.cancelled == [message]
-    assert scene.inbox.hidden == [(message, 0)]
+    assert scene.queue.hidden == [(message, 0)]
     assert scene.heartbeat.held == []
 
 
@@ -173,42 +173,42 @@ async def test_a_second_stop_does_not_wait_for_the_drain_time() -> None:
     scene = Scene(drain_timeout_s=3600)
     (message,) = scene.send(1)
 
-    async with scene.serving() as (service, task):
+    async with scene.serving() as (consumer, task):
         await scene.desk.until_in_hand(1)
-        service.stop()
-        service.stop()
+        consumer.stop()
+        consumer.stop()
         await asyncio.wait_for(task, timeout=10)
 
-    assert scene.inbox.hidden == [(message, 0)]
+    assert scene.queue.hidden == [(message, 0)]
 
 
 async def test_messages_that_a_last_poll_brings_are_given_back() -> None:
     scene = Scene()
 
-    async with scene.serving() as (service, task):
-        await scene.inbox.polled.wait()
-        service.stop()
+    async with scene.serving() as (consumer, task):
+        await scene.queue.polled.wait()
+        consumer.stop()
         await asyncio.sleep(0)
         (message,) = scene.send(1)
         await task
 
-    assert scene.inbox.hidden == [(message, 0)]
+    assert scene.queue.hidden == [(message, 0)]
     assert scene.desk.most_in_hand == 0
 
 
 async def test_a_queue_that_is_away_is_asked_again_after_a_pause() -> None:
     scene = Scene()
-    scene.inbox.waiting.put_nowait(TransientError("the queue is away"))
+    scene.queue.waiting.put_nowait(TransientError("the queue is away"))
     scene.send(1)
     scene.desk.gate.set()
 
-    async with scene.serving() as (service, task):
+    async with scene.serving() as (consumer, task):
         await scene.desk.until_done(1)
-        service.stop()
+        consumer.stop()
         await task
 
-    assert len(scene.inbox.deleted) == 1
-    assert scene.inbox.asked_for[:2] == [4, 4]
+    assert len(scene.queue.deleted) == 1
+    assert scene.queue.receive_limits[:2] == [4, 4]
 
 
 async def test_a_dead_heartbeat_stops_the_service_and_gives_everything_back() -> None:
@@ -221,7 +221,7 @@ async def test_a_dead_heartbeat_stops_the_service_and_gives_everything_back() ->
         with pytest.raises(RuntimeError, match="the heartbeat died"):
             await task
 
-    assert scene.inbox.hidden == [(message, 0)]
+    assert scene.queue.hidden == [(message, 0)]
 
 
 async def test_whatever_runs_beside_the_loop_runs_until_the_worker_is_drained() -> None:
@@ -236,10 +236,10 @@ async def test_whatever_runs_beside_the_loop_runs_until_the_worker_is_drained() 
             beside.append(f"ended with {len(scene.desk.in_flight)} in hand")
 
     scene.beside["probe"] = run
-    async with scene.serving() as (service, task):
+    async with scene.serving() as (consumer, task):
         await scene.desk.until_in_hand(1)
-        service.stop()
-        assert service.is_draining
+        consumer.stop()
+        assert consumer.is_draining
         scene.desk.gate.set()
         await task
 
@@ -263,19 +263,19 @@ async def test_what_runs_beside_the_loop_and_dies_stops_the_service_and_gives_ev
         with pytest.raises(RuntimeError, match="the probe died"):
             await task
 
-    assert scene.inbox.hidden == [(message, 0)]
+    assert scene.queue.hidden == [(message, 0)]
 
 
 async def test_each_change_of_what_is_in_hand_is_told() -> None:
     scene = Scene(slots=2)
     scene.send(2)
 
-    async with scene.serving() as (service, task):
+    async with scene.serving() as (consumer, task):
         await scene.desk.until_in_hand(2)
-        assert service.in_flight == 2
+        assert consumer.in_flight == 2
         scene.desk.gate.set()
         await scene.desk.until_done(2)
-        service.stop()
+        consumer.stop()
         await task
 
     assert scene.told == [1, 2, 1, 0]
@@ -285,13 +285,13 @@ async def test_a_message_given_back_is_no_longer_held_when_the_queue_is_told() -
     scene = Scene()
     scene.desk.disposition = Release(900)
     held: list[list[Message]] = []
-    tell = scene.inbox.hide
+    tell = scene.queue.change_visibility
 
-    async def hide(message: Message, seconds: float) -> None:
+    async def change_visibility(message: Message, seconds: float) -> None:
         held.append(list(scene.heartbeat.held))
         await tell(message, seconds)
 
-    scene.inbox.hide = hide  # type: ignore[method-assign]
+    scene.queue.change_visibility = change_visibility  # type: ignore[method-assign]
     scene.desk.gate.set()
     scene.send(1)
     async with scene.serving():
@@ -320,7 +320,7 @@ async def test_while_something_outside_is_away_one_message_at_a_time_finds_out(
         scene.desk.disposition = Delete()
         scene.send(1)
         await scene.desk.until_done(4)
-        asked_in_trouble = scene.inbox.asked_for[2:4]
+        asked_in_trouble = scene.queue.receive_limits[2:4]
         scene.send(1)
         await scene.desk.until_done(5)
         scene.send(1)
@@ -328,4 +328,4 @@ async def test_while_something_outside_is_away_one_message_at_a_time_finds_out(
 
     assert pauses[:3] == sorted(pauses[:3])
     assert asked_in_trouble == [1, 1]
-    assert scene.inbox.asked_for[-1] > 1
+    assert scene.queue.receive_limits[-1] > 1

@@ -327,10 +327,10 @@ async def test_the_clock_of_an_attempt_does_not_begin_before_its_claim() -> None
 async def test_the_step_under_way_is_that_of_what_has_been_added() -> None:
     recording = await a_recording(SlowLedger(), delay_s=3600)
 
-    seen = [recording.under_way]
+    seen = [recording.current_step]
     for batch in ((DESCRIBED, VALIDATED, RESIZING), (RESIZED, MARKING), (MARKED,)):
         recording.add(*batch)
-        seen.append(recording.under_way)
+        seen.append(recording.current_step)
     await recording.close()
 
     assert seen == [StepName.VALIDATION, StepName.RESIZE, StepName.WATERMARK, None]
@@ -343,7 +343,7 @@ async def test_the_step_under_way_is_known_after_its_start_was_written() -> None
     await written(ledger)
     await recording.close()
 
-    assert recording.under_way is StepName.RESIZE
+    assert recording.current_step is StepName.RESIZE
 
 
 @pytest.mark.parametrize("waiting", [(), (RESIZED, MARKING)], ids=["nothing waits", "more waits"])
@@ -358,12 +358,12 @@ async def test_the_step_under_way_is_known_while_its_start_is_being_written(
     recording.add(*waiting)
 
     try:
-        under_way = recording.under_way
+        current_step = recording.current_step
     finally:
         ledger.held.set()
         await recording.close()
 
-    assert under_way is (StepName.WATERMARK if waiting else StepName.RESIZE)
+    assert current_step is (StepName.WATERMARK if waiting else StepName.RESIZE)
 
 
 async def test_a_picture_refused_while_the_step_before_is_being_written_fails_in_its_own_step() -> None:
@@ -373,7 +373,7 @@ async def test_a_picture_refused_while_the_step_before_is_being_written_fails_in
     recording.add(VALIDATED, RESIZING)
     await written(ledger)
 
-    step = recording.under_way
+    step = recording.current_step
     assert step is not None
     settling = asyncio.create_task(
         recording.settle(step_failed(TRUNCATED, step=step, at=after(4)), image_failed(TRUNCATED, at=after(4)))

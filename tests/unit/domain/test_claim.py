@@ -3,7 +3,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from tests.support.builders import NOON, a_claimant, a_job, a_whole_job, after
+from tests.support.builders import NOON, a_claimant, a_job, after, all_transitions
 from worker.domain.claim import AlreadyDone, Claimed, ClaimResult, LeasedByAnother, Superseded, decide
 from worker.domain.image import Failure, HistoryEntry, Image, Lease, StepRecord
 from worker.domain.status import ImageStatus, StepName, StepStatus
@@ -28,7 +28,7 @@ def lease_over() -> Image:
 
 
 def completed() -> Image:
-    return apply_all(processing(), a_whole_job())
+    return apply_all(processing(), all_transitions())
 
 
 def failed() -> Image:

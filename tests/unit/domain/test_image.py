@@ -16,13 +16,13 @@ def an_image() -> Image:
 def test_an_image_counts_for_its_upload_and_all_its_results() -> None:
     results = {"medium": a_rendition(size_bytes=100), "thumbnail": a_rendition(size_bytes=20)}
 
-    assert replace(an_image(), file_size=1000, renditions=results).to_count() == 1120
+    assert replace(an_image(), file_size=1000, renditions=results).total_bytes() == 1120
 
 
 def test_an_image_whose_size_nobody_told_counts_for_its_results() -> None:
     results = {"medium": a_rendition(size_bytes=100)}
 
-    assert replace(an_image(), file_size=None, renditions=results).to_count() == 100
+    assert replace(an_image(), file_size=None, renditions=results).total_bytes() == 100
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(-1, False), (0, True), (1, True)])

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.support.builders import a_claimant, a_job, a_whole_job, after
+from tests.support.builders import a_claimant, a_job, after, all_transitions
 from worker.domain.claim import (
     AlreadyDone,
     Claimed,
@@ -27,7 +27,7 @@ def in_status(status: ImageStatus) -> Image:
     assert isinstance(answer, Claimed)
     moves = {
         ImageStatus.PROCESSING: [],
-        ImageStatus.COMPLETED: a_whole_job(),
+        ImageStatus.COMPLETED: all_transitions(),
         ImageStatus.FAILED: [image_failed(FAILURE, at=after(5))],
         ImageStatus.PENDING: [image_released(FAILURE, at=after(5))],
     }

@@ -15,8 +15,8 @@ from tests.support.builders import (
     a_job,
     a_rendition,
     a_report,
-    a_whole_job,
     after,
+    all_transitions,
 )
 from worker.domain.claim import Claimed, decide
 from worker.domain.errors import IllegalMoveError
@@ -36,15 +36,15 @@ from worker.domain.transition import (
     Transition,
     apply,
     apply_all,
-    fresh_steps,
+    current_step,
     image_completed,
     image_failed,
     image_released,
+    initial_steps,
     source_described,
     step_ended,
     step_failed,
     step_started,
-    step_under_way,
 )
 
 FAILURE = Failure(code="truncated", message="the file ends early", step=StepName.VALIDATION, retryable=False)
@@ -66,7 +66,7 @@ def in_step(step: StepName) -> Image:
 
 
 def completed() -> Image:
-    return apply_all(a_claimed_image(), a_whole_job())
+    return apply_all(a_claimed_image(), all_transitions())
 
 
 @pytest.mark.parametrize("move", ImageMove)
@@ -264,19 +264,19 @@ def test_a_step_cannot_leap(transition: Transition) -> None:
 
 @pytest.mark.parametrize("step", StepName)
 def test_the_step_under_way_is_the_one_that_is_processing(step: StepName) -> None:
-    assert step_under_way(in_step(step)) is step
+    assert current_step(in_step(step)) is step
 
 
 def test_after_the_last_step_none_is_under_way() -> None:
     image = apply(in_step(StepName.WATERMARK), step_ended(a_report(StepName.WATERMARK), at=NOON))
 
-    assert step_under_way(image) is None
+    assert current_step(image) is None
 
 
 def test_a_new_attempt_has_validation_under_way_and_the_others_waiting() -> None:
     validation = StepRecord(status=StepStatus.PROCESSING, started_at=NOON)
     waiting = {step: StepRecord() for step in StepName}
-    assert fresh_steps(validation_started_at=NOON) == {**waiting, StepName.VALIDATION: validation}
+    assert initial_steps(validation_started_at=NOON) == {**waiting, StepName.VALIDATION: validation}
 
 
 def test_the_whole_way_is_told_in_the_order_in_which_it_went() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.builders import a_claimant, a_job, a_rendition, a_whole_job, after
+from tests.support.builders import a_claimant, a_job, a_rendition, after, all_transitions
 from worker.domain import clock
 from worker.domain.claim import Claimed, decide
 from worker.domain.image import Failure, HistoryEntry, Image, Lease, Rendition, StepRecord
@@ -62,7 +62,7 @@ def processing() -> Image:
 
 
 def completed() -> Image:
-    return replace(apply_all(processing(), a_whole_job()), counted_bytes=1100, ttl=1_735_689_600)
+    return replace(apply_all(processing(), all_transitions()), counted_bytes=1100, ttl=1_735_689_600)
 
 
 def failed() -> Image:

@@ -6,7 +6,13 @@ from typing import Any
 import pytest
 
 from tests.support.builders import a_claimant, after
-from tests.support.fakes.metered_table import MeteredTable, bytes_of, indexes, item_bytes, units_of
+from tests.support.fakes.metered_table import (
+    MeteredTable,
+    attribute_bytes,
+    indexes,
+    item_bytes,
+    item_write_units,
+)
 from worker.domain.claim import Claimed
 from worker.domain.image import Description, Rendition
 from worker.domain.job import Job, SourceVersion, padded_sequencer
@@ -146,7 +152,7 @@ def largest_share(shards: int) -> float:
     ],
 )
 def test_attributes_are_as_large_as_dynamodb_says(attribute: dict[str, Any], expected: int) -> None:
-    assert bytes_of(attribute) == expected
+    assert attribute_bytes(attribute) == expected
 
 
 async def test_a_picture_that_is_done_in_two_writes_costs_sixteen_units_of_the_twenty_that_it_may() -> None:
@@ -154,7 +160,7 @@ async def test_a_picture_that_is_done_in_two_writes_costs_sixteen_units_of_the_t
 
     claim, image, profile = table.table_units
     assert (claim, image, profile) == (1, 2 * 3, 2 * 1)
-    assert {index.name: table.units_of_index(index.name) for index in indexes()} == {
+    assert {index.name: table.index_write_units(index.name) for index in indexes()} == {
         "UserImages": 2,
         "StatusIndex": 3,
         "DateIndex": 2,
@@ -173,8 +179,8 @@ async def test_a_further_write_that_brings_the_file_s_name_is_written_to_each_in
 
 async def test_a_photograph_s_item_takes_three_units_and_its_entry_in_an_index_one() -> None:
     item = (await written(moves())).items[IMAGE]
-    assert units_of(item) == 3
-    assert [units_of(index.entry(item)) for index in indexes()] == [1, 1, 1]
+    assert item_write_units(item) == 3
+    assert [item_write_units(index.entry(item)) for index in indexes()] == [1, 1, 1]
 
 
 async def test_what_takes_most_of_an_item_is_the_audit_trail() -> None:
@@ -188,7 +194,7 @@ async def test_what_takes_most_of_an_item_is_the_audit_trail() -> None:
 async def test_at_a_thousand_images_a_second_no_key_of_a_sharded_index_comes_near_its_limit(
     index: str, before_the_end: int
 ) -> None:
-    per_image = (await written(moves(), before_the_end=before_the_end)).busiest_key(index)
+    per_image = (await written(moves(), before_the_end=before_the_end)).busiest_key_units(index)
     assert per_image == (3 if before_the_end else 2)
     assert per_image * IMAGES_PER_S * largest_share(Settings().index_shards) < KEY_UNITS_PER_S / 2
 
@@ -198,9 +204,9 @@ async def test_two_shards_are_at_their_limit_with_a_thousand_images_a_second_and
     index: str,
 ) -> None:
     in_two_writes, in_three = await written(moves()), await written(moves(), before_the_end=3)
-    assert in_two_writes.busiest_key(index) * IMAGES_PER_S * largest_share(2) >= KEY_UNITS_PER_S
-    assert in_three.busiest_key(index) * IMAGES_PER_S * largest_share(4) < KEY_UNITS_PER_S
+    assert in_two_writes.busiest_key_units(index) * IMAGES_PER_S * largest_share(2) >= KEY_UNITS_PER_S
+    assert in_three.busiest_key_units(index) * IMAGES_PER_S * largest_share(4) < KEY_UNITS_PER_S
 
 
 async def test_one_user_s_list_takes_five_hundred_images_a_second() -> None:
-    assert (await written(moves())).busiest_key("UserImages") * 500 == KEY_UNITS_PER_S
+    assert (await written(moves())).busiest_key_units("UserImages") * 500 == KEY_UNITS_PER_S

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.builders import a_claimant, a_job, a_report, a_whole_job, after
+from tests.support.builders import a_claimant, a_job, a_report, after, all_transitions
 from worker.domain.claim import Claimed, decide
 from worker.domain.image import Image
 from worker.domain.status import StepName
@@ -42,7 +42,7 @@ def validated(image: Image) -> Image:
 
 
 def completed() -> Image:
-    return apply_all(claimed(), a_whole_job())
+    return apply_all(claimed(), all_transitions())
 
 
 def create() -> Any:  # noqa: ANN401 - a request

@@ -23,7 +23,7 @@ class Visibilities:
         self.stalled: set[str] = set()
         self.beaten = asyncio.Event()
 
-    async def hide(self, message: Message, seconds: float) -> None:
+    async def change_visibility(self, message: Message, seconds: float) -> None:
         self.hidden.append((message.message_id, seconds))
         self.beaten.set()
         if message.message_id in self.stalled:

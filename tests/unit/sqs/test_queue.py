@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import ClientError, CredentialRetrievalError, EndpointConnectionError
 
 from tests.support.builders import NOON, a_job, a_message
-from tests.support.fakes.queue import FakeSQS, busy, gone
+from tests.support.fakes.queue import FakeSQS, invalid_receipt, transient_failure
 from worker.aws.retry import QUEUE
 from worker.domain.errors import ReceiptLostError, TransientError
 from worker.domain.message import Message, Unreadable
@@ -171,7 +171,9 @@ async def test_visibilities_changed_at_the_same_time_go_in_batches_each_with_its
     client = FakeSQS()
     queue = a_queue(client)
 
-    await asyncio.gather(*(queue.hide(message, index) for index, message in enumerate(messages(12))))
+    await asyncio.gather(
+        *(queue.change_visibility(message, index) for index, message in enumerate(messages(12)))
+    )
 
     expected = list(zip(receipts(*range(12)), range(12), strict=True))
     assert client.changed == [expected[:10], expected[10:]]
@@ -182,7 +184,11 @@ async def test_of_two_changes_of_one_message_in_a_batch_the_later_is_meant() -> 
     queue = a_queue(client)
     one, other = messages(2)
 
-    await asyncio.gather(queue.hide(one, 60), queue.hide(other, 60), queue.hide(one, 900))
+    await asyncio.gather(
+        queue.change_visibility(one, 60),
+        queue.change_visibility(other, 60),
+        queue.change_visibility(one, 900),
+    )
 
     first, second = receipts(0, 1)
     assert client.changed == [[(first, 900), (second, 60)]]
@@ -192,7 +198,7 @@ async def test_of_two_changes_of_one_message_in_a_batch_the_later_is_meant() -> 
 async def test_a_visibility_is_sent_in_whole_seconds(seconds: float, sent: int) -> None:
     client = FakeSQS()
 
-    await a_queue(client).hide(a_message(message_id="0"), seconds)
+    await a_queue(client).change_visibility(a_message(message_id="0"), seconds)
 
     assert client.changed == [[("receipt-of-0", sent)]]
 
@@ -202,7 +208,7 @@ def deleting(queue: Queue) -> Callable[[Message], Any]:
 
 
 def hiding(queue: Queue) -> Callable[[Message], Any]:
-    return lambda message: queue.hide(message, 60)
+    return lambda message: queue.change_visibility(message, 60)
 
 
 def batches_of(client: FakeSQS) -> list[list[str]]:
@@ -215,7 +221,9 @@ Call = Callable[[Queue], Callable[[Message], Any]]
 
 @both
 async def test_only_the_entry_that_failed_is_tried_again(call: Call) -> None:
-    client = FakeSQS(lambda receipt, attempt: busy() if receipt == "receipt-of-1" and attempt < 3 else None)
+    client = FakeSQS(
+        lambda receipt, attempt: transient_failure() if receipt == "receipt-of-1" and attempt < 3 else None
+    )
 
     results = await outcomes(*map(call(a_queue(client)), messages(3)))
 
@@ -227,7 +235,7 @@ async def test_only_the_entry_that_failed_is_tried_again(call: Call) -> None:
 async def test_an_entry_whose_receipt_is_gone_is_not_tried_again_and_only_its_caller_hears_of_it(
     call: Call,
 ) -> None:
-    client = FakeSQS(lambda receipt, _: gone() if receipt == "receipt-of-1" else None)
+    client = FakeSQS(lambda receipt, _: invalid_receipt() if receipt == "receipt-of-1" else None)
 
     results = await outcomes(*map(call(a_queue(client)), messages(3)))
 
@@ -237,10 +245,13 @@ async def test_an_entry_whose_receipt_is_gone_is_not_tried_again_and_only_its_ca
 
 @both
 async def test_entries_that_are_gone_and_entries_that_fail_are_told_apart_in_one_batch(call: Call) -> None:
-    def verdict(receipt: str, attempt: int) -> Any:  # noqa: ANN401 - see the fake
-        return {"receipt-of-0": gone(), "receipt-of-2": busy() if attempt == 1 else None}.get(receipt)
+    def failure_of(receipt: str, attempt: int) -> Any:  # noqa: ANN401 - see the fake
+        return {
+            "receipt-of-0": invalid_receipt(),
+            "receipt-of-2": transient_failure() if attempt == 1 else None,
+        }.get(receipt)
 
-    client = FakeSQS(verdict)
+    client = FakeSQS(failure_of)
 
     results = await outcomes(*map(call(a_queue(client)), messages(4)))
 
@@ -250,14 +261,14 @@ async def test_entries_that_are_gone_and_entries_that_fail_are_told_apart_in_one
 
 @both
 async def test_a_receipt_that_is_found_gone_at_a_later_try_is_reported_as_gone(call: Call) -> None:
-    client = FakeSQS(lambda _, attempt: busy() if attempt == 1 else gone())
+    client = FakeSQS(lambda _, attempt: transient_failure() if attempt == 1 else invalid_receipt())
 
     assert await outcomes(*map(call(a_queue(client)), messages(1))) == ["ReceiptLostError"]
 
 
 @both
 async def test_an_entry_that_never_succeeds_is_given_up_after_bounded_tries(call: Call) -> None:
-    client = FakeSQS(lambda receipt, _: busy() if receipt == "receipt-of-1" else None)
+    client = FakeSQS(lambda receipt, _: transient_failure() if receipt == "receipt-of-1" else None)
 
     results = await outcomes(*map(call(a_queue(client)), messages(2)))
 
@@ -294,7 +305,7 @@ async def test_a_batch_that_cannot_be_sent_is_transient_for_every_caller(
 
 
 async def test_a_lost_receipt_names_the_code() -> None:
-    client = FakeSQS(lambda *_: gone("MessageNotInflight"))
+    client = FakeSQS(lambda *_: invalid_receipt("MessageNotInflight"))
 
     with pytest.raises(ReceiptLostError, match="MessageNotInflight"):
         await a_queue(client).delete(a_message())
@@ -305,7 +316,7 @@ async def test_closing_waits_for_what_was_asked_for() -> None:
     queue = a_queue(client)
     callers = [
         asyncio.create_task(queue.delete(a_message(message_id="0"))),
-        asyncio.create_task(queue.hide(a_message(message_id="1"), 0)),
+        asyncio.create_task(queue.change_visibility(a_message(message_id="1"), 0)),
     ]
     await asyncio.sleep(0)
 

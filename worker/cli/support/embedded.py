@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from worker.aws.provision import deploy
-from worker.bootstrap import Clients, open_client, open_clients, open_service
-from worker.delivery.consumer import Service
+from worker.bootstrap import Clients, open_client, open_clients, open_consumer
+from worker.delivery.consumer import Consumer
 from worker.local.embedded_aws import embedded_aws, embedded_environment
 from worker.settings import Settings
 
@@ -20,7 +20,7 @@ class Embedded:
 
     settings: Settings
     clients: Clients
-    service: Service
+    service: Consumer
     running: asyncio.Task[None]
 
 
@@ -48,7 +48,7 @@ async def embedded_worker(
             open_clients(settings) as clients,
         ):
             await deploy(cloudformation, clients.dynamodb, settings)
-            async with open_service(settings, clients) as service:  # noqa: SIM117 - told apart by the comment
+            async with open_consumer(settings, clients) as service:  # noqa: SIM117 - told apart by the comment
                 # A task group, so that a service that dies takes the body with it.
                 async with asyncio.TaskGroup() as group:
                     running = group.create_task(service.run(), name="service")

@@ -134,7 +134,7 @@ def _steps(image: Image) -> Table:
 
 def _elapsed_ms(image: Image, step: StepName) -> int | None:
     """Return how long a step computed in the last attempt; where nobody noted it, how long it took."""
-    noted = image.computed_ms().get(step)
+    noted = image.step_durations_ms().get(step)
     if noted is not None:
         return noted
     record = image.steps[step]

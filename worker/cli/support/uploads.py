@@ -14,7 +14,7 @@ from worker.aws.retry import BUCKET, call_with_retry
 from worker.bootstrap import Clients
 from worker.domain.errors import ConfigurationError
 from worker.domain.image import Image
-from worker.domain.status import ENDED
+from worker.domain.status import TERMINAL_STATUSES
 from worker.dynamodb.queries import Queries
 from worker.settings import Settings
 
@@ -119,7 +119,7 @@ async def follow(
     while under_way:
         for upload in list(under_way):
             image = await queries.image(upload.image_id, upload.user_id)
-            if image is not None and image.status in ENDED:
+            if image is not None and image.status in TERMINAL_STATUSES:
                 under_way.remove(upload)
                 pause_s = _LOOK_EVERY_S
                 yield upload, image
