@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from bench.installing import install_node, install_python
-from worker.decoder_pool.process import ALLOCATION
+from worker.decoder_pool.process import MALLOC_ENVIRONMENT
 
 ROOT: Final = Path(__file__).parent.parent
 SOURCES: Final = Path(__file__).parent / "peers" / "imaging"
@@ -39,7 +39,7 @@ class Contender:
         command, environment = COMMANDS[name]
         self._process = subprocess.Popen(  # noqa: S603 - our own scripts
             command,
-            env=os.environ | ALLOCATION | {"PYTHONPATH": str(ROOT)} | environment,
+            env=os.environ | MALLOC_ENVIRONMENT | {"PYTHONPATH": str(ROOT)} | environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -35,10 +35,10 @@ from bench.contenders import (
 from bench.photographs import encoded, photograph
 from worker.domain.recipe import Size, Watermark
 from worker.imaging.fonts import Fonts
-from worker.imaging.geometry import fitted
-from worker.imaging.lettering import lettering
+from worker.imaging.geometry import fit_inside
 from worker.imaging.picture import Extent
 from worker.imaging.watermark import margin_px, text_height_px
+from worker.imaging.watermark_text import text_tile
 from worker.settings import FONT
 
 PEERS: Final = (PYVIPS, SHARP, CAREFUL_SHARP)
@@ -167,9 +167,9 @@ def _files(folder: Path | None, scratch: Path) -> Iterator[tuple[str, Path]]:
 def _with_mark(name: str, file: Path, scratch: Path) -> Upload:
     """Draw the mark of this picture's result, with the margin that keeps it from the corner."""
     with Image.open(file) as image:
-        extent = fitted(Extent(*ImageOps.exif_transpose(image).size), _BOX)
+        extent = fit_inside(Extent(*ImageOps.exif_transpose(image).size), _BOX)
     fonts = Fonts((FONT.read_bytes(),))
-    tile = lettering(_MARK, height_px=text_height_px(extent, mark=_MARK, fonts=fonts), fonts=fonts).layer
+    tile = text_tile(_MARK, height_px=text_height_px(extent, mark=_MARK, fonts=fonts), fonts=fonts).layer
     margin = margin_px(extent)
     mark = Image.new("RGBA", (tile.width + margin, tile.height + margin))
     mark.paste(tile)

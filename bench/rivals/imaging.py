@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from bench.rivals.subjects import ROOT
-from worker.decoder_pool.process import ALLOCATION
+from worker.decoder_pool.process import MALLOC_ENVIRONMENT
 from worker.delivery.recipes import standard_recipe
 from worker.domain.recipe import Limits
 from worker.imaging.fonts import Fonts
@@ -22,7 +22,7 @@ from worker.settings import FONT, Settings
 def measure(files: list[Path], pictures: int) -> float:
     """Return the CPU seconds of one picture, taken in a process of its own."""
     command = (sys.executable, "-m", "bench.rivals.imaging", str(pictures), *map(str, files))
-    environment = os.environ | ALLOCATION  # as the children have it
+    environment = os.environ | MALLOC_ENVIRONMENT  # as the children have it
     return float(subprocess.check_output(command, cwd=ROOT, text=True, env=environment))  # noqa: S603 - our own
 
 

@@ -19,7 +19,7 @@ from tests.support.pools import MEDIUM, make_pool, outcomes_of
 from worker.decoder_pool.pool import DecoderPool
 from worker.domain.errors import RejectedError
 from worker.domain.recipe import Animation, Limits, Recipe, Size, Watermark
-from worker.imaging.codec import missing_extra
+from worker.imaging.image_file import missing_extra
 
 CASES = int(os.environ.get("IMAGE_WORKER_FUZZ_CASES", "2000"))
 STEP_TIMEOUT_S = 10.0

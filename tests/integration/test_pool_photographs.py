@@ -15,7 +15,7 @@ from worker.domain.errors import (
     RejectedError,
 )
 from worker.domain.step import EncodedRendition, StepReport
-from worker.imaging.codec import missing_extra
+from worker.imaging.image_file import missing_extra
 
 PHOTOS = Path(os.environ.get("IMAGE_WORKER_PHOTOS", Path(__file__).parents[2] / ".." / "shared" / "photos"))
 needs_heic = pytest.mark.skipif(missing_extra("heic") is not None, reason="without the extra heic")

@@ -10,7 +10,7 @@ from typing import Final, Self
 
 import structlog
 
-from worker.decoder_pool.process import DecoderLostError, DecoderProcess
+from worker.decoder_pool.process import DecoderDisconnectedError, DecoderProcess
 from worker.decoder_pool.supervisor import DecoderSupervisor, stopped
 from worker.domain.errors import DecoderCrashedError, DecodeTimeoutError, RejectedError, TransientError
 from worker.domain.recipe import Animation, Limits, Recipe
@@ -150,29 +150,29 @@ class DecoderPool:
             raise received.refusal from None
         except TimeoutError as error:
             raise DecodeTimeoutError(limit_s=self._step_timeout_s) from error
-        except (DecoderLostError, UnexpectedMessageError) as error:
-            raise await self._obituary(decoder, error) from error
+        except (DecoderDisconnectedError, UnexpectedMessageError) as error:
+            raise await self._error_for_dead_decoder(decoder, error) from error
         finally:
-            self._children.give_back(decoder, is_intact=is_intact)
+            self._children.release(decoder, is_intact=is_intact)
         for outcome in final:
             yield outcome
 
     async def _handed_over(self, content: Content, recipe: Recipe) -> DecoderProcess:
         """Return a child that has the picture; those that are lost before they have it are passed over."""
         for _ in range(_HAND_OVER_TRIES):
-            decoder = await self._children.borrow()
+            decoder = await self._children.acquire()
             has_it = False
             try:
                 async with asyncio.timeout(self._step_timeout_s):
                     await decoder.hand(content, recipe)
                 has_it = True
-            except (TimeoutError, DecoderLostError, UnexpectedMessageError) as error:
+            except (TimeoutError, DecoderDisconnectedError, UnexpectedMessageError) as error:
                 _log.warning(
                     "decoder.lost", pid=decoder.pid, reason=str(error) or "it did not answer in time"
                 )
             finally:
                 if not has_it:
-                    self._children.give_back(decoder, is_intact=False)
+                    self._children.release(decoder, is_intact=False)
             if has_it:
                 return decoder
         message = "decoder children are lost before they take a picture"
@@ -182,7 +182,9 @@ class DecoderPool:
         async with asyncio.timeout(self._step_timeout_s):
             return await decoder.answer(max_body_bytes=max_body_bytes)
 
-    async def _obituary(self, decoder: DecoderProcess, error: Exception) -> RejectedError | TransientError:
+    async def _error_for_dead_decoder(
+        self, decoder: DecoderProcess, error: Exception
+    ) -> RejectedError | TransientError:
         """Make sure that the child is dead, and say what that means for its picture."""
         if isinstance(error, UnexpectedMessageError):
             decoder.kill()

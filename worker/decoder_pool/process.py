@@ -12,19 +12,19 @@ from typing import Any, Final, Self
 
 import structlog
 
-from worker.decoder_pool.async_framing import receive_frame, send_frame
+from worker.decoder_pool.frame_io import receive_frame, send_frame
 from worker.decoder_pool.process_memory import resident_bytes
 from worker.domain.errors import TransientError
 from worker.domain.recipe import Recipe
 from worker.ipc.framing import Content, Frame, InvalidFrameError, TruncatedFrameError
 from worker.ipc.messages import (
+    ACCEPTED,
     READY,
     READY_WITH_NETWORK,
-    TAKEN,
     Setup,
     UnexpectedMessageError,
+    image_header,
     logo_header,
-    order_header,
     setup_header,
 )
 
@@ -33,7 +33,10 @@ LAST_WORDS_S: Final = 1.0
 """How long a child that has hung up may take to end, so that its own exit status is the one reported."""
 
 _PACKAGE_ROOT: Final = Path(__file__).resolve().parents[2]
-ALLOCATION: Final = {"MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(64 * 2**20)}
+MALLOC_ENVIRONMENT: Final = {
+    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
+    "MALLOC_TRIM_THRESHOLD_": str(64 * 2**20),
+}
 """Has glibc keep freed memory for the next picture: giving it back took a third of the CPU time of a WebP."""
 
 _ENVIRONMENT: Final = {
@@ -41,7 +44,7 @@ _ENVIRONMENT: Final = {
     "PYTHONSAFEPATH": "1",
     "LANG": "C.UTF-8",
     "OPENBLAS_NUM_THREADS": "1",  # a part of numpy that is not used here; each thread takes address space
-    **ALLOCATION,
+    **MALLOC_ENVIRONMENT,
 }
 _BUFFER_BYTES: Final = 1024 * 1024
 """Of the connection, as far as the system allows it: fewer wake-ups for the parent than with its default."""
@@ -51,7 +54,7 @@ _CHATTER_BYTES: Final = 4096
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
-class DecoderLostError(Exception):
+class DecoderDisconnectedError(Exception):
     """The child is dead, or has hung up, which ends the same way."""
 
     def __init__(self) -> None:
@@ -118,7 +121,7 @@ class DecoderProcess:
                 status = await decoder.ended()
             else:
                 status = "not started"
-            if isinstance(error, OSError | TimeoutError | DecoderLostError | UnexpectedMessageError):
+            if isinstance(error, OSError | TimeoutError | DecoderDisconnectedError | UnexpectedMessageError):
                 message = f"a decoder child did not start ({status}): {_last_line(chatter) or error}"
                 raise TransientError(message) from error
             raise
@@ -141,8 +144,8 @@ class DecoderProcess:
             if logo is not None and logo.e_tag != self._logo:
                 await send_frame(self._connection, logo_header(logo), logo.content)
                 self._logo = logo.e_tag
-            await send_frame(self._connection, order_header(recipe), content)
-        await self._due(TAKEN)
+            await send_frame(self._connection, image_header(recipe), content)
+        await self._due(ACCEPTED)
 
     async def answer(self, *, max_body_bytes: int = 0) -> Frame:
         """
@@ -155,7 +158,7 @@ class DecoderProcess:
         with self._loss_named():
             frame = await receive_frame(self._connection, max_body_bytes=max_body_bytes)
         if frame is None:
-            raise DecoderLostError
+            raise DecoderDisconnectedError
         return frame
 
     def growth_mb(self) -> int:
@@ -207,7 +210,7 @@ class DecoderProcess:
         try:
             yield
         except (TruncatedFrameError, ConnectionError) as error:
-            raise DecoderLostError from error
+            raise DecoderDisconnectedError from error
         except InvalidFrameError as error:
             raise UnexpectedMessageError(due="frame", got=error) from error
 

@@ -68,7 +68,7 @@ class DecoderSupervisor:
         loop = asyncio.get_running_loop()
         first_starts = [loop.create_future() for _ in range(self.processes)]
         for first_start in first_starts:
-            task = asyncio.create_task(self._keep_one(first_start), name="decoder-keeper")
+            task = asyncio.create_task(self._supervise(first_start), name="decoder-keeper")
             self._keepers.add(task)
             task.add_done_callback(self._keeper_ended)
         try:
@@ -85,7 +85,7 @@ class DecoderSupervisor:
         await asyncio.gather(*self._keepers, return_exceptions=True)
         self._fail_waiting(stopped())
 
-    async def borrow(self) -> DecoderProcess:
+    async def acquire(self) -> DecoderProcess:
         """
         Wait for a child; first come, first served. Give it back, whatever happens.
 
@@ -102,13 +102,13 @@ class DecoderSupervisor:
             return await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled() and turn.exception() is None:
-                self.give_back(turn.result(), is_intact=True)  # it came just when it was no longer wanted
+                self.release(turn.result(), is_intact=True)  # it came just when it was no longer wanted
             raise
         finally:
             if turn in self._waiting:
                 self._waiting.remove(turn)
 
-    def give_back(self, decoder: DecoderProcess, *, is_intact: bool) -> None:
+    def release(self, decoder: DecoderProcess, *, is_intact: bool) -> None:
         """Lend the child to the next picture; or end it when it is worn, or in an unknown state."""
         is_fit = is_intact and decoder in self._alive and decoder.pictures < self._pictures_each
         if is_fit and self.is_running and decoder.growth_mb() <= self._growth_mb:
@@ -125,7 +125,7 @@ class DecoderSupervisor:
                 return
         self._idle.append(decoder)
 
-    async def _keep_one(self, first_start: asyncio.Future[None]) -> None:
+    async def _supervise(self, first_start: asyncio.Future[None]) -> None:
         """Keep one child alive: start it, wait for its end, start the next."""
         delay_s = 0.0
         while True:

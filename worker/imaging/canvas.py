@@ -9,7 +9,7 @@ from worker.imaging.picture import Extent
 _OPAQUE = 255
 
 
-def on_canvas(image: Image.Image, canvas: Extent, size: Size) -> Image.Image:
+def pad_to_canvas(image: Image.Image, canvas: Extent, size: Size) -> Image.Image:
     """
     Return the picture on a canvas of the size's background, where its gravity says.
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from PIL import Image, ImageCms
 
-from worker.imaging.inks import printed
+from worker.imaging.cmyk import cmyk_to_srgb
 
 _SRGB: Final = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 _SPACES: Final = {"L": "GRAY", "RGB": "RGB", "RGBA": "RGB", "CMYK": "CMYK"}
@@ -19,7 +19,7 @@ _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 _CMS_ERRORS: Final = (ImageCms.PyCMSError, OSError, ValueError, TypeError)
 
 
-def scalable(image: Image.Image, profile: bytes | None) -> Image.Image:
+def to_scalable_mode(image: Image.Image, profile: bytes | None) -> Image.Image:
     """
     Return the picture in a mode that can be scaled: L, RGB or RGBA.
 
@@ -62,7 +62,7 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     becomes = "RGBA" if image.mode == "RGBA" else "RGB"
     transform = _transform(profile, image.mode, becomes) if profile else None
     if transform is None and image.mode == "CMYK":
-        return printed(image)
+        return cmyk_to_srgb(image)
     if transform is None:
         return image if image.mode == becomes else image.convert(becomes)
     return transform.apply(image)
@@ -84,7 +84,7 @@ def profile_name(profile: bytes) -> str:
     return name[:_LONGEST_NAME].strip() or "nameless"
 
 
-def why_ignored(profile: bytes | None, mode: str) -> str | None:
+def reason_profile_ignored(profile: bytes | None, mode: str) -> str | None:
     """Return why a picture of this mode counts as sRGB although it brings a profile; None if it does not."""
     if not profile:
         return None
@@ -96,7 +96,7 @@ def why_ignored(profile: bytes | None, mode: str) -> str | None:
     return None if space == _SPACES.get(mode) else f"for {space} colours"
 
 
-def without_needless_alpha(image: Image.Image) -> Image.Image:
+def drop_opaque_alpha(image: Image.Image) -> Image.Image:
     """Return an RGBA picture as RGB when nothing of it shines through."""
     if image.mode == "RGBA" and image.getchannel("A").getextrema() == (255, 255):
         return image.convert("RGB")

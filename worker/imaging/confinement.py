@@ -42,7 +42,7 @@ def confine(*, memory_mb: int) -> bool:
     return forbid_network()
 
 
-def allow_cpu(seconds: int) -> None:
+def limit_cpu_time(seconds: int) -> None:
     """
     Let the process compute for so long from now on; after that the kernel ends it with SIGXCPU.
 

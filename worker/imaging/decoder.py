@@ -13,21 +13,21 @@ from pathlib import Path
 
 from worker.domain.recipe import Limits
 from worker.domain.step import EncodedRendition
-from worker.imaging.confinement import allow_cpu, confine, die_with_parent
-from worker.imaging.errors import breakdown_of
+from worker.imaging.confinement import confine, die_with_parent, limit_cpu_time
+from worker.imaging.errors import crash_error_for
 from worker.imaging.fonts import Fonts
 from worker.imaging.pipeline import process
 from worker.ipc.framing import Frame, Header, TruncatedFrameError, read_frame, write_frame
 from worker.ipc.messages import (
+    ACCEPTED,
     READY,
     READY_WITH_NETWORK,
-    TAKEN,
     Setup,
-    recipe_from,
-    refusal_header,
+    recipe_from_header,
+    rejection_header,
     rendition_header,
-    report_header,
-    setup_from,
+    setup_from_header,
+    step_report_header,
 )
 
 
@@ -39,10 +39,10 @@ def main() -> None:
         first = read_frame(connection)
         if first is None:
             return
-        setup = setup_from(first.header)
+        setup = setup_from_header(first.header)
         fonts = Fonts(tuple(Path(font).read_bytes() for font in setup.fonts))
         is_offline = confine(memory_mb=setup.memory_mb)
-        _hush()
+        _discard_stderr()
         write_frame(connection, READY if is_offline else READY_WITH_NETWORK)
         try:
             serve(connection, setup=setup, fonts=fonts)
@@ -57,8 +57,8 @@ def serve(connection: socket.socket, *, setup: Setup, fonts: Fonts) -> None:
         if order.header["kind"] == "logo":
             logos = {order.header["e_tag"]: bytes(order.body)}
             continue
-        allow_cpu(setup.cpu_s)
-        write_frame(connection, TAKEN)
+        limit_cpu_time(setup.cpu_s)
+        write_frame(connection, ACCEPTED)
         refusal = _answer(connection, order, logos=logos, limits=setup.limits, fonts=fonts)
         del order
         if refusal is not None:
@@ -75,19 +75,21 @@ def _answer(
         The refusal, if it was refused: only its words, since the error itself would keep the pixels alive.
     """
     try:
-        for outcome in process(order.body, recipe_from(order.header, logos), limits=limits, fonts=fonts):
+        for outcome in process(
+            order.body, recipe_from_header(order.header, logos), limits=limits, fonts=fonts
+        ):
             if isinstance(outcome, EncodedRendition):
                 write_frame(connection, rendition_header(outcome), outcome.content)
             else:
-                write_frame(connection, report_header(outcome))
+                write_frame(connection, step_report_header(outcome))
     except ConnectionError:
         raise
     except Exception as error:  # noqa: BLE001 - decoders raise anything; each of it has a name in the record
-        return refusal_header(breakdown_of(error))
+        return rejection_header(crash_error_for(error))
     return None
 
 
-def _hush() -> None:
+def _discard_stderr() -> None:
     """Send what libraries write to standard error nowhere: it would garble the parent's log."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stderr.fileno())

@@ -18,7 +18,7 @@ _EARLY_END: Final = re.compile(r"truncated|unexpected end|premature end|unexpect
 _UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e]+|<[^>]* at 0x[0-9a-f]+>")
 
 
-def rejection_of(error: Exception, *, is_cut_short: bool = False) -> RejectedError:
+def rejected_error_for(error: Exception, *, is_cut_short: bool = False) -> RejectedError:
     """
     Name what an exception from reading a picture says about the picture.
 
@@ -35,7 +35,7 @@ def rejection_of(error: Exception, *, is_cut_short: bool = False) -> RejectedErr
     return CorruptError(reason=_reason(error))
 
 
-def breakdown_of(error: Exception) -> RejectedError:
+def crash_error_for(error: Exception) -> RejectedError:
     """Name what an exception after reading says: that this worker failed on the picture, and how."""
     if isinstance(error, RejectedError):
         return error

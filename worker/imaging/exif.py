@@ -18,7 +18,7 @@ _DEGREE_PARTS: Final = 3
 _LONGEST_EXPOSURE_S: Final = 100_000
 
 
-def exif_of(image: Image.Image) -> Image.Exif:
+def read_exif(image: Image.Image) -> Image.Exif:
     """Return the EXIF of an opened picture; an empty one when it cannot be read."""
     try:
         return image.getexif()
@@ -26,7 +26,7 @@ def exif_of(image: Image.Image) -> Image.Exif:
         return Image.Exif()
 
 
-def metadata_of(exif: Image.Exif, *, with_location: bool = False) -> Mapping[str, str]:
+def extract_metadata(exif: Image.Exif, *, with_location: bool = False) -> Mapping[str, str]:
     """
     Return what the record keeps of the EXIF: `camera`, `lens`, `exposure`, `takenAt`, where they are given.
 
@@ -50,7 +50,7 @@ def metadata_of(exif: Image.Exif, *, with_location: bool = False) -> Mapping[str
     return {name: value for name, value in told.items() if value}
 
 
-def credits_of(exif: Image.Exif) -> bytes:
+def extract_credits(exif: Image.Exif) -> bytes:
     """Return EXIF with the artist and copyright of this one and nothing else; empty if it has neither."""
     kept = Image.Exif()
     for tag in _CREDITS:

@@ -47,7 +47,7 @@ class Run(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def runs_of(text: str, fonts: Fonts) -> tuple[Run, ...]:
+def split_into_runs(text: str, fonts: Fonts) -> tuple[Run, ...]:
     """
     Split a text into stretches that one font can write, in the order in which they stand from left to right.
 

@@ -38,13 +38,13 @@ def layout(original: Extent, size: Size) -> Layout:
             shown = box if size.enlarge else Extent(*map(min, original, box))
             return Layout(shown, WHOLE, shown)
         case Fit.CONTAIN:
-            return Layout(fitted(original, size), WHOLE, Extent(size.width, size.height))
+            return Layout(fit_inside(original, size), WHOLE, Extent(size.width, size.height))
         case _:
-            shown = fitted(original, size)
+            shown = fit_inside(original, size)
             return Layout(shown, WHOLE, shown)
 
 
-def fitted(original: Extent, box: Size) -> Extent:
+def fit_inside(original: Extent, box: Size) -> Extent:
     """
     Return the largest extent of this shape inside the box, never below 1 px.
 

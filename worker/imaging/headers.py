@@ -21,7 +21,7 @@ _PNG_CHUNK_HEAD: Final = struct.Struct(">I4s")
 _TIFF_ENTRY_BYTES: Final = {False: 12, True: 20}
 
 
-def webp_extent(content: Content) -> Extent | None:
+def webp_canvas(content: Content) -> Extent | None:
     """Return the canvas of a WebP file, or None when its header makes no sense."""
     head = bytes(content[:30]).ljust(30, b"\0")
     match head[12:16]:
@@ -55,7 +55,7 @@ def count_frames(content: Content, *, picture_format: str, stop_after: int) -> i
         return 1
 
 
-def ends_early(content: Content, *, picture_format: str) -> bool:
+def is_truncated(content: Content, *, picture_format: str) -> bool:
     """Say whether the file lacks its end, as far as its own marks and lengths tell."""
     whole = bytes(content) if isinstance(content, memoryview) else content
     match picture_format:
@@ -74,7 +74,7 @@ def ends_early(content: Content, *, picture_format: str) -> bool:
     return False
 
 
-def damaged_png_chunk(content: Content, *, but_pixels: bool = False) -> str | None:
+def find_damaged_png_chunk(content: Content, *, but_pixels: bool = False) -> str | None:
     """
     Return the name of the first critical chunk whose checksum is wrong.
 
@@ -92,7 +92,7 @@ def damaged_png_chunk(content: Content, *, but_pixels: bool = False) -> str | No
     return None
 
 
-def profile_is_a_bomb(content: Content) -> bool:
+def has_oversized_profile(content: Content) -> bool:
     """Say whether a PNG's colour profile unpacks to more than any profile has."""
     view = memoryview(content)
     for kind, body in _png_chunks(view):

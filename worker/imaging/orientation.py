@@ -23,7 +23,7 @@ _MIRRORED_ACROSS: Final = frozenset({2, 3, 7, 8})
 _MIRRORED_DOWN: Final = frozenset({3, 4, 6, 7})
 
 
-def orientation_of(exif: Image.Exif) -> int:
+def read_orientation(exif: Image.Exif) -> int:
     """Return 1 to 8; anything that EXIF does not know counts as upright."""
     stored = exif.get(ExifTags.Base.Orientation, UPRIGHT)
     return stored if isinstance(stored, int) and stored in _TURNS else UPRIGHT
@@ -34,7 +34,9 @@ def turned(extent: Extent, orientation: int) -> Extent:
     return extent.turned if orientation in _ON_ITS_SIDE else extent
 
 
-def as_stored(shares: tuple[float, float], orientation: int, *, is_place: bool = True) -> tuple[float, float]:
+def to_stored_coordinates(
+    shares: tuple[float, float], orientation: int, *, is_place: bool = True
+) -> tuple[float, float]:
     """
     Return where a place in the picture as displayed lies in the picture as stored.
 

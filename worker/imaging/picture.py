@@ -33,7 +33,7 @@ class Extent(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Decoded:
+class DecodedUpload:
     """
     An upload whose pixels have been read.
 
@@ -41,7 +41,7 @@ class Decoded:
         image: As stored: in any mode, perhaps lying on its side, perhaps decoded at a fraction of its size.
         orientation: What is still to be done to stand it upright, as EXIF counts: 1 (nothing) to 8.
         original: How large it would be displayed: upright, at full size.
-        format: One of `signatures.ALLOWED`.
+        format: One of `signatures.ALLOWED_FORMATS`.
         profile: The ICC profile that its colours are meant in, if it brings one.
         frames: How many of its frames are wanted.
         credits: EXIF that holds its artist and copyright and nothing else; empty if there is none.
@@ -98,7 +98,7 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Note:
+class StepNote:
     """What a step tells the record; see `worker.domain.step.StepReport`."""
 
     move: StepMove = StepMove.COMPLETED

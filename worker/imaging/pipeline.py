@@ -11,7 +11,7 @@ from worker.domain.status import StepName
 from worker.domain.step import DecoderOutput, EncodedRendition, StepReport
 from worker.imaging.encode import encode
 from worker.imaging.fonts import Fonts
-from worker.imaging.picture import Note, Picture
+from worker.imaging.picture import Picture, StepNote
 from worker.imaging.resize import resize
 from worker.imaging.validate import validate
 from worker.imaging.watermark import watermark
@@ -23,7 +23,7 @@ class Step:
     """One step: its name in the record, and what it does to the value that the step before left."""
 
     name: StepName
-    do: Callable[[Any], tuple[Any, Note]]
+    do: Callable[[Any], tuple[Any, StepNote]]
 
 
 def steps(recipe: Recipe, *, limits: Limits, fonts: Fonts) -> tuple[Step, ...]:
@@ -67,7 +67,7 @@ def process(content: Content, recipe: Recipe, *, limits: Limits, fonts: Fonts) -
 
 def _marked_and_encoded(
     pictures: tuple[Picture, ...], *, recipe: Recipe, fonts: Fonts
-) -> tuple[tuple[EncodedRendition, ...], Note]:
+) -> tuple[tuple[EncodedRendition, ...], StepNote]:
     marked, note = watermark(pictures, mark=recipe.watermark, fonts=fonts)
     renditions = tuple(
         encode(picture, size=size, quality=recipe.quality)

@@ -8,7 +8,7 @@ import numpy  # noqa: F401, ICN001 - kornia-rs would load it with the first pict
 from kornia_rs.io import decode_image_png_u8
 from PIL import Image, ImageFile, PngImagePlugin
 
-from worker.imaging.headers import damaged_png_chunk, ends_early
+from worker.imaging.headers import find_damaged_png_chunk, is_truncated
 
 _CHANNELS: Final[Mapping[object, str]] = {"RGB": "rgb", "RGBA": "rgba", "L": "mono"}
 """How Pillow names what the file stores in eight bits a channel -> how the other decoder does."""
@@ -28,13 +28,13 @@ class PngFile(PngImagePlugin.PngImageFile):
         is_sound: Whether its end is there and its checksums are right; otherwise nobody has looked yet.
     """
 
-    is_sound = False
+    is_verified = False
 
     def load(self) -> Any:  # noqa: ANN401 - a type that Pillow keeps to itself
         """Decode the pixels, and read what comes after them in the file."""
         if self.tile and (pixels := self._unpacked()) is not None:
             self.tile = [self.tile[0]._replace(codec_name=_UNPACKED, args=(pixels,))]
-            self.is_sound = True
+            self.is_verified = True
         return super().load()
 
     def _unpacked(self) -> Any | None:  # noqa: ANN401 - an array of numpy, which is nothing but a buffer here
@@ -43,7 +43,7 @@ class PngFile(PngImagePlugin.PngImageFile):
         if channels is None or not is_still or not isinstance(self.fp, io.BytesIO):
             return None
         content = self.fp.getvalue()
-        if ends_early(content, picture_format="png") or damaged_png_chunk(content, but_pixels=True):
+        if is_truncated(content, picture_format="png") or find_damaged_png_chunk(content, but_pixels=True):
             return None
         # Pillow's own room first: if there is none for the pixels beside it, Pillow unpacks them into it.
         self.im = Image.new(self.mode, self.size, None).im

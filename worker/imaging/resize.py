@@ -7,12 +7,12 @@ from cykooz_resizer import CropBox, FilterType, ResizeAlg, ResizeOptions, Resize
 from PIL import Image
 
 from worker.domain.recipe import Fit, Size
-from worker.imaging.canvas import on_canvas
-from worker.imaging.colour import scalable, to_srgb, why_ignored, without_needless_alpha
+from worker.imaging.canvas import pad_to_canvas
+from worker.imaging.colour import drop_opaque_alpha, reason_profile_ignored, to_scalable_mode, to_srgb
 from worker.imaging.geometry import WHOLE, Layout, layout
-from worker.imaging.orientation import UPRIGHT, as_stored, turned, upright
-from worker.imaging.picture import Decoded, Extent, Note, Picture, TimedImage
-from worker.imaging.traits import traits_of
+from worker.imaging.orientation import UPRIGHT, to_stored_coordinates, turned, upright
+from worker.imaging.picture import DecodedUpload, Extent, Picture, StepNote, TimedImage
+from worker.imaging.visual_summary import visual_summary
 
 if TYPE_CHECKING:
     from worker.domain.step import Json
@@ -34,7 +34,7 @@ class _Source:
     profile: bytes | None = None
 
 
-def resize(decoded: Decoded, *, sizes: tuple[Size, ...]) -> tuple[tuple[Picture, ...], Note]:
+def resize(decoded: DecodedUpload, *, sizes: tuple[Size, ...]) -> tuple[tuple[Picture, ...], StepNote]:
     """
     Make each size of the recipe: upright, in sRGB, as its fit says, every frame that is wanted.
 
@@ -50,7 +50,7 @@ def resize(decoded: Decoded, *, sizes: tuple[Size, ...]) -> tuple[tuple[Picture,
         One picture per size, in the order of `sizes`.
     """
     layouts = {size.name: layout(decoded.original, size) for size in sizes}
-    ignored = why_ignored(decoded.profile, decoded.image.mode)
+    ignored = reason_profile_ignored(decoded.profile, decoded.image.mode)
     first, first_ms = _frame(decoded, sizes, layouts), _duration_ms(decoded.image)
     loop = decoded.image.info.get("loop")
     further: dict[str, list[TimedImage]] = {size.name: [] for size in sizes}
@@ -75,7 +75,7 @@ def resize(decoded: Decoded, *, sizes: tuple[Size, ...]) -> tuple[tuple[Picture,
         "processed": layouts[sizes[0].name].canvas.document,
     }
     note = {"profileIgnored": ignored} if ignored else {}
-    return pictures, Note(detail={"dimensions": dimensions, **note, **traits_of(pictures[0].image)})
+    return pictures, StepNote(detail={"dimensions": dimensions, **note, **visual_summary(pictures[0].image)})
 
 
 def scale(image: Image.Image, extent: Extent, *, box: Box | None = None) -> Image.Image:
@@ -99,9 +99,11 @@ def scale(image: Image.Image, extent: Extent, *, box: Box | None = None) -> Imag
     return scaled
 
 
-def _frame(decoded: Decoded, sizes: tuple[Size, ...], layouts: dict[str, Layout]) -> dict[str, Image.Image]:
+def _frame(
+    decoded: DecodedUpload, sizes: tuple[Size, ...], layouts: dict[str, Layout]
+) -> dict[str, Image.Image]:
     """Return every size of the frame that is decoded now."""
-    frame = _Source(scalable(decoded.image, decoded.profile), decoded.orientation, decoded.profile)
+    frame = _Source(to_scalable_mode(decoded.image, decoded.profile), decoded.orientation, decoded.profile)
     larger: list[Image.Image] = []
     made: dict[str, Image.Image] = {}
     for size in sorted(sizes, key=lambda size: -layouts[size.name].shown.pixels):
@@ -113,7 +115,7 @@ def _frame(decoded: Decoded, sizes: tuple[Size, ...], layouts: dict[str, Layout]
         if plan.part == WHOLE:
             larger.append(shown)
         is_padded = size.fit is Fit.CONTAIN
-        made[size.name] = on_canvas(shown, plan.canvas, size) if is_padded else shown
+        made[size.name] = pad_to_canvas(shown, plan.canvas, size) if is_padded else shown
     return made
 
 
@@ -121,13 +123,13 @@ def _shown(source: _Source, plan: Layout, size: Size) -> Image.Image:
     """Return the shown part of the picture, upright and in sRGB."""
     box = None
     if plan.part != WHOLE:
-        shares = as_stored(plan.part, source.orientation, is_place=False)
-        place = as_stored(size.gravity.point, source.orientation)
+        shares = to_stored_coordinates(plan.part, source.orientation, is_place=False)
+        place = to_stored_coordinates(size.gravity.point, source.orientation)
         width, height = source.image.width * shares[0], source.image.height * shares[1]
         left, top = (source.image.width - width) * place[0], (source.image.height - height) * place[1]
         box = (left, top, left + width, top + height)
     small = scale(source.image, turned(plan.shown, source.orientation), box=box)
-    return without_needless_alpha(to_srgb(upright(small, source.orientation), source.profile))
+    return drop_opaque_alpha(to_srgb(upright(small, source.orientation), source.profile))
 
 
 def _duration_ms(image: Image.Image) -> int:

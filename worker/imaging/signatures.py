@@ -6,7 +6,7 @@ from typing import Final
 
 from worker.ipc.framing import Content
 
-ALLOWED: Final = ("jpeg", "png", "webp", "gif", "tiff", "bmp", "avif", "heic")
+ALLOWED_FORMATS: Final = ("jpeg", "png", "webp", "gif", "tiff", "bmp", "avif", "heic")
 """The formats that are decoded."""
 
 _SIGNATURES: Final[tuple[tuple[str, bytes], ...]] = (
@@ -53,7 +53,7 @@ _HEAD_BYTES: Final = 1024
 
 
 def identify(content: Content) -> str | None:
-    """Return the name of the picture format, one of `ALLOWED` or another; None if the bytes are none."""
+    """Return the name of the image format, one of `ALLOWED_FORMATS` or another; None if unknown."""
     head = bytes(memoryview(content)[:_HEAD_BYTES])
     if head[4:8] == b"ftyp":
         return _by_brand(head)

@@ -16,22 +16,22 @@ from worker.domain.errors import (
     TruncatedError,
 )
 from worker.domain.recipe import Animation, Limits, Size
-from worker.imaging import codec
+from worker.imaging import image_file
 from worker.imaging.colour import profile_name
-from worker.imaging.errors import rejection_of
-from worker.imaging.exif import credits_of, exif_of, metadata_of
+from worker.imaging.errors import rejected_error_for
+from worker.imaging.exif import extract_credits, extract_metadata, read_exif
 from worker.imaging.geometry import layout
 from worker.imaging.headers import (
     count_frames,
-    damaged_png_chunk,
-    ends_early,
-    profile_is_a_bomb,
-    webp_extent,
+    find_damaged_png_chunk,
+    has_oversized_profile,
+    is_truncated,
+    webp_canvas,
 )
-from worker.imaging.orientation import UPRIGHT, orientation_of, turned
-from worker.imaging.picture import Decoded, Extent, Note
+from worker.imaging.orientation import UPRIGHT, read_orientation, turned
+from worker.imaging.picture import DecodedUpload, Extent, StepNote
 from worker.imaging.png import PngFile
-from worker.imaging.signatures import ALLOWED, identify
+from worker.imaging.signatures import ALLOWED_FORMATS, identify
 from worker.ipc.framing import Content
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def validate(
     animation: Animation = Animation.FIRST,
     keep_credits: bool = True,
     record_location: bool = False,
-) -> tuple[Decoded, Note]:
+) -> tuple[DecodedUpload, StepNote]:
     """
     Check what the file is and what it announces, then decode all of it that is wanted.
 
@@ -81,55 +81,55 @@ def validate(
     image: ImageFile.ImageFile | None = None
     try:
         _check_before_opening(content, found, limits)
-        image = codec.open_picture(content, picture_format=found)
+        image = image_file.open_picture(content, picture_format=found)
         stored = Extent(*image.size)
         _check_pixels(stored, limits)
         _check_sides(stored, limits)
         most = 1 if animation is Animation.REJECT else limits.max_frames
         frames = _checked_frames(content, image, found, most, limits)
         if found == "png":  # its EXIF may follow its pixels: asked for it, Pillow decodes them
-            codec.load(image)
-        exif = exif_of(image)
-        orientation = UPRIGHT if found == "tiff" else orientation_of(exif)  # Pillow turns TIFFs by itself
+            image_file.load(image)
+        exif = read_exif(image)
+        orientation = UPRIGHT if found == "tiff" else read_orientation(exif)  # Pillow turns TIFFs by itself
         original = turned(stored, orientation)
         if found == "jpeg":  # of a HEIC it would pick the thumbnail inside
             _draft(image, turned(_largest(original, sizes), orientation))
         wanted = frames if animation is Animation.KEEP and found in ANIMATED else 1
         _load(image, frames=wanted)
-        if isinstance(image, PngFile) and not image.is_sound:
+        if isinstance(image, PngFile) and not image.is_verified:
             _check_chunks(content)
         profile = image.info.get("icc_profile")
     except RejectedError:
         raise
     except Exception as error:
-        raise rejection_of(error, is_cut_short=_is_cut_short(content, found, image)) from error
-    decoded = Decoded(
+        raise rejected_error_for(error, is_cut_short=_is_cut_short(content, found, image)) from error
+    decoded = DecodedUpload(
         image=image,
         orientation=orientation,
         original=original,
         format=found,
         profile=bytes(profile) if profile else None,
         frames=wanted,
-        credits=credits_of(exif) if keep_credits else b"",
+        credits=extract_credits(exif) if keep_credits else b"",
     )
     facts: dict[str, Json] = {"result": "valid", "format": found, "mode": image.mode, "frames": frames}
     if orientation != UPRIGHT:
         facts["orientation"] = orientation
     if decoded.profile:
         facts["profile"] = profile_name(decoded.profile)
-    return decoded, Note(detail=facts, metadata=metadata_of(exif, with_location=record_location))
+    return decoded, StepNote(detail=facts, metadata=extract_metadata(exif, with_location=record_location))
 
 
 def _known(content: Content) -> str:
     found = identify(content)
     if found is None:
         raise NotAnImageError
-    if found not in ALLOWED:
-        raise FormatNotAllowedError(found=found, allowed=ALLOWED)
-    if extra := codec.missing_extra(found):
+    if found not in ALLOWED_FORMATS:
+        raise FormatNotAllowedError(found=found, allowed=ALLOWED_FORMATS)
+    if extra := image_file.missing_extra(found):
         raise FormatNotAllowedError(
             found=found,
-            allowed=tuple(name for name in ALLOWED if name != found),
+            allowed=tuple(name for name in ALLOWED_FORMATS if name != found),
             hint=f"this worker is installed without its extra: pip install 'image-worker[{extra}]'",
         )
     return found
@@ -138,8 +138,8 @@ def _known(content: Content) -> str:
 def _check_before_opening(content: Content, found: str, limits: Limits) -> None:
     """Refuse what a decoder would already spend too much on when it opens the file."""
     if found == "webp":
-        _check_pixels(webp_extent(content), limits)  # Pillow reserves the canvas when it opens one
-    if found == "png" and profile_is_a_bomb(content):
+        _check_pixels(webp_canvas(content), limits)  # Pillow reserves the canvas when it opens one
+    if found == "png" and has_oversized_profile(content):
         raise CorruptError(reason="its colour profile unpacks to more than any profile has")
 
 
@@ -169,21 +169,21 @@ def _checked_frames(
 
 def _check_chunks(content: Content) -> None:
     """Refuse a PNG by its own marks: Pillow stops at the last pixel, and never looks at their checksums."""
-    if ends_early(content, picture_format="png"):
+    if is_truncated(content, picture_format="png"):
         raise TruncatedError
-    if damaged := damaged_png_chunk(content):
+    if damaged := find_damaged_png_chunk(content):
         raise CorruptError(reason=f"the checksum of a {damaged} chunk is wrong")
 
 
 def _load(image: ImageFile.ImageFile, *, frames: int) -> None:
     """Decode every wanted frame, so that what is wrong with it is found here; end at the first."""
-    codec.load(image)
+    image_file.load(image)
     for number in range(1, frames):
         image.seek(number)
-        codec.load(image)
+        image_file.load(image)
     if frames > 1:
         image.seek(0)
-        codec.load(image)
+        image_file.load(image)
 
 
 def _largest(original: Extent, sizes: tuple[Size, ...]) -> Extent:
@@ -214,4 +214,4 @@ def _is_cut_short(content: Content, found: str, image: ImageFile.ImageFile | Non
             ]
             if ends and max(ends) > len(content):
                 return True
-    return ends_early(content, picture_format=found)
+    return is_truncated(content, picture_format=found)

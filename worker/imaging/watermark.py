@@ -9,12 +9,12 @@ from PIL import Image
 from worker.domain.errors import RejectedError
 from worker.domain.recipe import Watermark
 from worker.domain.status import StepMove
-from worker.imaging.errors import rejection_of
+from worker.imaging.errors import rejected_error_for
 from worker.imaging.fonts import Fonts
-from worker.imaging.lettering import lettering, width_per_px
-from worker.imaging.logo import logo_tile
-from worker.imaging.picture import Extent, Note, Picture
-from worker.imaging.tile import Tile
+from worker.imaging.picture import Extent, Picture, StepNote
+from worker.imaging.watermark_logo import logo_tile
+from worker.imaging.watermark_text import text_tile, width_per_px
+from worker.imaging.watermark_tile import WatermarkTile
 
 if TYPE_CHECKING:
     from worker.domain.step import Json
@@ -33,7 +33,7 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 def watermark(
     pictures: tuple[Picture, ...], *, mark: Watermark | None, fonts: Fonts
-) -> tuple[tuple[Picture, ...], Note]:
+) -> tuple[tuple[Picture, ...], StepNote]:
     """
     Mark each picture, every frame of it, in place, where the mark can be read.
 
@@ -47,7 +47,7 @@ def watermark(
     """
     if mark is None:
         return pictures, _skipped("disabled")
-    mark = replace(mark, text=one_line(mark.text))
+    mark = replace(mark, text=collapse_whitespace(mark.text))
     mark, fault = _with_usable_logo(mark)
     if mark.logo is None and not mark.text:
         return pictures, _skipped(f"logo not usable: {fault}" if fault else "disabled")
@@ -61,7 +61,7 @@ def watermark(
         detail = {"watermarkType": "image", "watermarkImage": mark.logo.source[-_LONGEST_SOURCE:]}
     elif fault:
         detail["reason"] = f"logo not usable: {fault}"
-    return pictures, Note(detail=detail)
+    return pictures, StepNote(detail=detail)
 
 
 def mark_image(image: Image.Image, *, mark: Watermark, fonts: Fonts) -> bool:
@@ -78,7 +78,7 @@ def mark_image(image: Image.Image, *, mark: Watermark, fonts: Fonts) -> bool:
     if tile is None:
         return False
     for at in places(extent, Extent(*tile.cover.size), mark=mark):
-        tile.laid_on(image, at)
+        tile.paste_onto(image, at)
     return True
 
 
@@ -96,7 +96,7 @@ def places(extent: Extent, tile: Extent, *, mark: Watermark) -> list[tuple[int, 
     return [(margin + left, margin + top) for top in rows for left in columns]
 
 
-def one_line(text: str) -> str:
+def collapse_whitespace(text: str) -> str:
     """Return the text with every run of spaces, line breaks and control characters as one space."""
     return " ".join(_CONTROL.sub(" ", text).split())
 
@@ -120,7 +120,7 @@ def _wanted_px(extent: Extent, share: float, mark: Watermark) -> int:
     return min(mark.max_px, max(mark.min_px, round(min(extent) * share)))
 
 
-def _fitting_tile(extent: Extent, *, mark: Watermark, fonts: Fonts) -> Tile | None:
+def _fitting_tile(extent: Extent, *, mark: Watermark, fonts: Fonts) -> WatermarkTile | None:
     """Return the mark as large as wanted, or as there is room for; None when that cannot be read."""
     room = Extent(*(side - 2 * margin_px(extent) for side in extent))
     if mark.logo is None:
@@ -129,7 +129,7 @@ def _fitting_tile(extent: Extent, *, mark: Watermark, fonts: Fonts) -> Tile | No
         height_px, least_px = _wanted_px(extent, mark.logo_share, mark), MIN_LOGO_PX
     while height_px >= least_px:
         if mark.logo is None:
-            tile = lettering(mark, height_px=height_px, fonts=fonts)
+            tile = text_tile(mark, height_px=height_px, fonts=fonts)
         else:
             tile = logo_tile(mark.logo, longer_px=height_px, opacity=mark.opacity)
         tile = tile.rotated(mark.rotation_deg)
@@ -158,9 +158,9 @@ def _with_usable_logo(mark: Watermark) -> tuple[Watermark, str]:
     except RejectedError as refusal:
         return replace(mark, logo=None), refusal.code
     except Exception as error:  # noqa: BLE001 - a picture is not refused for the logo on it
-        return replace(mark, logo=None), rejection_of(error).code
+        return replace(mark, logo=None), rejected_error_for(error).code
     return mark, ""
 
 
-def _skipped(reason: str) -> Note:
-    return Note(move=StepMove.SKIPPED, detail={"reason": reason})
+def _skipped(reason: str) -> StepNote:
+    return StepNote(move=StepMove.SKIPPED, detail={"reason": reason})

@@ -42,7 +42,7 @@ READY: Final[Mapping[str, Any]] = {"kind": "ready"}
 READY_WITH_NETWORK: Final[Mapping[str, Any]] = {"kind": "ready", "network": "open"}
 """Said where the system has no filter that could forbid the network."""
 
-TAKEN: Final[Mapping[str, Any]] = {"kind": "taken"}
+ACCEPTED: Final[Mapping[str, Any]] = {"kind": "taken"}
 
 _MAX_MESSAGE_CHARACTERS: Final = 500
 _MAX_METADATA_CHARACTERS: Final = 200
@@ -93,7 +93,7 @@ def setup_header(setup: Setup) -> Mapping[str, Any]:
     return asdict(setup)
 
 
-def setup_from(header: Mapping[str, Any]) -> Setup:
+def setup_from_header(header: Mapping[str, Any]) -> Setup:
     """Read what `setup_header` wrote."""
     return Setup(Limits(**header["limits"]), header["memory_mb"], tuple(header["fonts"]), header["cpu_s"])
 
@@ -103,7 +103,7 @@ def logo_header(logo: Logo) -> Mapping[str, Any]:
     return {"kind": "logo", "e_tag": logo.e_tag}
 
 
-def order_header(recipe: Recipe) -> Mapping[str, Any]:
+def image_header(recipe: Recipe) -> Mapping[str, Any]:
     """Write a recipe down, but for the content of its logo."""
     logo = recipe.logo
     kept = recipe.with_logo(None) if logo else recipe
@@ -120,9 +120,9 @@ def _written(recipe: Recipe) -> dict[str, Any]:
     return asdict(recipe)
 
 
-def recipe_from(header: Mapping[str, Any], logos: Mapping[str, bytes]) -> Recipe:
+def recipe_from_header(header: Mapping[str, Any], logos: Mapping[str, bytes]) -> Recipe:
     """
-    Read what `order_header` wrote.
+    Read what `image_header` wrote.
 
     Args:
         header: Of the order.
@@ -157,7 +157,7 @@ def _watermark_from(written: Mapping[str, Any] | None) -> Watermark | None:
     return Watermark(**dict(written) | {"position": Anchor(written["position"])}) if written else None
 
 
-def report_header(report: StepReport) -> Mapping[str, Any]:
+def step_report_header(report: StepReport) -> Mapping[str, Any]:
     """Write a report down."""
     return {
         "kind": "report",
@@ -180,7 +180,7 @@ def rendition_header(rendition: EncodedRendition) -> Mapping[str, Any]:
     }
 
 
-def refusal_header(error: RejectedError) -> Mapping[str, Any]:
+def rejection_header(error: RejectedError) -> Mapping[str, Any]:
     """Write a refusal down."""
     return {"kind": "refusal", "code": error.code, "message": str(error)[:_MAX_MESSAGE_CHARACTERS]}
 

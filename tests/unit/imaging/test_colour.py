@@ -3,7 +3,7 @@ from PIL import Image, ImageCms
 
 from tests.support.pictures import encoded, noise, opened, scene
 from worker.domain.recipe import Limits, Size
-from worker.imaging.inks import printed
+from worker.imaging.cmyk import cmyk_to_srgb
 from worker.imaging.resize import resize
 from worker.imaging.validate import validate
 
@@ -31,7 +31,7 @@ def notes(content: bytes) -> tuple[dict[str, object], dict[str, object]]:
 def test_inks_without_profile_look_as_printed(
     inks: tuple[int, int, int, int], expected: tuple[int, int, int]
 ) -> None:
-    found = printed(Image.new("CMYK", (4, 4), inks)).getpixel((1, 1))
+    found = cmyk_to_srgb(Image.new("CMYK", (4, 4), inks)).getpixel((1, 1))
     assert isinstance(found, tuple)
     assert all(abs(a - b) <= 2 for a, b in zip(found, expected, strict=True)), found
 

@@ -1,7 +1,7 @@
 import pytest
 
 from worker.domain.errors import CorruptError, TooManyPixelsError
-from worker.imaging.errors import breakdown_of, rejection_of
+from worker.imaging.errors import crash_error_for, rejected_error_for
 
 
 @pytest.mark.parametrize(
@@ -18,15 +18,17 @@ from worker.imaging.errors import breakdown_of, rejection_of
     ],
 )
 def test_every_exception_of_a_decoder_has_a_code(error: Exception, code: str) -> None:
-    assert rejection_of(error).code == code
+    assert rejected_error_for(error).code == code
 
 
 def test_the_files_own_marks_outweigh_the_decoders_words() -> None:
-    assert rejection_of(OSError("could not create decoder object"), is_cut_short=True).code == "truncated"
+    assert (
+        rejected_error_for(OSError("could not create decoder object"), is_cut_short=True).code == "truncated"
+    )
 
 
 def test_a_reason_is_short_and_gives_no_addresses_away() -> None:
-    refused = rejection_of(ValueError("bad <_io.BytesIO object at 0x7f371fc68fe0>\n" + "x" * 1000))
+    refused = rejected_error_for(ValueError("bad <_io.BytesIO object at 0x7f371fc68fe0>\n" + "x" * 1000))
     assert isinstance(refused, CorruptError)
     assert len(refused.reason) <= 200
     assert "0x7f" not in refused.reason
@@ -34,6 +36,6 @@ def test_a_reason_is_short_and_gives_no_addresses_away() -> None:
 
 
 def test_a_failure_after_reading_is_this_workers_and_says_so() -> None:
-    failed = breakdown_of(ValueError("unsupported mode"))
+    failed = crash_error_for(ValueError("unsupported mode"))
     assert failed.code == "decoder_crashed"
     assert "ValueError: unsupported mode" in str(failed)

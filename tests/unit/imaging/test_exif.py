@@ -6,7 +6,7 @@ from PIL import ExifTags, Image
 from tests.support.pictures import encoded, opened, scene, with_exif
 from worker.domain.recipe import Limits, Recipe, Size
 from worker.domain.step import EncodedRendition
-from worker.imaging.exif import metadata_of
+from worker.imaging.exif import extract_metadata
 from worker.imaging.fonts import Fonts
 from worker.imaging.pipeline import process
 from worker.imaging.validate import validate
@@ -68,7 +68,7 @@ def told_with_location(place: dict[int, Any]) -> dict[str, str]:
     exif = Image.Exif()
     exif[B.Make] = "Camera"
     exif.get_ifd(ExifTags.IFD.GPSInfo).update(place)
-    told = dict(metadata_of(exif, with_location=True))
+    told = dict(extract_metadata(exif, with_location=True))
     assert told.pop("camera") == "Camera"
     return told
 

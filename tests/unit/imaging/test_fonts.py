@@ -3,8 +3,8 @@ import io
 from PIL import Image, ImageFont
 
 from worker.domain.recipe import Watermark
-from worker.imaging.fonts import Fonts, coverage, runs_of
-from worker.imaging.lettering import lettering
+from worker.imaging.fonts import Fonts, coverage, split_into_runs
+from worker.imaging.watermark_text import text_tile
 from worker.settings import FONT
 
 DEJAVU = FONT.read_bytes()
@@ -22,7 +22,7 @@ LATIN = latin_only()
 
 
 def split(text: str, *files: bytes) -> list[tuple[str, bool]]:
-    return [(run.text, run.file is files[0]) for run in runs_of(text, Fonts(files))]
+    return [(run.text, run.file is files[0]) for run in split_into_runs(text, Fonts(files))]
 
 
 def test_a_font_tells_which_characters_it_has() -> None:
@@ -57,7 +57,7 @@ def test_a_text_that_begins_from_the_right_is_laid_out_from_the_right() -> None:
 
 def test_a_fallback_draws_what_the_first_font_cannot() -> None:
     def drawn(*files: bytes) -> Image.Image:
-        return lettering(Watermark("Ж"), height_px=40, fonts=Fonts(files)).cover
+        return text_tile(Watermark("Ж"), height_px=40, fonts=Fonts(files)).cover
 
     assert drawn(LATIN, DEJAVU).tobytes() == drawn(DEJAVU).tobytes()
     assert drawn(LATIN).tobytes() != drawn(DEJAVU).tobytes()

@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.domain.recipe import Anchor, Fit, Size
-from worker.imaging.geometry import fitted, layout, offset
-from worker.imaging.orientation import as_stored
+from worker.imaging.geometry import fit_inside, layout, offset
+from worker.imaging.orientation import to_stored_coordinates
 from worker.imaging.picture import Extent
 
 sides = st.integers(min_value=1, max_value=60_000)
@@ -49,12 +49,12 @@ def test_what_covers_keeps_its_shape_in_the_part_that_is_shown(original: Extent,
 def test_the_box_is_filled_in_one_direction_unless_the_picture_is_smaller(
     original: Extent, box: Size
 ) -> None:
-    result = fitted(original, box)
+    result = fit_inside(original, box)
     assert result == original or result.width == box.width or result.height == box.height
 
 
 def test_full_hd_fits_the_medium_box_as_the_document_shows() -> None:
-    assert fitted(Extent(1920, 1080), Size("medium", 800, 600)) == (800, 450)
+    assert fit_inside(Extent(1920, 1080), Size("medium", 800, 600)) == (800, 450)
 
 
 @pytest.mark.parametrize(
@@ -106,4 +106,4 @@ def test_each_anchor_has_its_place(anchor: Anchor, expected: tuple[int, int]) ->
 
 @given(st.sampled_from(range(1, 9)), st.floats(0, 1), st.floats(0, 1))
 def test_a_place_in_the_stored_picture_is_still_in_it(orientation: int, across: float, down: float) -> None:
-    assert all(0 <= share <= 1 for share in as_stored((across, down), orientation))
+    assert all(0 <= share <= 1 for share in to_stored_coordinates((across, down), orientation))

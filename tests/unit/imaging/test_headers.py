@@ -1,7 +1,7 @@
 import pytest
 
 from tests.support.pictures import animation, encoded, scene
-from worker.imaging.headers import count_frames, ends_early, webp_extent
+from worker.imaging.headers import count_frames, is_truncated, webp_canvas
 
 
 @pytest.mark.parametrize("picture_format", ["GIF", "WEBP", "TIFF", "PNG"])
@@ -34,15 +34,15 @@ def test_a_tiff_whose_directories_form_a_circle_is_counted_once() -> None:
     "options", [{}, {"lossless": True}, {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0"}]
 )
 def test_the_canvas_of_a_webp_is_read_from_its_header(options: dict[str, object]) -> None:
-    assert webp_extent(encoded(scene(321, 123), "WEBP", **options)) == (321, 123)
+    assert webp_canvas(encoded(scene(321, 123), "WEBP", **options)) == (321, 123)
 
 
 def test_a_webp_header_without_sense_has_no_canvas() -> None:
-    assert webp_extent(b"RIFF\x04\0\0\0WEBP") is None
+    assert webp_canvas(b"RIFF\x04\0\0\0WEBP") is None
 
 
 @pytest.mark.parametrize("picture_format", ["JPEG", "PNG", "WEBP", "GIF"])
 def test_a_whole_file_has_its_end_and_half_of_it_has_not(picture_format: str) -> None:
     content = encoded(scene(), picture_format)
-    assert not ends_early(content, picture_format=picture_format.lower())
-    assert ends_early(content[: len(content) // 2], picture_format=picture_format.lower())
+    assert not is_truncated(content, picture_format=picture_format.lower())
+    assert is_truncated(content[: len(content) // 2], picture_format=picture_format.lower())

@@ -16,7 +16,7 @@ from PIL import Image
 from tests.support.pictures import animation, encoded, noise, scene
 from worker.domain.errors import RejectedError
 from worker.domain.recipe import Limits, Size
-from worker.imaging import codec, png
+from worker.imaging import image_file, png
 from worker.imaging.png import PngFile
 from worker.imaging.validate import validate
 
@@ -139,7 +139,7 @@ class ByPillow(PngFile):
 def outcome_of(content: bytes, decoder: type[PngFile]) -> Any:  # noqa: ANN401 - of whatever kind
     """Return all that validation says of a file and its pixels."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(codec._DECODERS, "png", decoder)  # type: ignore[arg-type]
+        patch.setitem(image_file._DECODERS, "png", decoder)  # type: ignore[arg-type]
         try:
             decoded, note = validate(content, limits=Limits(), sizes=(Size("medium", 800, 600),))
         except RejectedError as refused:
@@ -196,7 +196,7 @@ def test_a_change_of_any_byte_is_judged_as_by_pillow(change: Callable[[int], int
 def test_grey_rgb_and_rgba_do_not_take_pillows_way(mode: str, size: tuple[int, int]) -> None:
     picture = noise(*size, mode=mode)
     image = loaded(encoded(picture, "PNG"))
-    assert image.is_sound
+    assert image.is_verified
     assert (image.mode, image.size, image.tobytes()) == (mode, size, picture.tobytes())
 
 
@@ -215,7 +215,7 @@ def test_grey_rgb_and_rgba_do_not_take_pillows_way(mode: str, size: tuple[int, i
 )
 def test_what_is_left_to_pillow_and_what_is_not(content: bytes, request: pytest.FixtureRequest) -> None:
     image = loaded(content)
-    assert image.is_sound == ("still" in request.node.name)
+    assert image.is_verified == ("still" in request.node.name)
     assert image.tobytes() == Image.open(io.BytesIO(content)).tobytes()
 
 
@@ -225,7 +225,7 @@ def test_a_wrong_checksum_of_any_chunk_of_pixels_is_found(idat_bytes: int) -> No
         b"\0" + row for row in (noise(40, 1, mode="RGBA", seed=seed).tobytes() for seed in range(8))
     )
     content = Png(40, 8, RGBA, 8, is_interlaced=False, raw=raw, idat_bytes=idat_bytes).content
-    assert loaded(content).is_sound
+    assert loaded(content).is_verified
     places = [at for at in range(len(content)) if content[at : at + 4] == b"IDAT"]
     for at in places:
         checksum = at + 4 + int.from_bytes(content[at - 4 : at])
@@ -249,7 +249,7 @@ def test_a_decoder_that_gives_up_leaves_the_file_to_pillow(
 
     monkeypatch.setattr(png, "decode_image_png_u8", give_up)
     image = loaded(encoded(scene(30, 20), "PNG"))
-    assert not image.is_sound
+    assert not image.is_verified
     assert image.tobytes() == scene(30, 20).tobytes()
 
 

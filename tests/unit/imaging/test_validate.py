@@ -18,15 +18,17 @@ from worker.domain.errors import (
     TruncatedError,
 )
 from worker.domain.recipe import Limits, Size
-from worker.imaging import codec
-from worker.imaging.picture import Decoded, Note
+from worker.imaging import image_file
+from worker.imaging.picture import DecodedUpload, StepNote
 from worker.imaging.validate import validate
 
 MEDIUM = Size("medium", 800, 600)
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF"]
 
 
-def validated(content: bytes, *, limits: Limits | None = None, size: Size = MEDIUM) -> tuple[Decoded, Note]:
+def validated(
+    content: bytes, *, limits: Limits | None = None, size: Size = MEDIUM
+) -> tuple[DecodedUpload, StepNote]:
     return validate(content, limits=limits or Limits(), sizes=(size,))
 
 
@@ -172,12 +174,12 @@ def test_a_jpeg_that_carries_a_second_picture_is_a_jpeg_of_one_frame() -> None:
 
 
 def test_heic_without_its_extra_is_refused_with_what_would_help(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(codec, "find_spec", lambda _: None)
+    monkeypatch.setattr(image_file, "find_spec", lambda _: None)
     with pytest.raises(FormatNotAllowedError, match=r"image-worker\[heic\]"):
         validated(b"\0\0\0\x18ftypheic\0\0\0\0heicmif1" + b"\0" * 100)
 
 
-@pytest.mark.skipif(codec.missing_extra("heic") is not None, reason="without the extra heic")
+@pytest.mark.skipif(image_file.missing_extra("heic") is not None, reason="without the extra heic")
 def test_a_heic_named_anything_is_read_and_upright() -> None:
     pillow_heif = pytest.importorskip("pillow_heif")
     file = io.BytesIO()

@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from worker.decoder_pool.async_framing import receive_frame, send_frame
+from worker.decoder_pool.frame_io import receive_frame, send_frame
 from worker.ipc.framing import (
     MAX_HEADER_BYTES,
     InvalidFrameError,

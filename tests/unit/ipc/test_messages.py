@@ -11,14 +11,14 @@ from worker.ipc.messages import (
     UnexpectedMessageError,
     expect_rendition,
     expect_report,
+    image_header,
     max_rendition_bytes,
-    order_header,
-    recipe_from,
-    refusal_header,
+    recipe_from_header,
+    rejection_header,
     rendition_header,
-    report_header,
-    setup_from,
+    setup_from_header,
     setup_header,
+    step_report_header,
 )
 
 MEDIUM = Size("medium", 800, 600)
@@ -40,17 +40,17 @@ def changed(header: Header, **changes: object) -> Frame:
 
 def test_a_setup_arrives_as_it_was() -> None:
     setup = Setup(Limits(max_pixels=5), 512, ("font.ttf", "other.ttf"), 90)
-    assert setup_from(setup_header(setup)) == setup
+    assert setup_from_header(setup_header(setup)) == setup
 
 
 @pytest.mark.parametrize("mark", [None, Watermark("hello", opacity=0.3)])
 def test_a_recipe_arrives_as_it_was(mark: Watermark | None) -> None:
     recipe = Recipe(sizes=(MEDIUM, Size("small", 400, 400)), watermark=mark, quality=70)
-    assert recipe_from(order_header(recipe), {}) == recipe
+    assert recipe_from_header(image_header(recipe), {}) == recipe
 
 
 def test_a_report_arrives_as_it_was() -> None:
-    assert expect_report(changed(report_header(REPORT)), StepName.RESIZE) == REPORT
+    assert expect_report(changed(step_report_header(REPORT)), StepName.RESIZE) == REPORT
 
 
 def test_a_rendition_arrives_as_it_was() -> None:
@@ -58,7 +58,7 @@ def test_a_rendition_arrives_as_it_was() -> None:
 
 
 def test_a_refusal_arrives_in_the_place_of_a_report_or_a_rendition() -> None:
-    frame = Frame(refusal_header(TruncatedError()), bytearray())
+    frame = Frame(rejection_header(TruncatedError()), bytearray())
     for expect in (
         lambda: expect_report(frame, StepName.VALIDATION),
         lambda: expect_rendition(frame, MEDIUM),
@@ -87,7 +87,7 @@ def test_a_refusal_arrives_in_the_place_of_a_report_or_a_rendition() -> None:
 )
 def test_a_report_that_is_not_due_is_not_believed(changes: dict[str, object]) -> None:
     with pytest.raises(UnexpectedMessageError):
-        expect_report(changed(report_header(REPORT), **changes), StepName.RESIZE)
+        expect_report(changed(step_report_header(REPORT), **changes), StepName.RESIZE)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_a_rendition_that_is_not_due_is_not_believed(changes: dict[str, object])
 @pytest.mark.parametrize("changes", [{"code": "free_money"}, {"code": 5}, {"message": None}])
 def test_a_refusal_is_one_of_those_that_exist(changes: dict[str, object]) -> None:
     with pytest.raises(UnexpectedMessageError):
-        expect_report(changed(refusal_header(TruncatedError()), **changes), StepName.RESIZE)
+        expect_report(changed(rejection_header(TruncatedError()), **changes), StepName.RESIZE)
 
 
 def test_a_rendition_may_weigh_what_its_box_can_hold() -> None:

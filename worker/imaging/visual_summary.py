@@ -21,7 +21,7 @@ _HASH_SIDE: Final = 8
 Waves: TypeAlias = NDArray[np.float64]
 
 
-def traits_of(image: Image.Image) -> dict[str, Json]:
+def visual_summary(image: Image.Image) -> dict[str, Json]:
     """
     Return `dominantColor` (`#rrggbb`), `blurHash` (28 characters) and `perceptualHash` (16 digits).
 

@@ -30,7 +30,7 @@ _DEPTH: Final = 226
 _GRID: Final = 9
 
 
-def printed(image: Image.Image) -> Image.Image:
+def cmyk_to_srgb(image: Image.Image) -> Image.Image:
     """Return a CMYK picture as RGB in sRGB, by the inks of an ordinary press."""
     cyan, magenta, yellow, black = image.split()
     coloured = Image.merge("RGB", (cyan, magenta, yellow)).filter(_blend())

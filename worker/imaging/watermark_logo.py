@@ -8,15 +8,15 @@ from PIL import Image
 from worker.domain.recipe import Limits, Logo, Size
 from worker.imaging.picture import Extent
 from worker.imaging.resize import resize, scale
-from worker.imaging.tile import Tile
 from worker.imaging.validate import validate
+from worker.imaging.watermark_tile import WatermarkTile
 
 _LARGEST: Final = Size("logo", 1024, 1024)
 _LIMITS: Final = Limits(max_bytes=8 * 1024 * 1024, max_pixels=25_000_000)
 
 
 @lru_cache(maxsize=16)
-def logo_tile(logo: Logo, *, longer_px: int, opacity: float) -> Tile:
+def logo_tile(logo: Logo, *, longer_px: int, opacity: float) -> WatermarkTile:
     """
     Return the logo with its longer side at this length.
 
@@ -28,8 +28,10 @@ def logo_tile(logo: Logo, *, longer_px: int, opacity: float) -> Tile:
     extent = Extent(*(max(1, round(side * longer_px / longer)) for side in image.size))
     scaled = scale(image, extent)
     if scaled.mode != "RGBA":
-        return Tile(ink=scaled, cover=Image.new("L", extent, round(255 * opacity)))
-    return Tile(ink=scaled.convert("RGB"), cover=scaled.getchannel("A").point(lambda value: value * opacity))
+        return WatermarkTile(ink=scaled, cover=Image.new("L", extent, round(255 * opacity)))
+    return WatermarkTile(
+        ink=scaled.convert("RGB"), cover=scaled.getchannel("A").point(lambda value: value * opacity)
+    )
 
 
 @lru_cache(maxsize=4)

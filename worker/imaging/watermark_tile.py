@@ -5,7 +5,7 @@ from typing import NamedTuple
 from PIL import Image
 
 
-class Tile(NamedTuple):
+class WatermarkTile(NamedTuple):
     """
     A mark, ready to be laid on.
 
@@ -17,13 +17,13 @@ class Tile(NamedTuple):
     ink: Image.Image
     cover: Image.Image
 
-    def rotated(self, degrees: int) -> "Tile":
+    def rotated(self, degrees: int) -> "WatermarkTile":
         """Return it turned counterclockwise, as large as that needs."""
         if degrees % 360 == 0:
             return self
         layer = self.layer.convert("RGBa").rotate(degrees, Image.Resampling.BICUBIC, expand=True)
         layer = layer.convert("RGBA")
-        return Tile(ink=layer.convert("RGB"), cover=layer.getchannel("A"))
+        return WatermarkTile(ink=layer.convert("RGB"), cover=layer.getchannel("A"))
 
     @property
     def layer(self) -> Image.Image:
@@ -32,7 +32,7 @@ class Tile(NamedTuple):
         layer.putalpha(self.cover)
         return layer
 
-    def laid_on(self, image: Image.Image, at: tuple[int, int]) -> None:
+    def paste_onto(self, image: Image.Image, at: tuple[int, int]) -> None:
         """Lay it on an RGB or RGBA picture, in place, touching no pixel outside of it."""
         if image.mode == "RGBA":
             image.alpha_composite(self.layer, dest=at)

@@ -6,8 +6,8 @@ from typing import Final
 from PIL import Image, ImageChops, ImageColor, ImageDraw
 
 from worker.domain.recipe import Watermark
-from worker.imaging.fonts import Fonts, Run, runs_of
-from worker.imaging.tile import Tile
+from worker.imaging.fonts import Fonts, Run, split_into_runs
+from worker.imaging.watermark_tile import WatermarkTile
 
 _OUTLINE_SHARE: Final = 0.07
 _OUTLINE_STRENGTH: Final = 0.75
@@ -16,7 +16,7 @@ _BASELINE: Final = "ls"
 
 
 @lru_cache(maxsize=64)
-def lettering(mark: Watermark, *, height_px: int, fonts: Fonts) -> Tile:
+def text_tile(mark: Watermark, *, height_px: int, fonts: Fonts) -> WatermarkTile:
     """
     Write the text of a watermark once for all pictures that need it at this height.
 
@@ -24,7 +24,7 @@ def lettering(mark: Watermark, *, height_px: int, fonts: Fonts) -> Tile:
     and the outline alone shows them on a background of their own colour.
     """
     outline_px = _outline_px(height_px) if mark.outline else 0
-    placed = _placed(runs_of(mark.text, fonts), height_px)
+    placed = _placed(split_into_runs(mark.text, fonts), height_px)
     left, top, right, bottom = _bounds(placed, height_px, outline_px)
     size = (max(1, right - left), max(1, bottom - top))
     letters, outlined = Image.new("L", size), Image.new("L", size)
@@ -42,13 +42,13 @@ def lettering(mark: Watermark, *, height_px: int, fonts: Fonts) -> Tile:
         cover = ImageChops.add(cover, outline.point(lambda value: value * strength))
     ink = Image.new("RGB", size, ImageColor.getrgb(mark.outline or mark.colour)[:3])
     ink.paste(ImageColor.getrgb(mark.colour)[:3], mask=letters)
-    return Tile(ink=ink, cover=cover)
+    return WatermarkTile(ink=ink, cover=cover)
 
 
 @lru_cache(maxsize=64)
 def width_per_px(mark: Watermark, fonts: Fonts) -> float:
     """Return the width of the outlined text for each pixel of its height."""
-    placed = _placed(runs_of(mark.text, fonts), _REFERENCE_PX)
+    placed = _placed(split_into_runs(mark.text, fonts), _REFERENCE_PX)
     outline_px = _outline_px(_REFERENCE_PX) if mark.outline else 0
     left, _, right, _ = _bounds(placed, _REFERENCE_PX, outline_px)
     return max(1.0, float(right - left)) / _REFERENCE_PX

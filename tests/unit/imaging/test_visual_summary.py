@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from tests.support.pictures import noise, scene
-from worker.imaging.traits import blur_hash, difference_hash, dominant_colour, traits_of
+from worker.imaging.visual_summary import blur_hash, difference_hash, dominant_colour, visual_summary
 
 
 def distance(one: str, other: str) -> int:
@@ -13,7 +13,7 @@ def distance(one: str, other: str) -> int:
 
 @pytest.mark.parametrize(("colour", "expected"), [("#ff0000", "#ff0000"), ("#123456", "#123456")])
 def test_a_plain_picture_is_dominated_by_its_colour(colour: str, expected: str) -> None:
-    assert traits_of(Image.new("RGB", (300, 200), colour))["dominantColor"] == expected
+    assert visual_summary(Image.new("RGB", (300, 200), colour))["dominantColor"] == expected
 
 
 def test_the_largest_group_of_colours_dominates() -> None:
@@ -23,7 +23,7 @@ def test_the_largest_group_of_colours_dominates() -> None:
 
 
 def test_what_is_transparent_counts_as_white() -> None:
-    assert traits_of(Image.new("RGBA", (50, 50)))["dominantColor"] == "#ffffff"
+    assert visual_summary(Image.new("RGBA", (50, 50)))["dominantColor"] == "#ffffff"
 
 
 @pytest.mark.parametrize(("colour", "dc"), [("#000000", "0000"), ("#ffffff", "TSUA")])
@@ -50,16 +50,16 @@ def test_the_perceptual_hash_survives_scaling_and_encoding_and_tells_pictures_ap
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 2000), (2000, 1), (17, 3)])
 def test_any_size_has_its_traits(size: tuple[int, int]) -> None:
-    traits = traits_of(scene(*size))
+    traits = visual_summary(scene(*size))
     assert [len(str(value)) for value in traits.values()] == [7, 28, 16]
 
 
 def test_they_cost_little() -> None:
     image = scene(800, 600)
-    traits_of(image)
+    visual_summary(image)
     took = []
     for _ in range(20):
         started = time.perf_counter()
-        traits_of(image)
+        visual_summary(image)
         took.append(time.perf_counter() - started)
     assert min(took) < 0.003
