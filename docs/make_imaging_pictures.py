@@ -8,7 +8,6 @@ import io
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from random import Random
 from typing import Final
 
 from PIL import Image, ImageDraw, ImageFont
@@ -19,8 +18,8 @@ from worker.imaging.picture import Picture
 from worker.imaging.resize import resize
 from worker.imaging.validate import validate
 from worker.imaging.watermark import watermark
+from worker.local.demo_images import bundled_image
 from worker.local.preview import checkered
-from worker.local.scenes import gardens, landscapes
 from worker.settings import FONT
 
 OUT: Final = Path(__file__).with_name("imaging")
@@ -34,11 +33,9 @@ Shown = tuple[str, Image.Image]
 def main() -> None:
     """Make them all."""
     OUT.mkdir(exist_ok=True)
-    chance = Random(4)  # noqa: S311 - for pictures
-    lake, tulips, sea = (
-        _file(scene((900, 600), chance)) for scene in (gardens.lake, gardens.tulips, landscapes.sea)
+    lake, tulips, sea, forest = (
+        _file(bundled_image(name).reduce(2)) for name in ("lake", "tulips", "sea", "forest")
     )
-    forest = _file(landscapes.forest((600, 900), chance))
     _save("fits", [_fit(lake, fit) for fit in Fit], columns=4)
     _save("gravity", [_gravity(tulips, anchor) for anchor in Anchor], columns=9)
     _save("anchors", [_position(sea, anchor) for anchor in Anchor], columns=3)

@@ -18,7 +18,7 @@ from docs.make_reference import pages
 from tests.docs.not_run import NOT_RUN, Check
 from tests.docs.pages import PAGES, ROOT, Block, Line, blocks, inline_commands, lines
 from worker.cli.app import COMMANDS, app
-from worker.local.demo_images import generate
+from worker.local.demo_images import write_demo_images
 from worker.local.embedded_aws import embedded_aws, embedded_environment
 
 Play = Callable[[list[dict[str, Any]], dict[str, str]], None]
@@ -118,7 +118,7 @@ async def endpoint_url() -> AsyncIterator[str]:
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pictures")
-    generate(folder)
+    write_demo_images(folder)
     return folder
 
 

@@ -24,7 +24,7 @@ from worker.domain.errors import ConfigurationError
 from worker.domain.image import Image, Rendition
 from worker.domain.status import ImageStatus, StepName
 from worker.local.contact_sheet import Pair, contact_sheet
-from worker.local.demo_images import generate
+from worker.local.demo_images import write_demo_images
 
 app = typer.Typer(add_completion=False)
 
@@ -95,8 +95,8 @@ async def demo(
         if folder:
             files, left_out = _pictures_of(folder)
         else:
-            with output.working("painting pictures"):
-                files, left_out = await asyncio.to_thread(generate, Path(made)), []
+            with output.working("preparing demo images"):
+                files, left_out = await asyncio.to_thread(write_demo_images, Path(made)), []
         started = time.monotonic()
         async with AsyncExitStack() as stack:
             with output.working("starting an AWS and a worker"):

@@ -1,88 +1,87 @@
-"""The pictures that the demo makes for itself."""
+"""The images of a demo without images of the user's own."""
 
-import hashlib
-from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 from PIL import ExifTags, Image, ImageStat
 
-from worker.local import demo_images as maker
-from worker.local.demo_images import BROKEN, generate
+from worker.local.demo_images import BUNDLED, TRUNCATED_NAME, bundled_image, write_demo_images
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return {path.name: path for path in generate(tmp_path_factory.mktemp("demo") / "made")}
+def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {path.name: path for path in write_demo_images(tmp_path_factory.mktemp("demo") / "created")}
 
 
-def test_a_dozen_pictures_in_many_formats_are_made(pictures: dict[str, Path]) -> None:
-    assert len(pictures) >= 12
+def test_more_than_a_dozen_images_in_six_formats_are_written(images: dict[str, Path]) -> None:
+    assert len(images) >= 14
     formats = set()
-    for path in pictures.values():
-        with Image.open(path) as picture:
-            formats.add(picture.format)
+    for path in images.values():
+        with Image.open(path) as image:
+            formats.add(image.format)
     assert formats == {"JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP"}
 
 
-def test_all_but_the_broken_one_are_whole(pictures: dict[str, Path]) -> None:
-    for name, path in pictures.items():
-        with Image.open(path) as picture:
-            if name == BROKEN:
+def test_all_but_the_truncated_image_can_be_decoded(images: dict[str, Path]) -> None:
+    for name, path in images.items():
+        with Image.open(path) as image:
+            if name == TRUNCATED_NAME:
                 with pytest.raises(OSError, match="truncated"):
-                    picture.load()
+                    image.load()
             else:
-                picture.load()
+                image.load()
 
 
-def test_every_kind_that_gives_workers_trouble_is_among_them(pictures: dict[str, Path]) -> None:
+def test_the_modes_and_encodings_that_need_care_are_among_them(images: dict[str, Path]) -> None:
     kinds = {}
-    for name, path in pictures.items():
-        with Image.open(path) as picture:
-            kinds[name] = (picture.mode, bool(picture.info.get("progressive")))
+    for name, path in images.items():
+        with Image.open(path) as image:
+            kinds[name] = (image.mode, bool(image.info.get("progressive")))
     assert kinds["lake-in-grey.jpg"] == ("L", False)
     assert kinds["tulips-for-print-cmyk.jpg"] == ("CMYK", False)
-    assert kinds["balloon-transparent.png"] == ("RGBA", False)
-    assert kinds["city-lights.gif"] == ("P", False)
+    assert kinds["forest-transparent.png"] == ("RGBA", False)
+    assert kinds["tulips-palette.png"] == ("P", False)
     assert kinds["sea-at-sunset-progressive.jpg"] == ("RGB", True)
 
 
-def test_the_phone_s_picture_lies_on_its_side_and_tells_where_it_was_taken(pictures: dict[str, Path]) -> None:
-    with Image.open(pictures["forest-from-a-phone.jpg"]) as picture:
-        exif = picture.getexif()
-        assert picture.width > picture.height
+def test_the_gif_is_animated(images: dict[str, Path]) -> None:
+    with Image.open(images["sea-animated.gif"]) as image:
+        assert getattr(image, "n_frames", 1) == 8
+        first = image.convert("RGB").tobytes()
+        image.seek(7)
+        assert image.convert("RGB").tobytes() != first
+
+
+def test_the_image_from_a_phone_is_stored_rotated_and_holds_its_location(images: dict[str, Path]) -> None:
+    with Image.open(images["forest-from-a-phone.jpg"]) as image:
+        exif = image.getexif()
+        assert image.width > image.height
     assert exif[ExifTags.Base.Orientation] == 6
     assert exif[ExifTags.Base.Model] == "Acme Phone 12"
     assert exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitude] == (47.0, 33.0, 24.5)
 
 
-def test_the_balloon_is_solid_and_its_surroundings_are_not(pictures: dict[str, Path]) -> None:
-    with Image.open(pictures["balloon-transparent.png"]) as picture:
-        alpha = picture.getchannel("A")
+def test_the_transparent_image_is_opaque_in_its_centre_only(images: dict[str, Path]) -> None:
+    with Image.open(images["forest-transparent.png"]) as image:
+        alpha = image.getchannel("A")
         assert alpha.getpixel((0, 0)) == 0
-        assert alpha.getpixel((picture.width // 2, picture.height // 3)) == 255
+        assert alpha.getpixel((image.width // 2, image.height // 2)) == 255
 
 
-def test_no_picture_is_flat(pictures: dict[str, Path]) -> None:
-    for name, path in pictures.items():
-        if name != BROKEN:
-            with Image.open(path) as picture:
-                assert ImageStat.Stat(picture.convert("L")).stddev[0] > 20, name
+def test_no_image_is_flat(images: dict[str, Path]) -> None:
+    for name, path in images.items():
+        if name != TRUNCATED_NAME:
+            with Image.open(path) as image:
+                assert ImageStat.Stat(image.convert("L")).stddev[0] > 20, name
 
 
-def digests(paths: Iterable[Path]) -> dict[str, str]:
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+def test_every_call_writes_the_same_images(images: dict[str, Path], tmp_path: Path) -> None:
+    again = {path.name: path.read_bytes() for path in write_demo_images(tmp_path)}
+    assert again == {name: path.read_bytes() for name, path in images.items()}
 
 
-def test_the_same_seed_gives_the_same_pictures(pictures: dict[str, Path], tmp_path: Path) -> None:
-    assert digests(generate(tmp_path)) == digests(pictures.values())
-
-
-def test_another_seed_gives_another_picture(
-    pictures: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (small,) = (one for one in maker._PRINTS if one.name == "stamp-sized-sea.png")
-    monkeypatch.setattr(maker, "_PRINTS", (small,))
-    other = digests(generate(tmp_path, seed=8))
-    assert other.keys() == {small.name}
-    assert other[small.name] != digests(pictures.values())[small.name]
+def test_the_bundled_images_are_large_enough_to_be_resized_and_take_less_than_1_mb_together() -> None:
+    files = list(BUNDLED.glob("*.jpg"))
+    assert len(files) == 5
+    assert sum(file.stat().st_size for file in files) < 1_000_000
+    assert all(min(bundled_image(file.stem).size) >= 800 for file in files)

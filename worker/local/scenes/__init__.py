@@ -1,1 +1,0 @@
-"""The scenes of the demo: what its pictures show."""
