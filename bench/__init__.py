@@ -1,1 +1,1 @@
-"""What is measured and simulated, and never asserted as a test: each module is a command of its own."""
+"""Benchmarks and simulations. Each package is a command, for example `python -m bench.imaging`."""

@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from bench.autoscalers import Autoscaler, Fixed, Observed
-from bench.fleet import Replica, Run, simulate
-from bench.keda import Keda, Rules, Step
-from bench.scaling import percentiles
-from bench.target_tracking import TargetTracking
-from bench.traffic import DAY_S, Series, Traffic
+from bench.scaling.autoscaler import Autoscaler, Fixed, Observed
+from bench.scaling.fleet import Replica, Run, simulate
+from bench.scaling.keda import Keda, Rules, Step
+from bench.scaling.report import percentiles
+from bench.scaling.target_tracking import TargetTracking
+from bench.scaling.traffic import DAY_S, Series, Traffic
 
 REPLICA = Replica()
 

@@ -1,0 +1,1 @@
+"""AWS cost of processing a million images."""

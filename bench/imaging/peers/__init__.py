@@ -1,0 +1,1 @@
+"""Programs that process one image with one library each, driven over standard input and output."""

@@ -1,0 +1,1 @@
+"""Memory of the worker and its decoder processes over thousands of images."""

@@ -1,0 +1,1 @@
+"""CPU time of the worker process alone, before and after a change."""

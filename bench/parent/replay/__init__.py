@@ -1,0 +1,1 @@
+"""Holds the sitecustomize module that makes decoder processes replay their first result."""

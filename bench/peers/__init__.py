@@ -1,1 +1,0 @@
-"""What the worker is compared with."""

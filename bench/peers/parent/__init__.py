@@ -1,1 +1,0 @@
-"""What stands around the worker's own process while it is measured alone."""

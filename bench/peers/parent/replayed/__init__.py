@@ -1,1 +1,0 @@
-"""Holds the `sitecustomize` of workers whose children repeat themselves."""

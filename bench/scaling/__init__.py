@@ -1,0 +1,1 @@
+"""Simulation of the deployed autoscaling policies under three days of traffic."""

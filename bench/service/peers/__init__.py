@@ -1,0 +1,1 @@
+"""Services that do the same work as image-worker on other stacks."""
