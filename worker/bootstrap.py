@@ -15,8 +15,9 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession, get_session
 
 from worker.aws.endpoint_check import reject_non_aws_responses
+from worker.aws.errors import is_no_such_queue
 from worker.aws.fast_path.direct import make_directly
-from worker.aws.retry import NO_SUCH_QUEUE, QUEUE, call_with_retry, error_code
+from worker.aws.retry import QUEUE, call_with_retry
 from worker.aws.task_protection import ScaleInProtection
 from worker.decoder_pool.pool import DecoderPool
 from worker.decoder_pool.process_memory import resident_bytes
@@ -137,7 +138,7 @@ async def queue_url(client: "SQSClient", name: str) -> str:
         )
         return answer["QueueUrl"]
     except TransientError as error:
-        if error.__cause__ and error_code(error.__cause__) in NO_SUCH_QUEUE:
+        if is_no_such_queue(error.__cause__):
             message = f"there is no queue {name!r}: set WORKER_QUEUE_NAME, or run `image-worker provision`"
             raise ConfigurationError(message) from error
         raise

@@ -31,10 +31,13 @@ async def test_without_credentials_it_is_said_where_they_are_looked_for(
     [
         (
             ("queue", "dead"),
-            "AWS does not take the credentials (GetQueueUrl: they have expired); sign in again",
+            "AWS rejected the credentials (GetQueueUrl: they have expired); sign in again",
         ),
         # HEAD has no body to say so.
-        (("run",), "AWS refuses HeadBucket without a reason, most often for credentials that have expired; "),
+        (
+            ("run",),
+            "AWS rejected HeadBucket without a reason, most often because the credentials have expired",
+        ),
     ],
 )
 async def test_credentials_that_have_expired_are_to_be_renewed(
@@ -52,8 +55,7 @@ async def test_an_endpoint_that_nobody_listens_at_is_named(
 
     assert sentence.startswith(f"http://127.0.0.1:{free_port}/")
     assert sentence.endswith(
-        "cannot be reached (EndpointConnectionError); check AWS_ENDPOINT_URL and AWS_REGION, "
-        "and the network between"
+        "cannot be reached (EndpointConnectionError); check AWS_ENDPOINT_URL, AWS_REGION and the network"
     )
 
 

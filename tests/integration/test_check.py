@@ -210,7 +210,7 @@ async def test_credentials_that_have_expired_are_told_from_missing_permissions()
     async with refusing("ExpiredTokenException", status=400) as endpoint_url:
         findings = await _check_at(endpoint_url)
     told = {finding.name: finding for finding in findings}
-    assert "does not take the credentials" in told["table"].message
+    assert "rejected the credentials" in told["table"].message
     assert "aws sts get-caller-identity" in told["table"].remedy
 
 

@@ -17,8 +17,8 @@ from botocore.exceptions import ChecksumError, ClientError, FlexibleChecksumErro
 
 from tests.support.builders import a_job
 from tests.support.emulators import SESSION, Service, client, unique_settings
+from worker.aws.errors import is_transient
 from worker.aws.fast_path.direct import make_directly
-from worker.aws.retry import is_transient
 from worker.bootstrap import open_client
 from worker.domain.errors import ConfigurationError, TransientError
 from worker.s3.sources import S3Sources

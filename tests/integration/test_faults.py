@@ -285,7 +285,7 @@ async def test_fault_17_a_queue_that_is_away_for_long_costs_ever_longer_pauses_a
         asked.append(failures)
         return 0.0
 
-    monkeypatch.setattr("worker.delivery.consumer.pause_s", no_pause)
+    monkeypatch.setattr("worker.delivery.consumer.backoff_s", no_pause)
     queue, handled = FakeMessageQueue(), asyncio.Event()
 
     async def handle(*_: object) -> Delete:
@@ -538,7 +538,7 @@ async def test_fault_26_a_body_cut_short_is_read_again_until_it_is_whole(
 async def test_fault_27_a_body_that_stalls_is_abandoned_and_read_again(
     s3: "S3Client", provisioned: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "BUCKET", replace(sources.BUCKET, each_s=0.4))
+    monkeypatch.setattr(sources, "BUCKET", replace(sources.BUCKET, attempt_timeout_s=0.4))
     content = os.urandom(300_000)
     job = await uploaded(s3, provisioned, content)
     async with proxied_s3(provisioned) as (proxy, through_proxy):
@@ -560,8 +560,8 @@ async def test_fault_28_three_hundred_failed_reads_on_a_pool_of_ten_leak_no_slot
         reader = S3Sources(through_proxy)
         ended_with: list[type] = []
         for kind in ("too large", "cut", "halted"):
-            each_s = 0.5 if kind == "halted" else once.each_s
-            monkeypatch.setattr(sources, "BUCKET", replace(once, each_s=each_s))
+            timeout_s = 0.5 if kind == "halted" else once.attempt_timeout_s
+            monkeypatch.setattr(sources, "BUCKET", replace(once, attempt_timeout_s=timeout_s))
             for _ in range(10):
                 if kind != "too large":
                     proxy.planned.extend([Trouble.CUT if kind == "cut" else Trouble.HALTED] * 10)

@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.support.emulators import client, refusing, unique_settings
-from worker.aws.retry import Policy, call_with_retry
+from worker.aws.retry import RetryPolicy, call_with_retry
 from worker.bootstrap import open_clients, open_consumer
 from worker.domain.errors import ConfigurationError, TransientError
 from worker.settings import Settings
@@ -21,7 +21,7 @@ from worker.telemetry.traces import Untraced
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
 
-QUICKLY = Policy(attempts=3, total_s=5, each_s=2, base_s=0.001)
+QUICKLY = RetryPolicy(attempts=3, timeout_s=5, attempt_timeout_s=2, wait_initial_s=0.001)
 
 
 def watched(client: Any) -> tuple[Metrics, Readiness]:  # noqa: ANN401 - of any service

@@ -62,7 +62,7 @@ def _caller() -> tuple[str, str] | None:
     frame = sys._getframe(3)
     worker = f"{ROOT / 'worker'}/"
     # They make calls on behalf of others.
-    names = ("aws/direct.py", "gatherer.py", "retry.py", "telemetry/calls.py")
+    names = ("aws/fast_path/direct.py", "aws/batcher.py", "aws/retry.py", "telemetry/aws_calls.py")
     between = [f"{worker}{name}" for name in names]
     while frame is not None:
         file = frame.f_code.co_filename

@@ -1,55 +1,31 @@
-"""What the errors of an AWS mean to the person at the keyboard: what is wrong, and what mends it."""
+"""Explanations of AWS errors for people: what is wrong and how to fix it."""
 
 from dataclasses import dataclass
-from typing import Final
 
 from botocore import exceptions as aws
 
-from worker.aws.retry import NO_SUCH_QUEUE, error_code
+from worker.aws.errors import (
+    error_code,
+    is_access_denied,
+    is_expired_credentials,
+    is_invalid_credentials,
+    is_no_such_bucket,
+    is_no_such_queue,
+    is_no_such_table,
+    is_wrong_region,
+)
 from worker.telemetry.logs import mask
-
-DENIED: Final = frozenset(
-    {
-        "AccessDenied",
-        "AccessDeniedException",
-        "AllAccessDisabled",
-        "AuthorizationError",
-        "UnauthorizedOperation",
-        "403",
-    }
-)
-_EXPIRED: Final = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})
-_BAD_CREDENTIALS: Final = frozenset(
-    {
-        "IncompleteSignature",
-        "InvalidAccessKeyId",
-        "InvalidClientTokenId",
-        "InvalidSignatureException",
-        "InvalidToken",
-        "MissingAuthenticationToken",
-        "MissingAuthenticationTokenException",
-        "SignatureDoesNotMatch",
-        "UnrecognizedClientException",
-    }
-)
-_UNEXPLAINED: Final = "400"
-"""All that S3 can say in answer to HEAD, which has no body."""
-_ELSEWHERE: Final = frozenset(
-    {"301", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect"}
-)
-"""What S3 answers where a bucket lies in another region."""
-_MISSING: Final = NO_SUCH_QUEUE | {"NoSuchBucket", "ResourceNotFoundException"}
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorExplanation:
     """
-    An error of an AWS, or of the way there, as people read it.
+    An error explained to the person who has to fix it.
 
     Attributes:
         reason: What is wrong.
-        remedy: What mends it; empty where nothing is known to.
-        is_setup: Whether the set-up is at fault, so that the same call fails again until that is mended.
+        remedy: How to fix it; empty if that is not known.
+        is_setup: Whether the set-up is at fault, so that the call keeps failing until that is fixed.
     """
 
     reason: str
@@ -57,63 +33,57 @@ class ErrorExplanation:
     is_setup: bool
 
 
-def is_denied(error: Exception) -> bool:
-    """Tell whether AWS knows the caller and does not allow the call."""
-    return error_code(error) in DENIED
-
-
 def explain(error: aws.BotoCoreError | aws.ClientError) -> str:
-    """Say in one sentence what is wrong, and what to set."""
-    told = explanation_of(error)
-    return f"{told.reason}; {told.remedy}" if told.remedy else told.reason
+    """Return the reason and the remedy in one sentence, with secrets masked."""
+    explanation = explanation_of(error)
+    return f"{explanation.reason}; {explanation.remedy}" if explanation.remedy else explanation.reason
 
 
 def explanation_of(error: aws.BotoCoreError | aws.ClientError) -> ErrorExplanation:
-    """Say what is wrong and what mends it; no credential is repeated."""
-    told = _answer(error) if isinstance(error, aws.ClientError) else _trouble(error)
-    return ErrorExplanation(mask(told.reason), told.remedy, is_setup=told.is_setup)
+    """Return the reason and the remedy of an error, with secrets masked."""
+    found = _of_response(error) if isinstance(error, aws.ClientError) else _of_client(error)
+    return ErrorExplanation(mask(found.reason), found.remedy, is_setup=found.is_setup)
 
 
-def _answer(error: aws.ClientError) -> ErrorExplanation:
+def _of_response(error: aws.ClientError) -> ErrorExplanation:
+    """Explain an error that AWS returned."""
     code, operation = error_code(error), error.operation_name
-    said = str(error.response.get("Error", {}).get("Message", "")).rstrip(". ")
-    if code in _EXPIRED | _BAD_CREDENTIALS:
-        why = "they have expired" if code in _EXPIRED else code
+    message = str(error.response.get("Error", {}).get("Message", "")).rstrip(". ")
+    if is_expired_credentials(error) or is_invalid_credentials(error):
+        reason = "they have expired" if is_expired_credentials(error) else code
         return ErrorExplanation(
-            f"AWS does not take the credentials ({operation}: {why})",
+            f"AWS rejected the credentials ({operation}: {reason})",
             "sign in again or renew them; `aws sts get-caller-identity` shows which are used",
             is_setup=True,
         )
-    if code == _UNEXPLAINED:
+    if code == "400":  # all that S3 reports for a HEAD request, whose response has no body
         return ErrorExplanation(
-            f"AWS refuses {operation} without a reason, most often for credentials that have expired",
+            f"AWS rejected {operation} without a reason, most often because the credentials have expired",
             "renew them and check AWS_REGION; `aws sts get-caller-identity` shows which are used",
             is_setup=True,
         )
-    if code in DENIED:
-        told = f" ({said})" if said not in {"", "Forbidden"} else ""
+    if is_access_denied(error):
+        detail = f" ({message})" if message not in {"", "Forbidden"} else ""
         return ErrorExplanation(
-            f"AWS does not allow {operation}{told}",
+            f"AWS does not allow {operation}{detail}",
             "allow it in the IAM policy of this role or user",
             is_setup=True,
         )
-    if code in _ELSEWHERE:
+    if is_wrong_region(error):
         region = _region_of(error)
-        where = f"the region {region}" if region else "another region"
         return ErrorExplanation(
-            f"the bucket lies in {where} ({operation})",
-            f"set AWS_REGION={region}" if region else "set AWS_REGION to that",
+            f"the bucket is in {f'the region {region}' if region else 'another region'} ({operation})",
+            f"set AWS_REGION={region}" if region else "set AWS_REGION to that region",
             is_setup=True,
         )
-    if code in _MISSING:
+    if is_no_such_bucket(error) or is_no_such_queue(error) or is_no_such_table(error):
         return ErrorExplanation(
-            f"{operation}: {said or code}",
-            "run `image-worker provision`, or set the name that it has, and the AWS_REGION that it is in",
+            f"{operation}: {message or code}",
+            "run `image-worker provision`, or correct its name in the settings and AWS_REGION",
             is_setup=True,
         )
-    return ErrorExplanation(
-        f"AWS answered {operation} with {code}" + (f": {said}" if said else ""), "", is_setup=False
-    )
+    detail = f": {message}" if message else ""
+    return ErrorExplanation(f"{operation} failed with {code}{detail}", "", is_setup=False)
 
 
 def _region_of(error: aws.ClientError) -> str | None:
@@ -122,38 +92,40 @@ def _region_of(error: aws.ClientError) -> str | None:
     return str(region) if region else None
 
 
-def _trouble(error: aws.BotoCoreError) -> ErrorExplanation:
+def _of_client(error: aws.BotoCoreError) -> ErrorExplanation:
+    """Explain an error raised by botocore itself: of its configuration, the credentials or the network."""
     match error:
         case aws.NoRegionError():
             return ErrorExplanation(
-                "no AWS region is set", "set AWS_REGION, as in AWS_REGION=eu-west-1", is_setup=True
+                "no AWS region is set", "set AWS_REGION, for example AWS_REGION=eu-west-1", is_setup=True
             )
         case aws.NoCredentialsError() | aws.PartialCredentialsError() | aws.CredentialRetrievalError():
             return ErrorExplanation(
-                f"no usable AWS credentials were found ({_begun(error)})",
+                f"no usable AWS credentials were found ({_as_clause(error)})",
                 "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
                 "or run where a role provides them",
                 is_setup=True,
             )
         case aws.ProfileNotFound():
             return ErrorExplanation(
-                _begun(error), "set AWS_PROFILE to one of `aws configure list-profiles`", is_setup=True
+                _as_clause(error), "set AWS_PROFILE to one of `aws configure list-profiles`", is_setup=True
             )
         case aws.SSOError() | aws.TokenRetrievalError():
-            return ErrorExplanation("the AWS sign-in has ended", "run `aws sso login`", is_setup=True)
+            return ErrorExplanation("the AWS sign-in has expired", "run `aws sso login`", is_setup=True)
         case aws.ConnectionError() | aws.HTTPClientError():
-            where = error.kwargs.get("endpoint_url") or "AWS"
-            is_silent = isinstance(error, aws.ConnectTimeoutError | aws.ReadTimeoutError)
+            endpoint = error.kwargs.get("endpoint_url") or "AWS"
+            is_timeout = isinstance(error, aws.ConnectTimeoutError | aws.ReadTimeoutError)
+            problem = "did not respond in time" if is_timeout else "cannot be reached"
             return ErrorExplanation(
-                f"{where} {'does not answer' if is_silent else 'cannot be reached'} ({type(error).__name__})",
-                "check AWS_ENDPOINT_URL and AWS_REGION, and the network between",
+                f"{endpoint} {problem} ({type(error).__name__})",
+                "check AWS_ENDPOINT_URL, AWS_REGION and the network",
                 # A connection that was made and then broke may be made again in a moment.
                 is_setup=isinstance(error, aws.ConnectionError),
             )
-    return ErrorExplanation(_begun(error), "", is_setup=False)
+    return ErrorExplanation(_as_clause(error), "", is_setup=False)
 
 
-def _begun(error: Exception) -> str:
-    """Write an error so that it can stand inside a sentence."""
+def _as_clause(error: Exception) -> str:
+    """Return the error's text without its capital and full stop, to be used inside a sentence."""
     text = str(error).rstrip(". ")
     return text[:1].lower() + text[1:]

@@ -1,174 +1,101 @@
 """
-The tenacity policies, named, and which failures of AWS pass by themselves.
+Retries of AWS calls with tenacity.
 
-Every call is tried again with full jitter (each wait is drawn evenly between zero and an exponentially
-growing bound, which spreads retrying workers best: "Exponential Backoff And Jitter", AWS Architecture
-Blog, 2015), bounded both by attempts and by time. A refusal (a failed condition, access denied, a
-malformed request) is never tried again.
+Waits have full jitter: each is drawn uniformly between zero and an exponentially growing bound, which spreads
+competing clients best ("Exponential Backoff And Jitter", AWS Architecture Blog, 2015). botocore's own retries
+are off.
 """
 
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
-from typing import Any, Final, TypeVar
+from dataclasses import dataclass
+from typing import Final, TypeVar
 
-import aiohttp
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
-from botocore.exceptions import ConnectionError as BotoConnectionError
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, stop_after_delay
+from botocore.exceptions import BotoCoreError, ClientError
+from tenacity import AsyncRetrying, RetryError, retry_if_exception, stop_after_attempt, stop_after_delay
 from tenacity.wait import wait_random_exponential
 
+from worker.aws.errors import error_code, is_expected_error, is_transient
 from worker.domain.errors import TransientError
 
 T = TypeVar("T")
 
-THROTTLING_CODES: Final = frozenset(
-    {
-        "LimitExceededException",
-        "ProvisionedThroughputExceededException",
-        "RequestLimitExceeded",
-        "RequestThrottled",
-        "RequestThrottledException",
-        "SlowDown",
-        "Throttling",
-        "ThrottlingError",
-        "ThrottlingException",
-        "TooManyRequestsException",
-    }
-)
-"""The service asks us to slow down."""
-
-CONFLICT_CODES: Final = frozenset(
-    {
-        "ConditionalRequestConflict",
-        "OperationAborted",
-        "TransactionConflict",
-        "TransactionConflictException",
-        "TransactionInProgressException",
-    }
-)
-"""Somebody else writes the same thing at this moment: neither of us is refused."""
-
-TRANSIENT_CODES: Final = frozenset(
-    {
-        "ExpiredToken",
-        "ExpiredTokenException",
-        "InternalError",
-        "InternalFailure",
-        "InternalServerError",
-        "RequestExpired",
-        "RequestTimeout",
-        "RequestTimeoutException",
-        "ServiceUnavailable",
-    }
-)
-"""A fault of the service, or credentials that are just being rotated."""
-
-_THROTTLED_ITEMS: Final = frozenset({"ProvisionedThroughputExceeded", "ThrottlingError"})
-_TRANSIENT_REASONS: Final = _THROTTLED_ITEMS | {"TransactionConflict"}
-"""Reasons of a cancelled transaction that pass by themselves."""
-
-NO_SUCH_QUEUE: Final = frozenset({"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"})
-"""There is no queue of that name."""
-
-_SERVER_ERROR = 500
-
-ATTEMPT: Final = ContextVar("ATTEMPT", default=1)
-"""Which attempt at a call is under way in this task: who counts calls can tell the first from the others."""
+IS_RETRY: Final = ContextVar("IS_RETRY", default=False)
+"""Whether the call under way in this task is a retry, as opposed to a first attempt."""
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
     """
-    How long to go on trying.
+    How often and for how long a call is retried.
 
     Attributes:
-        attempts: At the most.
-        total_s: No new attempt starts after so many seconds.
-        each_s: One attempt is abandoned after so many seconds.
-        base_s: The first wait is between zero and this.
-        most_s: No wait is longer.
+        attempts: Maximum number of attempts, the first included.
+        timeout_s: No attempt starts later than this after the first.
+        attempt_timeout_s: Time limit of one attempt; None leaves it to the client's own timeouts.
+        wait_initial_s: Upper bound of the first wait; it doubles with each attempt.
+        wait_max_s: Upper bound of any wait.
     """
 
     attempts: int
-    total_s: float
-    each_s: float
-    base_s: float = 0.05
-    most_s: float = 2.0
+    timeout_s: float
+    attempt_timeout_s: float | None = None
+    wait_initial_s: float = 0.05
+    wait_max_s: float = 2.0
 
 
-TABLE: Final = Policy(attempts=10, total_s=20.0, each_s=5.0)
-"""Reads and writes of the record."""
-
-BUCKET: Final = Policy(attempts=6, total_s=40.0, each_s=30.0, base_s=0.1)
-"""Reads and writes of whole pictures."""
-
-QUEUE: Final = Policy(attempts=6, total_s=15.0, each_s=5.0)
-"""Deletes and changes of visibility; receiving has its own, endless loop."""
-
-START: Final = Policy(attempts=5, total_s=5.0, each_s=5.0, base_s=0.1, most_s=1.0)
-"""Looks at what has to be there, before the work begins."""
-
-
-def error_code(error: BaseException) -> str:
-    """Return the code that AWS gave its refusal; the exception's name where there is none."""
-    if isinstance(error, ClientError):
-        return str(error.response.get("Error", {}).get("Code", "Unknown"))
-    return type(error).__name__
-
-
-def cancellation_reasons(error: ClientError) -> Sequence[Mapping[str, Any]]:
-    """Return why a transaction was cancelled: one reason for each of its items, in their order."""
-    reasons: Sequence[Mapping[str, Any]] = error.response.get("CancellationReasons", [])
-    return reasons
-
-
-def is_transient(error: BaseException) -> bool:
-    """Tell whether the same call may well succeed a moment later."""
-    if isinstance(error, ClientError):
-        if error_code(error) == "TransactionCanceledException":
-            codes = {str(reason.get("Code")) for reason in cancellation_reasons(error)} - {"None"}
-            return bool(codes) and codes <= _TRANSIENT_REASONS
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return (
-            error_code(error) in THROTTLING_CODES | CONFLICT_CODES | TRANSIENT_CODES
-            or status >= _SERVER_ERROR
-        )
-    return isinstance(
-        error, (BotoConnectionError, HTTPClientError, aiohttp.ClientError, TimeoutError, ConnectionError)
-    )
-
-
-def is_throttled(error: BaseException) -> bool:
-    """Tell whether the service asks us to slow down."""
-    if isinstance(error, ClientError):
-        reasons = {str(reason.get("Code")) for reason in cancellation_reasons(error)}
-        return error_code(error) in THROTTLING_CODES or bool(reasons & _THROTTLED_ITEMS)
-    return False
-
-
-def pause_s(failures: int) -> float:
-    """Draw the pause after so many failures in a row, for a loop that never gives up: full jitter."""
-    return random.uniform(0, min(20.0, 0.5 * 2.0 ** min(failures, 10)))  # noqa: S311 - spreads load only
-
-
-async def call_with_retry(call: Callable[[], Awaitable[T]], policy: Policy, *, what: str) -> T:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicies:
     """
-    Make the call until it succeeds, is refused, or the policy is exhausted.
+    The retry policies of all AWS calls. Whatever makes calls takes its policy as the argument `retry`.
+
+    Attributes:
+        table: DynamoDB, CloudFormation and CloudWatch requests.
+        bucket: S3 requests, which may transfer whole images.
+        queue: SQS requests, except receives: `Queue.receive` is called in an endless loop.
+        startup: Requests that check the resources before the worker starts.
+    """
+
+    table: RetryPolicy = RetryPolicy(attempts=10, timeout_s=20.0, attempt_timeout_s=5.0)
+    bucket: RetryPolicy = RetryPolicy(attempts=6, timeout_s=40.0, attempt_timeout_s=30.0, wait_initial_s=0.1)
+    queue: RetryPolicy = RetryPolicy(attempts=6, timeout_s=15.0, attempt_timeout_s=5.0)
+    startup: RetryPolicy = RetryPolicy(attempts=5, timeout_s=5.0, wait_initial_s=0.1, wait_max_s=1.0)
+
+
+_DEFAULTS: Final = RetryPolicies()
+TABLE: Final = _DEFAULTS.table
+BUCKET: Final = _DEFAULTS.bucket
+QUEUE: Final = _DEFAULTS.queue
+STARTUP: Final = _DEFAULTS.startup
+
+
+def backoff_s(failures: int) -> float:
+    """Draw the wait of a loop that never gives up, after this many failures in a row: full jitter."""
+    return random.uniform(0, min(20.0, 0.5 * 2.0 ** min(failures, 10)))  # noqa: S311 - not for cryptography
+
+
+async def call_with_retry(call: Callable[[], Awaitable[T]], policy: RetryPolicy, *, what: str) -> T:
+    """
+    Make an AWS call, and retry it while its errors are transient.
 
     Args:
         call: Makes one attempt.
-        policy: One of the named ones above.
-        what: Names the call in the error: `record the step`.
+        policy: How often and for how long to retry.
+        what: What the call does, for the error message: `store the image`.
 
     Raises:
-        TransientError: The policy is exhausted; its cause is the last failure.
+        ClientError: AWS returned an error that callers handle (`is_expected_error`).
+        TransientError: The call failed in any other way; its cause is the last error.
     """
     try:
-        return await _persist(call, policy, what=what)
+        return await _call(call, policy)
+    except RetryError as exhausted:
+        attempts, error = exhausted.last_attempt.attempt_number, exhausted.last_attempt.exception()
+        message = f"could not {what} in {attempts} attempts: {error_code(error)}"
+        raise TransientError(message) from error
     except (ClientError, BotoCoreError) as error:
         if is_expected_error(error):
             raise
@@ -176,71 +103,46 @@ async def call_with_retry(call: Callable[[], Awaitable[T]], policy: Policy, *, w
         raise TransientError(message) from error
 
 
-async def _persist(call: Callable[[], Awaitable[T]], policy: Policy, *, what: str) -> T:
-    began = time.monotonic()
+async def retry_at_startup(call: Callable[[], Awaitable[T]], policy: RetryPolicy) -> T:
+    """Make an AWS call, and retry it while its errors are transient; raise the last error as it is."""
     try:
-        async with asyncio.timeout(policy.each_s):
+        return await _call(call, policy)
+    except RetryError as exhausted:
+        exhausted.reraise()
+
+
+async def _call(call: Callable[[], Awaitable[T]], policy: RetryPolicy) -> T:
+    """
+    Make the first attempt, and have tenacity make the others if it fails.
+
+    Most calls succeed at once. They do without tenacity, which costs several times as much as all the rest.
+
+    Raises:
+        RetryError: The policy is exhausted.
+    """
+    started = time.monotonic()
+    try:
+        async with asyncio.timeout(policy.attempt_timeout_s):
             return await call()
     except Exception as error:
         if not is_transient(error):
             raise
-        failures = [error]
+        first_error = error
 
-    # tenacity hears of the first attempt only when it has failed: most succeed, and need not pay for it.
-    def give_up(state: RetryCallState) -> T:
-        cause = state.outcome.exception() if state.outcome else None
-        message = f"could not {what} in {state.attempt_number} attempts: {cause and error_code(cause)}"
-        raise TransientError(message) from cause
-
-    async def attempt() -> T:
-        if failures:
-            raise failures.pop()
-        former = ATTEMPT.set(retrying.statistics["attempt_number"])
-        try:
-            async with asyncio.timeout(policy.each_s):
-                return await call()
-        finally:
-            ATTEMPT.reset(former)
-
-    left_s = policy.total_s - (time.monotonic() - began)
-    retrying = _retrying(replace(policy, total_s=left_s), retry_error_callback=give_up)
-    return await retrying(attempt)
-
-
-async def retry_at_startup(call: Callable[[], Awaitable[T]]) -> T:
-    """Make the call until it succeeds or is refused, for a few seconds; then raise what it raised last."""
-
-    async def attempt() -> T:
-        return await call()
-
-    return await _retrying(START, reraise=True)(attempt)
-
-
-def _retrying(policy: Policy, **ending: Any) -> AsyncRetrying:  # noqa: ANN401 - as tenacity takes it
-    return AsyncRetrying(
-        wait=wait_random_exponential(multiplier=policy.base_s, max=policy.most_s),
-        stop=stop_after_attempt(policy.attempts) | stop_after_delay(policy.total_s),
+    retrying = AsyncRetrying(
+        wait=wait_random_exponential(multiplier=policy.wait_initial_s, max=policy.wait_max_s),
+        stop=stop_after_attempt(policy.attempts)
+        | stop_after_delay(policy.timeout_s - (time.monotonic() - started)),
         retry=retry_if_exception(is_transient),
-        **ending,
     )
-
-
-EXPECTED_CODES: Final = frozenset(
-    {
-        "404",
-        "412",
-        "ConditionalCheckFailedException",
-        "NoSuchKey",
-        "NoSuchVersion",
-        "NotFound",
-        "PreconditionFailed",
-        "ReceiptHandleIsInvalid",
-        "TransactionCanceledException",
-    }
-)
-"""Refusals that mean something to the caller; any other is a fault of the set-up, and no picture's."""
-
-
-def is_expected_error(error: BaseException) -> bool:
-    """Tell whether a refusal is one that the caller asked to hear."""
-    return error_code(error) in EXPECTED_CODES
+    token = IS_RETRY.set(True)
+    try:
+        async for attempt in retrying:
+            with attempt:
+                if attempt.retry_state.attempt_number == 1:
+                    raise first_error  # tenacity decides whether and when there is a second attempt
+                async with asyncio.timeout(policy.attempt_timeout_s):
+                    result = await call()
+        return result
+    finally:
+        IS_RETRY.reset(token)

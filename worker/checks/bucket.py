@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from worker.aws.retry import error_code, retry_at_startup
+from worker.aws.errors import is_no_such_bucket, is_not_found, is_wrong_region
+from worker.aws.retry import STARTUP, retry_at_startup
 from worker.checks.finding import PROVISION, Finding, permitted, refused, right, wrong
 
 if TYPE_CHECKING:
@@ -47,12 +48,11 @@ async def check_bucket(s3: "S3Client", settings: "Settings") -> list[Finding]:
 
 async def _find(s3: "S3Client", what: str, name: str, *, setting: str) -> Finding:
     try:
-        await retry_at_startup(lambda: s3.head_bucket(Bucket=name))
+        await retry_at_startup(lambda: s3.head_bucket(Bucket=name), STARTUP)
     except ClientError as error:
-        code = error_code(error)
-        if code in {"404", "NoSuchBucket"}:
+        if is_not_found(error) or is_no_such_bucket(error):
             return wrong(what, f"there is no bucket {name}", remedy=f"{PROVISION}, or set {setting}")
-        if code in {"301", "PermanentRedirect"}:
+        if is_wrong_region(error):
             region = error.response["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region", "another")
             message = f"the bucket {name} lies in the region {region}"
             return wrong(what, message, remedy=f"set AWS_REGION={region}, or {setting}")

@@ -6,7 +6,8 @@ from typing import Final, TypeAlias
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from worker.aws.error_explanation import explanation_of, is_denied
+from worker.aws.error_explanation import explanation_of
+from worker.aws.errors import is_access_denied
 
 Call: TypeAlias = Callable[[], Awaitable[object]]
 
@@ -56,7 +57,7 @@ def refused(
         on: The resource, for people.
         required: See `Finding`.
     """
-    if is_denied(error):
+    if is_access_denied(error):
         message = f"AWS does not allow {action} on {on}"
         return wrong(
             name, message, remedy=f"allow {action} in the IAM policy of this role", required=required
@@ -74,7 +75,7 @@ async def permitted(name: str, action: str, *, on: str, call: Call) -> Finding:
     try:
         await call()
     except ClientError as error:
-        if is_denied(error):
+        if is_access_denied(error):
             return refused(name, error, action=action, on=on)
     except BotoCoreError as error:
         return refused(name, error, action=action, on=on)

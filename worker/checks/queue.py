@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from worker.aws.retry import NO_SUCH_QUEUE, error_code, retry_at_startup
+from worker.aws.errors import is_no_such_queue
+from worker.aws.retry import STARTUP, retry_at_startup
 from worker.checks.finding import PROVISION, Call, Finding, permitted, refused, right, wrong
 
 if TYPE_CHECKING:
@@ -41,9 +42,9 @@ async def check_queue(sqs: "SQSClient", settings: "Settings") -> list[Finding]:
 async def _find(sqs: "SQSClient", what: str, name: str, *, setting: str) -> tuple[Finding, str]:
     """Find the queue, and its URL if it is there."""
     try:
-        url = (await retry_at_startup(lambda: sqs.get_queue_url(QueueName=name)))["QueueUrl"]
+        url = (await retry_at_startup(lambda: sqs.get_queue_url(QueueName=name), STARTUP))["QueueUrl"]
     except (BotoCoreError, ClientError) as error:
-        if error_code(error) in NO_SUCH_QUEUE:
+        if is_no_such_queue(error):
             return wrong(what, f"there is no queue {name}", remedy=f"{PROVISION}, or set {setting}"), ""
         return refused(what, error, action="sqs:GetQueueUrl", on=name), ""
     return right(what, f"{name} exists"), url

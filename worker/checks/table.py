@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from worker.aws.retry import error_code, retry_at_startup
+from worker.aws.errors import is_no_such_table
+from worker.aws.retry import STARTUP, retry_at_startup
 from worker.checks.finding import PROVISION, Call, Finding, permitted, refused, right, wrong
 
 if TYPE_CHECKING:
@@ -63,9 +64,9 @@ async def check_table(dynamodb: "DynamoDBClient", settings: "Settings") -> list[
 async def _describe(dynamodb: "DynamoDBClient", settings: "Settings") -> "TableDescriptionTypeDef | Finding":
     what, name = "table", settings.table_name
     try:
-        return (await retry_at_startup(lambda: dynamodb.describe_table(TableName=name)))["Table"]
+        return (await retry_at_startup(lambda: dynamodb.describe_table(TableName=name), STARTUP))["Table"]
     except (BotoCoreError, ClientError) as error:
-        if error_code(error) == "ResourceNotFoundException":
+        if is_no_such_table(error):
             return wrong(what, f"there is no table {name}", remedy=f"{PROVISION}, or set WORKER_TABLE_NAME")
         return refused(what, error, action="dynamodb:DescribeTable", on=name)
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 import structlog
 from structlog.contextvars import bound_contextvars
 
-from worker.aws.retry import pause_s
+from worker.aws.retry import backoff_s
 from worker.delivery.outcome import wait_s
 from worker.delivery.ports import Heartbeat, Hold, MessageQueue
 from worker.domain.errors import ReceiptLostError, TransientError
@@ -153,7 +153,7 @@ class Consumer:
 
     async def _pause(self, failures: int) -> None:
         with suppress(TimeoutError):
-            async with asyncio.timeout(pause_s(failures)):
+            async with asyncio.timeout(backoff_s(failures)):
                 await self._stopping.wait()
 
     def _start(self, message: Message) -> None:

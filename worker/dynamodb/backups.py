@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from worker.aws.retry import TABLE, call_with_retry, error_code
+from worker.aws.errors import is_no_such_table
+from worker.aws.retry import TABLE, call_with_retry
 from worker.domain.clock import Clock, utc_now
 from worker.domain.errors import ConfigurationError, TransientError
 
@@ -21,7 +22,6 @@ NAME_PATTERN: Final = r"[a-zA-Z0-9_.-]{3,255}"
 """What DynamoDB takes as the name of a backup."""
 
 _CLOCKS_DIFFER: Final = timedelta(minutes=1)
-_NO_TABLE: Final = {"ResourceNotFoundException", "TableNotFoundException"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +123,7 @@ class Backups:
             request["ExclusiveStartBackupArn"] = following
 
     def _insist_on_the_table(self, error: TransientError) -> None:
-        if error.__cause__ is not None and error_code(error.__cause__) in _NO_TABLE:
+        if is_no_such_table(error.__cause__):
             message = (
                 f"there is no table {self._table}: set WORKER_TABLE_NAME, or run `image-worker provision`"
             )

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from worker.aws.retry import TABLE, call_with_retry, error_code
+from worker.aws.errors import is_conditional_check_failed
+from worker.aws.retry import TABLE, call_with_retry
 from worker.domain import clock
 from worker.domain.claim import Claimant, Claimed, ClaimResult, decide
 from worker.domain.errors import LeaseLostError, TransientError
@@ -121,7 +122,7 @@ class DynamoLedger:
         try:
             await call_with_retry(lambda: self._client.update_item(**request), TABLE, what=what)
         except ClientError as error:
-            if error_code(error) != "ConditionalCheckFailedException":
+            if not is_conditional_check_failed(error):
                 raise
             return error.response.get("Item") or {}  # type: ignore[return-value]  # botocore types no Item
         return None

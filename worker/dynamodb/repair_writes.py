@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from worker.aws.retry import TABLE, call_with_retry, error_code
+from worker.aws.errors import is_conditional_check_failed
+from worker.aws.retry import TABLE, call_with_retry
 from worker.domain import claim
 from worker.domain.clock import Clock, utc_now
 from worker.domain.image import Image
@@ -72,7 +73,7 @@ class RepairWrites:
                 lambda: self._client.update_item(**request), TABLE, what="ask for the image again"
             )
         except ClientError as error:
-            if error_code(error) != "ConditionalCheckFailedException":
+            if not is_conditional_check_failed(error):
                 raise
             item: Any = error.response.get("Item")
             # The first attempt may have landed, and only its answer been lost.

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from worker.aws.batcher import Batcher
-from worker.aws.retry import TABLE, call_with_retry, cancellation_reasons
+from worker.aws.errors import CONDITION_FAILED_REASON, cancellation_reasons
+from worker.aws.retry import TABLE, call_with_retry
 from worker.domain import clock
 from worker.domain.errors import LeaseLostError, TransientError
 from worker.domain.image import Image
@@ -111,7 +112,7 @@ class StatisticsWriter:
                 refused = [
                     (settlement, reason.get("Item"))
                     for settlement, reason in zip(list(remaining), of_images, strict=True)
-                    if reason.get("Code") == _REFUSED
+                    if reason.get("Code") == CONDITION_FAILED_REASON
                 ]
                 for settlement, item in refused:
                     verdict = _why_refused(remaining.pop(settlement), item)
@@ -119,7 +120,7 @@ class StatisticsWriter:
                         remaining[settlement] = verdict
                     else:
                         results[settlement] = verdict
-                if of_profile.get("Code") == _REFUSED:
+                if of_profile.get("Code") == CONDITION_FAILED_REASON:
                     statistics = _as_found(of_profile.get("Item"), _last_upload(list(remaining)))
                 elif not refused:
                     codes = sorted({str(reason.get("Code")) for reason in reasons} - {"None"})
@@ -171,9 +172,6 @@ class StatisticsWriter:
         return expression.request(
             table=self._table, image_id=PROFILE_IMAGE_ID, user_id=batch[0].after.user_id
         )
-
-
-_REFUSED = "ConditionalCheckFailed"
 
 
 def _last_upload(batch: Sequence[Settlement]) -> datetime | None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from worker.aws.retry import TABLE, call_with_retry, error_code
+from worker.aws.errors import is_conditional_check_failed
+from worker.aws.retry import TABLE, call_with_retry
 from worker.domain import clock
 from worker.domain.image import Image
 from worker.domain.status import ImageStatus
@@ -111,7 +112,7 @@ async def lands(client: "DynamoDBClient", request: "UpdateTypeDef", *, what: str
     try:
         await call_with_retry(lambda: client.update_item(**request), TABLE, what=what)
     except ClientError as error:
-        if error_code(error) == "ConditionalCheckFailedException":
+        if is_conditional_check_failed(error):
             return False
         raise
     return True

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from worker.aws.retry import BUCKET, call_with_retry, error_code
+from worker.aws.errors import is_not_found
+from worker.aws.retry import BUCKET, call_with_retry
 from worker.domain.clock import to_milliseconds
 from worker.domain.errors import TransientError
 from worker.domain.image import Image
@@ -17,8 +18,6 @@ from worker.repair.requests import RepairContext, job_of
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
-
-_MISSING = frozenset({"404", "NoSuchKey", "NoSuchVersion", "NotFound"})
 
 
 class Source(Enum):
@@ -95,6 +94,6 @@ async def _head(
             lambda: client.head_object(**request), BUCKET, what=f"look at s3://{image.bucket}/{image.key}"
         )
     except ClientError as error:
-        if error_code(error) in _MISSING:
+        if is_not_found(error):
             return None
         raise

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import structlog
 from botocore.exceptions import ClientError
 
-from worker.aws.retry import BUCKET, call_with_retry, error_code
+from worker.aws.errors import is_access_denied, is_no_such_bucket, is_not_found, is_not_modified
+from worker.aws.retry import BUCKET, call_with_retry
 from worker.domain.recipe import Logo, Recipe
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 MAX_LOGO_BYTES = 4 * 1024 * 1024
 _MOST_CACHED_BYTES = 64 * 1024 * 1024
 
-_UNCHANGED = {"304", "NotModified"}
-_MISSING = {"404", "NoSuchKey", "NotFound", "NoSuchBucket", "403", "AccessDenied"}
 _SCHEME = "s3://"
 
 log = structlog.get_logger(__name__)
@@ -108,7 +107,7 @@ class Logos:
                 lambda: self._read(request, source, known), BUCKET, what=f"read {source}"
             )
         except ClientError as error:
-            if error_code(error) in _MISSING:
+            if is_not_found(error) or is_no_such_bucket(error) or is_access_denied(error):
                 return Logo(source, e_tag="missing")
             raise
 
@@ -116,7 +115,7 @@ class Logos:
         try:
             answer = await self._client.get_object(**request)
         except ClientError as error:
-            if known is not None and error_code(error) in _UNCHANGED:
+            if known is not None and is_not_modified(error):
                 return known
             raise
         async with answer["Body"] as body:

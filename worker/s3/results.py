@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from worker.aws.retry import BUCKET, call_with_retry, error_code
+from worker.aws.errors import is_not_found, is_precondition_failed
+from worker.aws.retry import BUCKET, call_with_retry
 from worker.domain.errors import LeaseLostError, TransientError
 from worker.domain.image import Image, Rendition
 from worker.domain.keys import result_key
@@ -31,8 +32,6 @@ An object written longer than this before our last look at the record is no late
 number: the record it belonged to has expired since, and attempts began anew. Far above any clock's error,
 far below any retention.
 """
-
-_OCCUPIED = {"412", "PreconditionFailed", "404", "NoSuchKey", "NotFound"}
 
 
 class S3Results:
@@ -103,7 +102,7 @@ class S3Results:
                 lambda: self._client.put_object(**request), BUCKET, what=f"store s3://{self._bucket}/{key}"
             )
         except ClientError as error:
-            if error_code(error) in _OCCUPIED:
+            if is_precondition_failed(error) or is_not_found(error):
                 return None
             raise
         return answer["ETag"].strip('"')
@@ -116,7 +115,7 @@ class S3Results:
                 what=f"look at s3://{self._bucket}/{key}",
             )
         except ClientError as error:
-            if error_code(error) in {"404", "NoSuchKey", "NotFound"}:
+            if is_not_found(error):
                 return None
             raise
 

@@ -6,7 +6,8 @@ from urllib.parse import unquote
 
 from botocore.exceptions import ClientError
 
-from worker.aws.retry import BUCKET, call_with_retry, error_code
+from worker.aws.errors import is_not_found, is_precondition_failed
+from worker.aws.retry import BUCKET, call_with_retry
 from worker.domain.errors import SourceMissingError, SupersededError, TooManyBytesError
 from worker.domain.image import Description, Source
 from worker.domain.job import Job
@@ -53,9 +54,9 @@ class S3Sources:
                 lambda: self._read(request, job, max_bytes), BUCKET, what=f"read s3://{job.bucket}/{job.key}"
             )
         except ClientError as error:
-            if error_code(error) in {"412", "PreconditionFailed"}:
+            if is_precondition_failed(error):
                 raise SupersededError(image_id=job.image_id) from error
-            if error_code(error) in {"404", "NoSuchKey", "NoSuchVersion", "NotFound"}:
+            if is_not_found(error):
                 raise SourceMissingError(bucket=job.bucket, key=job.key) from error
             raise
 

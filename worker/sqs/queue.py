@@ -9,7 +9,8 @@ import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 
 from worker.aws.batcher import Batcher
-from worker.aws.retry import QUEUE, call_with_retry, error_code, is_transient
+from worker.aws.errors import error_code, is_transient
+from worker.aws.retry import QUEUE, call_with_retry
 from worker.domain import clock
 from worker.domain.errors import ReceiptLostError, TransientError
 from worker.domain.job import Job

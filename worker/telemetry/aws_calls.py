@@ -3,7 +3,8 @@
 import time
 from typing import Any, Final
 
-from worker.aws.retry import ATTEMPT, error_code, is_expected_error, is_throttled
+from worker.aws.errors import error_code, is_expected_error, is_throttled
+from worker.aws.retry import IS_RETRY
 from worker.telemetry.metrics import Metrics
 from worker.telemetry.readiness import Readiness
 from worker.telemetry.traces import Tracing
@@ -23,7 +24,7 @@ def watch_calls(client: Any, *, metrics: Metrics, tracing: Tracing, readiness: R
     service: str = client.meta.service_model.service_name
 
     async def observed(operation: str, parameters: Any) -> Any:  # noqa: ANN401 - as botocore has it
-        if ATTEMPT.get() > 1:
+        if IS_RETRY.get():
             metrics.aws_retries.labels(service, operation).inc()
         code, began = "Abandoned", time.monotonic()
         try:

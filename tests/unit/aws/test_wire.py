@@ -15,8 +15,8 @@ from botocore.exceptions import (
     SSLError,
 )
 
+from worker.aws.errors import is_transient
 from worker.aws.fast_path.wire import failures_named, session_for
-from worker.aws.retry import is_transient
 
 URL = "https://dynamodb.eu-west-1.amazonaws.com/"
 KEY = ConnectionKey(

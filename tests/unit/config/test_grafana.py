@@ -9,7 +9,7 @@ import pytest
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 
-from worker.aws.retry import EXPECTED_CODES
+from worker.aws.errors import EXPECTED_CODES
 from worker.telemetry.metrics import Metrics
 
 ROOT: Final = Path(__file__).parents[3]

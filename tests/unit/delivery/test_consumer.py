@@ -309,7 +309,7 @@ async def test_while_something_outside_is_away_one_message_at_a_time_finds_out(
         pauses.append(failures)
         return 0.0
 
-    monkeypatch.setattr("worker.delivery.consumer.pause_s", no_pause)
+    monkeypatch.setattr("worker.delivery.consumer.backoff_s", no_pause)
     scene = Scene(slots=4)
     scene.desk.gate.set()
     scene.desk.disposition = Release(1, is_dependency_failure=True)

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from tests.support.builders import NOON, after
-from worker.aws.retry import Policy
+from worker.aws.retry import RetryPolicy
 from worker.domain.errors import TransientError
 from worker.domain.profile import Preferences, Profile, Statistics
 from worker.dynamodb import profiles as profiles_module
@@ -214,7 +214,9 @@ async def test_one_who_asks_no_longer_does_not_take_the_answer_from_the_others()
 async def test_a_read_that_failed_fails_for_all_who_share_it_and_is_not_remembered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(profiles_module, "TABLE", Policy(attempts=2, total_s=9, each_s=9, base_s=0))
+    monkeypatch.setattr(
+        profiles_module, "TABLE", RetryPolicy(attempts=2, timeout_s=9, attempt_timeout_s=9, wait_initial_s=0)
+    )
     table = Table()
     table.errors = [ConnectionResetError(), ConnectionResetError()]
     cache = a_cache(table)

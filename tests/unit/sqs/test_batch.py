@@ -14,7 +14,7 @@ from worker.sqs.batch import send_batch
 
 @pytest.fixture(autouse=True)
 def _without_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch, "QUEUE", replace(QUEUE, base_s=0))
+    monkeypatch.setattr(batch, "QUEUE", replace(QUEUE, wait_initial_s=0))
 
 
 async def test_each_entry_is_through_or_refused_or_left_when_the_retries_are_used_up() -> None:

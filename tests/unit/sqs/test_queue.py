@@ -20,7 +20,7 @@ from worker.sqs.queue import Queue
 
 @pytest.fixture(autouse=True)
 def _without_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch, "QUEUE", replace(QUEUE, base_s=0))
+    monkeypatch.setattr(batch, "QUEUE", replace(QUEUE, wait_initial_s=0))
 
 
 def a_queue(client: FakeSQS, *, wait_time_s: int = 20) -> Queue:
