@@ -26,11 +26,11 @@ DOCS: Final = Path(__file__).parent
 GROUPS: Final = MappingProxyType(
     {
         "AWS": ("region", "endpoint_url"),
-        "Places": (
+        "Names and prefixes": (
             *("bucket", "output_bucket", "uploads_prefix", "processed_prefix"),
             *("queue_name", "dead_letter_queue_name", "table_name", "index_shards"),
         ),
-        "Work": (
+        "Processing": (
             *("processes", "concurrency", "visibility_timeout_s", "wait_time_s", "max_receives"),
             *("drain_timeout_s", "record_delay_ms", "profile_cache_s", "retention_days"),
         ),
@@ -38,7 +38,7 @@ GROUPS: Final = MappingProxyType(
             *("max_bytes", "max_pixels", "max_frames", "min_side_px", "step_timeout_s"),
             *("decoder_memory_mb", "decoder_max_images", "decoder_growth_mb"),
         ),
-        "Pictures": (
+        "Results": (
             *("sizes", "default_size", "extra_sizes", "animation", "quality"),
             *("keep_credits", "record_location"),
         ),
@@ -46,7 +46,7 @@ GROUPS: Final = MappingProxyType(
             *(name for name in Settings.model_fields if name.startswith("watermark_")),
             "font_files",
         ),
-        "What it tells": ("http_host", "http_port", "log_format", "log_level", "traces"),
+        "Observability": ("http_host", "http_port", "log_format", "log_level", "traces"),
     }
 )
 """Heading -> the fields of `Settings` under it."""

@@ -1,4 +1,4 @@
-"""The settings: typed, bounded, one sentence each; from the environment or a `.env` file."""
+"""Settings of the worker, read from environment variables or a `.env` file."""
 
 import os
 from enum import StrEnum
@@ -17,7 +17,7 @@ SIZES: Final[dict[str, tuple[int, int]]] = {
     "medium": (800, 600),
     "large": (1920, 1920),
 }
-"""Name -> (width, height) in pixels of the box that a rendition is fitted inside."""
+"""Name of each built-in size -> (width, height) in pixels of the box that a rendition fits into."""
 
 Anchor = Literal[
     "top-left", "top", "top-right", "left", "center", "right", "bottom-left", "bottom", "bottom-right"
@@ -28,7 +28,7 @@ Side = Annotated[int, Field(ge=1, le=16_384)]
 
 
 class SizeSettings(TypedDict, total=False):
-    """One named size; whatever is left out is as for the sizes that come with the worker."""
+    """One named size; keys that are left out have the values of the built-in sizes."""
 
     width: Required[Side]
     height: Required[Side]
@@ -42,7 +42,7 @@ class SizeSettings(TypedDict, total=False):
 
 
 class LogFormat(StrEnum):
-    """How log lines are written."""
+    """Format of log lines."""
 
     AUTO = "auto"
     CONSOLE = "console"
@@ -50,7 +50,7 @@ class LogFormat(StrEnum):
 
 
 def usable_cpus() -> int:
-    """Count the CPUs that this process may use: its affinity, less a container's quota."""
+    """Return the number of CPUs available to this process, by its affinity and its container's quota."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota_file = Path("/sys/fs/cgroup/cpu.max")
     if quota_file.exists():
@@ -61,7 +61,11 @@ def usable_cpus() -> int:
 
 
 class Settings(BaseSettings):
-    """Everything that can be set. Names are `WORKER_` and the field's name in capitals, but for AWS's own."""
+    """
+    All settings.
+
+    The environment variable of a field is `WORKER_` and the field's name in capitals, except for AWS's own.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix="WORKER_",
@@ -71,226 +75,259 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    region: str | None = Field(None, validation_alias="AWS_REGION", description="The AWS region.")
+    region: str | None = Field(None, validation_alias="AWS_REGION", description="AWS region.")
     endpoint_url: str | None = Field(
         None,
         validation_alias="AWS_ENDPOINT_URL",
-        description="Another AWS than Amazon's, such as LocalStack.",
+        description="Endpoint of an AWS emulator, such as LocalStack.",
     )
 
-    bucket: str = Field("image-uploads", description="The bucket that pictures are uploaded to.")
-    output_bucket: str | None = Field(None, description="The bucket for results; the upload bucket if unset.")
+    bucket: str = Field("image-uploads", description="Bucket that images are uploaded to.")
+    output_bucket: str | None = Field(None, description="Bucket for results; the upload bucket if unset.")
     uploads_prefix: str = Field(
-        "uploads/", description="Where uploads lie: {prefix}{userId}/{imageId}.{ext}."
+        "uploads/", description="Key prefix of uploads: {prefix}{userId}/{imageId}.{ext}."
     )
-    processed_prefix: str = Field("processed/", description="Where results go.")
-    queue_name: str = Field("image-events", description="The queue that S3 announces uploads to.")
+    processed_prefix: str = Field("processed/", description="Key prefix of results.")
+    queue_name: str = Field("image-events", description="Queue that receives the S3 event notifications.")
     dead_letter_queue_name: str = Field(
-        "image-events-dead", description="The queue for messages that nobody can process."
+        "image-events-dead", description="Dead-letter queue for messages that cannot be processed."
     )
-    table_name: str = Field("image-processing-metadata", description="The DynamoDB table of the record.")
+    table_name: str = Field("image-processing-metadata", description="DynamoDB table of the records.")
     index_shards: int = Field(
-        8, ge=1, le=64, description="Key values that a status or a day is spread over; fixed with the table."
+        8,
+        ge=1,
+        le=64,
+        description="Index partition keys for each status and each day; fixed when the table is created.",
     )
 
     processes: int = Field(
-        default_factory=usable_cpus, ge=1, le=256, description="Decoder children; default: the usable CPUs."
+        default_factory=usable_cpus,
+        ge=1,
+        le=256,
+        description="Number of decoder processes; default: one for each available CPU.",
     )
     concurrency: int | None = Field(
-        None, ge=1, le=1024, description="Messages in hand at once; default: four for each decoder child."
+        None,
+        ge=1,
+        le=1024,
+        description="Maximum number of messages in flight; default: four for each decoder process.",
     )
     visibility_timeout_s: int = Field(
-        60, ge=6, le=43_200, description="How long a message stays hidden, and a lease valid, unless renewed."
+        60,
+        ge=6,
+        le=43_200,
+        description="SQS visibility timeout and duration of a lease; both are renewed while work goes on.",
     )
     wait_time_s: int = Field(
-        20, ge=0, le=20, description="How long one request to the queue waits for messages."
+        20, ge=0, le=20, description="SQS long-polling wait time of one receive request."
     )
     max_receives: int = Field(
-        5, ge=1, le=997, description="Tries of a message before it becomes a dead letter."
+        5, ge=1, le=997, description="Receives of a message before it is sent to the dead-letter queue."
     )
     drain_timeout_s: float = Field(
-        25.0, ge=0, le=3600, description="How long a stopping worker may finish what it has in hand."
+        25.0,
+        ge=0,
+        le=3600,
+        description="How long a worker that shuts down may finish the messages in flight.",
     )
     record_delay_ms: int = Field(
         100,
         ge=0,
         le=10_000,
-        description="How long a step's outcome may wait to be written with the next one.",
+        description="How long the outcome of a step may wait to be written together with the next.",
     )
 
-    max_bytes: int = Field(50 * 1024 * 1024, ge=1024, le=2**31, description="Largest upload that is read.")
+    max_bytes: int = Field(50 * 1024 * 1024, ge=1024, le=2**31, description="Maximum size of an upload.")
     max_pixels: int = Field(
         100_000_000,
         ge=1,
         le=2**31,
-        description="Most pixels that are decoded, all frames of one picture counted.",
+        description="Maximum number of pixels of an image, over all its frames.",
     )
-    max_frames: int = Field(500, ge=1, le=100_000, description="Most frames that a picture may have.")
-    step_timeout_s: float = Field(
-        30.0, gt=0, le=3600, description="How long one step of one picture may take."
-    )
+    max_frames: int = Field(500, ge=1, le=100_000, description="Maximum number of frames of an image.")
+    step_timeout_s: float = Field(30.0, gt=0, le=3600, description="Timeout of one step of one image.")
     decoder_memory_mb: int = Field(
-        1536, ge=256, le=1_048_576, description="Address space of a decoder child, in mebibytes."
+        1536, ge=256, le=1_048_576, description="Limit of a decoder process's address space."
     )
     decoder_max_images: int = Field(
-        500, ge=1, description="Pictures after which a decoder child is replaced."
+        500, ge=1, description="Number of images after which a decoder process is replaced."
     )
     decoder_growth_mb: int = Field(
-        384, ge=32, le=1_048_576, description="Growth in memory after which a decoder child is replaced."
+        384, ge=32, le=1_048_576, description="Memory growth after which a decoder process is replaced."
     )
     min_side_px: int = Field(
-        1, ge=1, le=65_535, description="Shortest side that a picture may have; below it is refused."
+        1,
+        ge=1,
+        le=65_535,
+        description="Minimum length of an image's shorter side; smaller images are rejected.",
     )
 
     sizes: dict[str, SizeSettings] = Field(
         default_factory=dict,
-        description='Sizes of your own, as JSON: {"card": {"width": 600, "height": 400, "fit": "cover"}}.',
+        description='Additional sizes, as JSON: {"card": {"width": 600, "height": 400, "fit": "cover"}}.',
     )
-    default_size: str = Field("medium", description="The size that `processedS3Key` names.")
+    default_size: str = Field("medium", description="Size of the main result, whose key is `processedS3Key`.")
     extra_sizes: list[str] = Field(
-        default_factory=list, description='Further sizes of each picture, as a JSON list: ["thumbnail"].'
+        default_factory=list, description='Further sizes of each result, as a JSON list: ["thumbnail"].'
     )
     animation: Literal["first", "keep", "reject"] = Field(
-        "first", description="What becomes of animations: their first frame, all of GIF and WebP, or refusal."
+        "first",
+        description="How animations are handled: first frame only, all frames (GIF and WebP), or rejected.",
     )
     keep_credits: bool = Field(
-        default=True, description="Whether results carry the upload's artist and copyright."
+        default=True, description="Whether results keep the artist and copyright of the upload."
     )
     record_location: bool = Field(
-        default=False, description="Whether the record learns where a picture was taken; results never do."
+        default=False,
+        description="Whether the GPS position of the upload is recorded; results never contain it.",
     )
-    quality: int = Field(82, ge=1, le=100, description="Of JPEG and WebP results.")
+    quality: int = Field(82, ge=1, le=100, description="Quality of JPEG and WebP results.")
     watermark_enabled: bool = Field(
-        default=True, description="Whether pictures are marked unless their owner objects."
+        default=True, description="Whether results get a watermark unless the user's preferences turn it off."
     )
     watermark_text: str = Field(
-        "Processed by Image Platform", min_length=1, max_length=200, description="What the watermark says."
+        "Processed by Image Platform", min_length=1, max_length=200, description="Text of the watermark."
     )
     watermark_image: str | None = Field(
-        None, description="A logo in place of the text: s3://bucket/key, or the path of a file."
+        None, description="Logo used in place of the text: s3://bucket/key, or the path of a file."
     )
     watermark_logos_prefix: str = Field(
-        "logos/", description="Where in the upload bucket the logos lie that users name in their wishes."
+        "logos/",
+        description="Key prefix, in the upload bucket, of the logos that users name in their preferences.",
     )
     watermark_logo_cache_s: float = Field(
-        60.0, ge=0, le=86_400, description="How long a logo is used before its eTag is compared again."
+        60.0, ge=0, le=86_400, description="How long a logo is cached before its ETag is compared again."
     )
-    watermark_position: Anchor = Field("bottom-right", description="Where the watermark stands.")
-    watermark_tiled: bool = Field(default=False, description="Whether the watermark covers all the picture.")
+    watermark_position: Anchor = Field("bottom-right", description="Position of the watermark.")
+    watermark_tiled: bool = Field(
+        default=False, description="Whether the watermark is repeated over the whole image."
+    )
     watermark_rotation_deg: int = Field(
-        0, ge=-180, le=180, description="How far the watermark is turned, counterclockwise."
+        0, ge=-180, le=180, description="Rotation of the watermark, counterclockwise."
     )
     watermark_opacity_share: float = Field(
-        0.55, gt=0, le=1, description="How much the watermark hides: 1 is solid."
+        0.55, gt=0, le=1, description="Opacity of the watermark; 1 is opaque."
     )
     watermark_text_share: float = Field(
-        0.045, gt=0, le=1, description="Height of the text, as a share of the picture's shorter side."
+        0.045, gt=0, le=1, description="Height of the text, as a share of the image's shorter side."
     )
     watermark_image_share: float = Field(
-        0.2, gt=0, le=1, description="Longer side of the logo, as a share of the picture's shorter side."
+        0.2, gt=0, le=1, description="Longer side of the logo, as a share of the image's shorter side."
     )
-    watermark_min_px: int = Field(1, ge=1, le=10_000, description="Least height of text, or length of logo.")
+    watermark_min_px: int = Field(
+        1, ge=1, le=10_000, description="Minimum height of the text, or length of the logo."
+    )
     watermark_max_px: int = Field(
-        10_000, ge=8, le=10_000, description="Greatest height of text, or length of logo."
+        10_000, ge=8, le=10_000, description="Maximum height of the text, or length of the logo."
     )
     watermark_min_side_px: int = Field(
-        1, ge=1, le=65_535, description="Results with a shorter side below this are left unmarked."
+        1, ge=1, le=65_535, description="Results whose shorter side is below this get no watermark."
     )
-    watermark_colour: Colour = Field("#ffffff", description="Colour of the text, #rrggbb.")
+    watermark_colour: Colour = Field("#ffffff", description="Colour of the text: #rrggbb.")
     watermark_outline: Colour | Literal["none"] = Field(
-        "#000000", description="Colour of the outline around the text, #rrggbb, or none."
+        "#000000", description="Colour of the outline of the text: #rrggbb, or none."
     )
     font_files: list[Path] = Field(
         default_factory=list,
-        description="Fonts for characters that DejaVu Sans has not, as a JSON list of paths.",
+        description="Fonts for characters that DejaVu Sans does not have, as a JSON list of paths.",
     )
     profile_cache_s: float = Field(
-        60.0, ge=0, le=86_400, description="How old a user's preferences may be when they are used."
+        60.0, ge=0, le=86_400, description="How long a user's preferences are cached."
     )
     retention_days: int | None = Field(
-        None, ge=1, le=36_500, description="How long records are kept after the upload; for ever if unset."
+        None, ge=1, le=36_500, description="How long records are kept after the upload; forever if unset."
     )
     http_host: str = Field(
-        "0.0.0.0",  # noqa: S104 - probes and scrapes come from outside # nosec B104
+        "0.0.0.0",  # noqa: S104 - probes and scrapes come from outside
         min_length=1,
-        description="Where health and metrics are served.",
+        description="Address that the health and metrics endpoints listen on.",
     )
     http_port: int = Field(
-        8080, ge=0, le=65_535, description="Port of /healthz, /readyz and /metrics; 0 for none."
+        8080, ge=0, le=65_535, description="Port of /healthz, /readyz and /metrics; 0 turns them off."
     )
     traces: bool = Field(
-        default=False, description="Whether spans go out by OTLP, as the OTEL_* variables say; extra `otel`."
+        default=False,
+        description="Whether traces are exported by OTLP, as set by OTEL_* variables; needs extra `otel`.",
     )
     log_format: LogFormat = Field(
-        LogFormat.AUTO, description="auto: console on a terminal, JSON otherwise; or console, or json."
+        LogFormat.AUTO, description="Log format; auto is console on a terminal and JSON otherwise."
     )
     log_level: str = Field(
-        "info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error."
+        "info", pattern="^(debug|info|warning|error)$", description="Minimum level of log lines."
     )
 
     @property
     def results_bucket(self) -> str:
-        """The bucket that results are written to."""
+        """Bucket that results are written to."""
         return self.output_bucket or self.bucket
 
     @property
     def queue_receives(self) -> int:
         """
-        Receives after which the queue itself makes a message a dead letter.
+        Receives after which SQS itself moves a message to the dead-letter queue.
 
-        More than the worker's own tries: a stop, or another worker that has the image, costs a receive too,
-        and the worker's own dead letters carry their reasons.
+        It is higher than `max_receives`, because a shutdown and another worker's lease use up a receive too,
+        and because dead letters sent by the worker contain the reason.
         """
         return self.max_receives + 3
 
     @property
     def slots(self) -> int:
-        """How many messages may be in hand at once."""
+        """Maximum number of messages in flight."""
         return self.concurrency or 4 * self.processes
 
     @model_validator(mode="after")
-    def _sizes_are_known(self) -> Self:
+    def _require_known_sizes(self) -> Self:
         known = SIZES.keys() | self.sizes.keys()
-        for name in (self.default_size, *self.extra_sizes):
+        used = [("WORKER_DEFAULT_SIZE", self.default_size)]
+        used += [("WORKER_EXTRA_SIZES", name) for name in self.extra_sizes]
+        for variable, name in used:
             if name not in known:
-                message = f"there is no size {name!r}: these are {', '.join(sorted(known))}; see WORKER_SIZES"
+                message = (
+                    f"{variable} contains {name!r}, which is not a known size; use one of "
+                    f"{', '.join(sorted(known))}, or define it in WORKER_SIZES"
+                )
                 raise ValueError(message)
         return self
 
     @model_validator(mode="after")
-    def _marks_have_a_size(self) -> Self:
+    def _require_ordered_watermark_limits(self) -> Self:
         if self.watermark_min_px > self.watermark_max_px:
             message = (
-                "WORKER_WATERMARK_MIN_PX is above WORKER_WATERMARK_MAX_PX; lower the one or raise the other"
+                f"WORKER_WATERMARK_MIN_PX is {self.watermark_min_px}, above WORKER_WATERMARK_MAX_PX "
+                f"({self.watermark_max_px}); lower the first or raise the second"
             )
             raise ValueError(message)
         return self
 
     @model_validator(mode="after")
-    def _fonts_are_there(self) -> Self:
+    def _require_font_files(self) -> Self:
         for file in self.font_files:
             if not file.is_file():
-                message = f"WORKER_FONT_FILES names {file}, which is no file"
+                message = (
+                    f"WORKER_FONT_FILES contains {file}, which is not a file; correct the path or remove it"
+                )
                 raise ValueError(message)
         return self
 
     @model_validator(mode="after")
-    def _prefixes_do_not_loop(self) -> Self:
+    def _require_separate_prefixes(self) -> Self:
         for name in ("uploads_prefix", "processed_prefix"):
             prefix = getattr(self, name)
             if not prefix.endswith("/") or prefix.startswith("/"):
                 message = (
-                    f"WORKER_{name.upper()} is {prefix!r}: it has to end, and not to begin, with a slash"
+                    f"WORKER_{name.upper()} is {prefix!r}, which is not a valid key prefix; "
+                    "it must end with a slash and not begin with one"
                 )
                 raise ValueError(message)
-        nested = self.processed_prefix.startswith(self.uploads_prefix) or self.uploads_prefix.startswith(
+        overlap = self.processed_prefix.startswith(self.uploads_prefix) or self.uploads_prefix.startswith(
             self.processed_prefix
         )
-        if nested and self.results_bucket == self.bucket:
+        if overlap and self.results_bucket == self.bucket:
             message = (
                 f"WORKER_PROCESSED_PREFIX {self.processed_prefix!r} and WORKER_UPLOADS_PREFIX "
-                f"{self.uploads_prefix!r} lie inside each other, so results would be announced as uploads; "
-                "choose prefixes apart, or set WORKER_OUTPUT_BUCKET"
+                f"{self.uploads_prefix!r} overlap in one bucket, so S3 would announce results as uploads; "
+                "choose prefixes that do not overlap, or set WORKER_OUTPUT_BUCKET"
             )
             raise ValueError(message)
         return self

@@ -70,15 +70,15 @@ def test_all_wrong_settings_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     ("values", "said", "way_out"),
     [
-        ({"WORKER_UPLOADS_PREFIX": "in"}, "WORKER_UPLOADS_PREFIX is 'in'", "it has to end"),
-        ({"WORKER_PROCESSED_PREFIX": "uploads/done/"}, "lie inside each other", "WORKER_OUTPUT_BUCKET"),
-        ({"WORKER_DEFAULT_SIZE": "huge"}, "there is no size 'huge'", "WORKER_SIZES"),
+        ({"WORKER_UPLOADS_PREFIX": "in"}, "WORKER_UPLOADS_PREFIX is 'in'", "it must end with a slash"),
+        ({"WORKER_PROCESSED_PREFIX": "uploads/done/"}, "overlap in one bucket", "WORKER_OUTPUT_BUCKET"),
+        ({"WORKER_DEFAULT_SIZE": "huge"}, "WORKER_DEFAULT_SIZE contains 'huge'", "WORKER_SIZES"),
         (
             {"WORKER_WATERMARK_MIN_PX": "50", "WORKER_WATERMARK_MAX_PX": "20"},
-            "WORKER_WATERMARK_MIN_PX is above WORKER_WATERMARK_MAX_PX",
-            "lower the one or raise the other",
+            "WORKER_WATERMARK_MIN_PX is 50, above WORKER_WATERMARK_MAX_PX",
+            "lower the first or raise the second",
         ),
-        ({"WORKER_FONT_FILES": '["/no/such.ttf"]'}, "WORKER_FONT_FILES", "/no/such.ttf, which is no file"),
+        ({"WORKER_FONT_FILES": '["/no/such.ttf"]'}, "WORKER_FONT_FILES", "/no/such.ttf, which is not a file"),
     ],
 )
 def test_a_rule_across_settings_speaks_for_itself(
