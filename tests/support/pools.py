@@ -56,8 +56,8 @@ def open_files() -> int:
 
 def busy_pid(pool: DecoderPool) -> int:
     """Return the one child that has a picture."""
-    (busy,) = pool._children.alive - set(pool._children._idle)
-    return busy.pid
+    (pid,) = pool.busy_pids
+    return pid
 
 
 async def until(is_so: Callable[[], bool]) -> None:

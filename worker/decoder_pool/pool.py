@@ -1,4 +1,4 @@
-"""The pool of decoder children: each picture in one of them, none of them trusted."""
+"""The pool of decoder processes: each image is decoded in a process that is not trusted."""
 
 import asyncio
 import math
@@ -11,7 +11,7 @@ from typing import Final, Self
 import structlog
 
 from worker.decoder_pool.process import DecoderDisconnectedError, DecoderProcess
-from worker.decoder_pool.supervisor import DecoderSupervisor, stopped
+from worker.decoder_pool.supervisor import DecoderSupervisor, pool_stopped_error
 from worker.domain.errors import DecoderCrashedError, DecodeTimeoutError, RejectedError, TransientError
 from worker.domain.recipe import Animation, Limits, Recipe
 from worker.domain.status import StepName
@@ -26,26 +26,26 @@ from worker.ipc.messages import (
     max_rendition_bytes,
 )
 
-_HAND_OVER_TRIES: Final = 3
-_OUT_OF_CPU: Final = f"signal {signal.SIGXCPU.value}"
+_MAX_HANDOVER_ATTEMPTS: Final = 3
+_CPU_LIMIT_EXCEEDED: Final = f"signal {signal.SIGXCPU.value}"
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 class DecoderPool:
     """
-    Decodes pictures in child processes; see `worker.delivery.ports.Pool`.
+    Processes images in decoder processes; implements `worker.delivery.ports.Pool`.
 
-    Start it in the main thread: the kernel ends the children with the thread that started them.
+    Start it in the main thread: the kernel kills a decoder when the thread that started it ends.
 
     Args:
-        processes: How many children.
-        limits: What a picture may be at the most.
-        step_timeout_s: How long one step of one picture may take.
-        decoder_memory_mb: Address space of a child, in mebibytes.
-        decoder_max_images: Pictures after which a child is replaced.
-        font: The TrueType file that watermarks are written in.
-        more_fonts: Files for the characters that it has not.
-        decoder_growth_mb: Growth in memory, in mebibytes, after which a child is replaced.
+        processes: Number of decoders.
+        limits: Largest image that is decoded.
+        step_timeout_s: How long a single step of an image may take.
+        decoder_memory_mb: Address space of a decoder, in mebibytes.
+        decoder_max_images: Number of images after which a decoder is replaced.
+        font: TrueType file for watermark texts.
+        more_fonts: TrueType files for the characters that `font` does not have.
+        decoder_growth_mb: Growth in memory, in mebibytes, above which a decoder is replaced.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class DecoderPool:
         decoder_growth_mb: int = 384,
     ) -> None:
         self._step_timeout_s = step_timeout_s
-        self._children = DecoderSupervisor(
+        self._supervisor = DecoderSupervisor(
             processes=processes,
             setup=Setup(
                 limits,
@@ -69,47 +69,52 @@ class DecoderPool:
                 tuple(str(file.resolve()) for file in (font, *more_fonts)),
                 cpu_s=math.ceil(step_timeout_s * len(StepName)),
             ),
-            pictures_each=decoder_max_images,
-            growth_mb=decoder_growth_mb,
+            max_images=decoder_max_images,
+            max_growth_mb=decoder_growth_mb,
         )
 
     @property
     def alive(self) -> int:
-        """How many children are up."""
-        return len(self._children.alive)
+        """Number of running decoders."""
+        return len(self._supervisor.alive)
 
     @property
     def busy(self) -> int:
-        """How many of them have a picture."""
-        return self.alive - self._children.idle
+        """Number of decoders that are assigned to an image."""
+        return len(self._supervisor.busy)
 
     @property
     def waiting(self) -> int:
-        """How many pictures wait for a child."""
-        return self._children.waiting
+        """Number of images that wait for a decoder."""
+        return self._supervisor.waiting
 
     @property
     def restarts(self) -> int:
-        """How many children have been replaced, for whatever reason."""
-        return max(0, self._children.starts - self._children.processes)
+        """Number of decoders that have been replaced, for any reason."""
+        return max(0, self._supervisor.starts - self._supervisor.processes)
 
     @property
     def pids(self) -> tuple[int, ...]:
-        """The process ids of the children that are up."""
-        return tuple(decoder.pid for decoder in self._children.alive)
+        """Process ids of the running decoders."""
+        return tuple(decoder.pid for decoder in self._supervisor.alive)
+
+    @property
+    def busy_pids(self) -> tuple[int, ...]:
+        """Process ids of the decoders that are assigned to an image."""
+        return tuple(decoder.pid for decoder in self._supervisor.busy)
 
     async def start(self) -> None:
         """
-        Start all children and wait until they are ready.
+        Start all decoders and wait until they are ready.
 
         Raises:
-            TransientError: One of them cannot be started; none is left running.
+            TransientError: A decoder cannot be started; those that were started have been stopped.
         """
-        await self._children.start()
+        await self._supervisor.start()
 
     async def stop(self) -> None:
-        """Kill and reap all children. Pictures in them, or waiting for one, end with a TransientError."""
-        await self._children.stop()
+        """Kill and reap all decoders. Images in them, or waiting for one, end with a `TransientError`."""
+        await self._supervisor.stop()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -122,82 +127,82 @@ class DecoderPool:
 
     async def run(self, content: Content, recipe: Recipe) -> AsyncGenerator[DecoderOutput, None]:
         """
-        Take a picture through all the steps in one child; see `worker.delivery.ports.Pool.run`.
+        Run all steps on an image in a single decoder; see `worker.delivery.ports.Pool.run`.
 
-        The child is free again before the last step's report and the renditions are handed out, so that
-        storing them does not keep it.
+        The decoder is released before the last step's report and the renditions are yielded, so that it does
+        not wait while they are stored.
 
         Raises:
-            RejectedError: The picture is at fault; among them DecodeTimeoutError and DecoderCrashedError.
-            TransientError: No child can be started, or the pool was stopped.
+            RejectedError: The image is permanently rejected; includes `DecodeTimeoutError` and
+                `DecoderCrashedError`.
+            TransientError: No decoder can be started, or the pool was stopped.
         """
-        decoder = await self._handed_over(content, recipe)
+        decoder = await self._send_to_decoder(content, recipe)
         is_intact = False
         try:
             *early, last = StepName
             frames = 1
             for step in early:
-                report = expect_report(await self._answer(decoder), step)
-                frames = max(frames, _frames_of(report, recipe))
+                report = expect_report(await self._receive(decoder), step)
+                frames = max(frames, _max_frames(report, recipe))
                 yield report
-            final: list[DecoderOutput] = [expect_report(await self._answer(decoder), last)]
+            final: list[DecoderOutput] = [expect_report(await self._receive(decoder), last)]
             for size in recipe.sizes:
-                frame = await self._answer(decoder, max_body_bytes=max_rendition_bytes(size, frames=frames))
+                frame = await self._receive(decoder, max_body_bytes=max_rendition_bytes(size, frames=frames))
                 final.append(expect_rendition(frame, size))
             is_intact = True
         except RejectionReceivedError as received:
             is_intact = True
-            raise received.refusal from None
+            raise received.error from None
         except TimeoutError as error:
             raise DecodeTimeoutError(limit_s=self._step_timeout_s) from error
         except (DecoderDisconnectedError, UnexpectedMessageError) as error:
             raise await self._error_for_dead_decoder(decoder, error) from error
         finally:
-            self._children.release(decoder, is_intact=is_intact)
-        for outcome in final:
-            yield outcome
+            self._supervisor.release(decoder, is_intact=is_intact)
+        for output in final:
+            yield output
 
-    async def _handed_over(self, content: Content, recipe: Recipe) -> DecoderProcess:
-        """Return a child that has the picture; those that are lost before they have it are passed over."""
-        for _ in range(_HAND_OVER_TRIES):
-            decoder = await self._children.acquire()
-            has_it = False
+    async def _send_to_decoder(self, content: Content, recipe: Recipe) -> DecoderProcess:
+        """Return a decoder that has accepted the image; try another if a decoder exits before it accepts."""
+        for _ in range(_MAX_HANDOVER_ATTEMPTS):
+            decoder = await self._supervisor.acquire()
+            is_accepted = False
             try:
                 async with asyncio.timeout(self._step_timeout_s):
-                    await decoder.hand(content, recipe)
-                has_it = True
+                    await decoder.send_image(content, recipe)
+                is_accepted = True
             except (TimeoutError, DecoderDisconnectedError, UnexpectedMessageError) as error:
-                _log.warning(
-                    "decoder.lost", pid=decoder.pid, reason=str(error) or "it did not answer in time"
-                )
+                reason = str(error) or f"no response within {self._step_timeout_s:g} s"
+                _log.warning("decoder.handover_failed", pid=decoder.pid, reason=reason)
             finally:
-                if not has_it:
-                    self._children.release(decoder, is_intact=False)
-            if has_it:
+                if not is_accepted:
+                    self._supervisor.release(decoder, is_intact=False)
+            if is_accepted:
                 return decoder
-        message = "decoder children are lost before they take a picture"
+        message = f"{_MAX_HANDOVER_ATTEMPTS} decoder processes in a row failed before they accepted the image"
         raise TransientError(message)
 
-    async def _answer(self, decoder: DecoderProcess, *, max_body_bytes: int = 0) -> Frame:
+    async def _receive(self, decoder: DecoderProcess, *, max_body_bytes: int = 0) -> Frame:
         async with asyncio.timeout(self._step_timeout_s):
-            return await decoder.answer(max_body_bytes=max_body_bytes)
+            return await decoder.receive(max_body_bytes=max_body_bytes)
 
     async def _error_for_dead_decoder(
         self, decoder: DecoderProcess, error: Exception
     ) -> RejectedError | TransientError:
-        """Make sure that the child is dead, and say what that means for its picture."""
+        """Wait until the decoder has exited, and map its exit status to the error of its image."""
         if isinstance(error, UnexpectedMessageError):
             decoder.kill()
-        status = await decoder.ended()
-        if not self._children.is_running:
-            return stopped()
-        if status == _OUT_OF_CPU:
+        status = await decoder.wait_or_kill()
+        if not self._supervisor.is_running:
+            return pool_stopped_error()
+        if status == _CPU_LIMIT_EXCEEDED:
             return DecodeTimeoutError(limit_s=self._step_timeout_s)
-        is_nonsense = isinstance(error, UnexpectedMessageError)
-        return DecoderCrashedError(exit_status=str(error) if is_nonsense else status)
+        is_unexpected = isinstance(error, UnexpectedMessageError)
+        return DecoderCrashedError(exit_status=str(error) if is_unexpected else status)
 
 
-def _frames_of(report: StepReport, recipe: Recipe) -> int:
-    """Return how many frames a rendition can have."""
+def _max_frames(report: StepReport, recipe: Recipe) -> int:
+    """Return the largest number of frames that a rendition can have."""
     frames = report.detail.get("frames")
     return frames if recipe.animation is Animation.KEEP and isinstance(frames, int) else 1

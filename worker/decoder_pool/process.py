@@ -1,4 +1,4 @@
-"""One decoder child, seen from the parent: started, spoken to, killed and reaped."""
+"""Handle of a decoder process: start it, exchange messages with it, kill and reap it."""
 
 import asyncio
 import contextlib
@@ -6,9 +6,9 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import structlog
 
@@ -16,7 +16,7 @@ from worker.decoder_pool.frame_io import receive_frame, send_frame
 from worker.decoder_pool.process_memory import resident_bytes
 from worker.domain.errors import TransientError
 from worker.domain.recipe import Recipe
-from worker.ipc.framing import Content, Frame, InvalidFrameError, TruncatedFrameError
+from worker.ipc.framing import Content, Frame, Header, InvalidFrameError, TruncatedFrameError
 from worker.ipc.messages import (
     ACCEPTED,
     READY,
@@ -29,197 +29,197 @@ from worker.ipc.messages import (
 )
 
 START_TIMEOUT_S: Final = 30.0
-LAST_WORDS_S: Final = 1.0
-"""How long a child that has hung up may take to end, so that its own exit status is the one reported."""
+EXIT_GRACE_S: Final = 1.0
+"""How long a decoder that closed its connection may take to exit with its own status, before it is killed."""
 
 _PACKAGE_ROOT: Final = Path(__file__).resolve().parents[2]
 MALLOC_ENVIRONMENT: Final = {
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
     "MALLOC_TRIM_THRESHOLD_": str(64 * 2**20),
 }
-"""Has glibc keep freed memory for the next picture: giving it back took a third of the CPU time of a WebP."""
+"""Makes glibc keep freed memory for the next image: returning it took a third of the CPU time of a WebP."""
 
 _ENVIRONMENT: Final = {
     "PYTHONPATH": str(_PACKAGE_ROOT),
     "PYTHONSAFEPATH": "1",
     "LANG": "C.UTF-8",
-    "OPENBLAS_NUM_THREADS": "1",  # a part of numpy that is not used here; each thread takes address space
+    "OPENBLAS_NUM_THREADS": "1",  # numpy's BLAS is not used here, and each of its threads takes address space
     **MALLOC_ENVIRONMENT,
 }
-_BUFFER_BYTES: Final = 1024 * 1024
-"""Of the connection, as far as the system allows it: fewer wake-ups for the parent than with its default."""
-_CHATTER_BYTES: Final = 4096
+_SOCKET_BUFFER_BYTES: Final = 1024 * 1024
+"""Requested send buffer of the connection: the worker process wakes up less often than with the default."""
+_STDERR_BYTES: Final = 4096
 
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 class DecoderDisconnectedError(Exception):
-    """The child is dead, or has hung up, which ends the same way."""
+    """Raised when a decoder has exited or closed its connection."""
 
     def __init__(self) -> None:
-        super().__init__("the connection ended")
+        super().__init__("the decoder closed its connection")
 
 
 class DecoderProcess:
     """
-    A running child.
+    A running decoder process.
 
     Attributes:
-        pid: Its process id.
-        pictures: How many it has been given.
+        pid: Process id.
+        images: Number of images sent to it.
     """
 
     def __init__(self, process: asyncio.subprocess.Process, connection: socket.socket) -> None:
         self.pid = process.pid
-        self.pictures = 0
+        self.images = 0
         self._process = process
         self._connection = connection
-        self._logo = ""
-        self._first_mb = 0
+        self._logo_e_tag = ""
+        self._initial_mb = 0
 
     @classmethod
     async def start(cls, setup: Setup) -> Self:
         """
-        Start a child and wait until it has confined itself.
+        Start a decoder and wait until it has confined itself.
 
-        Its environment holds what Python needs to find this package, and nothing else. What it writes to
-        standard error until it is ready is kept for the error message.
+        Its environment contains only what Python needs to import this package. The last line that it writes
+        to standard error before it is ready becomes part of the error message.
 
         Raises:
-            TransientError: It could not be started, or died, or took too long.
+            TransientError: The process could not be started, exited, or was not ready in time.
         """
-        ours, theirs = socket.socketpair()
-        for end in (ours, theirs):
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
-        ours.setblocking(False)  # noqa: FBT003 - the name says it
-        chatter, stderr = os.pipe()
+        worker_end, decoder_end = socket.socketpair()
+        for end in (worker_end, decoder_end):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER_BYTES)
+        worker_end.setblocking(False)  # noqa: FBT003 - the standard library's signature
+        stderr, stderr_write = os.pipe()
         decoder: Self | None = None
         try:
             try:
                 process = await asyncio.create_subprocess_exec(
                     sys.executable,
-                    *("-m", "worker.imaging.decoder", str(theirs.fileno())),
+                    *("-m", "worker.imaging.decoder", str(decoder_end.fileno())),
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=asyncio.subprocess.DEVNULL,
-                    stderr=stderr,
-                    pass_fds=(theirs.fileno(),),
+                    stderr=stderr_write,
+                    pass_fds=(decoder_end.fileno(),),
                     env=_ENVIRONMENT,
                     cwd="/",
                     start_new_session=True,
                 )
             finally:
-                theirs.close()
-                os.close(stderr)
-            decoder = cls(process, ours)
+                decoder_end.close()
+                os.close(stderr_write)
+            decoder = cls(process, worker_end)
             async with asyncio.timeout(START_TIMEOUT_S):
-                await decoder._greet(setup)
+                await decoder._set_up(setup)
             decoder.growth_mb()
         except BaseException as error:
-            ours.close()
+            worker_end.close()
             if decoder is not None:
-                status = await decoder.ended()
+                status = await decoder.wait_or_kill()
             else:
                 status = "not started"
             if isinstance(error, OSError | TimeoutError | DecoderDisconnectedError | UnexpectedMessageError):
-                message = f"a decoder child did not start ({status}): {_last_line(chatter) or error}"
+                message = f"a decoder process did not start ({status}): {_last_line(stderr) or error}"
                 raise TransientError(message) from error
             raise
         else:
             return decoder
         finally:
-            os.close(chatter)
+            os.close(stderr)
 
-    async def hand(self, content: Content, recipe: Recipe) -> None:
+    async def send_image(self, content: Content, recipe: Recipe) -> None:
         """
-        Give the child a picture, and wait until it says that it has it.
+        Send an image and wait until the decoder has accepted it.
 
         Raises:
-            DecoderLostError: It has died before: the picture has nothing to do with it.
-            UnexpectedMessageError: It said something else.
+            DecoderDisconnectedError: The decoder exited before it accepted the image, for another reason.
+            UnexpectedMessageError: The decoder sent another message.
         """
-        self.pictures += 1
+        self.images += 1
         logo = recipe.logo
-        with self._loss_named():
-            if logo is not None and logo.e_tag != self._logo:
+        with self._connection_errors_mapped():
+            if logo is not None and logo.e_tag != self._logo_e_tag:
                 await send_frame(self._connection, logo_header(logo), logo.content)
-                self._logo = logo.e_tag
+                self._logo_e_tag = logo.e_tag
             await send_frame(self._connection, image_header(recipe), content)
-        await self._due(ACCEPTED)
+        await self._expect(ACCEPTED)
 
-    async def answer(self, *, max_body_bytes: int = 0) -> Frame:
+    async def receive(self, *, max_body_bytes: int = 0) -> Frame:
         """
-        Wait for the child's next message.
+        Wait for the decoder's next message.
 
         Raises:
-            DecoderLostError: It has died.
-            UnexpectedMessageError: It sent what is no message.
+            DecoderDisconnectedError: The decoder has exited.
+            UnexpectedMessageError: The decoder sent an invalid frame.
         """
-        with self._loss_named():
+        with self._connection_errors_mapped():
             frame = await receive_frame(self._connection, max_body_bytes=max_body_bytes)
         if frame is None:
             raise DecoderDisconnectedError
         return frame
 
     def growth_mb(self) -> int:
-        """Return by how many mebibytes of memory it has grown since it was ready; 0 where nobody tells."""
+        """Return by how many mebibytes its memory has grown since it was ready; 0 where there is no /proc."""
         resident = resident_bytes(self.pid) // 2**20
-        if not self._first_mb:
-            self._first_mb = resident
-        return max(0, resident - self._first_mb)
+        if not self._initial_mb:
+            self._initial_mb = resident
+        return max(0, resident - self._initial_mb)
 
     def kill(self) -> None:
-        """End the process now, whatever it does."""
+        """Kill the process unless it has been reaped."""
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
-                # Not Process.kill(): it reaps a child that has just died, and loses how it died.
+                # Process.kill() would reap a process that has just exited, and lose its exit status.
                 os.kill(self.pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """Close the connection; whoever holds the child last does it."""
+        """Close the connection."""
         self._connection.close()
 
-    async def exited(self) -> str:
-        """Wait until the process has ended and is reaped; return how, in words."""
+    async def wait(self) -> str:
+        """Wait until the process has exited and is reaped; return `exit <status>` or `signal <number>`."""
         status = await self._process.wait()
         return f"signal {-status}" if status < 0 else f"exit {status}"
 
-    async def ended(self) -> str:
-        """Wait for the end of a child that has hung up, helping it along if need be; return how, in words."""
+    async def wait_or_kill(self) -> str:
+        """Wait for the exit of a decoder that closed its connection; kill it after `EXIT_GRACE_S`."""
         try:
-            async with asyncio.timeout(LAST_WORDS_S):
-                return await self.exited()
+            async with asyncio.timeout(EXIT_GRACE_S):
+                return await self.wait()
         except TimeoutError:
             self.kill()
-            return await self.exited()
+            return await self.wait()
 
-    async def _greet(self, setup: Setup) -> None:
-        with self._loss_named():
+    async def _set_up(self, setup: Setup) -> None:
+        with self._connection_errors_mapped():
             await send_frame(self._connection, setup_header(setup))
-        if await self._due(READY, READY_WITH_NETWORK) == READY_WITH_NETWORK:
-            _log.warning("decoder.network_open", pid=self.pid, reason="this system has no seccomp filter")
+        if await self._expect(READY, READY_WITH_NETWORK) == READY_WITH_NETWORK:
+            _log.warning("decoder.network_allowed", pid=self.pid, reason="this system has no seccomp filter")
 
-    async def _due(self, *headers: Mapping[str, Any]) -> Mapping[str, Any]:
-        frame = await self.answer()
+    async def _expect(self, *headers: Header) -> Header:
+        frame = await self.receive()
         if frame.header not in headers:
-            raise UnexpectedMessageError(due=headers[0]["kind"], got=frame.header.get("kind"))
+            raise UnexpectedMessageError(expected=str(headers[0]["kind"]), received=frame.header.get("kind"))
         return frame.header
 
     @contextlib.contextmanager
-    def _loss_named(self) -> Iterator[None]:
+    def _connection_errors_mapped(self) -> Iterator[None]:
         try:
             yield
         except (TruncatedFrameError, ConnectionError) as error:
             raise DecoderDisconnectedError from error
         except InvalidFrameError as error:
-            raise UnexpectedMessageError(due="frame", got=error) from error
+            raise UnexpectedMessageError(expected="frame", received=error) from error
 
 
-def _last_line(chatter: int) -> str:
-    os.set_blocking(chatter, False)
+def _last_line(stderr: int) -> str:
+    os.set_blocking(stderr, False)
     try:
-        written = os.read(chatter, 16 * _CHATTER_BYTES)
+        written = os.read(stderr, 16 * _STDERR_BYTES)
     except BlockingIOError:
         return ""
-    lines = written[-_CHATTER_BYTES:].decode("utf-8", "replace").strip().splitlines()
+    lines = written[-_STDERR_BYTES:].decode("utf-8", "replace").strip().splitlines()
     return lines[-1] if lines else ""

@@ -1,4 +1,4 @@
-"""How much memory a process holds."""
+"""How much memory a process uses."""
 
 import os
 from typing import Final
@@ -7,11 +7,10 @@ _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 def resident_bytes(pid: int) -> int:
-    """Return a process's resident memory, shared pages included; 0 when it has ended, or nobody tells."""
+    """Return a process's resident memory, including shared pages; 0 if it has ended or there is no /proc."""
     try:
-        file = os.open(
-            f"/proc/{pid}/statm", os.O_RDONLY
-        )  # asked after each picture: a quarter of Path's time
+        # Read after each image: a quarter of the time of Path.read_text().
+        file = os.open(f"/proc/{pid}/statm", os.O_RDONLY)
     except OSError:
         return 0
     try:

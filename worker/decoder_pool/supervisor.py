@@ -1,4 +1,4 @@
-"""Decoder children kept alive in a fixed number, lent to one picture at a time."""
+"""Keep a fixed number of decoder processes running, and assign each to a single image at a time."""
 
 import asyncio
 from collections import deque
@@ -10,67 +10,67 @@ from worker.decoder_pool.process import DecoderProcess
 from worker.domain.errors import TransientError
 from worker.ipc.messages import Setup
 
-_FIRST_DELAY_S: Final = 0.1
-_LONGEST_DELAY_S: Final = 30.0
+_MIN_DELAY_S: Final = 0.1
+_MAX_DELAY_S: Final = 30.0
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 class DecoderSupervisor:
     """
-    As many children as asked for, each kept alive by one task.
+    Starts decoders, restarts those that exit, and queues the images that wait for one.
 
-    A child that ends, however it ends, is reaped and replaced at once; one that never lived to see a picture
-    is replaced after a delay that doubles each time.
+    Each decoder has a task that reaps and replaces it when it exits: at once if it received an image,
+    otherwise after a delay that doubles each time.
 
     Args:
-        processes: How many.
-        setup: What each is told at its start.
-        pictures_each: How many pictures one is lent to before it is replaced.
-        growth_mb: By how much memory one may grow before it is replaced.
+        processes: Number of decoders.
+        setup: Configuration that each decoder gets when it starts.
+        max_images: Number of images after which a decoder is replaced.
+        max_growth_mb: Growth in memory, in mebibytes, above which a decoder is replaced.
     """
 
-    def __init__(self, *, processes: int, setup: Setup, pictures_each: int, growth_mb: int) -> None:
+    def __init__(self, *, processes: int, setup: Setup, max_images: int, max_growth_mb: int) -> None:
         self.processes = processes
         self.starts = 0
         self.is_running = False
         self._setup = setup
-        self._pictures_each = pictures_each
-        self._growth_mb = growth_mb
+        self._max_images = max_images
+        self._max_growth_mb = max_growth_mb
         self._alive: set[DecoderProcess] = set()
         self._idle: deque[DecoderProcess] = deque()
-        self._waiting: deque[asyncio.Future[DecoderProcess]] = deque()
-        self._keepers: set[asyncio.Task[None]] = set()
+        self._waiters: deque[asyncio.Future[DecoderProcess]] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def alive(self) -> frozenset[DecoderProcess]:
-        """The children that are up."""
+        """The running decoders."""
         return frozenset(self._alive)
 
     @property
-    def idle(self) -> int:
-        """How many of them have no picture."""
-        return len(self._idle)
+    def busy(self) -> frozenset[DecoderProcess]:
+        """The running decoders that are assigned to an image."""
+        return self.alive - set(self._idle)
 
     @property
     def waiting(self) -> int:
-        """How many pictures wait for one."""
-        return len(self._waiting)
+        """Number of images that wait for a decoder."""
+        return len(self._waiters)
 
     async def start(self) -> None:
         """
-        Start all children and wait until they are ready.
+        Start all decoders and wait until they are ready.
 
         Raises:
-            TransientError: One of them cannot be started; none is left running.
+            TransientError: A decoder cannot be started; those that were started have been stopped.
         """
         self.is_running = True
         loop = asyncio.get_running_loop()
         first_starts = [loop.create_future() for _ in range(self.processes)]
         for first_start in first_starts:
-            task = asyncio.create_task(self._supervise(first_start), name="decoder-keeper")
-            self._keepers.add(task)
-            task.add_done_callback(self._keeper_ended)
+            task = asyncio.create_task(self._supervise(first_start), name="decoder-supervisor")
+            self._tasks.add(task)
+            task.add_done_callback(self._on_task_done)
         try:
             await asyncio.gather(*first_starts)
         except BaseException:
@@ -78,55 +78,61 @@ class DecoderSupervisor:
             raise
 
     async def stop(self) -> None:
-        """Kill and reap all children; whoever waits for one gets a TransientError."""
+        """Kill and reap all decoders; images that wait for one get a `TransientError`."""
         self.is_running = False
-        for task in self._keepers:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._keepers, return_exceptions=True)
-        self._fail_waiting(stopped())
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._fail_waiters(pool_stopped_error())
 
     async def acquire(self) -> DecoderProcess:
         """
-        Wait for a child; first come, first served. Give it back, whatever happens.
+        Wait for an idle decoder, in order of arrival. The caller must pass it to `release`.
 
         Raises:
-            TransientError: The children are stopped, or cannot be started.
+            TransientError: The supervisor is stopped, or no decoder can be started.
         """
         if not self.is_running:
-            raise stopped()
+            raise pool_stopped_error()
         if self._idle:
             return self._idle.pop()
-        turn: asyncio.Future[DecoderProcess] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+        waiter: asyncio.Future[DecoderProcess] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
         try:
-            return await turn
+            return await waiter
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled() and turn.exception() is None:
-                self.release(turn.result(), is_intact=True)  # it came just when it was no longer wanted
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                self.release(waiter.result(), is_intact=True)  # assigned and cancelled in the same iteration
             raise
         finally:
-            if turn in self._waiting:
-                self._waiting.remove(turn)
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
 
     def release(self, decoder: DecoderProcess, *, is_intact: bool) -> None:
-        """Lend the child to the next picture; or end it when it is worn, or in an unknown state."""
-        is_fit = is_intact and decoder in self._alive and decoder.pictures < self._pictures_each
-        if is_fit and self.is_running and decoder.growth_mb() <= self._growth_mb:
-            self._offer(decoder)
+        """
+        Assign the decoder to the next image, or kill it when it must be replaced.
+
+        Args:
+            decoder: A decoder from `acquire`.
+            is_intact: Whether the decoder is ready for another image; False if its state is unknown.
+        """
+        is_reusable = is_intact and decoder in self._alive and decoder.images < self._max_images
+        if is_reusable and self.is_running and decoder.growth_mb() <= self._max_growth_mb:
+            self._assign(decoder)
         else:
             decoder.kill()
             decoder.close()
 
-    def _offer(self, decoder: DecoderProcess) -> None:
-        while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(decoder)
+    def _assign(self, decoder: DecoderProcess) -> None:
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(decoder)
                 return
         self._idle.append(decoder)
 
     async def _supervise(self, first_start: asyncio.Future[None]) -> None:
-        """Keep one child alive: start it, wait for its end, start the next."""
+        """Start a decoder, wait until it exits, and repeat."""
         delay_s = 0.0
         while True:
             try:
@@ -137,47 +143,47 @@ class DecoderSupervisor:
                     return
                 _log.error("decoder.start_failed", reason=str(error), delay_s=delay_s)
                 if not self._alive:
-                    self._fail_waiting(error)
+                    self._fail_waiters(error)
             else:
                 if not first_start.done():
                     first_start.set_result(None)
-                await self._until_ended(decoder)
-                if decoder.pictures:
+                await self._serve_until_exit(decoder)
+                if decoder.images:
                     delay_s = 0.0
                     continue
-            delay_s = min(max(2 * delay_s, _FIRST_DELAY_S), _LONGEST_DELAY_S)
+            delay_s = min(max(2 * delay_s, _MIN_DELAY_S), _MAX_DELAY_S)
             await asyncio.sleep(delay_s)
 
-    async def _until_ended(self, decoder: DecoderProcess) -> None:
-        """Lend a child to pictures until its process has ended; end it when cancelled."""
+    async def _serve_until_exit(self, decoder: DecoderProcess) -> None:
+        """Offer a decoder to images until its process has exited; kill it when cancelled."""
         self.starts += 1
         self._alive.add(decoder)
         _log.debug("decoder.started", pid=decoder.pid)
-        self._offer(decoder)
+        self._assign(decoder)
         try:
-            status = await decoder.exited()
-            _log.debug("decoder.ended", pid=decoder.pid, pictures=decoder.pictures, status=status)
+            status = await decoder.wait()
+            _log.debug("decoder.exited", pid=decoder.pid, images=decoder.images, status=status)
         finally:
             self._alive.discard(decoder)
             if decoder in self._idle:
                 self._idle.remove(decoder)
                 decoder.close()
             decoder.kill()
-            await decoder.exited()
+            await decoder.wait()
 
-    def _keeper_ended(self, task: asyncio.Task[None]) -> None:
-        self._keepers.discard(task)
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("decoder.keeper_died", exc_info=error)
-            self._fail_waiting(TransientError(f"the keeper of a decoder child died: {error!r}"))
+            _log.error("decoder.supervision_failed", exc_info=error)
+            self._fail_waiters(TransientError(f"the supervision of a decoder process failed: {error!r}"))
 
-    def _fail_waiting(self, error: TransientError) -> None:
-        while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_exception(error)
+    def _fail_waiters(self, error: TransientError) -> None:
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_exception(error)
 
 
-def stopped() -> TransientError:
-    """Return the error of a picture whose pool is stopped."""
-    return TransientError("the decoder pool is stopped")
+def pool_stopped_error() -> TransientError:
+    """Return the error of an image whose decoder pool has been stopped."""
+    return TransientError("the decoder pool has been stopped")

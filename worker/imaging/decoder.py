@@ -1,7 +1,8 @@
 """
-A decoder child: `python -m worker.imaging.decoder <descriptor of the connection>`.
+Entry point of a decoder process: `python -m worker.imaging.decoder <file descriptor of the connection>`.
 
-It has no credentials, bounded memory, and one picture at a time. It ends when its connection does.
+A decoder has no credentials, no network and a memory limit, and processes a single image at a time. It exits
+when its connection is closed.
 """
 
 import os
@@ -10,6 +11,7 @@ import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from worker.domain.recipe import Limits
 from worker.domain.step import EncodedRendition
@@ -24,17 +26,20 @@ from worker.ipc.messages import (
     READY_WITH_NETWORK,
     Setup,
     recipe_from_header,
-    rejection_header,
+    rejected_header,
     rendition_header,
     setup_from_header,
     step_report_header,
 )
 
+if TYPE_CHECKING:
+    from worker.ipc.messages import LogoHeader
+
 
 def main() -> None:
-    """Serve pictures until the parent hangs up."""
+    """Confine the process, then process images until the worker process closes the connection."""
     die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the parent's to answer
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the worker process handles Ctrl-C
     with socket.socket(fileno=int(sys.argv[1])) as connection:
         first = read_frame(connection)
         if first is None:
@@ -47,53 +52,53 @@ def main() -> None:
         try:
             serve(connection, setup=setup, fonts=fonts)
         except (TruncatedFrameError, ConnectionError):
-            return  # the parent is gone, or wants this child no more
+            return  # the worker process has exited, or no longer needs this decoder
 
 
 def serve(connection: socket.socket, *, setup: Setup, fonts: Fonts) -> None:
-    """Answer one order after the other; return when the connection ends."""
+    """Process the images that arrive on a connection, until it is closed."""
     logos: dict[str, bytes] = {}
-    while (order := read_frame(connection)) is not None:
-        if order.header["kind"] == "logo":
-            logos = {order.header["e_tag"]: bytes(order.body)}
+    while (message := read_frame(connection)) is not None:
+        if message.header["kind"] == "logo":
+            logos = {cast("LogoHeader", message.header)["e_tag"]: bytes(message.body)}
             continue
         limit_cpu_time(setup.cpu_s)
         write_frame(connection, ACCEPTED)
-        refusal = _answer(connection, order, logos=logos, limits=setup.limits, fonts=fonts)
-        del order
-        if refusal is not None:
-            write_frame(connection, refusal)
+        rejection = _process_image(connection, message, logos=logos, limits=setup.limits, fonts=fonts)
+        del message  # frees the upload before the next one is received
+        if rejection is not None:
+            write_frame(connection, rejection)
 
 
-def _answer(
-    connection: socket.socket, order: Frame, *, logos: Mapping[str, bytes], limits: Limits, fonts: Fonts
+def _process_image(
+    connection: socket.socket, message: Frame, *, logos: Mapping[str, bytes], limits: Limits, fonts: Fonts
 ) -> Header | None:
     """
-    Send what comes of a picture as it comes.
+    Send each step report and rendition of an image as soon as it is made.
 
     Returns:
-        The refusal, if it was refused: only its words, since the error itself would keep the pixels alive.
+        The `rejected` message, if the image is rejected. It is a plain header because the exception's
+        traceback would keep the pixels in memory.
     """
     try:
-        for outcome in process(
-            order.body, recipe_from_header(order.header, logos), limits=limits, fonts=fonts
-        ):
-            if isinstance(outcome, EncodedRendition):
-                write_frame(connection, rendition_header(outcome), outcome.content)
+        recipe = recipe_from_header(message.header, logos)
+        for output in process(message.body, recipe, limits=limits, fonts=fonts):
+            if isinstance(output, EncodedRendition):
+                write_frame(connection, rendition_header(output), output.content)
             else:
-                write_frame(connection, step_report_header(outcome))
+                write_frame(connection, step_report_header(output))
     except ConnectionError:
         raise
-    except Exception as error:  # noqa: BLE001 - decoders raise anything; each of it has a name in the record
-        return rejection_header(crash_error_for(error))
+    except Exception as error:  # noqa: BLE001 - decoders raise exceptions of any type; each is mapped to a code
+        return rejected_header(crash_error_for(error))
     return None
 
 
 def _discard_stderr() -> None:
-    """Send what libraries write to standard error nowhere: it would garble the parent's log."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stderr.fileno())
-    os.close(nowhere)
+    """Redirect standard error to /dev/null, so that libraries do not write into the worker's log."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stderr.fileno())
+    os.close(null)
 
 
 if __name__ == "__main__":

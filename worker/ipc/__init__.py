@@ -1,1 +1,1 @@
-"""The protocol between the worker process and its decoder processes."""
+"""The protocol between the worker process and its decoder processes: framing and messages."""

@@ -1,26 +1,26 @@
 """
-The messages between pool and child, as headers of frames.
+Messages between the worker process and a decoder process, as headers of frames.
 
 ```
-parent                          child
+worker process            decoder process
 setup ────────────────────────►
       ◄──────────────────────── ready
-logo, with its file ──────────►             once for each logo, before the first picture that it marks
-order + the upload ───────────►
-      ◄──────────────────────── taken       from here on, a death is this picture's doing
-      ◄──────────────────────── report      one for each step
-      ◄──────────────────────── rendition   one for each size, with the encoded picture
-                    or, instead of any report or rendition: refusal
+logo, with its file ──────────►             before the first image that it marks
+image, with the upload ───────►
+      ◄──────────────────────── accepted    a decoder that dies from here on was killed by this image
+      ◄──────────────────────── report      for each step
+      ◄──────────────────────── rendition   for each size, with the encoded file
+                    or, in place of any report or rendition: rejected
 ```
-What a child sends may come from a decoder that a picture has taken over: the parent accepts nothing but
-the message that is due, within its bounds.
+A malicious image may have taken over the decoder: the worker process accepts only the message that is
+expected next, within its bounds.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeAlias, TypedDict, TypeVar, cast
 
 from worker.domain.errors import RejectedError
 from worker.domain.recipe import (
@@ -35,51 +35,117 @@ from worker.domain.recipe import (
     Watermark,
 )
 from worker.domain.status import StepMove, StepName
-from worker.domain.step import CONTENT_TYPES, EncodedRendition, StepReport
-from worker.ipc.framing import Frame
+from worker.domain.step import CONTENT_TYPES, EncodedRendition, Json, StepReport
+from worker.ipc.framing import Frame, Header
 
-READY: Final[Mapping[str, Any]] = {"kind": "ready"}
-READY_WITH_NETWORK: Final[Mapping[str, Any]] = {"kind": "ready", "network": "open"}
-"""Said where the system has no filter that could forbid the network."""
+READY: Final[Header] = {"kind": "ready"}
+READY_WITH_NETWORK: Final[Header] = {"kind": "ready", "network": "allowed"}
+"""Sent by a decoder on a system without a seccomp filter that could block the network."""
 
-ACCEPTED: Final[Mapping[str, Any]] = {"kind": "taken"}
+ACCEPTED: Final[Header] = {"kind": "accepted"}
 
 _MAX_MESSAGE_CHARACTERS: Final = 500
 _MAX_METADATA_CHARACTERS: Final = 200
 _MAX_QUOTE_CHARACTERS: Final = 60
 _ENCODING_OVERHEAD_BYTES: Final = 65_536
-_LONGEST_STEP_MS: Final = 3600 * 1000
-"""What `WORKER_STEP_TIMEOUT_S` may be at the most."""
+_MAX_STEP_MS: Final = 3600 * 1000
+"""The upper bound of `WORKER_STEP_TIMEOUT_S`."""
 _MAX_ANIMATION_BYTES: Final = 128 * 1024 * 1024
+_DECODER_MOVES: Final = frozenset({StepMove.COMPLETED, StepMove.SKIPPED})
+
 _Kind = TypeVar("_Kind")
-_CHILD_MOVES: Final = frozenset({StepMove.COMPLETED, StepMove.SKIPPED})
+_Fields: TypeAlias = dict[str, Any]
+"""A dataclass as JSON: `Any`, because mypy does not check the arguments in `Recipe(**fields)` one by one."""
+
+
+class SetupHeader(TypedDict):
+    """Header of the `setup` message; see `Setup`."""
+
+    kind: Literal["setup"]
+    limits: dict[str, int]
+    memory_mb: int
+    fonts: Sequence[str]
+    cpu_s: int
+
+
+class LogoHeader(TypedDict):
+    """Header of the `logo` message; the body is the logo's file."""
+
+    kind: Literal["logo"]
+    e_tag: str
+
+
+class LogoReference(TypedDict):
+    """A logo without its content."""
+
+    source: str
+    e_tag: str
+
+
+class ImageHeader(TypedDict):
+    """Header of the `image` message; the body is the upload."""
+
+    kind: Literal["image"]
+    recipe: _Fields
+    logo: LogoReference | None
+
+
+class StepReportHeader(TypedDict):
+    """Header of the `report` message; see `StepReport`."""
+
+    kind: Literal["report"]
+    step: str
+    move: str
+    elapsed_ms: int
+    detail: Mapping[str, Json]
+    metadata: Mapping[str, str]
+
+
+class RenditionHeader(TypedDict):
+    """Header of the `rendition` message; the body is the encoded file."""
+
+    kind: Literal["rendition"]
+    size: str
+    width: int
+    height: int
+    format: str
+
+
+class RejectedHeader(TypedDict):
+    """Header of the `rejected` message: the code and message of a `RejectedError`."""
+
+    kind: Literal["rejected"]
+    code: str
+    message: str
 
 
 class UnexpectedMessageError(Exception):
-    """The child sent something else than what was due: it cannot be trusted with another picture."""
+    """Raised when a decoder sends anything but the expected message; its state is unknown from then on."""
 
-    def __init__(self, *, due: str, got: object) -> None:
-        super().__init__(f"it sent no proper {due}, but {str(got)[:_MAX_QUOTE_CHARACTERS]!r}")
+    def __init__(self, *, expected: str, received: object) -> None:
+        super().__init__(
+            f"expected a valid {expected!r} message, received {str(received)[:_MAX_QUOTE_CHARACTERS]!r}"
+        )
 
 
 class RejectionReceivedError(Exception):
-    """The picture is at fault, and the child that says so is well; `refusal` is what becomes of it."""
+    """Raised when a decoder rejects the image; the decoder itself is intact. `error` is the reason."""
 
-    def __init__(self, refusal: RejectedError) -> None:
-        super().__init__(str(refusal))
-        self.refusal = refusal
+    def __init__(self, error: RejectedError) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
     """
-    What a child is told once.
+    Configuration of a decoder process, sent once.
 
     Attributes:
-        limits: What a picture may be at the most.
-        memory_mb: Its address space, in mebibytes.
-        fonts: Paths of the TrueType files that watermarks are written in, the preferred one first.
-        cpu_s: CPU time that one picture may take.
+        limits: Largest image that is decoded.
+        memory_mb: Address space of the process, in mebibytes.
+        fonts: Paths of the TrueType files for watermark texts, in order of preference.
+        cpu_s: CPU time that a single image may take, in seconds.
     """
 
     limits: Limits
@@ -88,77 +154,84 @@ class Setup:
     cpu_s: int = 3600
 
 
-def setup_header(setup: Setup) -> Mapping[str, Any]:
-    """Write a setup down."""
-    return asdict(setup)
+def setup_header(setup: Setup) -> SetupHeader:
+    """Return the header of the message that configures a decoder."""
+    return {
+        "kind": "setup",
+        "limits": asdict(setup.limits),
+        "memory_mb": setup.memory_mb,
+        "fonts": setup.fonts,
+        "cpu_s": setup.cpu_s,
+    }
 
 
-def setup_from_header(header: Mapping[str, Any]) -> Setup:
-    """Read what `setup_header` wrote."""
-    return Setup(Limits(**header["limits"]), header["memory_mb"], tuple(header["fonts"]), header["cpu_s"])
+def setup_from_header(header: Header) -> Setup:
+    """Parse the header of a `setup` message."""
+    fields = cast("SetupHeader", header)
+    return Setup(Limits(**fields["limits"]), fields["memory_mb"], tuple(fields["fonts"]), fields["cpu_s"])
 
 
-def logo_header(logo: Logo) -> Mapping[str, Any]:
-    """Write down what accompanies a logo's file."""
+def logo_header(logo: Logo) -> LogoHeader:
+    """Return the header of the message that carries a logo's file."""
     return {"kind": "logo", "e_tag": logo.e_tag}
 
 
-def image_header(recipe: Recipe) -> Mapping[str, Any]:
-    """Write a recipe down, but for the content of its logo."""
+def image_header(recipe: Recipe) -> ImageHeader:
+    """Return the header of the message that carries an upload: its recipe, without the logo's content."""
     logo = recipe.logo
-    kept = recipe.with_logo(None) if logo else recipe
     return {
-        "kind": "order",
-        "recipe": _written(kept),
+        "kind": "image",
+        "recipe": _recipe_fields(recipe.with_logo(None) if logo else recipe),
         "logo": {"source": logo.source, "e_tag": logo.e_tag} if logo else None,
     }
 
 
 @lru_cache(256)
-def _written(recipe: Recipe) -> dict[str, Any]:
-    """Return a recipe as JSON has it; kept, because most pictures have one that came before."""
+def _recipe_fields(recipe: Recipe) -> _Fields:
+    """Return a recipe as JSON; cached, because most images share their recipe with earlier ones."""
     return asdict(recipe)
 
 
-def recipe_from_header(header: Mapping[str, Any], logos: Mapping[str, bytes]) -> Recipe:
+def recipe_from_header(header: Header, logos: Mapping[str, bytes]) -> Recipe:
     """
-    Read what `image_header` wrote.
+    Parse the recipe in the header of an `image` message.
 
     Args:
-        header: Of the order.
-        logos: What has come with `logo` messages, by eTag.
+        header: Header of the message.
+        logos: Contents of the logos received so far, by eTag.
     """
-    written, named = header["recipe"], header["logo"]
+    fields = cast("ImageHeader", header)
+    written, logo = fields["recipe"], fields["logo"]
     recipe = Recipe(
         **written
         | {
-            "sizes": tuple(_size_from(size) for size in written["sizes"]),
-            "watermark": _watermark_from(written["watermark"]),
+            "sizes": tuple(_size_from_fields(size) for size in written["sizes"]),
+            "watermark": _watermark_from_fields(written["watermark"]),
             "animation": Animation(written["animation"]),
         }
     )
-    if named is None:
+    if logo is None:
         return recipe
-    return recipe.with_logo(Logo(**named, content=logos.get(named["e_tag"], b"")))
+    return recipe.with_logo(Logo(**logo, content=logos.get(logo["e_tag"], b"")))
 
 
-def _size_from(written: Mapping[str, Any]) -> Size:
+def _size_from_fields(fields: _Fields) -> Size:
     return Size(
-        **dict(written)
+        **fields
         | {
-            "fit": Fit(written["fit"]),
-            "gravity": Anchor(written["gravity"]),
-            "format": OutputFormat(written["format"]),
+            "fit": Fit(fields["fit"]),
+            "gravity": Anchor(fields["gravity"]),
+            "format": OutputFormat(fields["format"]),
         }
     )
 
 
-def _watermark_from(written: Mapping[str, Any] | None) -> Watermark | None:
-    return Watermark(**dict(written) | {"position": Anchor(written["position"])}) if written else None
+def _watermark_from_fields(fields: _Fields | None) -> Watermark | None:
+    return Watermark(**fields | {"position": Anchor(fields["position"])}) if fields else None
 
 
-def step_report_header(report: StepReport) -> Mapping[str, Any]:
-    """Write a report down."""
+def step_report_header(report: StepReport) -> StepReportHeader:
+    """Return the header of the message that reports a step."""
     return {
         "kind": "report",
         "step": report.step,
@@ -169,8 +242,8 @@ def step_report_header(report: StepReport) -> Mapping[str, Any]:
     }
 
 
-def rendition_header(rendition: EncodedRendition) -> Mapping[str, Any]:
-    """Write down what accompanies an encoded picture."""
+def rendition_header(rendition: EncodedRendition) -> RenditionHeader:
+    """Return the header of the message that carries a rendition."""
     return {
         "kind": "rendition",
         "size": rendition.size,
@@ -180,59 +253,67 @@ def rendition_header(rendition: EncodedRendition) -> Mapping[str, Any]:
     }
 
 
-def rejection_header(error: RejectedError) -> Mapping[str, Any]:
-    """Write a refusal down."""
-    return {"kind": "refusal", "code": error.code, "message": str(error)[:_MAX_MESSAGE_CHARACTERS]}
+def rejected_header(error: RejectedError) -> RejectedHeader:
+    """Return the header of the message that rejects an image."""
+    return {"kind": "rejected", "code": error.code, "message": str(error)[:_MAX_MESSAGE_CHARACTERS]}
 
 
 def expect_report(frame: Frame, step: StepName) -> StepReport:
     """
-    Read the report of this step.
+    Parse the report of a step.
+
+    Args:
+        frame: The decoder's next message.
+        step: Step that is due.
 
     Raises:
-        RefusalReceivedError: The picture was refused instead.
-        UnexpectedMessageError: It is neither.
+        RejectionReceivedError: The decoder rejected the image.
+        UnexpectedMessageError: The message is anything else, or out of bounds.
     """
-    with _readable("report", frame):
-        return _report(frame.header, step)
+    with _expecting("report", frame):
+        return _parse_report(frame.header, step)
 
 
 def expect_rendition(frame: Frame, size: Size) -> EncodedRendition:
     """
-    Read the rendition of this size.
+    Parse a rendition.
+
+    Args:
+        frame: The decoder's next message.
+        size: Size that is due.
 
     Raises:
-        RefusalReceivedError: The picture was refused instead.
-        UnexpectedMessageError: It is neither.
+        RejectionReceivedError: The decoder rejected the image.
+        UnexpectedMessageError: The message is anything else, or out of bounds.
     """
-    with _readable("rendition", frame):
-        return _rendition(frame.header, frame.body, size)
+    with _expecting("rendition", frame):
+        return _parse_rendition(frame.header, frame.body, size)
 
 
 def max_rendition_bytes(size: Size, *, frames: int = 1) -> int:
-    """Return what an encoded picture of this size can weigh at the most."""
+    """Return the largest encoded rendition of this size that is accepted, in bytes."""
     still = 5 * size.width * size.height + _ENCODING_OVERHEAD_BYTES
     return min(frames * still, max(still, _MAX_ANIMATION_BYTES))
 
 
 @contextmanager
-def _readable(due: str, frame: Frame) -> Iterator[None]:
-    """Turn every fault of a message into one error, once it is of the kind that is due."""
-    kind = frame.header.get("kind")
+def _expecting(kind: str, frame: Frame) -> Iterator[None]:
+    """Map every fault of a message to the two errors of `expect_report`."""
+    received = frame.header.get("kind")
     try:
-        if kind == "refusal":
-            raise RejectionReceivedError(_refusal(frame.header))
-        if kind != due:
-            raise UnexpectedMessageError(due=due, got=kind)
+        if received == "rejected":
+            raise RejectionReceivedError(_parse_rejection(frame.header))
+        if received != kind:
+            raise UnexpectedMessageError(expected=kind, received=received)
         yield
     except (KeyError, TypeError, ValueError) as error:
-        raise UnexpectedMessageError(due=due, got=kind) from error
+        raise UnexpectedMessageError(expected=kind, received=received) from error
 
 
-def _report(header: Mapping[str, Any], step: StepName) -> StepReport:
+def _parse_report(header: Header, step: StepName) -> StepReport:
     report = StepReport(
-        step=StepName(header["step"]),
-        move=StepMove(header["move"]),
+        step=StepName(_checked(str, header["step"])),
+        move=StepMove(_checked(str, header["move"])),
         elapsed_ms=_checked(int, header["elapsed_ms"]),
         detail=_checked(dict, header["detail"]),
         metadata={
@@ -240,13 +321,13 @@ def _report(header: Mapping[str, Any], step: StepName) -> StepReport:
             for name, value in _checked(dict, header["metadata"]).items()
         },
     )
-    is_due = report.step is step and report.move in _CHILD_MOVES
-    if not is_due or not 0 <= report.elapsed_ms <= _LONGEST_STEP_MS:
+    is_due = report.step is step and report.move in _DECODER_MOVES
+    if not is_due or not 0 <= report.elapsed_ms <= _MAX_STEP_MS:
         raise ValueError(step)
     return report
 
 
-def _rendition(header: Mapping[str, Any], content: bytearray, size: Size) -> EncodedRendition:
+def _parse_rendition(header: Header, content: bytearray, size: Size) -> EncodedRendition:
     rendition = EncodedRendition(
         size=_checked(str, header["size"]),
         width=_checked(int, header["width"]),
@@ -260,7 +341,7 @@ def _rendition(header: Mapping[str, Any], content: bytearray, size: Size) -> Enc
     return rendition
 
 
-def _refusal(header: Mapping[str, Any]) -> RejectedError:
+def _parse_rejection(header: Header) -> RejectedError:
     code = _checked(str, header["code"])
     if code not in {kind.code for kind in RejectedError.__subclasses__()}:
         raise ValueError(code)

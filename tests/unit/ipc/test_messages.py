@@ -14,7 +14,7 @@ from worker.ipc.messages import (
     image_header,
     max_rendition_bytes,
     recipe_from_header,
-    rejection_header,
+    rejected_header,
     rendition_header,
     setup_from_header,
     setup_header,
@@ -34,39 +34,39 @@ RENDITION = EncodedRendition(
 )
 
 
-def changed(header: Header, **changes: object) -> Frame:
+def frame_of(header: Header, **changes: object) -> Frame:
     return Frame({**header, **changes}, bytearray(b"\xff\xd8"))
 
 
-def test_a_setup_arrives_as_it_was() -> None:
+def test_a_setup_is_parsed_from_its_header() -> None:
     setup = Setup(Limits(max_pixels=5), 512, ("font.ttf", "other.ttf"), 90)
     assert setup_from_header(setup_header(setup)) == setup
 
 
 @pytest.mark.parametrize("mark", [None, Watermark("hello", opacity=0.3)])
-def test_a_recipe_arrives_as_it_was(mark: Watermark | None) -> None:
+def test_a_recipe_is_parsed_from_its_header(mark: Watermark | None) -> None:
     recipe = Recipe(sizes=(MEDIUM, Size("small", 400, 400)), watermark=mark, quality=70)
     assert recipe_from_header(image_header(recipe), {}) == recipe
 
 
-def test_a_report_arrives_as_it_was() -> None:
-    assert expect_report(changed(step_report_header(REPORT)), StepName.RESIZE) == REPORT
+def test_a_report_is_parsed_from_its_frame() -> None:
+    assert expect_report(frame_of(step_report_header(REPORT)), StepName.RESIZE) == REPORT
 
 
-def test_a_rendition_arrives_as_it_was() -> None:
-    assert expect_rendition(changed(rendition_header(RENDITION)), MEDIUM) == RENDITION
+def test_a_rendition_is_parsed_from_its_frame() -> None:
+    assert expect_rendition(frame_of(rendition_header(RENDITION)), MEDIUM) == RENDITION
 
 
-def test_a_refusal_arrives_in_the_place_of_a_report_or_a_rendition() -> None:
-    frame = Frame(rejection_header(TruncatedError()), bytearray())
+def test_a_rejection_is_raised_in_place_of_a_report_or_a_rendition() -> None:
+    frame = Frame(rejected_header(TruncatedError()), bytearray())
     for expect in (
         lambda: expect_report(frame, StepName.VALIDATION),
         lambda: expect_rendition(frame, MEDIUM),
     ):
         with pytest.raises(RejectionReceivedError) as received:
             expect()
-        assert isinstance(received.value.refusal, TruncatedError)
-        assert str(received.value.refusal) == str(TruncatedError())
+        assert isinstance(received.value.error, TruncatedError)
+        assert str(received.value.error) == str(TruncatedError())
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_a_refusal_arrives_in_the_place_of_a_report_or_a_rendition() -> None:
         {"kind": "rendition"},
         {"kind": None},
         {"step": "validation"},
-        {"step": "dance"},
+        {"step": "unknown"},
         {"move": "failed"},
         {"elapsed_ms": "3"},
         {"elapsed_ms": -1},
@@ -85,9 +85,9 @@ def test_a_refusal_arrives_in_the_place_of_a_report_or_a_rendition() -> None:
         {"metadata": "text"},
     ],
 )
-def test_a_report_that_is_not_due_is_not_believed(changes: dict[str, object]) -> None:
+def test_an_unexpected_or_invalid_report_is_an_error(changes: dict[str, object]) -> None:
     with pytest.raises(UnexpectedMessageError):
-        expect_report(changed(step_report_header(REPORT), **changes), StepName.RESIZE)
+        expect_report(frame_of(step_report_header(REPORT), **changes), StepName.RESIZE)
 
 
 @pytest.mark.parametrize(
@@ -102,16 +102,18 @@ def test_a_report_that_is_not_due_is_not_believed(changes: dict[str, object]) ->
         {"format": ["jpeg"]},
     ],
 )
-def test_a_rendition_that_is_not_due_is_not_believed(changes: dict[str, object]) -> None:
+def test_an_unexpected_or_invalid_rendition_is_an_error(changes: dict[str, object]) -> None:
     with pytest.raises(UnexpectedMessageError):
-        expect_rendition(changed(rendition_header(RENDITION), **changes), MEDIUM)
+        expect_rendition(frame_of(rendition_header(RENDITION), **changes), MEDIUM)
 
 
-@pytest.mark.parametrize("changes", [{"code": "free_money"}, {"code": 5}, {"message": None}])
-def test_a_refusal_is_one_of_those_that_exist(changes: dict[str, object]) -> None:
+@pytest.mark.parametrize("changes", [{"code": "unknown"}, {"code": 5}, {"message": None}])
+def test_a_rejection_with_an_unknown_code_or_an_invalid_message_is_an_error(
+    changes: dict[str, object],
+) -> None:
     with pytest.raises(UnexpectedMessageError):
-        expect_report(changed(rejection_header(TruncatedError()), **changes), StepName.RESIZE)
+        expect_report(frame_of(rejected_header(TruncatedError()), **changes), StepName.RESIZE)
 
 
-def test_a_rendition_may_weigh_what_its_box_can_hold() -> None:
+def test_the_size_limit_of_a_rendition_exceeds_its_uncompressed_pixels() -> None:
     assert max_rendition_bytes(MEDIUM) > 4 * 800 * 600
