@@ -23,12 +23,13 @@ from worker.decoder_pool.pool import DecoderPool
 from worker.decoder_pool.process_memory import resident_bytes
 from worker.delivery.consumer import Consumer
 from worker.delivery.handler import DeliveryConfig, MessageHandler
-from worker.delivery.recipes import Recipes, bending
+from worker.delivery.recipes import Recipes
 from worker.domain.clock import utc_now
 from worker.domain.errors import ConfigurationError, TransientError
 from worker.domain.recipe import Limits
 from worker.dynamodb.ledger import DynamoLedger
 from worker.dynamodb.profiles import CachedProfiles
+from worker.recipe_settings import recipe_builder_from
 from worker.s3.logos import Logos
 from worker.s3.results import S3Results
 from worker.s3.sources import S3Sources
@@ -231,7 +232,7 @@ async def open_consumer(settings: Settings, clients: Clients) -> AsyncIterator[C
             parse=partial(parse, key_layout=key_layout(settings)),
             queue=queue,
             ledger=ledger,
-            recipes=Recipes(profiles, bending(settings), logos.fill),
+            recipes=Recipes(profiles, recipe_builder_from(settings), logos.fill),
             sources=S3Sources(clients.s3),
             pool=pool,
             results=S3Results(clients.s3, bucket=settings.results_bucket, prefix=settings.processed_prefix),
@@ -251,7 +252,7 @@ async def open_consumer(settings: Settings, clients: Clients) -> AsyncIterator[C
             handle=handler.handle,
             slots=settings.slots,
             drain_timeout_s=settings.drain_timeout_s,
-            beside={
+            background_tasks={
                 "measure lag": partial(measure_lag, metrics),
                 "measure queue": partial(measure_queue, clients.sqs, url=url, metrics=metrics),
                 "probe": partial(readiness.probe, probes),

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from bench.common.paths import ROOT
 from worker.decoder_pool.process import MALLOC_ENVIRONMENT
-from worker.delivery.recipes import standard_recipe
 from worker.domain.recipe import Limits
 from worker.imaging.fonts import Fonts
 from worker.imaging.pipeline import process
+from worker.recipe_settings import standard_recipe
 from worker.settings import FONT, Settings
 
 

@@ -276,16 +276,13 @@ async def test_fault_13_a_delete_that_fails_in_part_deletes_the_others_and_tells
     assert answer["Attributes"]["ApproximateNumberOfMessagesNotVisible"] == "1"
 
 
-async def test_fault_17_a_queue_that_is_away_for_long_costs_ever_longer_pauses_and_no_memory(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    asked: list[int] = []
+async def test_fault_17_a_queue_unavailable_for_long_costs_growing_pauses_and_no_memory() -> None:
+    pauses: list[int] = []
 
-    def no_pause(failures: int) -> float:
-        asked.append(failures)
+    def backoff_s(failures: int) -> float:
+        pauses.append(failures)
         return 0.0
 
-    monkeypatch.setattr("worker.delivery.consumer.backoff_s", no_pause)
     queue, handled = FakeMessageQueue(), asyncio.Event()
 
     async def handle(*_: object) -> Delete:
@@ -293,7 +290,13 @@ async def test_fault_17_a_queue_that_is_away_for_long_costs_ever_longer_pauses_a
         return Delete()
 
     consumer = Consumer(
-        queue=queue, heartbeat=FakeHeartbeat(), handle=handle, slots=4, drain_timeout_s=1, last_poll_s=0.01
+        queue=queue,
+        heartbeat=FakeHeartbeat(),
+        handle=handle,
+        slots=4,
+        drain_timeout_s=1,
+        last_poll_s=0.01,
+        backoff_s=backoff_s,
     )
     with capture_logs() as logged:
         running = asyncio.create_task(consumer.run())
@@ -316,7 +319,7 @@ async def test_fault_17_a_queue_that_is_away_for_long_costs_ever_longer_pauses_a
         consumer.stop()
         await running
 
-    assert asked == list(range(1, 601))
+    assert pauses == list(range(1, 601))
     assert grown[-1] - grown[0] < 100_000
 
 
@@ -667,7 +670,9 @@ async def test_fault_40_nothing_secret_is_in_the_logs(
         await put(s3, provisioned, "img_2", b"no picture")
         await ended(dynamodb, provisioned, "img_1", "img_2")
         proxy.always = Trouble.FAILED
-        await until(lambda: "unavailable" in log.read_text(), within_s=30, what="the queue is away")
+        await until(
+            lambda: "queue.receive_failed" in log.read_text(), within_s=30, what="the queue is unavailable"
+        )
         await workers.drain()
 
     text = log.read_text()

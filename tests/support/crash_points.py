@@ -321,7 +321,7 @@ class Lives:
         )
 
         async def handle() -> None:
-            await consumer._handle(message)
+            await consumer.process(message)
             await queue.close()
             await ledger.close()
 

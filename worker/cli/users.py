@@ -9,11 +9,11 @@ from rich.markup import escape
 from worker.bootstrap import open_client
 from worker.cli.support import output
 from worker.cli.support.entrypoint import asynchronous, start
-from worker.delivery.recipes import sizes
 from worker.domain.clock import utc_now
 from worker.domain.errors import ConfigurationError
 from worker.dynamodb.items import Item
 from worker.dynamodb.profiles import profile_from_item, read_profile, set_preferences
+from worker.recipe_settings import sizes
 
 if TYPE_CHECKING:
     from worker.domain.step import Json

@@ -1,40 +1,43 @@
-"""The loop: receive no more than there are free slots, deliver each message, drain when told to stop."""
+"""The consumer: receive a message for each free slot, handle them concurrently, drain when stopped."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
+from typing import Final
 
 import structlog
 from structlog.contextvars import bound_contextvars
 
 from worker.aws.retry import backoff_s
-from worker.delivery.outcome import wait_s
+from worker.delivery.outcome import retry_delay_s
 from worker.delivery.ports import Heartbeat, Hold, MessageQueue
 from worker.domain.errors import ReceiptLostError, TransientError
 from worker.domain.message import Delete, Disposition, Message, Release
 
 log = structlog.get_logger(__name__)
 
-_RELEASE_S = 10.0
-"""How long the deliveries that the drain cut short may take to give their images back."""
+RELEASE_TIMEOUT_S: Final = 10.0
+"""How long the messages still in flight at the end of a drain may take to release their images."""
 
 
 class Consumer:
     """
-    Consumes the queue until it is told to stop.
+    Consumes the queue until it is stopped.
 
     Args:
         queue: The queue.
-        heartbeat: Keeps what is in hand.
-        handle: Takes one message to its end.
-        slots: Messages in hand at the most.
-        drain_timeout_s: How long, once stopped, deliveries may take to finish by themselves.
-        beside: What runs beside the loop until the worker is drained, each by its name; none may end.
-        tell_in_hand: Hears how many messages are in hand, whenever that changes.
-        last_poll_s: How long a poll under way may still answer once stopped; what it brings is given back.
+        heartbeat: Keeps messages in flight invisible to other workers.
+        handle: Handles one message and returns its disposition.
+        slots: Maximum number of messages in flight.
+        drain_timeout_s: How long messages in flight may take to finish after a stop.
+        background_tasks: Functions to run, by task name, until the consumer has drained. If one returns or
+            raises, the consumer stops.
+        on_in_flight_change: Called with the number of messages in flight whenever it changes.
+        last_poll_s: How long a receive request may still take after a stop; its messages are released.
+        backoff_s: Returns the pause in seconds after so many consecutive failures.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - dependencies and limits, all by keyword
         self,
         *,
         queue: MessageQueue,
@@ -42,155 +45,157 @@ class Consumer:
         handle: Callable[[Message, Hold], Awaitable[Disposition]],
         slots: int,
         drain_timeout_s: float,
-        beside: Mapping[str, Callable[[], Coroutine[object, object, None]]] | None = None,
+        background_tasks: Mapping[str, Callable[[], Coroutine[object, object, None]]] | None = None,
         on_in_flight_change: Callable[[int], None] | None = None,
         last_poll_s: float = 1.0,
+        backoff_s: Callable[[int], float] = backoff_s,
     ) -> None:
-        self._queue, self._heartbeat, self._handle_message = queue, heartbeat, handle
+        self._queue, self._heartbeat, self._handle = queue, heartbeat, handle
         self._slots, self._drain_timeout_s, self._last_poll_s = slots, drain_timeout_s, last_poll_s
-        self._beside = {"heartbeat": heartbeat.run, **(beside or {})}
-        self._tell_in_hand = on_in_flight_change or (lambda _: None)
-        self._free = asyncio.Semaphore(slots)
-        self._deliveries: set[asyncio.Task[None]] = set()
-        self._troubles = 0
-        self._stopping = asyncio.Event()
-        self._hurrying = asyncio.Event()
+        self._background_tasks = {"heartbeat": heartbeat.run, **(background_tasks or {})}
+        self._on_in_flight_change = on_in_flight_change or (lambda _: None)
+        self._backoff_s = backoff_s
+        self._free_slots = asyncio.Semaphore(slots)
+        self._in_flight: set[asyncio.Task[None]] = set()
+        self._dependency_failures = 0  # consecutive
+        self._stop = asyncio.Event()
+        self._force_stop = asyncio.Event()
 
     @property
     def in_flight(self) -> int:
-        """How many messages are in hand."""
-        return len(self._deliveries)
+        """Number of messages in flight."""
+        return len(self._in_flight)
 
     @property
     def is_draining(self) -> bool:
-        """Whether it has been told to stop."""
-        return self._stopping.is_set()
+        """Whether it has been stopped."""
+        return self._stop.is_set()
 
     def stop(self) -> None:
-        """Stop receiving and drain; told a second time, give back at once what is in hand."""
-        if self._stopping.is_set():
-            self._hurrying.set()
-        self._stopping.set()
+        """Stop receiving and drain; when called again, release the messages in flight at once."""
+        if self._stop.is_set():
+            self._force_stop.set()
+        self._stop.set()
 
     async def run(self) -> None:
         """
-        Consume until `stop`; return when everything in hand is settled or given back.
+        Consume until `stop` is called; return when every message in flight is settled or released.
 
         Raises:
-            Exception: The loop died, or what runs beside it, such as the heartbeat: a worker that cannot keep
-                what it has must not go on.
+            Exception: Receiving or a background task failed. Without its heartbeat, for example, a worker
+                would lose its messages, so it must not continue.
         """
-        beside = {asyncio.create_task(run(), name=name) for name, run in self._beside.items()}
+        background = {asyncio.create_task(run(), name=name) for name, run in self._background_tasks.items()}
         receiving = asyncio.create_task(self._receive(), name="receive")
-        stopping = asyncio.create_task(self._stopping.wait(), name="stop")
+        stopped = asyncio.create_task(self._stop.wait(), name="stop")
         try:
-            await asyncio.wait({*beside, receiving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({*background, receiving, stopped}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._stopping.set()
+            self._stop.set()
             await self._drain(receiving)
-            for task in (*beside, stopping):
+            for task in (*background, stopped):
                 task.cancel()
-            results = await asyncio.gather(receiving, *beside, stopping, return_exceptions=True)
+            results = await asyncio.gather(receiving, *background, stopped, return_exceptions=True)
         for result in results:
             if isinstance(result, Exception):
                 raise result
 
+    async def process(self, message: Message) -> None:
+        """Handle one message and apply its disposition to the queue."""
+        with bound_contextvars(message_id=message.message_id, receive_count=message.receive_count):
+            try:
+                # The disposition is applied after the hold: a heartbeat would overwrite a release's delay.
+                with self._heartbeat.holding(message) as hold:
+                    disposition = await self._handle(message, hold)
+            except asyncio.CancelledError:
+                await self._apply(Release(0), message)
+                raise
+            except Exception:  # a bug must cost this message a receive, and not stop the consumer
+                log.exception("delivery.crashed")
+                disposition = Release(retry_delay_s(message.receive_count))
+            self._count_dependency_failure(disposition)
+            await self._apply(disposition, message)
+
     async def _receive(self) -> None:
-        failures = 0
-        while not self._stopping.is_set():
-            if self._troubles:
-                # The table or the bucket is away. Each message received now would spend a try on finding that
-                # out again, so they are received one at a time, with pauses, until one goes through.
-                await self._pause(self._troubles)
-            free = await self._take_slots(most=1 if self._troubles else self._slots)
-            if self._stopping.is_set():
+        receive_failures = 0
+        while not self._stop.is_set():
+            if self._dependency_failures:
+                # DynamoDB or S3 is unavailable. Each message received now would spend a receive to find that
+                # out again, so they are received one at a time, with pauses, until one succeeds.
+                await self._pause(self._dependency_failures)
+            slots = await self._acquire_slots(limit=1 if self._dependency_failures else self._slots)
+            if self._stop.is_set():
                 return
             messages: list[Message] = []
             try:
-                messages = await self._poll(free)
-                failures = 0
+                messages = await self._poll(slots)
+                receive_failures = 0
             except TransientError as error:
-                failures += 1
-                log.warning("queue.unavailable", reason=str(error), failures=failures)
+                receive_failures += 1
+                log.warning("queue.receive_failed", reason=str(error), failures=receive_failures)
             finally:
-                for _ in range(free - len(messages)):
-                    self._free.release()
+                for _ in range(slots - len(messages)):
+                    self._free_slots.release()
             for message in messages:
                 self._start(message)
-            if failures:
-                await self._pause(failures)
+            if receive_failures:
+                await self._pause(receive_failures)
 
-    async def _take_slots(self, *, most: int) -> int:
-        """Wait for a free slot, and take along others that are free."""
-        await self._free.acquire()
-        taken = 1
-        while taken < most and not self._free.locked():
-            await self._free.acquire()
-            taken += 1
-        return taken
+    async def _acquire_slots(self, *, limit: int) -> int:
+        """Wait for a free slot; acquire it and further free ones up to the limit, and return their number."""
+        await self._free_slots.acquire()
+        acquired = 1
+        while acquired < limit and not self._free_slots.locked():
+            await self._free_slots.acquire()
+            acquired += 1
+        return acquired
 
-    async def _poll(self, free: int) -> list[Message]:
+    async def _poll(self, max_messages: int) -> list[Message]:
         """
-        Receive; when the worker stops meanwhile, wait a moment and give back what comes.
+        Receive messages; after a stop, wait briefly for the request under way and release its messages.
 
-        A poll that is simply dropped could have taken messages along, which would then stay hidden from
-        everybody for a whole visibility timeout.
+        Cancelling the request could leave messages that SQS has already delivered invisible for a whole
+        visibility timeout.
         """
-        poll = asyncio.create_task(self._queue.receive(free), name="poll")
-        stopping = asyncio.create_task(self._stopping.wait(), name="stop polling")
+        poll = asyncio.create_task(self._queue.receive(max_messages), name="poll")
+        stopped = asyncio.create_task(self._stop.wait(), name="stop polling")
         try:
-            await asyncio.wait({poll, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if not self._stopping.is_set():
+            await asyncio.wait({poll, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if not self._stop.is_set():
                 return await poll
             await asyncio.wait({poll}, timeout=self._last_poll_s)
             if poll.done() and not poll.exception():
-                await asyncio.gather(*(self._dispose(message, Release(0)) for message in poll.result()))
+                await asyncio.gather(*(self._apply(Release(0), message) for message in poll.result()))
             return []
         finally:
             poll.cancel()
-            stopping.cancel()
-            await asyncio.gather(poll, stopping, return_exceptions=True)
+            stopped.cancel()
+            await asyncio.gather(poll, stopped, return_exceptions=True)
 
     async def _pause(self, failures: int) -> None:
         with suppress(TimeoutError):
-            async with asyncio.timeout(backoff_s(failures)):
-                await self._stopping.wait()
+            async with asyncio.timeout(self._backoff_s(failures)):
+                await self._stop.wait()
 
     def _start(self, message: Message) -> None:
-        task = asyncio.create_task(self._handle(message), name=f"deliver {message.message_id}")
-        self._deliveries.add(task)
-        self._tell_in_hand(self.in_flight)
-        task.add_done_callback(self._finished)
+        task = asyncio.create_task(self.process(message), name=f"process {message.message_id}")
+        self._in_flight.add(task)
+        self._on_in_flight_change(self.in_flight)
+        task.add_done_callback(self._on_done)
 
-    def _finished(self, task: asyncio.Task[None]) -> None:
-        self._deliveries.discard(task)
-        self._tell_in_hand(self.in_flight)
-        self._free.release()
+    def _on_done(self, task: asyncio.Task[None]) -> None:
+        self._in_flight.discard(task)
+        self._on_in_flight_change(self.in_flight)
+        self._free_slots.release()
         if not task.cancelled() and (error := task.exception()):
             log.error("delivery.crashed", task=task.get_name(), exc_info=error)
 
-    async def _handle(self, message: Message) -> None:
-        with bound_contextvars(message_id=message.message_id, receive_count=message.receive_count):
-            try:
-                # Disposed of only when it is no longer held: a beat would undo the wait of one given back.
-                with self._heartbeat.holding(message) as hold:
-                    disposition = await self._handle_message(message, hold)
-            except asyncio.CancelledError:
-                await self._dispose(message, Release(0))
-                raise
-            except Exception:  # a bug of ours must cost the message a try, and nothing else
-                log.exception("delivery.crashed")
-                disposition = Release(wait_s(message.receive_count))
-            self._note_trouble(disposition)
-            await self._dispose(message, disposition)
-
-    def _note_trouble(self, disposition: Disposition) -> None:
-        """Count the deliveries in a row that failed because something outside did."""
+    def _count_dependency_failure(self, disposition: Disposition) -> None:
         is_dependency_failure = isinstance(disposition, Release) and disposition.is_dependency_failure
-        self._troubles = self._troubles + 1 if is_dependency_failure else 0
+        self._dependency_failures = self._dependency_failures + 1 if is_dependency_failure else 0
 
-    async def _dispose(self, message: Message, disposition: Disposition) -> None:
-        """Tell the queue; when it cannot be told, the message comes again and finds its work done."""
+    async def _apply(self, disposition: Disposition, message: Message) -> None:
+        """Delete or release the message; if that fails, it is received again, and its work is found done."""
         try:
             match disposition:
                 case Delete():
@@ -201,26 +206,26 @@ class Consumer:
             log.warning("message.disposition_failed", message_id=message.message_id, reason=str(error))
 
     async def _drain(self, receiving: asyncio.Task[None]) -> None:
-        """Finish what can be finished in time, and give back the rest."""
-        hurrying = asyncio.create_task(self._hurrying.wait(), name="hurry")
+        """Wait for the messages in flight until the drain timeout, then cancel and so release the others."""
+        forced = asyncio.create_task(self._force_stop.wait(), name="force stop")
         deadline = asyncio.get_running_loop().time() + self._drain_timeout_s
         await asyncio.wait(
-            {receiving, hurrying}, return_when=asyncio.FIRST_COMPLETED, timeout=2 * self._last_poll_s
+            {receiving, forced}, return_when=asyncio.FIRST_COMPLETED, timeout=2 * self._last_poll_s
         )
         receiving.cancel()
-        log.info("service.draining", in_flight=len(self._deliveries))
-        while self._deliveries and not self._hurrying.is_set():
+        log.info("service.drain_started", in_flight=len(self._in_flight))
+        while self._in_flight and not self._force_stop.is_set():
             left_s = deadline - asyncio.get_running_loop().time()
             if left_s <= 0:
                 break
             await asyncio.wait(
-                {*self._deliveries, hurrying}, return_when=asyncio.FIRST_COMPLETED, timeout=left_s
+                {*self._in_flight, forced}, return_when=asyncio.FIRST_COMPLETED, timeout=left_s
             )
-        hurrying.cancel()
-        await asyncio.gather(hurrying, return_exceptions=True)
-        if cut_short := list(self._deliveries):
-            log.warning("service.giving_back", in_flight=len(cut_short))
-            for task in cut_short:
+        forced.cancel()
+        await asyncio.gather(forced, return_exceptions=True)
+        if unfinished := list(self._in_flight):
+            log.warning("service.messages_cancelled", in_flight=len(unfinished))
+            for task in unfinished:
                 task.cancel()
-            await asyncio.wait(cut_short, timeout=_RELEASE_S)
-        log.info("service.drained", left=len(self._deliveries))
+            await asyncio.wait(unfinished, timeout=RELEASE_TIMEOUT_S)
+        log.info("service.drained", in_flight=len(self._in_flight))

@@ -1,38 +1,39 @@
 """
-One delivery, from its receipt to its disposition: the path of an event, readable top to bottom.
+The path of one message, from its receipt to its disposition, readable top to bottom.
 
-claim -> fetch -> validate, resize, watermark (in a child) -> store -> complete
+claim -> fetch -> validate, resize, watermark (in a decoder process) -> store -> complete -> disposition
 """
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from typing import Final
 from uuid import uuid4
 
 import structlog
 
-from worker.delivery.outcome import GAVE_UP, Ending, Verdict, outcome_of, wait_s
-from worker.delivery.ports import (
-    Hold,
-    Ledger,
-    MessageQueue,
-    Observation,
-    Observer,
-    Pool,
-    Recipes,
-    Results,
-    Sources,
+from worker.delivery.outcome import (
+    RETRIES_EXHAUSTED_CODES,
+    Failed,
+    LeaseLost,
+    Outcome,
+    Released,
+    RetriesExhausted,
+    outcome_of,
+    retry_delay_s,
 )
+from worker.delivery.ports import Hold, Ledger, MessageQueue, Observation, Observer, Pool, Results, Sources
+from worker.delivery.recipes import Recipes
 from worker.delivery.step_writer import StepWriter
 from worker.domain import transition
 from worker.domain.claim import AlreadyDone, Claimant, Claimed, LeasedByAnother
 from worker.domain.clock import Clock
 from worker.domain.errors import ImageWorkerError, LeaseLostError, TransientError
-from worker.domain.image import Failure, Image
+from worker.domain.image import Failure, Image, Rendition, Source
 from worker.domain.job import Job
 from worker.domain.message import Abandon, Delete, Disposition, Message, Release, Unreadable
 from worker.domain.recipe import Recipe
@@ -42,25 +43,25 @@ from worker.domain.transition import Transition
 
 log = structlog.get_logger(__name__)
 
-_RELEASE_S = 5.0
-"""How long giving an image back may take; after that the lease ends by itself."""
+_RELEASE_TIMEOUT_S: Final = 5.0
+"""How long the release of an image may take; after that, its lease expires."""
 
-_TWIN_S = 5.0
-"""How long to wait, the first time, for another delivery that works on the same upload."""
+_DUPLICATE_DELAY_S: Final = 5.0
+"""How long a message waits, on its first receive, for another delivery of the same upload to finish."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryConfig:
     """
-    The numbers that deliveries go by.
+    Limits and timeouts for message delivery.
 
     Attributes:
-        worker_id: This process's name in leases and in the audit trail; no slashes.
-        lease_s: How long a lease lasts unless it is renewed.
-        max_receives: Tries of a message.
-        max_bytes: Of an upload.
-        record_delay_s: How long a step's outcome may wait to be written with the next one.
-        retention: How long records are kept; None keeps them for ever.
+        worker_id: Name of this process in leases and in the history; without slashes.
+        lease_s: Seconds until a lease expires unless it is renewed.
+        max_receives: How often a message may be received.
+        max_bytes: Maximum size of an upload in bytes.
+        record_delay_s: Seconds that the result of a step may wait to be written with the next one.
+        retention: How long records are kept; None keeps them forever.
     """
 
     worker_id: str
@@ -71,16 +72,48 @@ class DeliveryConfig:
     retention: timedelta | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """
+    One attempt at processing a claimed image.
+
+    Attributes:
+        image: The image as claimed.
+        job: The upload to process.
+        recipe: What to make of it.
+        message: The message that asked for it.
+        hold: Keeps the message invisible and the lease renewed.
+        writer: Writes the attempt's steps to the record.
+        observation: Metrics, trace and log line of the attempt.
+    """
+
+    image: Image
+    job: Job
+    recipe: Recipe
+    message: Message
+    hold: Hold
+    writer: StepWriter
+    observation: Observation
+
+
 class MessageHandler:
     """
-    Takes messages to their end.
+    Processes every upload that a message announces.
 
     Args:
-        parse: Reads what a message asks for, part by part.
-        clock: Tells when things happen.
+        parse: Returns the jobs of a message, and its unreadable parts.
+        queue: Queue whose dead-letter queue receives what cannot be processed.
+        ledger: Write side of the image records.
+        recipes: Recipe of each user's images.
+        sources: Reads uploads.
+        pool: Runs the steps in decoder processes.
+        results: Stores renditions.
+        observer: Metrics, traces and log lines.
+        clock: Returns the current time.
+        config: Limits and timeouts.
     """
 
-    def __init__(  # noqa: PLR0913 - the rooms that an event passes
+    def __init__(  # noqa: PLR0913 - one argument per dependency on the path of a message
         self,
         *,
         parse: Callable[[Message], list[Job | Unreadable]],
@@ -101,39 +134,36 @@ class MessageHandler:
 
     async def handle(self, message: Message, hold: Hold) -> Disposition:
         """
-        Settle everything that the message asks for, and say what is to become of it.
+        Process every upload that the message announces; return the message's disposition.
 
         Raises:
-            asyncio.CancelledError: The worker stops; what could be given back has been.
+            asyncio.CancelledError: The worker shuts down; the image has been released if possible.
         """
         self._observer.received(message)
         dispositions: list[Disposition] = []
         for part in self._parse(message):
             if hold.is_lost:
                 return Abandon()
-            dispositions.append(await self._settle(part, message, hold))
-        waits = [one for one in dispositions if isinstance(one, Release)]
-        if waits:
-            return Release(max(one.after_s for one in waits), any(one.is_dependency_failure for one in waits))
-        return next((one for one in dispositions if isinstance(one, Abandon)), Delete())
+            dispositions.append(await self._handle_part(part, message, hold))
+        return _combined(dispositions)
 
-    async def _settle(self, part: Job | Unreadable, message: Message, hold: Hold) -> Disposition:
+    async def _handle_part(self, part: Job | Unreadable, message: Message, hold: Hold) -> Disposition:
         try:
             if isinstance(part, Unreadable):
-                log.warning("message.unreadable", reason=part.reason)
-                await self._queue.send_to_dead_letter_queue(
-                    part, reasons={"code": "unreadable", "reason": part.reason}
-                )
+                log.warning("message.parse_failed", reason=part.reason)
+                await self._send_to_dead_letter_queue(part, code="unreadable", reason=part.reason)
                 return Delete()
-            with self._observer.observing(part, message) as seen:
-                return await self._claim(part, message, hold, seen)
+            with self._observer.observing(part, message) as observation:
+                return await self._claim_and_process(part, message, hold, observation)
         except TransientError as error:
-            # The record could not be told: the message is all that is left to try with.
-            log.warning("message.given_back", reason=str(error))
-            return Release(wait_s(message.receive_count), is_dependency_failure=True)
+            # The record or the dead letter could not be written: only the message is left for a retry.
+            log.warning("message.released", reason=str(error))
+            return Release(retry_delay_s(message.receive_count), is_dependency_failure=True)
 
-    async def _claim(self, job: Job, message: Message, hold: Hold, seen: Observation) -> Disposition:
-        """Take the image if nobody else has it and nobody has done it."""
+    async def _claim_and_process(
+        self, job: Job, message: Message, hold: Hold, observation: Observation
+    ) -> Disposition:
+        """Claim the image and process it, unless it is already done or leased by another delivery."""
         recipe = await self._recipes.for_user(job.user_id)
         now = self._clock()
         claimant = Claimant(
@@ -143,139 +173,167 @@ class MessageHandler:
             recipe=recipe.hash,
             retention=self._config.retention,
         )
-        answer = await self._ledger.claim(job, claimant)
-        match answer:
+        result = await self._ledger.claim(job, claimant)
+        match result:
             case Claimed(image=image):
+                attempt = Attempt(
+                    image=image,
+                    job=job,
+                    recipe=recipe,
+                    message=message,
+                    hold=hold,
+                    writer=StepWriter(
+                        self._ledger, image, delay_s=self._config.record_delay_s, clock=self._clock
+                    ),
+                    observation=observation,
+                )
                 with structlog.contextvars.bound_contextvars(attempt=image.attempt):
-                    return await self._attempt(image, job, recipe, message, hold, seen)
+                    return await self._run(attempt)
             case LeasedByAnother(until=until):
-                log.info("image.held", until=until.isoformat())
-                return Release(_wait_for_another_s((until - now).total_seconds(), message.receive_count))
-            case AlreadyDone(image=Image(error=Failure() as why)) if self._may_be_unburied(why, message):
-                await self._bury(job, why)
+                log.info("image.claim_deferred", until=until.isoformat())
+                return Release(_delay_while_leased_s((until - now).total_seconds(), message.receive_count))
+            case AlreadyDone(image=Image(error=Failure() as failure)) if self._dead_letter_may_be_missing(
+                failure, message
+            ):
+                await self._send_to_dead_letter_queue(job, code=failure.code, reason=failure.message)
                 return Delete()
             case _:
-                log.debug("image.not_claimed", answer=type(answer).__name__)
+                log.debug("image.claim_skipped", result=type(result).__name__)
                 return Delete()
 
-    def _may_be_unburied(self, failure: Failure, message: Message) -> bool:
-        """Tell whether an earlier receive gave the picture up, and may have died before its dead letter."""
-        return message.receive_count > self._config.max_receives and failure.code in GAVE_UP
+    def _dead_letter_may_be_missing(self, failure: Failure, message: Message) -> bool:
+        """Return whether an earlier receive may have died between failing the image and its dead letter."""
+        return message.receive_count > self._config.max_receives and failure.code in RETRIES_EXHAUSTED_CODES
 
-    async def _attempt(
-        self, image: Image, job: Job, recipe: Recipe, message: Message, hold: Hold, seen: Observation
-    ) -> Disposition:
-        """Process a claimed image, and whatever happens, end the attempt in the record."""
-        recording = StepWriter(self._ledger, image, delay_s=self._config.record_delay_s, clock=self._clock)
+    async def _run(self, attempt: Attempt) -> Disposition:
+        """Process a claimed image; if that fails, record the outcome."""
+        image, hold = attempt.image, attempt.hold
         try:
             with (
                 hold.leasing(partial(self._ledger.renew, image)),
                 hold.guarding(image_id=image.image_id, attempt=image.attempt),
             ):
-                await self._process(image, job, recipe, recording, seen)
-        except (Exception, asyncio.CancelledError) as error:
-            if not isinstance(error, (ImageWorkerError, asyncio.CancelledError)):
-                log.exception("image.attempt_crashed")
-            verdict = outcome_of(
-                error,
-                step=recording.current_step,
-                receive_count=message.receive_count,
-                max_receives=self._config.max_receives,
-            )
-            if not isinstance(error, asyncio.CancelledError):
-                return await self._end(verdict, job, recording, seen)
+                await self._process(attempt)
+        except asyncio.CancelledError as error:
             try:
-                await self._end(verdict, job, recording, seen)
-            except TransientError as failed:  # the lease ends by itself; the stop goes on
-                log.warning("image.not_released", reason=str(failed))
+                await self._end(attempt, self._outcome_of(error, attempt))
+            except TransientError as failed:  # the lease expires by itself; the shutdown continues
+                log.warning("image.release_failed", reason=str(failed))
             raise
+        except Exception as error:
+            if not isinstance(error, ImageWorkerError):
+                log.exception("image.attempt_crashed")
+            return await self._end(attempt, self._outcome_of(error, attempt))
         return Delete()
 
-    async def _process(
-        self, image: Image, job: Job, recipe: Recipe, recording: StepWriter, seen: Observation
-    ) -> None:
-        """Take the picture from the bucket through its steps and back, telling the record as it goes."""
-        with seen.step("fetch"):
-            source = await self._sources.fetch(job, max_bytes=self._config.max_bytes)
-        seen.read(source.description.file_size)
-        recording.add(transition.source_described(source.description, at=recording.now()))
+    async def _process(self, attempt: Attempt) -> None:
+        """Take the image from its upload to its stored renditions, writing each step to the record."""
+        source = await self._fetch(attempt)
+        encoded = await self._decode(attempt, source)
+        stored = await self._store(attempt, encoded)
+        await self._complete(attempt, stored)
 
-        finished: list[EncodedRendition] = []
-        with seen.step("compute"):
-            async with aclosing(self._pool.run(source.content, recipe)) as outcomes:
-                async for outcome in outcomes:
-                    match outcome:
+    async def _fetch(self, attempt: Attempt) -> Source:
+        with attempt.observation.step("fetch"):
+            source = await self._sources.fetch(attempt.job, max_bytes=self._config.max_bytes)
+        attempt.observation.read(source.description.file_size)
+        attempt.writer.add(transition.source_described(source.description, at=attempt.writer.now()))
+        return source
+
+    async def _decode(self, attempt: Attempt, source: Source) -> list[EncodedRendition]:
+        """Validate, resize and watermark the image in a decoder process; return its renditions."""
+        encoded: list[EncodedRendition] = []
+        with attempt.observation.step("compute"):
+            async with aclosing(self._pool.run(source.content, attempt.recipe)) as outputs:
+                async for output in outputs:
+                    match output:
                         case StepReport():
-                            outcome = with_type_mismatch(  # noqa: PLW2901 - the same report, told more of
-                                outcome, content_type=source.description.file_type, key=job.key
+                            report = with_type_mismatch(
+                                output,
+                                content_type=source.description.file_type,
+                                key=attempt.job.key,
                             )
-                            recording.add(*_moves_on(outcome, recording))
-                            seen.step_reported(outcome)
+                            attempt.writer.add(*_step_transitions(report, attempt.writer))
+                            attempt.observation.step_reported(report)
                         case EncodedRendition():
-                            finished.append(outcome)
+                            encoded.append(output)
+        return encoded
 
-        main, renditions = recipe.main.name, {}
-        with seen.step("store"):
-            for one in finished:
-                stored = await self._results.store(image, one, is_main=one.size == main)
-                renditions[one.size] = stored
-                seen.stored(stored.size_bytes)
-        with seen.step("settle"):
-            await recording.settle(transition.image_completed(renditions, main_size=main, at=recording.now()))
-        seen.completed()
+    async def _store(self, attempt: Attempt, encoded: Sequence[EncodedRendition]) -> dict[str, Rendition]:
+        """Store the renditions; return them by size name."""
+        main, stored = attempt.recipe.main.name, {}
+        with attempt.observation.step("store"):
+            for rendition in encoded:
+                is_main = rendition.size == main
+                result = await self._results.store(attempt.image, rendition, is_main=is_main)
+                stored[rendition.size] = result
+                attempt.observation.stored(result.size_bytes)
+        return stored
 
-    async def _end(self, verdict: Verdict, job: Job, recording: StepWriter, seen: Observation) -> Disposition:
-        """Tell the record how an attempt ended that was not completed."""
-        failure = verdict.failure
-        if verdict.ending is Ending.NOTHING or failure is None:
-            await _close_quietly(recording)
-            seen.lost()
-            return verdict.disposition
-        at = recording.now()
-        moves: list[Transition]
-        if verdict.ending is Ending.FAIL:
-            moves = [transition.image_failed(failure, at=at)]
-            if failure.step is not None:
-                moves.insert(0, transition.step_failed(failure, step=failure.step, at=at))
-        else:
-            moves = [transition.image_released(failure, at=at)]
-        try:
-            async with asyncio.timeout(_RELEASE_S if verdict.ending is Ending.RELEASE else None):
-                await recording.settle(*moves)
-        except LeaseLostError:
-            seen.lost()
-            return Abandon()
-        except TimeoutError:
-            log.warning("image.release_timed_out")
-            seen.released(failure.code, reason=failure.message)
-            return verdict.disposition
-        if verdict.ending is Ending.FAIL:
-            seen.failed(failure.code, reason=failure.message, step=failure.step)
-        else:
-            seen.released(failure.code, reason=failure.message)
-        if verdict.is_dead:
-            await self._bury(job, failure)
-        return verdict.disposition
+    async def _complete(self, attempt: Attempt, stored: Mapping[str, Rendition]) -> None:
+        main, writer = attempt.recipe.main.name, attempt.writer
+        with attempt.observation.step("settle"):
+            await writer.settle(transition.image_completed(stored, main_size=main, at=writer.now()))
+        attempt.observation.completed()
 
-    async def _bury(self, job: Job, failure: Failure) -> None:
-        await self._queue.send_to_dead_letter_queue(
-            job, reasons={"code": failure.code, "reason": failure.message}
+    def _outcome_of(self, error: BaseException, attempt: Attempt) -> Outcome:
+        return outcome_of(
+            error,
+            step=attempt.writer.current_step,
+            receive_count=attempt.message.receive_count,
+            max_receives=self._config.max_receives,
         )
 
+    async def _end(self, attempt: Attempt, outcome: Outcome) -> Disposition:
+        """Record the outcome of an attempt that did not complete; return the message's disposition."""
+        try:
+            match outcome:
+                case Failed(failure=failure):
+                    await _fail(attempt, failure)
+                case RetriesExhausted(failure=failure):
+                    await _fail(attempt, failure)
+                    await self._send_to_dead_letter_queue(
+                        attempt.job, code=failure.code, reason=failure.message
+                    )
+                case Released(failure=failure):
+                    await _release(attempt, failure)
+                case LeaseLost():
+                    await _close_quietly(attempt.writer)
+                    attempt.observation.lost()
+        except LeaseLostError:
+            attempt.observation.lost()
+            return Abandon()
+        return outcome.disposition
 
-def _wait_for_another_s(left_s: float, receive_count: int) -> float:
+    async def _send_to_dead_letter_queue(self, what: Job | Unreadable, *, code: str, reason: str) -> None:
+        await self._queue.send_to_dead_letter_queue(what, reasons={"code": code, "reason": reason})
+
+
+def _combined(dispositions: Sequence[Disposition]) -> Disposition:
+    """Return the disposition of a message from those of its parts: release before abandon before delete."""
+    releases = [disposition for disposition in dispositions if isinstance(disposition, Release)]
+    if releases:
+        return Release(
+            max(release.after_s for release in releases),
+            is_dependency_failure=any(release.is_dependency_failure for release in releases),
+        )
+    return next((disposition for disposition in dispositions if isinstance(disposition, Abandon)), Delete())
+
+
+def _delay_while_leased_s(lease_left_s: float, receive_count: int) -> float:
     """
-    Choose how long to wait for another delivery of the same upload.
+    Return the delay in seconds before the message of an image that another delivery has leased.
 
-    At first it is most likely a duplicate whose twin is done in a moment; after that, the other may be dead,
-    and no try must be spent before its lease has ended.
+    On the first receive the message is most likely a duplicate, and the other delivery finishes in a moment.
+    Later the other worker may be dead, and another receive before its lease expires would be wasted.
     """
-    return max(1, math.ceil(min(left_s, _TWIN_S) if receive_count == 1 else left_s))
+    is_first = receive_count == 1
+    return max(1, math.ceil(min(lease_left_s, _DUPLICATE_DELAY_S) if is_first else lease_left_s))
 
 
-def _moves_on(report: StepReport, recording: StepWriter) -> list[Transition]:
-    """Return the end of the reported step and, at the same moment, the start of the one after it."""
-    at, steps = recording.now(), list(StepName)
+def _step_transitions(report: StepReport, writer: StepWriter) -> list[Transition]:
+    """Return the end of the reported step and, at the same time, the start of the next one."""
+    at, steps = writer.now(), list(StepName)
     following = steps[steps.index(report.step) + 1 :]
     return [
         transition.step_ended(report, at=at),
@@ -283,8 +341,26 @@ def _moves_on(report: StepReport, recording: StepWriter) -> list[Transition]:
     ]
 
 
-async def _close_quietly(recording: StepWriter) -> None:
+async def _fail(attempt: Attempt, failure: Failure) -> None:
+    at = attempt.writer.now()
+    transitions: list[Transition] = [transition.image_failed(failure, at=at)]
+    if failure.step is not None:
+        transitions.insert(0, transition.step_failed(failure, step=failure.step, at=at))
+    await attempt.writer.settle(*transitions)
+    attempt.observation.failed(failure.code, reason=failure.message, step=failure.step)
+
+
+async def _release(attempt: Attempt, failure: Failure) -> None:
     try:
-        await recording.close()
+        async with asyncio.timeout(_RELEASE_TIMEOUT_S):
+            await attempt.writer.settle(transition.image_released(failure, at=attempt.writer.now()))
+    except TimeoutError:
+        log.warning("image.release_timed_out")
+    attempt.observation.released(failure.code, reason=failure.message)
+
+
+async def _close_quietly(writer: StepWriter) -> None:
+    try:
+        await writer.close()
     except ImageWorkerError as error:
-        log.debug("recording.closed", reason=str(error))
+        log.debug("step_writer.close_failed", reason=str(error))

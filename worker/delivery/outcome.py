@@ -1,20 +1,22 @@
 """
-Which error means what: what the record says, and what becomes of the message.
+What an error means: the outcome of the attempt in the image's record, and the disposition of its message.
 
-| error | the record | the message |
+An outcome is what happens to the image, a disposition (`worker.domain.message`) what happens to the message.
+
+| error | outcome: the image's record | disposition: the message |
 | --- | --- | --- |
-| `RejectedError` | failed, with its code | deleted |
-| `TransientError` | released: pending again, with the reason | given back, later each time |
-| `TransientError` on the last receive | failed, retryable, with the reason | dead letter, then deleted |
-| `SupersededError` | released: the newer upload takes it | deleted |
-| `LeaseLostError` | nothing: it is another's | left alone |
-| cancellation: the worker stops | released | given back at once |
+| `RejectedError` | `Failed`: failed, with its code | deleted |
+| `TransientError` or a bug | `Released`: pending again, with the reason | released, with a growing delay |
+| the same on the last receive | `RetriesExhausted`: failed, with the reason | dead letter, then deleted |
+| `SupersededError` | `Released`: the newer upload's event processes it | deleted |
+| `LeaseLostError` | `LeaseLost`: nothing is written, another worker owns it | abandoned |
+| cancellation: the worker shuts down | `Released` | released without a delay |
 """
 
 import random
 from asyncio import CancelledError
 from dataclasses import dataclass
-from enum import Enum, auto
+from typing import ClassVar, Final, TypeAlias
 
 from worker.domain.errors import (
     INTERNAL_ERROR,
@@ -27,76 +29,83 @@ from worker.domain.image import Failure
 from worker.domain.message import Abandon, Delete, Disposition, Release
 from worker.domain.status import StepName
 
-_FIRST_WAIT_S = 5.0
-_LONGEST_WAIT_S = 900.0
+_FIRST_RETRY_DELAY_S: Final = 5.0
+_MAX_RETRY_DELAY_S: Final = 900.0
 
-GAVE_UP = frozenset({TransientError.code, INTERNAL_ERROR})
-"""Codes of failures that come of the last receive, and of no picture: their messages are dead letters."""
-
-
-class Ending(Enum):
-    """How the record's attempt ends."""
-
-    FAIL = auto()
-    RELEASE = auto()
-    NOTHING = auto()
+RETRIES_EXHAUSTED_CODES: Final = frozenset({TransientError.code, INTERNAL_ERROR})
+"""Codes of failed images whose message went to the dead-letter queue; `RejectedError` has other codes."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """
-    What an error means.
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The image is failed: it cannot be processed."""
 
-    Attributes:
-        ending: What the record is told.
-        failure: Why; None where the record is told nothing.
-        disposition: What becomes of the message.
-        is_dead: Whether the message goes to the dead letters before it is deleted.
-    """
+    failure: Failure
+    disposition: ClassVar[Disposition] = Delete()
 
-    ending: Ending
-    failure: Failure | None
+
+@dataclass(frozen=True, slots=True)
+class RetriesExhausted:
+    """The image is failed, because its message was received for the last time; it becomes a dead letter."""
+
+    failure: Failure
+    disposition: ClassVar[Disposition] = Delete()
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """The image is pending again, for another attempt."""
+
+    failure: Failure
     disposition: Disposition
-    is_dead: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseLost:
+    """Nothing is written: another worker has taken the image."""
+
+    disposition: ClassVar[Disposition] = Abandon()
+
+
+Outcome: TypeAlias = Failed | RetriesExhausted | Released | LeaseLost
 
 
 def outcome_of(
     error: BaseException, *, step: StepName | None, receive_count: int, max_receives: int
-) -> Verdict:
+) -> Outcome:
     """
-    Say what an error that ended an attempt means.
+    Map the error that ended an attempt to the image's outcome and the message's disposition.
 
     Args:
-        error: What was raised.
-        step: The step under way.
-        receive_count: How often the message has been handed out.
-        max_receives: How often it may be.
+        error: The error.
+        step: The step that was processing.
+        receive_count: How often the message has been received, this time included.
+        max_receives: How often it may be received.
     """
+
+    def failure(code: str, message: str, *, retryable: bool = True) -> Failure:
+        return Failure(code=code, message=message, step=step, retryable=retryable)
+
     match error:
         case RejectedError():
-            failure = Failure(code=error.code, message=str(error), step=step, retryable=error.retryable)
-            return Verdict(ending=Ending.FAIL, failure=failure, disposition=Delete())
+            return Failed(failure(error.code, str(error), retryable=error.retryable))
         case LeaseLostError():
-            return Verdict(ending=Ending.NOTHING, failure=None, disposition=Abandon())
+            return LeaseLost()
         case SupersededError():
-            failure = Failure(code="superseded", message=str(error), step=step, retryable=True)
-            return Verdict(ending=Ending.RELEASE, failure=failure, disposition=Delete())
+            return Released(failure("superseded", str(error)), Delete())
         case CancelledError():
-            failure = Failure(code="worker_stopped", message="the worker stopped", step=step, retryable=True)
-            return Verdict(ending=Ending.RELEASE, failure=failure, disposition=Release(0))
+            return Released(failure("worker_stopped", "the worker was shut down"), Release(0))
         case TransientError():
-            failure = Failure(code=error.code, message=str(error), step=step, retryable=True)
-        case _:
-            # A bug of ours: the picture keeps its tries, and the trail its name.
-            message = f"{type(error).__name__}: {error}"
-            failure = Failure(code=INTERNAL_ERROR, message=message, step=step, retryable=True)
+            retryable_failure = failure(error.code, str(error))
+        case _:  # a bug of the worker
+            retryable_failure = failure(INTERNAL_ERROR, f"{type(error).__name__}: {error}")
     if receive_count >= max_receives:
-        return Verdict(ending=Ending.FAIL, failure=failure, disposition=Delete(), is_dead=True)
-    later = Release(wait_s(receive_count), is_dependency_failure=isinstance(error, TransientError))
-    return Verdict(ending=Ending.RELEASE, failure=failure, disposition=later)
+        return RetriesExhausted(retryable_failure)
+    is_dependency_failure = isinstance(error, TransientError)
+    return Released(retryable_failure, Release(retry_delay_s(receive_count), is_dependency_failure))
 
 
-def wait_s(receive_count: int) -> float:
-    """Draw the wait before a message is seen again: full jitter, the bound doubled by each receive."""
-    bound_s = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2.0 ** min(receive_count - 1, 30))
+def retry_delay_s(receive_count: int) -> float:
+    """Return a random delay in seconds before the next receive: full jitter, doubling with each receive."""
+    bound_s = min(_MAX_RETRY_DELAY_S, _FIRST_RETRY_DELAY_S * 2.0 ** min(receive_count - 1, 30))
     return random.uniform(0, bound_s)  # noqa: S311 - spreads load, hides nothing

@@ -1,11 +1,11 @@
 """What the path of an event needs of the rooms beside it, as protocols."""
 
-from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Protocol
 
-from worker.domain.claim import Claimant, ClaimResult
+from worker.domain.claim import Claimant, ClaimResult, RenewLease
 from worker.domain.image import Image, Rendition, Source
 from worker.domain.job import Job
 from worker.domain.message import Message, Unreadable
@@ -48,7 +48,7 @@ class Hold(Protocol):
         """Whether the message is no longer ours."""
         ...
 
-    def leasing(self, renew: "Renew") -> AbstractContextManager[None]:
+    def leasing(self, renew: RenewLease) -> AbstractContextManager[None]:
         """Keep a lease along with the message while the body runs."""
         ...
 
@@ -66,14 +66,6 @@ class Heartbeat(Protocol):
 
     async def run(self) -> None:
         """Beat until cancelled."""
-        ...
-
-
-class Renew(Protocol):
-    """Moves the end of a lease; raises `LeaseLostError` when it is no longer ours."""
-
-    def __call__(self, *, until: datetime) -> Awaitable[None]:
-        """Renew until then."""
         ...
 
 
@@ -155,14 +147,6 @@ class Profiles(Protocol):
 
     async def get(self, user_id: str) -> Profile | None:
         """Return the user's profile, at most as old as the cache allows; None when there is none."""
-        ...
-
-
-class Recipes(Protocol):
-    """What is made of each user's pictures."""
-
-    async def for_user(self, user_id: str) -> Recipe:
-        """Return the recipe of a user's pictures as it is now; raises `TransientError`."""
         ...
 
 

@@ -4,9 +4,10 @@ Who gets an image: the rules by which a worker may take it, what taking it write
 The moves that offer it again name who asked in the audit trail: the command of the repair tool.
 """
 
+from collections.abc import Awaitable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from worker.domain.errors import IllegalMoveError
 from worker.domain.image import HistoryEntry, Image, Lease
@@ -75,6 +76,14 @@ class Superseded:
 
 
 ClaimResult: TypeAlias = Claimed | AlreadyDone | LeasedByAnother | Superseded
+
+
+class RenewLease(Protocol):
+    """Extends the lease of a claimed image."""
+
+    def __call__(self, *, until: datetime) -> Awaitable[None]:
+        """Extend the lease; raises `LeaseLostError` when it belongs to another worker."""
+        ...
 
 
 def decide(existing: Image | None, job: Job, claimant: Claimant) -> ClaimResult:

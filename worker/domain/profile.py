@@ -1,4 +1,4 @@
-"""A user's profile and what it asks of the user's pictures."""
+"""A user's profile, and how its preferences change the recipe of the user's images."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -10,7 +10,7 @@ from worker.domain.step import Json
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preferences:
-    """What the user wishes; None leaves the worker's own setting."""
+    """A user's preferences; None keeps the setting of the worker."""
 
     default_image_size: str | None = None
     watermark_enabled: bool | None = None
@@ -20,7 +20,7 @@ class Preferences:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statistics:
-    """What the user's completed images add up to."""
+    """Totals of a user's completed images."""
 
     total_images: int = 0
     total_storage_used: int = 0
@@ -29,7 +29,7 @@ class Statistics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """The `user_profile` item of a user; `personal` is what else the profile map holds (names, avatar)."""
+    """The `user_profile` item of a user; `personal` holds the rest of its profile map (names, avatar)."""
 
     user_id: str
     preferences: Preferences = field(default_factory=Preferences)
@@ -42,31 +42,30 @@ class Profile:
 
 
 def recipe_for(
-    profile: Profile | None, *, standard: Recipe, sizes: Mapping[str, Size], logos: str = ""
+    preferences: Preferences, *, standard: Recipe, sizes: Mapping[str, Size], logo_prefix: str = ""
 ) -> Recipe:
     """
-    Bend the standard recipe to the owner's preferences.
+    Return the standard recipe, changed by a user's preferences.
 
     Args:
-        profile: The owner's; None keeps the standard.
-        standard: What the worker makes of a picture nobody has wishes for.
+        preferences: Preferences of the user.
+        standard: Recipe without preferences.
         sizes: All sizes by name; a preferred size that is not among them is ignored.
-        logos: Where users' logos lie, `s3://bucket/prefix/`: a user names one below it, and none elsewhere.
+        logo_prefix: URL below which users' logos are stored, `s3://bucket/prefix/`; a user cannot name a logo
+            elsewhere. Empty if users cannot have logos.
     """
-    if profile is None:
-        return standard
-    wishes, recipe = profile.preferences, standard
-    main = sizes.get(wishes.default_image_size or "")
+    recipe = standard
+    main = sizes.get(preferences.default_image_size or "")
     if main is not None:
         recipe = replace(recipe, sizes=(main, *(size for size in recipe.sizes[1:] if size != main)))
-    if wishes.watermark_enabled is False:
+    if preferences.watermark_enabled is False:
         return replace(recipe, watermark=None)
-    if wishes.watermark_text:
-        recipe = recipe.with_text(wishes.watermark_text)
-    if wishes.watermark_image and logos:
-        return recipe.with_logo(Logo(logos + wishes.watermark_image))
-    if wishes.watermark_text:
+    if preferences.watermark_text:
+        recipe = recipe.with_text(preferences.watermark_text)
+    if preferences.watermark_image and logo_prefix:
+        return recipe.with_logo(Logo(logo_prefix + preferences.watermark_image))
+    if preferences.watermark_text:
         return recipe
-    if wishes.watermark_enabled and recipe.watermark is None:
+    if preferences.watermark_enabled and recipe.watermark is None:
         return replace(recipe, watermark=Watermark(text="Processed by Image Platform"))
     return recipe

@@ -9,7 +9,7 @@ from typing import Final
 from worker.bootstrap import Clients, open_clients, queue_url
 from worker.cli.support.options import queries_of
 from worker.cli.support.report import Report
-from worker.delivery.recipes import Recipes, bending
+from worker.delivery.recipes import Recipes
 from worker.domain.errors import TransientError
 from worker.domain.image import Image
 from worker.domain.job import Job
@@ -17,6 +17,7 @@ from worker.domain.status import ImageStatus
 from worker.dynamodb.profiles import CachedProfiles
 from worker.dynamodb.queries import Queries
 from worker.dynamodb.repair_writes import RepairWrites
+from worker.recipe_settings import recipe_builder_from
 from worker.s3.logos import Logos
 from worker.settings import Settings
 from worker.sqs.batch import MOST_TOGETHER
@@ -182,7 +183,7 @@ async def open_repair_context(
             report=report,
             recipes=Recipes(
                 CachedProfiles(clients.dynamodb, table=settings.table_name, cache_s=settings.profile_cache_s),
-                bending(settings),
+                recipe_builder_from(settings),
                 Logos(clients.s3, cache_s=settings.watermark_logo_cache_s).fill,
             ),
             by=by,

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import structlog
 
-from worker.delivery.ports import Renew
+from worker.domain.claim import RenewLease
 from worker.domain.clock import Clock, utc_now
 from worker.domain.errors import LeaseLostError, ReceiptLostError, TransientError
 from worker.domain.message import Message
@@ -33,7 +33,7 @@ class Hold:
         self.received_at = self.kept_at = received_at
         self.reason_lost: str | None = None
         self._must_stop = False
-        self.renewals: list[Renew] = []
+        self.renewals: list[RenewLease] = []
         self._task: asyncio.Task[object] | None = None
 
     @property
@@ -42,7 +42,7 @@ class Hold:
         return self.reason_lost is not None
 
     @contextmanager
-    def leasing(self, renew: Renew) -> Iterator[None]:
+    def leasing(self, renew: RenewLease) -> Iterator[None]:
         """Keep a lease along with the message while the body runs."""
         self.renewals.append(renew)
         try:
@@ -141,7 +141,7 @@ class Heartbeat:
             return
         extend_s = min(self._visibility_timeout_s, left_s)
         until = self._clock() + timedelta(seconds=extend_s)
-        renew: Renew | None = None
+        renew: RenewLease | None = None
         try:
             # No longer than until the next beat, which would wait for this one and keep nothing else.
             async with asyncio.timeout(self._interval_s):

@@ -1,1 +1,1 @@
-"""Fakes behind our own protocols."""
+"""Fakes of the worker's protocols and of AWS clients."""

@@ -1,4 +1,4 @@
-"""The rooms beside an event's path, as fakes behind the protocols of `worker.delivery.ports`."""
+"""Fakes of the protocols in `worker.delivery.ports`."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from tests.support.builders import a_description, a_rendition, a_report
-from worker.delivery.ports import Renew
+from worker.domain.claim import RenewLease
 from worker.domain.errors import LeaseLostError, RejectedError
 from worker.domain.image import Image, Rendition, Source
 from worker.domain.job import Job
@@ -18,13 +18,13 @@ from worker.domain.step import DecoderOutput, EncodedRendition
 
 
 class FakeMessageQueue:
-    """A queue in memory: what it hands out is given to it, what it is told is kept."""
+    """A queue in memory that receives what the test puts into `waiting`, and keeps every call."""
 
     def __init__(self) -> None:
         self.waiting: asyncio.Queue[Message | Exception] = asyncio.Queue()
         self.receive_limits: list[int] = []
         self.deleted: list[Message] = []
-        self.hidden: list[tuple[Message, float]] = []
+        self.visibility_changes: list[tuple[Message, float]] = []
         self.dead_letters: list[tuple[Job | Unreadable, Mapping[str, str]]] = []
         self.polled = asyncio.Event()
 
@@ -45,21 +45,21 @@ class FakeMessageQueue:
         self.deleted.append(message)
 
     async def change_visibility(self, message: Message, seconds: float) -> None:
-        self.hidden.append((message, seconds))
+        self.visibility_changes.append((message, seconds))
 
     async def send_to_dead_letter_queue(self, what: Job | Unreadable, *, reasons: Mapping[str, str]) -> None:
         self.dead_letters.append((what, reasons))
 
 
 class FakeHold:
-    """A message in hand that can be lost on purpose."""
+    """The hold of a message that the test can lose."""
 
     def __init__(self) -> None:
-        self.renewals: list[Renew] = []
+        self.renewals: list[RenewLease] = []
         self.is_lost = False
 
     @contextmanager
-    def leasing(self, renew: Renew) -> Iterator[None]:
+    def leasing(self, renew: RenewLease) -> Iterator[None]:
         self.renewals.append(renew)
         yield
         self.renewals.remove(renew)
@@ -72,11 +72,11 @@ class FakeHold:
 
 
 class FakeHeartbeat:
-    """A heartbeat that beats when the test says so, and can die."""
+    """A heartbeat that extends nothing, and fails when the test sets `fails`."""
 
     def __init__(self) -> None:
         self.held: list[Message] = []
-        self.dies = asyncio.Event()
+        self.fails = asyncio.Event()
 
     @contextmanager
     def holding(self, message: Message) -> Iterator[FakeHold]:
@@ -87,8 +87,8 @@ class FakeHeartbeat:
             self.held.remove(message)
 
     async def run(self) -> None:
-        await self.dies.wait()
-        message = "the heartbeat died"
+        await self.fails.wait()
+        message = "the heartbeat failed"
         raise RuntimeError(message)
 
 
@@ -103,7 +103,7 @@ class FakeProfiles:
 
 
 class FakeLogos:
-    """Fills recipes: what a filled one is recognised by is its quality."""
+    """Fills recipes by setting their quality, so that a test recognises a filled one."""
 
     def __init__(self) -> None:
         self.quality: int | None = None
@@ -113,44 +113,44 @@ class FakeLogos:
 
 
 class FakeSources:
-    """Hands out the same picture each time, or raises what the test puts in its way."""
+    """Returns the same upload for every job, waits for `gate` if it is set, or raises `error`."""
 
     def __init__(self) -> None:
         self.fetched: list[Job] = []
         self.error: Exception | None = None
         self.gate: asyncio.Event | None = None
-        self.reached = asyncio.Event()
+        self.fetch_started = asyncio.Event()
 
-    async def fetch(self, job: Job, *, max_bytes: int) -> Source:  # noqa: ARG002 - of the protocol
+    async def fetch(self, job: Job, *, max_bytes: int) -> Source:  # noqa: ARG002 - part of the protocol
         self.fetched.append(job)
-        self.reached.set()
+        self.fetch_started.set()
         if self.gate is not None:
             await self.gate.wait()
         if self.error is not None:
             raise self.error
-        return Source(content=b"picture", description=a_description())
+        return Source(content=b"upload", description=a_description())
 
 
 class FakePool:
-    """Reports all the steps and one rendition, or refuses at a step."""
+    """Reports every step and yields one rendition per size, or raises the error of a step."""
 
     def __init__(self) -> None:
-        self.refuses: Mapping[StepName, RejectedError] = {}
+        self.errors: Mapping[StepName, RejectedError] = {}
         self.before_step: Callable[[StepName], None] = lambda _: None
 
     async def run(self, content: object, recipe: Recipe) -> AsyncGenerator[DecoderOutput, None]:
-        assert content == b"picture"
+        assert content == b"upload"
         for step in StepName:
             self.before_step(step)
-            if step in self.refuses:
-                raise self.refuses[step]
+            if step in self.errors:
+                raise self.errors[step]
             yield a_report(step)
         for size in recipe.sizes:
             yield EncodedRendition(size=size.name, width=800, height=450, format="jpeg", content=b"small")
 
 
 class FakeResults:
-    """Keeps what is stored."""
+    """Keeps the stored renditions, or raises `error`."""
 
     def __init__(self) -> None:
         self.stored: list[tuple[Image, EncodedRendition, bool]] = []

@@ -1,33 +1,35 @@
-"""A client of SQS in memory: enough of it to hand out messages and to answer batches entry by entry."""
+"""A fake SQS client with the calls of `worker.sqs.queue`, whose batch entries can fail one by one."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 Failed = Mapping[str, Any]
+"""An entry of `Failed` in the response to a batch, without its id."""
+
 FailureOf = Callable[[str, int], Failed | None]
-"""Says, of a receipt and how often it was tried, how its entry fails; None where it succeeds."""
+"""Returns how the entry of a receipt handle fails at its nth attempt; None if it succeeds."""
 
 
 def invalid_receipt(code: str = "ReceiptHandleIsInvalid") -> Failed:
-    """Return how an entry fails whose receipt is no longer accepted."""
+    """Return the failure of an entry whose receipt handle is no longer valid."""
     return {"SenderFault": True, "Code": code, "Message": "the receipt handle has expired"}
 
 
 def transient_failure() -> Failed:
-    """Return how an entry fails through no fault of ours."""
+    """Return the failure of an entry that may succeed when it is retried."""
     return {"SenderFault": False, "Code": "InternalError", "Message": "try again"}
 
 
 class FakeSQS:
     """
-    The calls that `worker.sqs.queue` makes, kept as they came.
+    An SQS client in memory that keeps every request.
 
     Args:
-        failure_of: How the entries of batches fail; all succeed unless it is given.
+        failure_of: How batch entries fail; by default, all succeed.
     """
 
-    def __init__(self, failure_of: FailureOf = lambda receipt, attempt: None) -> None:  # noqa: ARG005
+    def __init__(self, failure_of: FailureOf = lambda receipt, attempt: None) -> None:  # noqa: ARG005 - as typed
         self.failure_of = failure_of
         self.to_receive: list[list[dict[str, Any]] | Exception] = []
         self.errors: list[Exception] = []
@@ -39,23 +41,28 @@ class FakeSQS:
 
     async def receive_message(self, **request: Any) -> dict[str, Any]:  # noqa: ANN401 - as botocore takes it
         self.received.append(request)
-        answer = self.to_receive.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return {"Messages": answer} if answer else {}
+        result = self.to_receive.pop(0)
+        if isinstance(result, Exception):
+            raise result
+        return {"Messages": result} if result else {}
 
-    async def delete_message_batch(self, *, QueueUrl: str, Entries: Sequence[Any]) -> dict[str, Any]:  # noqa: N803
+    async def delete_message_batch(
+        self,
+        *,
+        QueueUrl: str,  # noqa: N803 - as botocore takes it
+        Entries: Sequence[Any],  # noqa: N803 - as botocore takes it
+    ) -> dict[str, Any]:
         self.deleted.append([entry["ReceiptHandle"] for entry in Entries])
-        return self._answer(QueueUrl, Entries)
+        return self._batch_response(QueueUrl, Entries)
 
     async def change_message_visibility_batch(
         self,
         *,
         QueueUrl: str,  # noqa: N803 - as botocore takes it
-        Entries: Sequence[Any],  # noqa: N803
+        Entries: Sequence[Any],  # noqa: N803 - as botocore takes it
     ) -> dict[str, Any]:
         self.changed.append([(entry["ReceiptHandle"], entry["VisibilityTimeout"]) for entry in Entries])
-        return self._answer(QueueUrl, Entries)
+        return self._batch_response(QueueUrl, Entries)
 
     async def send_message(self, **request: Any) -> dict[str, Any]:  # noqa: ANN401 - as botocore takes it
         if self.errors:
@@ -63,10 +70,10 @@ class FakeSQS:
         self.sent.append(request)
         return {"MessageId": str(len(self.sent))}
 
-    def _answer(self, url: str, entries: Sequence[Any]) -> dict[str, Any]:
+    def _batch_response(self, url: str, entries: Sequence[Any]) -> dict[str, Any]:
         assert url == "https://queue"
-        assert 1 <= len(entries) <= 10, "SQS takes ten entries in one batch"
-        assert len({entry["Id"] for entry in entries}) == len(entries), "SQS wants each Id once"
+        assert 1 <= len(entries) <= 10, "SQS accepts one to ten entries in a batch"
+        assert len({entry["Id"] for entry in entries}) == len(entries), "SQS requires distinct ids in a batch"
         if self.errors:
             raise self.errors.pop(0)
         failed, successful = [], []

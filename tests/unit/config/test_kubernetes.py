@@ -10,7 +10,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from worker.delivery import consumer as service
+from worker.delivery.consumer import RELEASE_TIMEOUT_S
 from worker.settings import Settings
 
 ROOT = Path(__file__).parents[3]
@@ -171,7 +171,7 @@ def test_children_and_parent_have_a_cpu_each_before_they_are_throttled(
 def test_a_pod_is_killed_only_after_it_had_time_to_drain_and_to_give_back(
     settings: Settings, pod: Resource
 ) -> None:
-    assert pod["terminationGracePeriodSeconds"] >= settings.drain_timeout_s + service._RELEASE_S + 5
+    assert pod["terminationGracePeriodSeconds"] >= settings.drain_timeout_s + RELEASE_TIMEOUT_S + 5
 
 
 def test_the_pod_keeps_to_the_restricted_security_standard(pod: Resource, container: Resource) -> None:

@@ -7,7 +7,7 @@ import pytest
 from tests.support import templates
 from worker.aws.provision import STACK_NAME, storage_parameters
 from worker.cli.app import COMMANDS
-from worker.delivery import consumer as worker_service
+from worker.delivery.consumer import RELEASE_TIMEOUT_S
 from worker.settings import Settings
 from worker.telemetry import observer
 
@@ -101,7 +101,7 @@ def test_a_task_has_one_decoder_child_for_each_of_its_cpus(template: dict[str, A
 def test_a_stopping_task_is_not_killed_before_it_has_drained(template: dict[str, Any]) -> None:
     drain = template["Parameters"]["DrainTimeout"]
     assert container(template)["StopTimeout"] == 120, "the most that Fargate gives"
-    assert drain["MaxValue"] + worker_service._RELEASE_S < 120
+    assert drain["MaxValue"] + RELEASE_TIMEOUT_S < 120
     assert drain["Default"] == Settings().drain_timeout_s
     assert environment(template)["WORKER_DRAIN_TIMEOUT_S"] == {"Ref": "DrainTimeout"}
 

@@ -1,4 +1,4 @@
-"""The loop, against fakes: slots, drain, and what it does when the queue is away."""
+"""The consumer against fakes: slots, dispositions, drain, and an unavailable queue or dependency."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -16,11 +16,11 @@ from worker.domain.message import Abandon, Delete, Disposition, Message, Release
 
 
 @dataclass
-class Desk:
-    """Deliveries that wait until the test lets them go."""
+class BlockingHandler:
+    """Handles messages no further than the test's gate, and counts them."""
 
     in_flight: list[Message] = field(default_factory=list)
-    most_in_hand: int = 0
+    max_in_flight: int = 0
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: list[Message] = field(default_factory=list)
     done: list[Message] = field(default_factory=list)
@@ -30,7 +30,7 @@ class Desk:
     async def handle(self, message: Message, hold: Hold) -> Disposition:
         assert hold
         self.in_flight.append(message)
-        self.most_in_hand = max(self.most_in_hand, len(self.in_flight))
+        self.max_in_flight = max(self.max_in_flight, len(self.in_flight))
         self.changed.set()
         try:
             await self.gate.wait()
@@ -48,41 +48,48 @@ class Desk:
             self.changed.clear()
             await asyncio.wait_for(self.changed.wait(), timeout=5)
 
-    async def until_in_hand(self, count: int) -> None:
+    async def until_in_flight(self, count: int) -> None:
         while len(self.in_flight) != count:
             self.changed.clear()
             await asyncio.wait_for(self.changed.wait(), timeout=5)
 
 
+def no_backoff(failures: int) -> float:
+    assert failures > 0
+    return 0.0
+
+
 @dataclass
 class Scene:
-    """A consumer with fakes around it."""
+    """A consumer and its fakes."""
 
     slots: int = 4
     drain_timeout_s: float = 5.0
     queue: FakeMessageQueue = field(default_factory=FakeMessageQueue)
     heartbeat: FakeHeartbeat = field(default_factory=FakeHeartbeat)
-    desk: Desk = field(default_factory=Desk)
-    beside: dict[str, Callable[[], Coroutine[object, object, None]]] = field(default_factory=dict)
-    told: list[int] = field(default_factory=list)
+    handler: BlockingHandler = field(default_factory=BlockingHandler)
+    background_tasks: dict[str, Callable[[], Coroutine[object, object, None]]] = field(default_factory=dict)
+    in_flight_changes: list[int] = field(default_factory=list)
+    backoff_s: Callable[[int], float] = no_backoff
 
     @asynccontextmanager
-    async def serving(self) -> AsyncIterator[tuple[Consumer, asyncio.Task[None]]]:
+    async def running(self) -> AsyncIterator[tuple[Consumer, asyncio.Task[None]]]:
         consumer = Consumer(
             queue=self.queue,
             heartbeat=self.heartbeat,
-            handle=self.desk.handle,
+            handle=self.handler.handle,
             slots=self.slots,
             drain_timeout_s=self.drain_timeout_s,
-            beside=self.beside,
-            on_in_flight_change=self.told.append,
+            background_tasks=self.background_tasks,
+            on_in_flight_change=self.in_flight_changes.append,
             last_poll_s=0.05,
+            backoff_s=self.backoff_s,
         )
         task = asyncio.create_task(consumer.run())
         try:
             yield consumer, task
         finally:
-            self.desk.gate.set()
+            self.handler.gate.set()
             consumer.stop()
             await asyncio.wait([task])
 
@@ -93,25 +100,25 @@ class Scene:
         return messages
 
 
-async def test_no_more_messages_are_in_hand_than_there_are_slots() -> None:
+async def test_no_more_messages_are_in_flight_than_there_are_slots() -> None:
     scene = Scene(slots=4)
     scene.send(9)
 
-    async with scene.serving():
-        await scene.desk.until_in_hand(4)
-        scene.desk.gate.set()
-        await scene.desk.until_in_hand(0)
+    async with scene.running():
+        await scene.handler.until_in_flight(4)
+        scene.handler.gate.set()
+        await scene.handler.until_in_flight(0)
 
-    assert scene.desk.most_in_hand == 4
+    assert scene.handler.max_in_flight == 4
     assert max(scene.queue.receive_limits) <= 4
 
 
-async def test_a_poll_asks_for_as_many_as_there_are_free_slots() -> None:
+async def test_a_poll_requests_as_many_messages_as_there_are_free_slots() -> None:
     scene = Scene(slots=4)
     scene.send(3)
 
-    async with scene.serving():
-        await scene.desk.until_in_hand(3)
+    async with scene.running():
+        await scene.handler.until_in_flight(3)
         while len(scene.queue.receive_limits) < 2:
             scene.queue.polled.clear()
             await scene.queue.polled.wait()
@@ -120,90 +127,90 @@ async def test_a_poll_asks_for_as_many_as_there_are_free_slots() -> None:
 
 
 @pytest.mark.parametrize(
-    ("disposition", "deleted", "hidden"),
+    ("disposition", "deleted", "visibility_s"),
     [(Delete(), 1, []), (Release(30.0), 0, [30.0]), (Abandon(), 0, [])],
 )
-async def test_each_disposition_reaches_the_queue(
-    disposition: Disposition, deleted: int, hidden: list[float]
+async def test_each_disposition_is_applied_to_the_queue(
+    disposition: Disposition, deleted: int, visibility_s: list[float]
 ) -> None:
     scene = Scene()
-    scene.desk.disposition = disposition
-    scene.desk.gate.set()
+    scene.handler.disposition = disposition
+    scene.handler.gate.set()
     scene.send(1)
 
-    async with scene.serving() as (consumer, task):
-        await scene.desk.until_done(1)
+    async with scene.running() as (consumer, task):
+        await scene.handler.until_done(1)
         consumer.stop()
         await task
 
     assert len(scene.queue.deleted) == deleted
-    assert [seconds for _, seconds in scene.queue.hidden] == hidden
+    assert [seconds for _, seconds in scene.queue.visibility_changes] == visibility_s
 
 
-async def test_a_stopped_service_finishes_what_is_in_hand_and_takes_nothing_new() -> None:
+async def test_a_stopped_consumer_finishes_the_messages_in_flight_and_receives_no_more() -> None:
     scene = Scene(slots=2)
     (first, second) = scene.send(2)
 
-    async with scene.serving() as (consumer, task):
-        await scene.desk.until_in_hand(2)
+    async with scene.running() as (consumer, task):
+        await scene.handler.until_in_flight(2)
         consumer.stop()
         scene.send(1)
-        scene.desk.gate.set()
+        scene.handler.gate.set()
         await task
 
     assert scene.queue.deleted == [first, second]
     assert scene.queue.waiting.qsize() == 1
 
 
-async def test_what_does_not_finish_within_the_drain_time_is_given_back_at_once() -> None:
+async def test_a_message_that_does_not_finish_within_the_drain_timeout_is_released() -> None:
     scene = Scene(drain_timeout_s=0.01)
     (message,) = scene.send(1)
 
-    async with scene.serving() as (consumer, task):
-        await scene.desk.until_in_hand(1)
+    async with scene.running() as (consumer, task):
+        await scene.handler.until_in_flight(1)
         consumer.stop()
         await task
 
-    assert scene.desk.cancelled == [message]
-    assert scene.queue.hidden == [(message, 0)]
+    assert scene.handler.cancelled == [message]
+    assert scene.queue.visibility_changes == [(message, 0)]
     assert scene.heartbeat.held == []
 
 
-async def test_a_second_stop_does_not_wait_for_the_drain_time() -> None:
+async def test_a_second_stop_does_not_wait_for_the_drain_timeout() -> None:
     scene = Scene(drain_timeout_s=3600)
     (message,) = scene.send(1)
 
-    async with scene.serving() as (consumer, task):
-        await scene.desk.until_in_hand(1)
+    async with scene.running() as (consumer, task):
+        await scene.handler.until_in_flight(1)
         consumer.stop()
         consumer.stop()
         await asyncio.wait_for(task, timeout=10)
 
-    assert scene.queue.hidden == [(message, 0)]
+    assert scene.queue.visibility_changes == [(message, 0)]
 
 
-async def test_messages_that_a_last_poll_brings_are_given_back() -> None:
+async def test_messages_that_the_last_poll_receives_are_released() -> None:
     scene = Scene()
 
-    async with scene.serving() as (consumer, task):
+    async with scene.running() as (consumer, task):
         await scene.queue.polled.wait()
         consumer.stop()
         await asyncio.sleep(0)
         (message,) = scene.send(1)
         await task
 
-    assert scene.queue.hidden == [(message, 0)]
-    assert scene.desk.most_in_hand == 0
+    assert scene.queue.visibility_changes == [(message, 0)]
+    assert scene.handler.max_in_flight == 0
 
 
-async def test_a_queue_that_is_away_is_asked_again_after_a_pause() -> None:
+async def test_an_unavailable_queue_is_polled_again_after_a_pause() -> None:
     scene = Scene()
-    scene.queue.waiting.put_nowait(TransientError("the queue is away"))
+    scene.queue.waiting.put_nowait(TransientError("the queue is unavailable"))
     scene.send(1)
-    scene.desk.gate.set()
+    scene.handler.gate.set()
 
-    async with scene.serving() as (consumer, task):
-        await scene.desk.until_done(1)
+    async with scene.running() as (consumer, task):
+        await scene.handler.until_done(1)
         consumer.stop()
         await task
 
@@ -211,121 +218,118 @@ async def test_a_queue_that_is_away_is_asked_again_after_a_pause() -> None:
     assert scene.queue.receive_limits[:2] == [4, 4]
 
 
-async def test_a_dead_heartbeat_stops_the_service_and_gives_everything_back() -> None:
+async def test_a_failed_heartbeat_stops_the_consumer_and_releases_the_messages_in_flight() -> None:
     scene = Scene(drain_timeout_s=0.01)
     (message,) = scene.send(1)
 
-    async with scene.serving() as (_, task):
-        await scene.desk.until_in_hand(1)
-        scene.heartbeat.dies.set()
-        with pytest.raises(RuntimeError, match="the heartbeat died"):
+    async with scene.running() as (_, task):
+        await scene.handler.until_in_flight(1)
+        scene.heartbeat.fails.set()
+        with pytest.raises(RuntimeError, match="the heartbeat failed"):
             await task
 
-    assert scene.queue.hidden == [(message, 0)]
+    assert scene.queue.visibility_changes == [(message, 0)]
 
 
-async def test_whatever_runs_beside_the_loop_runs_until_the_worker_is_drained() -> None:
+async def test_a_background_task_runs_until_the_consumer_has_drained() -> None:
     scene = Scene()
     scene.send(1)
-    beside: list[str] = []
+    in_flight_at_the_end: list[int] = []
 
     async def run() -> None:
         try:
             await asyncio.Event().wait()
         finally:
-            beside.append(f"ended with {len(scene.desk.in_flight)} in hand")
+            in_flight_at_the_end.append(len(scene.handler.in_flight))
 
-    scene.beside["probe"] = run
-    async with scene.serving() as (consumer, task):
-        await scene.desk.until_in_hand(1)
+    scene.background_tasks["probe"] = run
+    async with scene.running() as (consumer, task):
+        await scene.handler.until_in_flight(1)
         consumer.stop()
         assert consumer.is_draining
-        scene.desk.gate.set()
+        scene.handler.gate.set()
         await task
 
-    assert beside == ["ended with 0 in hand"]
+    assert in_flight_at_the_end == [0]
 
 
-async def test_what_runs_beside_the_loop_and_dies_stops_the_service_and_gives_everything_back() -> None:
+async def test_a_failed_background_task_stops_the_consumer_and_releases_the_messages_in_flight() -> None:
     scene = Scene(drain_timeout_s=0.01)
     (message,) = scene.send(1)
-    dies = asyncio.Event()
+    fails = asyncio.Event()
 
     async def run() -> None:
-        await dies.wait()
-        message = "the probe died"
+        await fails.wait()
+        message = "the probe failed"
         raise RuntimeError(message)
 
-    scene.beside["probe"] = run
-    async with scene.serving() as (_, task):
-        await scene.desk.until_in_hand(1)
-        dies.set()
-        with pytest.raises(RuntimeError, match="the probe died"):
+    scene.background_tasks["probe"] = run
+    async with scene.running() as (_, task):
+        await scene.handler.until_in_flight(1)
+        fails.set()
+        with pytest.raises(RuntimeError, match="the probe failed"):
             await task
 
-    assert scene.queue.hidden == [(message, 0)]
+    assert scene.queue.visibility_changes == [(message, 0)]
 
 
-async def test_each_change_of_what_is_in_hand_is_told() -> None:
+async def test_each_change_of_the_number_in_flight_is_reported() -> None:
     scene = Scene(slots=2)
     scene.send(2)
 
-    async with scene.serving() as (consumer, task):
-        await scene.desk.until_in_hand(2)
+    async with scene.running() as (consumer, task):
+        await scene.handler.until_in_flight(2)
         assert consumer.in_flight == 2
-        scene.desk.gate.set()
-        await scene.desk.until_done(2)
+        scene.handler.gate.set()
+        await scene.handler.until_done(2)
         consumer.stop()
         await task
 
-    assert scene.told == [1, 2, 1, 0]
+    assert scene.in_flight_changes == [1, 2, 1, 0]
 
 
-async def test_a_message_given_back_is_no_longer_held_when_the_queue_is_told() -> None:
+async def test_a_message_is_no_longer_held_when_it_is_released() -> None:
     scene = Scene()
-    scene.desk.disposition = Release(900)
+    scene.handler.disposition = Release(900)
     held: list[list[Message]] = []
-    tell = scene.queue.change_visibility
+    original = scene.queue.change_visibility
 
     async def change_visibility(message: Message, seconds: float) -> None:
         held.append(list(scene.heartbeat.held))
-        await tell(message, seconds)
+        await original(message, seconds)
 
-    scene.queue.change_visibility = change_visibility  # type: ignore[method-assign]
-    scene.desk.gate.set()
+    scene.queue.change_visibility = change_visibility  # type: ignore[method-assign] # a spy
+    scene.handler.gate.set()
     scene.send(1)
-    async with scene.serving():
-        await scene.desk.until_done(1)
+    async with scene.running():
+        await scene.handler.until_done(1)
 
     assert held == [[]]
 
 
-async def test_while_something_outside_is_away_one_message_at_a_time_finds_out(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_while_a_dependency_is_unavailable_messages_are_received_one_at_a_time_after_pauses() -> None:
     pauses: list[int] = []
 
-    def no_pause(failures: int) -> float:
+    def backoff_s(failures: int) -> float:
         pauses.append(failures)
         return 0.0
 
-    monkeypatch.setattr("worker.delivery.consumer.backoff_s", no_pause)
-    scene = Scene(slots=4)
-    scene.desk.gate.set()
-    scene.desk.disposition = Release(1, is_dependency_failure=True)
-    async with scene.serving():
+    scene = Scene(slots=4, backoff_s=backoff_s)
+    scene.handler.gate.set()
+    scene.handler.disposition = Release(1, is_dependency_failure=True)
+    async with scene.running():
         for done in (1, 2, 3):
             scene.send(1)
-            await scene.desk.until_done(done)
-        scene.desk.disposition = Delete()
+            await scene.handler.until_done(done)
+        scene.handler.disposition = Delete()
         scene.send(1)
-        await scene.desk.until_done(4)
-        asked_in_trouble = scene.queue.receive_limits[2:4]
+        await scene.handler.until_done(4)
+        limits_while_unavailable = scene.queue.receive_limits[2:4]
         scene.send(1)
-        await scene.desk.until_done(5)
+        await scene.handler.until_done(5)
         scene.send(1)
-        await scene.desk.until_done(6)
+        await scene.handler.until_done(6)
 
     assert pauses[:3] == sorted(pauses[:3])
-    assert asked_in_trouble == [1, 1]
+    assert limits_while_unavailable == [1, 1]
     assert scene.queue.receive_limits[-1] > 1

@@ -1,4 +1,4 @@
-"""One delivery, against fakes: what the record says and what becomes of the message."""
+"""The message handler against fakes: the image's record and the message's disposition."""
 
 import asyncio
 from dataclasses import dataclass, field, replace
@@ -18,7 +18,7 @@ from tests.support.fakes.ports import (
     FakeSources,
 )
 from worker.delivery.handler import DeliveryConfig, MessageHandler
-from worker.delivery.recipes import Recipes
+from worker.delivery.recipes import Recipes, recipe_builder
 from worker.domain.errors import (
     SourceMissingError,
     SupersededError,
@@ -28,17 +28,18 @@ from worker.domain.errors import (
 from worker.domain.image import Image, Lease
 from worker.domain.job import Job
 from worker.domain.message import Abandon, Delete, Disposition, Message, Release, Unreadable
-from worker.domain.profile import Preferences, Profile, recipe_for
+from worker.domain.profile import Preferences, Profile
 from worker.domain.recipe import Size
 from worker.domain.status import ImageStatus, StepName, StepStatus
 from worker.telemetry.metrics import Metrics
 
 STANDARD = a_recipe()
+SMALL = Size(name="small", width=400, height=400)
 
 
 @dataclass
 class Scene:
-    """A worker's deliveries with fakes around it."""
+    """A message handler and its fakes."""
 
     parts: list[Job | Unreadable] = field(default_factory=lambda: [a_job()])
     ledger: MemoryLedger = field(default_factory=MemoryLedger)
@@ -53,14 +54,13 @@ class Scene:
     now: timedelta = timedelta()
 
     async def handle(self, message: Message | None = None) -> Disposition:
-        sizes = {"small": Size(name="small", width=400, height=400)}
         handler = MessageHandler(
             parse=lambda _: self.parts,
             queue=self.queue,
             ledger=self.ledger,
             recipes=Recipes(
                 self.profiles,
-                lambda profile: recipe_for(profile, standard=STANDARD, sizes=sizes),
+                recipe_builder(STANDARD, {"small": SMALL}, logo_prefix=""),
                 self.logos.fill,
             ),
             sources=self.sources,
@@ -79,7 +79,7 @@ class Scene:
         return self.ledger.images["img_1", "user_1"]
 
 
-async def test_a_picture_that_goes_through_is_completed_and_its_message_deleted() -> None:
+async def test_a_processed_image_is_completed_and_its_message_deleted() -> None:
     scene = Scene()
 
     assert await scene.handle() == Delete()
@@ -93,7 +93,7 @@ async def test_a_picture_that_goes_through_is_completed_and_its_message_deleted(
     assert scene.hold.renewals == []
 
 
-async def test_each_step_starts_when_the_one_before_it_completed() -> None:
+async def test_each_step_starts_when_the_previous_one_has_completed() -> None:
     scene = Scene()
 
     def tick(_: StepName) -> None:
@@ -106,20 +106,20 @@ async def test_each_step_starts_when_the_one_before_it_completed() -> None:
     assert times == [(after(second), after(second + 1)) for second in range(len(StepName))]
 
 
-async def test_a_clock_that_steps_back_never_makes_the_times_run_backwards() -> None:
+async def test_the_times_of_the_history_increase_although_the_clock_is_set_back() -> None:
     scene = Scene()
 
-    def step_back(_: StepName) -> None:
+    def set_back(_: StepName) -> None:
         scene.now -= timedelta(seconds=60)
 
-    scene.pool.before_step = step_back
+    scene.pool.before_step = set_back
     await scene.handle()
 
     times = [entry.at for entry in scene.image.history]
     assert times == sorted(times)
 
 
-async def test_the_owner_s_preferences_decide_the_size_and_the_record_keeps_the_recipe() -> None:
+async def test_the_owners_preferences_determine_the_size_and_the_record_keeps_the_recipe() -> None:
     scene = Scene()
     preferences = Preferences(default_image_size="small", watermark_text="John's Photos")
     scene.profiles.profiles["user_1"] = Profile(user_id="user_1", preferences=preferences)
@@ -131,7 +131,7 @@ async def test_the_owner_s_preferences_decide_the_size_and_the_record_keeps_the_
     assert scene.image.recipe not in {None, STANDARD.hash}
 
 
-async def test_the_recorded_recipe_is_that_of_the_logo_which_was_used() -> None:
+async def test_the_recorded_recipe_includes_the_logo_that_was_used() -> None:
     scene = Scene()
     scene.logos.quality = 71
 
@@ -140,7 +140,7 @@ async def test_the_recorded_recipe_is_that_of_the_logo_which_was_used() -> None:
     assert scene.image.recipe == replace(STANDARD, quality=71).hash
 
 
-async def test_an_upload_that_was_declared_as_something_else_is_taken_and_noted() -> None:
+async def test_an_upload_with_a_wrong_file_extension_is_processed_and_the_mismatch_recorded() -> None:
     scene = Scene(parts=[replace(a_job(), key="uploads/user_1/img_1.png")])
 
     await scene.handle()
@@ -149,9 +149,9 @@ async def test_an_upload_that_was_declared_as_something_else_is_taken_and_noted(
     assert scene.image.steps[StepName.VALIDATION].detail["typeMismatch"]
 
 
-async def test_a_refused_picture_fails_with_its_code_and_its_message_is_deleted() -> None:
+async def test_a_rejected_image_fails_with_its_code_and_its_message_is_deleted() -> None:
     scene = Scene()
-    scene.pool.refuses = {StepName.VALIDATION: TruncatedError()}
+    scene.pool.errors = {StepName.VALIDATION: TruncatedError()}
 
     assert await scene.handle() == Delete()
 
@@ -163,7 +163,7 @@ async def test_a_refused_picture_fails_with_its_code_and_its_message_is_deleted(
     assert scene.image.file_name == "vacation-photo.jpg"
 
 
-async def test_an_object_deleted_before_it_was_read_fails_with_a_code() -> None:
+async def test_an_upload_deleted_before_it_was_read_fails_with_a_code() -> None:
     scene = Scene()
     scene.sources.error = SourceMissingError(bucket="image-uploads", key="uploads/user_1/img_1.jpg")
 
@@ -173,7 +173,7 @@ async def test_an_object_deleted_before_it_was_read_fails_with_a_code() -> None:
     assert scene.image.error.code == "source_missing"
 
 
-async def test_an_object_replaced_before_it_was_read_is_left_to_the_newer_upload() -> None:
+async def test_an_upload_replaced_before_it_was_read_is_released_for_the_newer_upload() -> None:
     scene = Scene()
     scene.sources.error = SupersededError(image_id="img_1")
 
@@ -182,11 +182,11 @@ async def test_an_object_replaced_before_it_was_read_is_left_to_the_newer_upload
     assert (scene.image.status, scene.image.lease) == (ImageStatus.PENDING, None)
 
 
-@pytest.mark.parametrize("place", ["fetch", "store"])
-async def test_a_passing_failure_releases_the_image_and_gives_the_message_back(place: str) -> None:
+@pytest.mark.parametrize("call", ["fetch", "store"])
+async def test_a_transient_error_releases_the_image_and_the_message(call: str) -> None:
     scene = Scene()
-    room = scene.sources if place == "fetch" else scene.results
-    room.error = TransientError("the bucket is away")
+    failing = scene.sources if call == "fetch" else scene.results
+    failing.error = TransientError("the bucket is unavailable")
 
     disposition = await scene.handle()
 
@@ -194,22 +194,23 @@ async def test_a_passing_failure_releases_the_image_and_gives_the_message_back(p
     assert 0 <= disposition.after_s <= 5
     assert (scene.image.status, scene.image.lease) == (ImageStatus.PENDING, None)
     assert scene.image.error
-    assert scene.image.error.message == "the bucket is away"
+    assert scene.image.error.message == "the bucket is unavailable"
 
 
-async def test_a_passing_failure_on_the_last_receive_records_its_reason_before_the_dead_letter() -> None:
+async def test_a_transient_error_on_the_last_receive_is_recorded_and_sent_as_a_dead_letter() -> None:
     scene = Scene()
-    scene.sources.error = TransientError("the bucket is away")
+    scene.sources.error = TransientError("the bucket is unavailable")
 
     assert await scene.handle(a_message(receive_count=3)) == Delete()
 
     assert scene.image.status is ImageStatus.FAILED
     assert scene.image.error
     assert scene.image.error.retryable
-    assert scene.queue.dead_letters == [(a_job(), {"code": "unavailable", "reason": "the bucket is away"})]
+    reasons = {"code": "unavailable", "reason": "the bucket is unavailable"}
+    assert scene.queue.dead_letters == [(a_job(), reasons)]
 
 
-async def test_a_bug_of_ours_costs_a_try_and_is_named_in_the_record() -> None:
+async def test_a_bug_releases_the_message_and_is_named_in_the_record() -> None:
     scene = Scene()
     scene.results.error = ZeroDivisionError("oops")
 
@@ -219,7 +220,7 @@ async def test_a_bug_of_ours_costs_a_try_and_is_named_in_the_record() -> None:
     assert scene.image.error.code == "internal_error"
 
 
-async def test_an_image_that_is_done_already_is_not_even_read() -> None:
+async def test_the_upload_of_a_completed_image_is_not_read_again() -> None:
     scene = Scene()
     await scene.handle()
     scene.sources.fetched.clear()
@@ -231,7 +232,7 @@ async def test_an_image_that_is_done_already_is_not_even_read() -> None:
 
 
 @pytest.mark.parametrize(("receive_count", "after_s"), [(1, 5), (2, 42), (3, 42)])
-async def test_an_image_held_by_another_is_seen_again_soon_and_then_when_the_lease_has_ended(
+async def test_the_message_of_a_leased_image_is_released_for_a_moment_and_then_until_the_lease_expires(
     receive_count: int, after_s: float
 ) -> None:
     scene = Scene()
@@ -242,13 +243,13 @@ async def test_an_image_held_by_another_is_seen_again_soon_and_then_when_the_lea
     assert scene.sources.fetched == []
 
 
-async def test_a_worker_that_lost_its_lease_walks_away_and_writes_nothing() -> None:
+async def test_a_worker_that_has_lost_its_lease_abandons_the_message_and_writes_nothing() -> None:
     scene = Scene()
 
     def take_over(step: StepName) -> None:
         if step is StepName.WATERMARK:
-            taken = Lease(owner="worker-b/1", expires_at=after(100))
-            scene.ledger.images["img_1", "user_1"] = replace(scene.image, attempt=2, lease=taken)
+            lease = Lease(owner="worker-b/1", expires_at=after(100))
+            scene.ledger.images["img_1", "user_1"] = replace(scene.image, attempt=2, lease=lease)
 
     scene.pool.before_step = take_over
 
@@ -259,7 +260,7 @@ async def test_a_worker_that_lost_its_lease_walks_away_and_writes_nothing() -> N
     assert scene.ledger.statistics["user_1"].total_images == 0
 
 
-async def test_a_message_that_was_lost_stops_the_attempt() -> None:
+async def test_the_attempt_stops_when_its_message_is_lost() -> None:
     scene = Scene()
     scene.hold.is_lost = True
 
@@ -268,11 +269,11 @@ async def test_a_message_that_was_lost_stops_the_attempt() -> None:
     assert scene.sources.fetched == []
 
 
-async def test_a_stopping_worker_gives_the_image_back() -> None:
+async def test_a_worker_that_shuts_down_releases_the_image() -> None:
     scene = Scene()
     scene.sources.gate = asyncio.Event()
     task = asyncio.create_task(scene.handle())
-    await scene.sources.reached.wait()
+    await scene.sources.fetch_started.wait()
 
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -283,17 +284,18 @@ async def test_a_stopping_worker_gives_the_image_back() -> None:
     assert scene.image.error.code == "worker_stopped"
 
 
-async def test_an_unreadable_part_goes_to_the_dead_letters_and_the_others_are_done() -> None:
-    bad = Unreadable(reason="its key is odd", body="{}")
-    scene = Scene(parts=[bad, a_job()])
+async def test_an_unreadable_part_becomes_a_dead_letter_and_the_other_parts_are_processed() -> None:
+    unreadable = Unreadable(reason="its key has no user id", body="{}")
+    scene = Scene(parts=[unreadable, a_job()])
 
     assert await scene.handle() == Delete()
 
-    assert scene.queue.dead_letters == [(bad, {"code": "unreadable", "reason": "its key is odd"})]
+    reasons = {"code": "unreadable", "reason": "its key has no user id"}
+    assert scene.queue.dead_letters == [(unreadable, reasons)]
     assert scene.image.status is ImageStatus.COMPLETED
 
 
-async def test_one_part_that_has_to_wait_keeps_the_message_and_the_others_are_done_once() -> None:
+async def test_a_part_that_must_wait_releases_the_message_and_the_other_parts_are_processed_once() -> None:
     scene = Scene(parts=[a_job("img_2"), a_job()])
     await scene.ledger.claim(a_job("img_2"), a_claimant("worker-b/1", lease_s=30))
 
@@ -304,20 +306,20 @@ async def test_one_part_that_has_to_wait_keeps_the_message_and_the_others_are_do
     assert scene.ledger.statistics["user_1"].total_images == 1
 
 
-async def test_a_record_that_cannot_be_reached_keeps_the_message() -> None:
+async def test_an_unavailable_table_releases_the_message() -> None:
     scene = Scene()
 
-    async def away(*_: object) -> None:
-        message = "the table is away"
+    async def fail(*_: object) -> None:
+        message = "the table is unavailable"
         raise TransientError(message)
 
-    scene.profiles.get = away  # type: ignore[method-assign]
+    scene.profiles.get = fail  # type: ignore[method-assign]
 
     assert isinstance(await scene.handle(), Release)
     assert scene.ledger.images == {}
 
 
-async def test_a_message_that_is_lost_claims_nothing_more() -> None:
+async def test_the_images_of_a_lost_message_are_not_claimed() -> None:
     scene = Scene(parts=[a_job("img_1"), a_job("img_2")])
     scene.hold.is_lost = True
 
@@ -325,33 +327,33 @@ async def test_a_message_that_is_lost_claims_nothing_more() -> None:
     assert scene.ledger.images == {}
 
 
-async def test_a_stopped_delivery_stays_stopped_when_the_record_cannot_be_told() -> None:
+async def test_a_cancelled_handler_stays_cancelled_when_the_image_cannot_be_released() -> None:
     scene = Scene(parts=[a_job("img_1"), a_job("img_2")])
     scene.sources.gate = asyncio.Event()
 
-    async def refuse(*_: object) -> Image:
-        message = "the table is away"
+    async def fail(*_: object) -> Image:
+        message = "the table is unavailable"
         raise TransientError(message)
 
-    scene.ledger.settle = refuse  # type: ignore[method-assign]
-    delivering = asyncio.create_task(scene.handle())
-    await scene.sources.reached.wait()
-    delivering.cancel()
-    await asyncio.wait([delivering])
+    scene.ledger.settle = fail  # type: ignore[method-assign]
+    handling = asyncio.create_task(scene.handle())
+    await scene.sources.fetch_started.wait()
+    handling.cancel()
+    await asyncio.wait([handling])
 
-    assert delivering.cancelled()
+    assert handling.cancelled()
     assert [job.image_id for job in scene.sources.fetched] == ["img_1"]
 
 
-async def test_a_failure_outside_is_told_from_a_message_that_only_has_to_wait() -> None:
+async def test_only_a_dependency_failure_is_marked_as_one() -> None:
     scene = Scene()
-    scene.sources.error = TransientError("the bucket is away")
-    away = await scene.handle()
+    scene.sources.error = TransientError("the bucket is unavailable")
+    unavailable = await scene.handle()
     scene.ledger.images["img_1", "user_1"] = replace(
         scene.image, status=ImageStatus.PROCESSING, lease=Lease(owner="another", expires_at=after(60))
     )
-    held = await scene.handle()
+    leased = await scene.handle()
 
-    assert isinstance(away, Release)
-    assert isinstance(held, Release)
-    assert (away.is_dependency_failure, held.is_dependency_failure) == (True, False)
+    assert isinstance(unavailable, Release)
+    assert isinstance(leased, Release)
+    assert (unavailable.is_dependency_failure, leased.is_dependency_failure) == (True, False)

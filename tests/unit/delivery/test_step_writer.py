@@ -22,7 +22,7 @@ from worker.domain.transition import (
     step_started,
 )
 
-STOPPED = Failure(code="worker_stopped", message="the worker stopped", step=None, retryable=True)
+STOPPED = Failure(code="worker_stopped", message="the worker was shut down", step=None, retryable=True)
 TRUNCATED = Failure(code="truncated", message="the file ends early", step=StepName.RESIZE, retryable=False)
 
 DESCRIBED = source_described(a_description(), at=after(1))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.support.builders import a_recipe
 from worker.domain import recipe as recipe_module
-from worker.domain.profile import Preferences, Profile, recipe_for
+from worker.domain.profile import Preferences, recipe_for
 from worker.domain.recipe import Logo, Recipe, Size, Watermark
 
 SIZES = {
@@ -31,8 +31,7 @@ RECIPES = st.builds(
 
 
 def wished(standard: Recipe = STANDARD, **wishes: object) -> Recipe:
-    profile = Profile(user_id="user_1", preferences=Preferences(**wishes))  # type: ignore[arg-type]
-    return recipe_for(profile, standard=standard, sizes=SIZES)
+    return recipe_for(Preferences(**wishes), standard=standard, sizes=SIZES)  # type: ignore[arg-type]
 
 
 @given(RECIPES)
@@ -135,10 +134,6 @@ def test_a_text_stands_in_the_place_of_a_logo() -> None:
 
 def test_a_text_marks_a_recipe_that_had_no_watermark() -> None:
     assert a_recipe(text=None).with_text("Mine").watermark == Watermark(text="Mine")
-
-
-def test_a_user_without_profile_gets_the_standard() -> None:
-    assert recipe_for(None, standard=STANDARD, sizes=SIZES) == STANDARD
 
 
 def test_a_user_without_wishes_gets_the_standard() -> None:

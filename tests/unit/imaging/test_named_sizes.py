@@ -6,9 +6,9 @@ from typing import get_args, get_type_hints
 import pytest
 from pydantic import ValidationError
 
-from worker.delivery.recipes import sizes, standard_recipe
-from worker.domain.profile import Preferences, Profile, recipe_for
+from worker.domain.profile import Preferences, recipe_for
 from worker.domain.recipe import Anchor, Animation, Fit, Logo, OutputFormat, Recipe, Size, Watermark
+from worker.recipe_settings import sizes, standard_recipe
 from worker.settings import FONT, Settings, SizeSettings
 from worker.settings import Anchor as AnchorSetting
 
@@ -95,8 +95,10 @@ def test_other_fonts_are_another_recipe(tmp_path: Path) -> None:
 
 
 def wished(**wishes: object) -> Recipe:
-    profile = Profile(user_id="user_1", preferences=Preferences(**wishes))  # type: ignore[arg-type]
-    return recipe_for(profile, standard=standard_recipe(Settings()), sizes={}, logos="s3://ours/logos/")
+    preferences = Preferences(**wishes)  # type: ignore[arg-type]
+    return recipe_for(
+        preferences, standard=standard_recipe(Settings()), sizes={}, logo_prefix="s3://ours/logos/"
+    )
 
 
 def test_a_user_may_name_a_logo_below_the_prefix_with_a_text_in_its_place() -> None:
@@ -108,5 +110,5 @@ def test_a_user_may_name_a_logo_below_the_prefix_with_a_text_in_its_place() -> N
 
 def test_a_user_who_wants_a_text_gets_no_logo() -> None:
     standard = standard_recipe(Settings.model_validate({"watermark_image": "logo.png"}))
-    profile = Profile(user_id="user_1", preferences=Preferences(watermark_text="Mine"))
-    assert recipe_for(profile, standard=standard, sizes={}).watermark == Watermark("Mine")
+    preferences = Preferences(watermark_text="Mine")
+    assert recipe_for(preferences, standard=standard, sizes={}).watermark == Watermark("Mine")

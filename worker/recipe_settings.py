@@ -1,0 +1,69 @@
+"""The sizes, the watermark and the standard recipe that the settings describe."""
+
+import hashlib
+from collections.abc import Callable
+
+from worker.delivery.recipes import recipe_builder
+from worker.domain.profile import Profile
+from worker.domain.recipe import Anchor, Animation, Fit, Logo, OutputFormat, Recipe, Size, Watermark
+from worker.settings import SIZES, Settings, SizeSettings
+
+
+def sizes(settings: Settings) -> dict[str, Size]:
+    """Return every size that an image can be made in, by name."""
+    boxes = {name: SizeSettings(width=width, height=height) for name, (width, height) in SIZES.items()}
+    return {
+        name: Size(
+            name=name,
+            width=box["width"],
+            height=box["height"],
+            fit=Fit(box.get("fit", Fit.INSIDE)),
+            gravity=Anchor(box.get("gravity", Anchor.CENTER)),
+            background=box.get("background", "#ffffff"),
+            enlarge=box.get("enlarge", False),
+            format=OutputFormat(box.get("format", OutputFormat.SOURCE)),
+            quality=box.get("quality"),
+            target_bytes=box.get("target_bytes"),
+        )
+        for name, box in (boxes | settings.sizes).items()
+    }
+
+
+def standard_recipe(settings: Settings) -> Recipe:
+    """Return the recipe for images of users without preferences."""
+    names, by_name = [settings.default_size, *settings.extra_sizes], sizes(settings)
+    return Recipe(
+        sizes=tuple(by_name[name] for name in dict.fromkeys(names)),
+        watermark=standard_watermark(settings) if settings.watermark_enabled else None,
+        quality=settings.quality,
+        animation=Animation(settings.animation),
+        keep_credits=settings.keep_credits,
+        record_location=settings.record_location,
+    )
+
+
+def standard_watermark(settings: Settings) -> Watermark:
+    """Return the watermark for images of users without preferences."""
+    fonts = hashlib.sha256(b"".join(file.read_bytes() for file in settings.font_files)).hexdigest()
+    return Watermark(
+        text=settings.watermark_text,
+        opacity=settings.watermark_opacity_share,
+        height_share=settings.watermark_text_share,
+        logo=Logo(settings.watermark_image) if settings.watermark_image else None,
+        logo_share=settings.watermark_image_share,
+        min_px=settings.watermark_min_px,
+        max_px=settings.watermark_max_px,
+        min_side_px=settings.watermark_min_side_px,
+        position=Anchor(settings.watermark_position),
+        tiled=settings.watermark_tiled,
+        rotation_deg=settings.watermark_rotation_deg,
+        colour=settings.watermark_colour,
+        outline=None if settings.watermark_outline == "none" else settings.watermark_outline,
+        fonts=fonts[:16] if settings.font_files else "",
+    )
+
+
+def recipe_builder_from(settings: Settings) -> Callable[[Profile | None], Recipe]:
+    """Return the function that returns the recipe for a profile."""
+    logo_prefix = f"s3://{settings.bucket}/{settings.watermark_logos_prefix}"
+    return recipe_builder(standard_recipe(settings), sizes(settings), logo_prefix=logo_prefix)
