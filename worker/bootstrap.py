@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession, get_session
@@ -17,7 +17,8 @@ from aiobotocore.session import AioSession, get_session
 from worker.aws.endpoint_check import reject_non_aws_responses
 from worker.aws.errors import is_no_such_queue
 from worker.aws.fast_path.direct import make_directly
-from worker.aws.retry import QUEUE, call_with_retry
+from worker.aws.provision import DEPLOY_TIMEOUT_S, STACK_NAME, Deployment, deploy
+from worker.aws.retry import RetryPolicies, call_with_retry
 from worker.aws.task_protection import ScaleInProtection
 from worker.decoder_pool.pool import DecoderPool
 from worker.decoder_pool.process_memory import resident_bytes
@@ -47,9 +48,13 @@ from worker.telemetry.readiness import Readiness
 from worker.telemetry.traces import Traced, Tracing, Untraced
 
 if TYPE_CHECKING:
+    from types_aiobotocore_cloudformation import CloudFormationClient
     from types_aiobotocore_dynamodb import DynamoDBClient
     from types_aiobotocore_s3 import S3Client
     from types_aiobotocore_sqs import SQSClient
+
+RETRY_POLICIES: Final = RetryPolicies()
+"""The retry policies of all AWS calls, handed as arguments to whatever makes them."""
 
 _CONNECT_S = 3.0
 _READ_S = 20.0
@@ -128,21 +133,59 @@ def worker_id() -> str:
 
 async def queue_url(client: "SQSClient", name: str) -> str:
     """
-    Look up a queue.
+    Return the URL of a queue.
 
     Raises:
-        ConfigurationError: There is none of that name.
+        ConfigurationError: The queue does not exist.
+        TransientError: SQS is unavailable, or rejected the request.
     """
     try:
-        answer = await call_with_retry(
-            lambda: client.get_queue_url(QueueName=name), QUEUE, what=f"look up the queue {name}"
+        response = await call_with_retry(
+            lambda: client.get_queue_url(QueueName=name),
+            RETRY_POLICIES.queue,
+            what=f"look up the queue {name}",
         )
-        return answer["QueueUrl"]
+        return response["QueueUrl"]
     except TransientError as error:
         if is_no_such_queue(error.__cause__):
             message = f"there is no queue {name!r}: set WORKER_QUEUE_NAME, or run `image-worker provision`"
             raise ConfigurationError(message) from error
         raise
+
+
+def storage_parameters(settings: Settings) -> dict[str, str]:
+    """Return the parameters of the storage stack for these settings."""
+    return {
+        "BucketName": settings.bucket,
+        "OutputBucketName": settings.output_bucket or "",
+        "UploadsPrefix": settings.uploads_prefix,
+        "LogosPrefix": settings.watermark_logos_prefix,
+        "ProcessedPrefix": settings.processed_prefix,
+        "QueueName": settings.queue_name,
+        "DeadLetterQueueName": settings.dead_letter_queue_name,
+        "VisibilityTimeout": str(settings.visibility_timeout_s),
+        "MaxReceiveCount": str(settings.queue_receives),
+        "TableName": settings.table_name,
+    }
+
+
+async def deploy_storage(
+    cloudformation: "CloudFormationClient",
+    dynamodb: "DynamoDBClient",
+    settings: Settings,
+    *,
+    stack_name: str = STACK_NAME,
+    timeout_s: float = DEPLOY_TIMEOUT_S,
+) -> Deployment:
+    """Create or update the storage stack for these settings; raises what `deploy` does."""
+    return await deploy(
+        cloudformation,
+        dynamodb,
+        storage_parameters(settings),
+        retry=RETRY_POLICIES.table,
+        stack_name=stack_name,
+        timeout_s=timeout_s,
+    )
 
 
 def decoder_pool(settings: Settings) -> DecoderPool:
@@ -221,6 +264,7 @@ async def open_consumer(settings: Settings, clients: Clients) -> AsyncIterator[C
             dead_letter_url=await queue_url(clients.sqs, settings.dead_letter_queue_name),
             wait_time_s=settings.wait_time_s,
             visibility_timeout_s=settings.visibility_timeout_s,
+            retry=RETRY_POLICIES.queue,
         )
         ledger = DynamoLedger(clients.dynamodb, table=settings.table_name, index_shards=settings.index_shards)
         profiles = CachedProfiles(

@@ -7,8 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 from tests.support.emulators import stack_name_of, unique_settings
-from worker.aws.provision import deploy
-from worker.bootstrap import open_client
+from worker.bootstrap import deploy_storage, open_client
 from worker.local.embedded_aws import embedded_aws, embedded_environment
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ async def provisioned(**changes: object) -> AsyncIterator["Settings"]:
             open_client("cloudformation", settings) as cloudformation,
             open_client("dynamodb", settings) as dynamodb,
         ):
-            await deploy(cloudformation, dynamodb, settings, stack_name=stack_name_of(settings))
+            await deploy_storage(cloudformation, dynamodb, settings, stack_name=stack_name_of(settings))
         yield settings
 
 

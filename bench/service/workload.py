@@ -14,8 +14,7 @@ from typing import Any, Final
 
 from bench.common.peers import Subject, inherited, publisher
 from bench.service.record_check import Stored, read_record
-from worker.aws.provision import deploy
-from worker.bootstrap import open_client
+from worker.bootstrap import deploy_storage, open_client
 from worker.domain.keys import PROFILE_IMAGE_ID
 from worker.local.embedded_aws import embedded_aws, embedded_environment
 from worker.settings import Settings
@@ -106,7 +105,7 @@ async def arena(subject: Subject, *, concurrency: int, processes: int) -> AsyncI
             await stack.enter_async_context(open_client(name, settings))
             for name in ("s3", "sqs", "dynamodb", "cloudformation")
         ]
-        await deploy(cloudformation, dynamodb, settings)
+        await deploy_storage(cloudformation, dynamodb, settings)
         if subject.reads_tasks:
             await sqs.create_queue(QueueName=_TASK_QUEUE)
         name = _TASK_QUEUE if subject.reads_tasks else settings.queue_name

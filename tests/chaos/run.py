@@ -23,8 +23,7 @@ from tests.chaos.witness import Witness
 from tests.chaos.workers import STARTED, Workers, until, workers_of
 from tests.support.emulators import client, messages_in, stack_name_of, unique_settings
 from tests.support.fault_proxy import WEIGHTS, Trouble, fault_proxy
-from worker.aws.provision import deploy
-from worker.bootstrap import queue_url
+from worker.bootstrap import deploy_storage, queue_url
 from worker.domain.image import Image
 from worker.domain.status import TERMINAL_STATUSES
 
@@ -99,7 +98,7 @@ async def run(terms: Terms, *, endpoint_url: str, folder: Path) -> Outcome:
             await stack.enter_async_context(client(service, settings))
             for service in ("s3", "sqs", "dynamodb", "cloudformation")
         ]
-        await deploy(cloudformation, dynamodb, settings, stack_name=stack_name_of(settings))
+        await deploy_storage(cloudformation, dynamodb, settings, stack_name=stack_name_of(settings))
         store = Store(settings, s3, sqs, dynamodb)
         uploading = Uploading(store, pictures, terms.backlog)
         repeating = Repeating(

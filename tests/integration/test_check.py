@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.emulators import client, create_table, refusing, stack_name_of, unique_settings
 from tests.support.templates import table_properties
-from worker.aws.provision import deploy
+from worker.bootstrap import RETRY_POLICIES, deploy_storage
 from worker.checks import Finding, check, check_at_start, require
 from worker.domain.errors import ConfigurationError
 from worker.settings import Settings
@@ -22,7 +22,7 @@ Look = Callable[[Settings], Awaitable[list[Finding]]]
 
 @pytest.fixture
 def look(sqs: "SQSClient", s3: "S3Client", dynamodb: "DynamoDBClient") -> Look:
-    return lambda settings: check(sqs, s3, dynamodb, settings)
+    return lambda settings: check(sqs, s3, dynamodb, settings, retry=RETRY_POLICIES.startup)
 
 
 async def test_after_provision_everything_is_right(
@@ -35,7 +35,7 @@ async def test_after_provision_everything_is_right(
         *("visibility timeout", "table", "index UserImages", "index StatusIndex", "index DateIndex"),
         *("expiry", "permission"),
     }
-    require(await check_at_start(sqs, s3, dynamodb, provisioned))
+    require(await check_at_start(sqs, s3, dynamodb, provisioned, retry=RETRY_POLICIES.startup))
 
 
 async def test_looking_changes_nothing(provisioned: Settings, look: Look, s3: "S3Client") -> None:
@@ -95,7 +95,7 @@ async def test_a_missing_bucket_for_results_is_found(
         "run `image-worker provision`, or set WORKER_OUTPUT_BUCKET",
     )
     with pytest.raises(ConfigurationError, match="there is no bucket results-"):
-        require(await check_at_start(sqs, s3, dynamodb, apart))
+        require(await check_at_start(sqs, s3, dynamodb, apart, retry=RETRY_POLICIES.startup))
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ async def test_another_programs_table_is_found_before_anything_is_written_to_it(
     assert "set WORKER_TABLE_NAME to another name" in wrong["table"].remedy
     assert "index UserImages" in wrong
     with pytest.raises(ConfigurationError, match="another's table"):
-        require(await check_at_start(sqs, s3, dynamodb, other))
+        require(await check_at_start(sqs, s3, dynamodb, other, retry=RETRY_POLICIES.startup))
 
 
 async def test_a_missing_index_and_missing_expiry_are_found(
@@ -237,7 +237,7 @@ async def test_deploying_mends_what_check_finds(
 ) -> None:
     changed = provisioned.model_copy(update={"uploads_prefix": "incoming/", "visibility_timeout_s": 90})
     assert len([finding for finding in await look(changed) if not finding.ok]) == 2
-    await deploy(cloudformation, dynamodb, changed, stack_name=stack_name_of(changed))
+    await deploy_storage(cloudformation, dynamodb, changed, stack_name=stack_name_of(changed))
     assert all(finding.ok for finding in await look(changed))
 
 
@@ -261,4 +261,4 @@ async def _check_at(
             await stack.enter_async_context(client(service, settings, has_credentials=credentials))
             for service in ("sqs", "s3", "dynamodb")
         ]
-        return await check(*opened, settings)
+        return await check(*opened, settings, retry=RETRY_POLICIES.startup)

@@ -399,7 +399,7 @@ async def reconcile(asking: RepairContext, case: Case) -> None:  # noqa: ARG001 
 
 
 async def redrive(asking: RepairContext, case: Case) -> None:
-    letters = await open_letters(asking.clients.sqs, asking.settings, hidden_s=0)
+    letters = await open_letters(asking.clients.sqs, asking.settings, visibility_timeout_s=0)
     await redrive_all(asking, letters, image_id=case.image_id, code=None, limit=1)
 
 

@@ -48,6 +48,7 @@ from tests.support.fakes.ports import (
 from tests.support.fault_proxy import FaultProxy, Trouble, fault_proxy
 from tests.support.pictures import encoded, noise, opened, scene
 from tests.support.pools import HEAVY, HEAVY_PNG, make_pool, outcomes_of
+from tests.support.retry import NO_WAIT
 from tests.support.whole_worker import USER, announcements, emptied, ended, put, working
 from worker.bootstrap import delivery_config, open_client, queue_url
 from worker.cli.support.options import queries_of
@@ -193,7 +194,9 @@ async def test_fault_11_a_job_longer_than_the_visibility_is_kept_by_its_heartbea
     url = await queue_url(sqs, provisioned.queue_name)
     await sqs.purge_queue(QueueUrl=url)
     await sqs.send_message(QueueUrl=url, MessageBody="work")
-    queue = Queue(sqs, sqs, url=url, dead_letter_url=url, wait_time_s=0, visibility_timeout_s=1)
+    queue = Queue(
+        sqs, sqs, url=url, dead_letter_url=url, wait_time_s=0, visibility_timeout_s=1, retry=NO_WAIT
+    )
     ledger, beats = ledger_on(dynamodb, provisioned), 0
     heartbeat = Heartbeat(queue, visibility_timeout_s=1)
     (message,) = await queue.receive(1)
@@ -232,7 +235,9 @@ async def test_fault_12_a_worker_whose_heartbeat_fails_is_stopped_and_can_write_
     url = await queue_url(sqs, provisioned.queue_name)
     await sqs.purge_queue(QueueUrl=url)
     await sqs.send_message(QueueUrl=url, MessageBody="work")
-    queue = Queue(sqs, sqs, url=url, dead_letter_url=url, wait_time_s=0, visibility_timeout_s=60)
+    queue = Queue(
+        sqs, sqs, url=url, dead_letter_url=url, wait_time_s=0, visibility_timeout_s=60, retry=NO_WAIT
+    )
     ledger = ledger_on(dynamodb, provisioned)
     heartbeat = Heartbeat(queue, visibility_timeout_s=60)
     (message,) = await queue.receive(1)
@@ -265,7 +270,9 @@ async def test_fault_13_a_delete_that_fails_in_part_deletes_the_others_and_tells
     await sqs.purge_queue(QueueUrl=url)
     for number in range(5):
         await sqs.send_message(QueueUrl=url, MessageBody=str(number))
-    queue = Queue(sqs, sqs, url=url, dead_letter_url=url, wait_time_s=1, visibility_timeout_s=60)
+    queue = Queue(
+        sqs, sqs, url=url, dead_letter_url=url, wait_time_s=1, visibility_timeout_s=60, retry=NO_WAIT
+    )
     messages = [message for _ in range(5) for message in await queue.receive(1)]
     messages[2] = replace(messages[2], receipt_handle="no receipt of this queue")
 

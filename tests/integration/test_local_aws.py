@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from tests.support.emulators import announced_keys, client, stack_name_of, unique_settings
-from worker.aws.provision import deploy
+from worker.bootstrap import deploy_storage
 from worker.domain.errors import ConfigurationError
 from worker.local import embedded_aws as aws
 from worker.local.embedded_aws import (
@@ -31,7 +31,7 @@ async def test_a_restart_on_the_same_directory_has_everything_again(tmp_path: Pa
             client("dynamodb", settings) as dynamodb,
             client("s3", settings) as s3,
         ):
-            await deploy(cloudformation, dynamodb, settings, stack_name=stack_name_of(settings))
+            await deploy_storage(cloudformation, dynamodb, settings, stack_name=stack_name_of(settings))
             await s3.put_object(Bucket=settings.bucket, Key="uploads/user/a.jpg", Body=b"picture")
             item = {"imageId": {"S": "a"}, "userId": {"S": "user"}}
             await dynamodb.put_item(TableName=settings.table_name, Item=item)
@@ -44,7 +44,9 @@ async def test_a_restart_on_the_same_directory_has_everything_again(tmp_path: Pa
             client("s3", settings) as s3,
             client("sqs", settings) as sqs,
         ):
-            deployment = await deploy(cloudformation, dynamodb, settings, stack_name=stack_name_of(settings))
+            deployment = await deploy_storage(
+                cloudformation, dynamodb, settings, stack_name=stack_name_of(settings)
+            )
             assert deployment.done == "unchanged"
             answer = await s3.get_object(Bucket=settings.bucket, Key="uploads/user/a.jpg")
             async with answer["Body"] as body:

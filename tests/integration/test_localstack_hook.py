@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.emulators import announced_keys, client
-from worker.aws.provision import STACK_NAME, STORAGE_TEMPLATE, deploy
+from worker.aws.provision import STACK_NAME, STORAGE_TEMPLATE
+from worker.bootstrap import deploy_storage
 from worker.local.embedded_aws import EMBEDDED_REGION, embedded_aws
 from worker.settings import Settings
 
@@ -87,7 +88,7 @@ async def test_provisioning_after_the_hook_finds_nothing_to_do(settings: Setting
         client("cloudformation", settings) as cloudformation,
         client("dynamodb", settings) as dynamodb,
     ):
-        assert (await deploy(cloudformation, dynamodb, settings)).done == "unchanged"
+        assert (await deploy_storage(cloudformation, dynamodb, settings)).done == "unchanged"
 
 
 async def test_a_hook_that_fails_says_so(settings: Settings, hook: Hook) -> None:

@@ -6,7 +6,9 @@ from botocore.exceptions import ClientError
 
 from tests.support import templates
 from tests.support.emulators import announced_keys, client, create_table, stack_name_of, unique_settings
-from worker.aws.provision import STORAGE_TEMPLATE, Deployment, deploy, storage_parameters
+from tests.support.retry import NO_WAIT
+from worker.aws.provision import STORAGE_TEMPLATE, Deployment
+from worker.bootstrap import deploy_storage, storage_parameters
 from worker.checks.table import find_table
 from worker.domain.errors import ConfigurationError
 from worker.settings import Settings
@@ -35,7 +37,7 @@ class Provisioner:
         self.cloudformation, self.dynamodb, self.stack_name = cloudformation, dynamodb, stack
 
     async def __call__(self, settings: Settings) -> Deployment:
-        return await deploy(self.cloudformation, self.dynamodb, settings, stack_name=self.stack_name)
+        return await deploy_storage(self.cloudformation, self.dynamodb, settings, stack_name=self.stack_name)
 
     async def by_hand(self, settings: Settings, **more: str) -> str:
         """Create or update the stack as somebody in the console would; return its status at the end."""
@@ -242,14 +244,14 @@ async def test_an_aws_that_is_not_there_is_told_in_one_sentence(free_port: int) 
         with pytest.raises(
             ConfigurationError, match=rf"127.0.0.1:{free_port}\S* cannot be reached.*AWS_ENDPOINT"
         ):
-            await deploy(cloudformation, dynamodb, nowhere)
+            await deploy_storage(cloudformation, dynamodb, nowhere)
 
 
 async def test_moto_takes_the_same_table(moto_endpoint: str) -> None:
     settings = unique_settings(moto_endpoint)
     async with client("dynamodb", settings) as dynamodb:
         await create_table(dynamodb, settings)
-        assert (await find_table(dynamodb, settings)).ok
+        assert (await find_table(dynamodb, settings, NO_WAIT)).ok
 
 
 async def _ttl(dynamodb: "DynamoDBClient", table_name: str) -> dict[str, str]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.builders import a_job
-from worker.bootstrap import queue_url
+from worker.bootstrap import RETRY_POLICIES, queue_url
 from worker.domain.errors import ReceiptLostError
 from worker.domain.message import Message, Unreadable
 from worker.settings import Settings
@@ -32,6 +32,7 @@ async def queue(sqs: "SQSClient", provisioned: Settings, url: str) -> AsyncItera
         dead_letter_url=await queue_url(sqs, provisioned.dead_letter_queue_name),
         wait_time_s=1,
         visibility_timeout_s=60,
+        retry=RETRY_POLICIES.queue,
     )
     yield opened
     await opened.close()

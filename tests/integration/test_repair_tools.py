@@ -31,7 +31,7 @@ from worker.repair.requests import RepairContext, job_of, open_repair_context
 from worker.settings import Settings
 from worker.sqs import dead_letters
 from worker.sqs.events import to_body
-from worker.sqs.sender import Requests
+from worker.sqs.sender import JobSender
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
@@ -259,7 +259,8 @@ async def test_what_was_moved_and_never_sent_is_found_by_reconcile(
     image = await failed(s3, dynamodb, provisioned, "img_1")
     await forget_messages(sqs, provisioned)
     async with asking(provisioned) as tool:
-        nowhere = Requests(tool.clients.sqs, url=f"{provisioned.endpoint_url}/000000000000/no-such-queue")
+        url = f"{provisioned.endpoint_url}/000000000000/no-such-queue"
+        nowhere = JobSender(tool.clients.sqs, url=url, retry=tool.retries.queue)
         await retry_one(replace(tool, requests=nowhere), image)
     assert tool.report.counts == {"not done": 1}
     assert "reconcile" in tool.report.problems[0]
@@ -378,7 +379,7 @@ async def test_redriving_by_code_completes_those_and_leaves_the_others_where_the
     await buried(sqs, provisioned, third, code=None)  # its record knows
 
     async with asking(provisioned, by="queue redrive") as tool:
-        letters = await open_letters(tool.clients.sqs, provisioned, hidden_s=LOOK_S)
+        letters = await open_letters(tool.clients.sqs, provisioned, visibility_timeout_s=LOOK_S)
         for _ in range(2):
             await redrive_all(tool, letters, image_id=None, code="unavailable", limit=None)
 
@@ -401,8 +402,9 @@ async def test_a_letter_stays_when_its_message_cannot_be_sent_and_goes_with_the_
     await buried(sqs, provisioned, image)
 
     async with asking(provisioned) as tool:
-        letters = await open_letters(tool.clients.sqs, provisioned, hidden_s=LOOK_S)
-        nowhere = Requests(tool.clients.sqs, url=f"{provisioned.endpoint_url}/000000000000/no-such-queue")
+        letters = await open_letters(tool.clients.sqs, provisioned, visibility_timeout_s=LOOK_S)
+        url = f"{provisioned.endpoint_url}/000000000000/no-such-queue"
+        nowhere = JobSender(tool.clients.sqs, url=url, retry=tool.retries.queue)
         broken = replace(tool, requests=nowhere)
         await redrive_all(broken, letters, image_id="img_1", code=None, limit=None)
         assert await messages_in(sqs, provisioned.dead_letter_queue_name) == 1
@@ -425,7 +427,7 @@ async def test_letters_that_are_settled_go_and_those_that_nobody_can_read_stay(
     await sqs.send_message(QueueUrl=dead_url, MessageBody="what is this?")
 
     async with asking(provisioned) as tool:
-        letters = await open_letters(tool.clients.sqs, provisioned, hidden_s=LOOK_S)
+        letters = await open_letters(tool.clients.sqs, provisioned, visibility_timeout_s=LOOK_S)
         await redrive_all(tool, letters, image_id=None, code=None, limit=None)
 
     assert tool.report.counts == {"settled already": 1, "not done": 1}
@@ -443,7 +445,7 @@ async def test_no_more_letters_are_sent_back_than_asked_and_two_of_one_picture_a
     await forget_messages(sqs, provisioned)
 
     async with asking(provisioned) as tool:
-        letters = await open_letters(tool.clients.sqs, provisioned, hidden_s=LOOK_S)
+        letters = await open_letters(tool.clients.sqs, provisioned, visibility_timeout_s=LOOK_S)
         await redrive_all(tool, letters, image_id=None, code=None, limit=None)
         assert await messages_in(sqs, provisioned.queue_name) == 1
         assert await messages_in(sqs, provisioned.dead_letter_queue_name) == 0
@@ -527,7 +529,7 @@ async def test_a_dry_run_says_what_would_be_done_and_changes_nothing(
             case "reconcile":
                 await reconcile_all(tool, now=utc_now() + timedelta(seconds=1), patience=timedelta(0))
             case "redrive":
-                letters = await open_letters(tool.clients.sqs, provisioned, hidden_s=LOOK_S)
+                letters = await open_letters(tool.clients.sqs, provisioned, visibility_timeout_s=LOOK_S)
                 await redrive_all(tool, letters, image_id=None, code=None, limit=None)
             case "enqueue":
                 await enqueue_all(tool, prefix="uploads/")

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.emulators import client, create_table, stack_name_of, unique_settings
-from worker.aws.provision import CAPABILITIES, STORAGE_TEMPLATE, deploy, storage_parameters
+from worker.aws.provision import CAPABILITIES, STORAGE_TEMPLATE
+from worker.bootstrap import RETRY_POLICIES, deploy_storage, storage_parameters
 from worker.checks.table import INDEXES
 from worker.cli.app import run
 from worker.domain.errors import ConfigurationError
@@ -181,7 +182,9 @@ async def test_the_metrics_of_table_index_operations_and_account_are_read(
         await count(cloudwatch, "SystemErrors", [1], at, TableName=name, Operation=operation)
     await count(cloudwatch, "UserErrors", [1], at)
 
-    found = await TableMetrics(cloudwatch, table=name, indexes=tuple(INDEXES)).read(start, end)
+    found = await TableMetrics(
+        cloudwatch, table=name, indexes=tuple(INDEXES), retry=RETRY_POLICIES.table
+    ).read(start, end)
 
     by_name = {(one.metric, one.index): one for one in found if one.points}
     consumed = by_name["ConsumedWriteCapacityUnits", None]
@@ -245,7 +248,7 @@ async def test_a_table_that_was_switched_to_provisioned_capacity_stays_so_when_p
         Capabilities=CAPABILITIES,
     )
 
-    deployment = await deploy(cloudformation, dynamodb, provisioned, stack_name=stack_name)
+    deployment = await deploy_storage(cloudformation, dynamodb, provisioned, stack_name=stack_name)
 
     table = (await dynamodb.describe_table(TableName=provisioned.table_name))["Table"]
     assert deployment.done == "unchanged"

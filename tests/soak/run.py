@@ -19,7 +19,7 @@ from tests.soak.vitals import Sample, sample
 from tests.support.emulators import client, messages_in, stack_name_of, unique_settings
 from tests.support.fault_proxy import FaultProxy, Trouble, fault_proxy
 from tests.support.watched import WatchedWorker, watched_worker
-from worker.aws.provision import deploy
+from worker.bootstrap import deploy_storage
 from worker.domain.keys import result_key
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ async def run(terms: Terms, *, endpoint_url: str, folder: Path) -> Soaked:
             await stack.enter_async_context(client(service, settings))
             for service in ("s3", "sqs", "dynamodb", "cloudformation")
         ]
-        await deploy(cloudformation, dynamodb, settings, stack_name=stack_name_of(settings))
+        await deploy_storage(cloudformation, dynamodb, settings, stack_name=stack_name_of(settings))
         proxy = await stack.enter_async_context(fault_proxy(endpoint_url, seed=1))
         proxy.weights = _STORM
         worker = await stack.enter_async_context(

@@ -20,7 +20,7 @@ from botocore.exceptions import ClientError, ConnectionClosedError
 
 from tests.support.builders import a_recipe, a_report, an_observer
 from tests.support.fakes.ports import FakeLogos
-from worker.bootstrap import Clients
+from worker.bootstrap import RETRY_POLICIES, Clients
 from worker.delivery.consumer import Consumer
 from worker.delivery.handler import DeliveryConfig, MessageHandler
 from worker.delivery.recipes import Recipes
@@ -336,6 +336,7 @@ class Lives:
             dead_letter_url=self._aws.dead_letter_url,
             wait_time_s=0,
             visibility_timeout_s=LEASE_S,
+            retry=RETRY_POLICIES.queue,
             linger_s=0,
         )
         heartbeat = Heartbeat(queue, visibility_timeout_s=LEASE_S, clock=self.clock)

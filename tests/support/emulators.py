@@ -14,7 +14,7 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
 
 from tests.support.templates import table_properties
-from worker.aws.provision import deploy
+from worker.bootstrap import deploy_storage
 from worker.local.embedded_aws import EMBEDDED_CREDENTIALS, EMBEDDED_REGION, embedded_aws
 from worker.settings import Settings
 
@@ -173,7 +173,7 @@ async def provisioned(
     settings: Settings, cloudformation: "CloudFormationClient", dynamodb: "DynamoDBClient"
 ) -> Settings:
     """The test's settings, once their resources exist."""
-    await deploy(cloudformation, dynamodb, settings, stack_name=stack_name_of(settings))
+    await deploy_storage(cloudformation, dynamodb, settings, stack_name=stack_name_of(settings))
     return settings
 
 

@@ -1,4 +1,4 @@
-"""Single calls that come at the same time, gathered into few."""
+"""Coalescing of concurrent calls into batch requests."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -10,57 +10,58 @@ Entry = TypeVar("Entry")
 
 class Batcher(Generic[Entry]):
     """
-    Sends entries in batches, one batch in flight: what comes meanwhile goes together in the next.
+    Sends entries in batches, one batch at a time; entries submitted while one is in flight form the next.
 
     Args:
-        send: Sends a batch; returns for each entry, in order, None or the error that its caller gets.
-        most: Entries in one batch.
-        name: Of the task.
-        linger_s: How long the first entry waits for company when nothing is in flight.
+        send: Sends a batch; returns for each entry, in order, None or the error to raise from its `submit`.
+        max_entries: Maximum number of entries in a batch.
+        name: Name of the task that sends the batches.
+        linger_s: How long an incomplete batch waits for more entries before it is sent.
     """
 
     def __init__(
         self,
         send: Callable[[Sequence[Entry]], Awaitable[Sequence[Exception | None]]],
         *,
-        most: int,
+        max_entries: int,
         name: str,
         linger_s: float = 0.0,
     ) -> None:
-        self._send, self._most, self._name, self._linger_s = send, most, name, linger_s
+        self._send, self._max_entries, self._name, self._linger_s = send, max_entries, name, linger_s
         self._waiting: list[tuple[Entry, asyncio.Future[None]]] = []
         self._task: asyncio.Task[None] | None = None
 
     @property
     def is_idle(self) -> bool:
-        """Tell whether nothing waits and nothing is in flight."""
+        """Whether no entry is waiting or in flight."""
         return self._task is None
 
     async def submit(self, entry: Entry) -> None:
         """
-        Send the entry with the next batch and wait until it is through.
+        Send the entry with the next batch, and wait until it has been sent.
 
-        Cancelling the caller does not take the entry back once its batch is on its way.
+        Cancelling the caller has no effect on an entry whose batch is in flight.
         """
-        done = asyncio.get_running_loop().create_future()
-        self._waiting.append((entry, done))
+        sent = asyncio.get_running_loop().create_future()
+        self._waiting.append((entry, sent))
         if self._task is None:
-            # In a context of its own: a batch is no part of whatever its first entry belongs to.
-            self._task = asyncio.create_task(self._work_off(), name=self._name, context=Context())
-        await done
+            # An empty context: the batch does not inherit the log fields and trace of its first entry.
+            self._task = asyncio.create_task(self._send_all(), name=self._name, context=Context())
+        await sent
 
     async def close(self) -> None:
-        """Wait until everything submitted is through."""
+        """Wait until all submitted entries have been sent."""
         while self._task is not None:
             await asyncio.wait([self._task])
 
-    async def _work_off(self) -> None:
+    async def _send_all(self) -> None:
+        limit = self._max_entries
         try:
             while self._waiting:
-                if len(self._waiting) < self._most and self._linger_s:
+                if len(self._waiting) < limit and self._linger_s:
                     await asyncio.sleep(self._linger_s)
-                batch = [(entry, done) for entry, done in self._waiting[: self._most] if not done.cancelled()]
-                del self._waiting[: self._most]
+                batch = [(entry, sent) for entry, sent in self._waiting[:limit] if not sent.cancelled()]
+                del self._waiting[:limit]
                 if batch:
                     await self._send_batch(batch)
         finally:
@@ -68,13 +69,13 @@ class Batcher(Generic[Entry]):
 
     async def _send_batch(self, batch: Sequence[tuple[Entry, asyncio.Future[None]]]) -> None:
         try:
-            results = await self._send([entry for entry, _ in batch])
-        except Exception as error:  # noqa: BLE001 - it belongs to those who wait for the batch
-            results = [error] * len(batch)
-        for (_, done), error_or_none in zip(batch, results, strict=True):
-            if done.done():
-                continue  # the caller was cancelled meanwhile; what was sent stands
+            errors = await self._send([entry for entry, _ in batch])
+        except Exception as error:  # noqa: BLE001 - raised from the `submit` of each entry
+            errors = [error] * len(batch)
+        for (_, sent), error_or_none in zip(batch, errors, strict=True):
+            if sent.done():
+                continue  # its caller was cancelled
             if error_or_none is None:
-                done.set_result(None)
+                sent.set_result(None)
             else:
-                done.set_exception(error_or_none)
+                sent.set_exception(error_or_none)

@@ -1,8 +1,4 @@
-"""
-Making the resources: `config/cloudformation/storage.yaml` deployed to whatever AWS the clients talk to.
-
-Part of bootstrap's layer: it may import `config`.
-"""
+"""Deployment of the storage stack (`config/cloudformation/storage.yaml`): buckets, queues and table."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,9 +10,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from tenacity import AsyncRetrying, RetryError, retry_if_result, stop_after_delay, wait_exponential
 
 from worker.aws.error_explanation import explain
-from worker.aws.retry import TABLE, call_with_retry
+from worker.aws.retry import RetryPolicy, call_with_retry
 from worker.domain.errors import ConfigurationError
-from worker.settings import Settings
 
 if TYPE_CHECKING:
     from types_aiobotocore_cloudformation import CloudFormationClient
@@ -30,87 +25,87 @@ _PACKAGED: Final = _PACKAGE / "data" / "storage.yaml"
 STORAGE_TEMPLATE: Final = (
     _PACKAGED if _PACKAGED.exists() else _PACKAGE.parent / "config" / "cloudformation" / "storage.yaml"
 )
-"""The wheel has a copy of the template; a checkout has the original only."""
+"""The wheel contains a copy of the template; a checkout has the original only."""
 CAPABILITIES: "Final[tuple[CapabilityType, ...]]" = ("CAPABILITY_IAM",)
-"""The template makes IAM policies (without names of their own), which CloudFormation wants to be told."""
+"""CloudFormation requires this acknowledgement, because the template creates IAM policies."""
 
 DEPLOY_TIMEOUT_S: Final = 900.0
-"""A table with three indexes takes AWS a minute; adding an index to a full one takes longer."""
+"""AWS takes a minute for a table with three indexes, and longer to add an index to a full one."""
 
 FIRST_POLL_S: Final = 0.02
-LONGEST_POLL_S: Final = 5.0
+MAX_POLL_S: Final = 5.0
 
 NEVER_COMPLETED: Final = frozenset(
     {"CREATE_FAILED", "DELETE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "REVIEW_IN_PROGRESS"}
 )
-NAMED_BY: Final = {
+"""Statuses in which CloudFormation does not update a stack."""
+SETTING_OF: Final = {
     "Bucket": "WORKER_BUCKET",
     "OutputBucket": "WORKER_OUTPUT_BUCKET",
     "Queue": "WORKER_QUEUE_NAME",
     "DeadLetterQueue": "WORKER_DEAD_LETTER_QUEUE_NAME",
     "Table": "WORKER_TABLE_NAME",
 }
-"""Logical id in the template -> the setting that names the resource."""
+"""Logical id of a resource in the template -> the setting with its name."""
 
 Done: TypeAlias = Literal["created", "updated", "unchanged"]
 
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """What deploying did, and the stack's outputs by name."""
+    """
+    Result of a deployment.
+
+    Attributes:
+        stack_name: Name of the stack.
+        done: What happened to the stack.
+        outputs: Outputs of the stack, by name.
+    """
 
     stack_name: str
     done: Done
     outputs: Mapping[str, str]
 
 
-def storage_parameters(settings: Settings) -> dict[str, str]:
-    """Translate the settings to the parameters of `storage.yaml`."""
-    return {
-        "BucketName": settings.bucket,
-        "OutputBucketName": settings.output_bucket or "",
-        "UploadsPrefix": settings.uploads_prefix,
-        "LogosPrefix": settings.watermark_logos_prefix,
-        "ProcessedPrefix": settings.processed_prefix,
-        "QueueName": settings.queue_name,
-        "DeadLetterQueueName": settings.dead_letter_queue_name,
-        "VisibilityTimeout": str(settings.visibility_timeout_s),
-        "MaxReceiveCount": str(settings.queue_receives),
-        "TableName": settings.table_name,
-    }
-
-
 async def deploy(
     cloudformation: "CloudFormationClient",
     dynamodb: "DynamoDBClient",
-    settings: Settings,
+    parameters: Mapping[str, str],
     *,
+    retry: RetryPolicy,
     stack_name: str = STACK_NAME,
     timeout_s: float = DEPLOY_TIMEOUT_S,
 ) -> Deployment:
     """
-    Create the resources, or bring them up to date. Safe to repeat.
+    Create or update the storage stack. Safe to repeat.
 
-    Parameters of the template that no setting names keep the value that the stack has.
+    Args:
+        cloudformation: CloudFormation client.
+        dynamodb: DynamoDB client, for the table's TTL.
+        parameters: Parameters of the template, by name. Others keep the value that the stack has.
+        retry: Retry policy for the requests that follow the progress of the stack.
+        stack_name: Name of the stack.
+        timeout_s: How long to wait for CloudFormation to finish.
 
     Raises:
-        ConfigurationError: AWS cannot be reached or refuses, with the reason of what failed first.
-        TransientError: AWS stopped answering on the way.
+        ConfigurationError: AWS is unreachable or rejected a request, the stack failed (with the first reason
+            that CloudFormation reports), or it did not finish in time.
+        TransientError: AWS became unavailable during the deployment.
     """
     try:
-        stack = await _stack(cloudformation, stack_name)
-        if stack is not None:  # somebody may be at it
-            stack = await _settled(cloudformation, stack["StackId"], timeout_s=timeout_s)
+        stack = await _describe(cloudformation, stack_name)
+        if stack is not None:  # another deployment may be in progress
+            stack = await _finished(cloudformation, stack["StackId"], retry=retry, timeout_s=timeout_s)
         if stack is None or stack["StackStatus"] == "DELETE_COMPLETE":
-            done, stack_id = await _create(cloudformation, storage_parameters(settings), stack_name)
+            done, stack_id = await _create(cloudformation, parameters, stack_name)
         else:
-            done, stack_id = await _update(cloudformation, storage_parameters(settings), stack)
-        stack = await _settled(cloudformation, stack_id, timeout_s=timeout_s)
+            done, stack_id = await _update(cloudformation, parameters, stack)
+        stack = await _finished(cloudformation, stack_id, retry=retry, timeout_s=timeout_s)
         if done != "unchanged" and stack["StackStatus"] not in {"CREATE_COMPLETE", "UPDATE_COMPLETE"}:
             reason = await _first_failure(cloudformation, stack_id)
             message = f"the stack {stack_name} could not be {done} ({stack['StackStatus']}): {reason}"
             raise ConfigurationError(message)
-        await _ensure_ttl(dynamodb, settings.table_name)
+        await _ensure_ttl(dynamodb, parameters["TableName"])
     except (BotoCoreError, ClientError) as error:
         raise ConfigurationError(explain(error)) from error
     outputs = {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
@@ -118,20 +113,20 @@ async def deploy(
 
 
 async def _create(
-    cloudformation: "CloudFormationClient", values: Mapping[str, str], stack_name: str
+    cloudformation: "CloudFormationClient", parameters: Mapping[str, str], stack_name: str
 ) -> tuple[Done, str]:
     created = await cloudformation.create_stack(
         StackName=stack_name,
         TemplateBody=STORAGE_TEMPLATE.read_text(encoding="utf-8"),
-        Parameters=_given(values),
+        Parameters=_as_list(parameters),
         Capabilities=CAPABILITIES,
-        OnFailure="DELETE",  # what is left of a failed creation could never be updated
+        OnFailure="DELETE",  # a stack whose creation failed could never be updated
     )
     return "created", created["StackId"]
 
 
 async def _update(
-    cloudformation: "CloudFormationClient", values: Mapping[str, str], stack: "StackTypeDef"
+    cloudformation: "CloudFormationClient", parameters: Mapping[str, str], stack: "StackTypeDef"
 ) -> tuple[Done, str]:
     stack_name, stack_id = stack["StackName"], stack["StackId"]
     if stack["StackStatus"] in NEVER_COMPLETED:
@@ -141,14 +136,14 @@ async def _update(
         )
         raise ConfigurationError(message)
     template = STORAGE_TEMPLATE.read_text(encoding="utf-8")
-    known = (await cloudformation.validate_template(TemplateBody=template))["Parameters"]
-    kept = {parameter["ParameterKey"] for parameter in stack.get("Parameters", [])} - values.keys()
-    kept &= {parameter["ParameterKey"] for parameter in known}
-    parameters = _given(values)
-    parameters += [{"ParameterKey": name, "UsePreviousValue": True} for name in sorted(kept)]
+    in_template = (await cloudformation.validate_template(TemplateBody=template))["Parameters"]
+    kept = {parameter["ParameterKey"] for parameter in stack.get("Parameters", [])} - parameters.keys()
+    kept &= {parameter["ParameterKey"] for parameter in in_template}
+    all_parameters = _as_list(parameters)
+    all_parameters += [{"ParameterKey": name, "UsePreviousValue": True} for name in sorted(kept)]
     try:
         await cloudformation.update_stack(
-            StackName=stack_id, TemplateBody=template, Parameters=parameters, Capabilities=CAPABILITIES
+            StackName=stack_id, TemplateBody=template, Parameters=all_parameters, Capabilities=CAPABILITIES
         )
     except ClientError as error:
         if "No updates are to be performed" in str(error):
@@ -157,11 +152,11 @@ async def _update(
     return "updated", stack_id
 
 
-def _given(values: Mapping[str, str]) -> "list[ParameterTypeDef]":
-    return [{"ParameterKey": name, "ParameterValue": value} for name, value in values.items()]
+def _as_list(parameters: Mapping[str, str]) -> "list[ParameterTypeDef]":
+    return [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()]
 
 
-async def _stack(cloudformation: "CloudFormationClient", name_or_id: str) -> "StackTypeDef | None":
+async def _describe(cloudformation: "CloudFormationClient", name_or_id: str) -> "StackTypeDef | None":
     try:
         described = await cloudformation.describe_stacks(StackName=name_or_id)
     except ClientError as error:
@@ -171,69 +166,70 @@ async def _stack(cloudformation: "CloudFormationClient", name_or_id: str) -> "St
     return next(iter(described["Stacks"]), None)
 
 
-async def _settled(
-    cloudformation: "CloudFormationClient", stack_id: str, *, timeout_s: float
+async def _finished(
+    cloudformation: "CloudFormationClient", stack_id: str, *, retry: RetryPolicy, timeout_s: float
 ) -> "StackTypeDef":
+    """Wait until no operation on the stack is in progress; return the stack."""
     polling = AsyncRetrying(
         retry=retry_if_result(_is_in_progress),
-        wait=wait_exponential(multiplier=FIRST_POLL_S, max=LONGEST_POLL_S),
+        wait=wait_exponential(multiplier=FIRST_POLL_S, max=MAX_POLL_S),
         stop=stop_after_delay(timeout_s),
     )
 
-    async def ask() -> "StackTypeDef":
+    async def poll() -> "StackTypeDef":
         return await call_with_retry(
-            lambda: _known_stack(cloudformation, stack_id), TABLE, what="follow the stack"
+            lambda: _describe_or_deleted(cloudformation, stack_id), retry, what="describe the stack"
         )
 
     try:
-        return await polling(ask)
+        return await polling(poll)
     except RetryError as error:
         message = (
-            f"the stack {stack_id} is still not done after {timeout_s:g} s; AWS goes on with it: "
-            "watch it in the CloudFormation console, then provision again"
+            f"the stack {stack_id} is still in progress after {timeout_s:g} s; "
+            "watch it in the CloudFormation console, and provision again when it has finished"
         )
         raise ConfigurationError(message) from error
 
 
 def _is_in_progress(stack: "StackTypeDef") -> bool:
     status = stack["StackStatus"]
-    return status.endswith("_IN_PROGRESS") and status != "REVIEW_IN_PROGRESS"  # which waits for a person
+    return status.endswith("_IN_PROGRESS") and status != "REVIEW_IN_PROGRESS"  # waits for a person
 
 
-async def _known_stack(cloudformation: "CloudFormationClient", stack_id: str) -> "StackTypeDef":
-    stack = await _stack(cloudformation, stack_id)
+async def _describe_or_deleted(cloudformation: "CloudFormationClient", stack_id: str) -> "StackTypeDef":
+    stack = await _describe(cloudformation, stack_id)
     if stack is None:
         return {"StackName": stack_id, "StackStatus": "DELETE_COMPLETE", "CreationTime": datetime.now(UTC)}
     return stack
 
 
 async def _first_failure(cloudformation: "CloudFormationClient", stack_id: str) -> str:
-    """Return what failed first in the stack's last operation: the rest failed because of it."""
-    named, reason = stack_id, "CloudFormation gives no reason"
+    """Return what failed first in the stack's last operation: later failures follow from it."""
+    resource, reason = stack_id, "CloudFormation gives no reason"
     for event in (await cloudformation.describe_stack_events(StackName=stack_id))["StackEvents"]:
-        told = event.get("ResourceStatusReason", "")
-        if told and event["ResourceStatus"].endswith("_FAILED"):
-            named, reason = event["LogicalResourceId"], told
-        if told == "User Initiated":  # where the operation began; what lies before is another's
+        event_reason = event.get("ResourceStatusReason", "")
+        if event_reason and event["ResourceStatus"].endswith("_FAILED"):
+            resource, reason = event["LogicalResourceId"], event_reason
+        if event_reason == "User Initiated":  # the operation started here; events are newest first
             break
-    if "DescribeEvents" in reason:  # refused before anything was made: the reason is told elsewhere
+    if "DescribeEvents" in reason:  # rejected before any resource was created: another call has the reason
         events = await cloudformation.describe_events(StackName=stack_id, Filters={"FailedEvents": True})
         for failed in events["OperationEvents"]:
             if "ValidationStatusReason" in failed:
-                named, reason = failed["LogicalResourceId"], failed["ValidationStatusReason"]
+                resource, reason = failed["LogicalResourceId"], failed["ValidationStatusReason"]
                 break
     if "already exists" in reason.lower() or "AlreadyExists" in reason:
-        way_out = f"set {NAMED_BY.get(named, 'its name')} to another name, or import it into the stack"
-        reason = f"{reason.rstrip('.')}; it was made outside of this stack: {way_out}"
-    return f"{named}: {reason}"
+        fix = f"set {SETTING_OF.get(resource, 'its name')} to another name, or import it into the stack"
+        reason = f"{reason.rstrip('.')}; it was created outside of this stack: {fix}"
+    return f"{resource}: {reason}"
 
 
 async def _ensure_ttl(dynamodb: "DynamoDBClient", table_name: str) -> None:
     """
-    Turn on expiry where CloudFormation did not.
+    Enable the table's TTL if it is disabled.
 
-    AWS does what the template says. MiniStack and moto leave TimeToLiveSpecification out, and somebody may
-    have turned it off by hand, which a deployment without changes does not mend.
+    MiniStack and moto ignore TimeToLiveSpecification. On AWS, it may have been disabled by hand, which an
+    update without changes does not revert.
     """
     described = await dynamodb.describe_time_to_live(TableName=table_name)
     if described["TimeToLiveDescription"].get("TimeToLiveStatus") == "DISABLED":

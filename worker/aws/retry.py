@@ -68,8 +68,6 @@ class RetryPolicies:
 _DEFAULTS: Final = RetryPolicies()
 TABLE: Final = _DEFAULTS.table
 BUCKET: Final = _DEFAULTS.bucket
-QUEUE: Final = _DEFAULTS.queue
-STARTUP: Final = _DEFAULTS.startup
 
 
 def backoff_s(failures: int) -> float:

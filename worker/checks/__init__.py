@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from worker.aws.retry import RetryPolicy
 from worker.checks.bucket import check_bucket, find_bucket, find_output_bucket
 from worker.checks.finding import Finding
 from worker.checks.queue import check_queue, find_dead_letter_queue, find_queue
@@ -27,27 +28,29 @@ __all__ = ["Finding", "check", "check_at_start", "require"]
 
 
 async def check(
-    sqs: "SQSClient", s3: "S3Client", dynamodb: "DynamoDBClient", settings: "Settings"
+    sqs: "SQSClient", s3: "S3Client", dynamodb: "DynamoDBClient", settings: "Settings", *, retry: RetryPolicy
 ) -> list[Finding]:
     """Look at everything, in the order in which an upload meets it: bucket, queue, table."""
     parts = await asyncio.gather(
-        check_bucket(s3, settings), check_queue(sqs, settings), check_table(dynamodb, settings)
+        check_bucket(s3, settings, retry),
+        check_queue(sqs, settings, retry),
+        check_table(dynamodb, settings, retry),
     )
     return list(chain.from_iterable(parts))
 
 
 async def check_at_start(
-    sqs: "SQSClient", s3: "S3Client", dynamodb: "DynamoDBClient", settings: "Settings"
+    sqs: "SQSClient", s3: "S3Client", dynamodb: "DynamoDBClient", settings: "Settings", *, retry: RetryPolicy
 ) -> list[Finding]:
     """Look, in four or five cheap calls at once, at what the worker cannot start without."""
     findings = [
-        find_bucket(s3, settings),
-        find_queue(sqs, settings),
-        find_dead_letter_queue(sqs, settings),
-        find_table(dynamodb, settings),
+        find_bucket(s3, settings, retry),
+        find_queue(sqs, settings, retry),
+        find_dead_letter_queue(sqs, settings, retry),
+        find_table(dynamodb, settings, retry),
     ]
     if settings.results_bucket != settings.bucket:
-        findings.append(find_output_bucket(s3, settings))
+        findings.append(find_output_bucket(s3, settings, retry))
     return list(await asyncio.gather(*findings))
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final
 from botocore.exceptions import BotoCoreError, ClientError
 
 from worker.aws.errors import is_no_such_bucket, is_not_found, is_wrong_region
-from worker.aws.retry import STARTUP, retry_at_startup
+from worker.aws.retry import RetryPolicy, retry_at_startup
 from worker.checks.finding import PROVISION, Finding, permitted, refused, right, wrong
 
 if TYPE_CHECKING:
@@ -25,19 +25,19 @@ NO_ETAG: Final = '"00000000000000000000000000000000"'
 CREATED: Final = "s3:ObjectCreated:"
 
 
-async def find_bucket(s3: "S3Client", settings: "Settings") -> Finding:
+async def find_bucket(s3: "S3Client", settings: "Settings", retry: RetryPolicy) -> Finding:
     """Find whether the bucket of the uploads exists and can be reached."""
-    return await _find(s3, "bucket", settings.bucket, setting="WORKER_BUCKET")
+    return await _find(s3, "bucket", settings.bucket, retry, setting="WORKER_BUCKET")
 
 
-async def find_output_bucket(s3: "S3Client", settings: "Settings") -> Finding:
+async def find_output_bucket(s3: "S3Client", settings: "Settings", retry: RetryPolicy) -> Finding:
     """Find whether the bucket of the results exists and can be reached."""
-    return await _find(s3, "output bucket", settings.results_bucket, setting="WORKER_OUTPUT_BUCKET")
+    return await _find(s3, "output bucket", settings.results_bucket, retry, setting="WORKER_OUTPUT_BUCKET")
 
 
-async def check_bucket(s3: "S3Client", settings: "Settings") -> list[Finding]:
+async def check_bucket(s3: "S3Client", settings: "Settings", retry: RetryPolicy) -> list[Finding]:
     """Check the buckets, the announcement of uploads, and what may be done with objects."""
-    uploads, results = await find_bucket(s3, settings), await find_output_bucket(s3, settings)
+    uploads, results = await find_bucket(s3, settings, retry), await find_output_bucket(s3, settings, retry)
     found = [uploads] if settings.results_bucket == settings.bucket else [uploads, results]
     if uploads.ok:
         found += [await _check_notification(s3, settings), await _may_read(s3, settings)]
@@ -46,9 +46,9 @@ async def check_bucket(s3: "S3Client", settings: "Settings") -> list[Finding]:
     return found
 
 
-async def _find(s3: "S3Client", what: str, name: str, *, setting: str) -> Finding:
+async def _find(s3: "S3Client", what: str, name: str, retry: RetryPolicy, *, setting: str) -> Finding:
     try:
-        await retry_at_startup(lambda: s3.head_bucket(Bucket=name), STARTUP)
+        await retry_at_startup(lambda: s3.head_bucket(Bucket=name), retry)
     except ClientError as error:
         if is_not_found(error) or is_no_such_bucket(error):
             return wrong(what, f"there is no bucket {name}", remedy=f"{PROVISION}, or set {setting}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from botocore.exceptions import BotoCoreError, ClientError
 
 from worker.aws.errors import is_no_such_queue
-from worker.aws.retry import STARTUP, retry_at_startup
+from worker.aws.retry import RetryPolicy, retry_at_startup
 from worker.checks.finding import PROVISION, Call, Finding, permitted, refused, right, wrong
 
 if TYPE_CHECKING:
@@ -18,31 +18,33 @@ if TYPE_CHECKING:
 NO_RECEIPT: Final = "image-worker-check"
 
 
-async def find_queue(sqs: "SQSClient", settings: "Settings") -> Finding:
+async def find_queue(sqs: "SQSClient", settings: "Settings", retry: RetryPolicy) -> Finding:
     """Find whether the queue exists."""
-    return (await _find(sqs, "queue", settings.queue_name, setting="WORKER_QUEUE_NAME"))[0]
+    return (await _find(sqs, "queue", settings.queue_name, retry, setting="WORKER_QUEUE_NAME"))[0]
 
 
-async def find_dead_letter_queue(sqs: "SQSClient", settings: "Settings") -> Finding:
+async def find_dead_letter_queue(sqs: "SQSClient", settings: "Settings", retry: RetryPolicy) -> Finding:
     """Find whether the queue for dead letters exists."""
     name = settings.dead_letter_queue_name
-    return (await _find(sqs, "dead-letter queue", name, setting="WORKER_DEAD_LETTER_QUEUE_NAME"))[0]
+    return (await _find(sqs, "dead-letter queue", name, retry, setting="WORKER_DEAD_LETTER_QUEUE_NAME"))[0]
 
 
-async def check_queue(sqs: "SQSClient", settings: "Settings") -> list[Finding]:
+async def check_queue(sqs: "SQSClient", settings: "Settings", retry: RetryPolicy) -> list[Finding]:
     """Check the queue, its attributes, its dead letters, and what may be done with its messages."""
-    queue, url = await _find(sqs, "queue", settings.queue_name, setting="WORKER_QUEUE_NAME")
-    dead = await find_dead_letter_queue(sqs, settings)
+    queue, url = await _find(sqs, "queue", settings.queue_name, retry, setting="WORKER_QUEUE_NAME")
+    dead = await find_dead_letter_queue(sqs, settings, retry)
     if not queue.ok:
         return [queue, dead]
     attributes = await _check_attributes(sqs, url, settings)
     return [queue, dead, *attributes, *await _check_permissions(sqs, url, settings)]
 
 
-async def _find(sqs: "SQSClient", what: str, name: str, *, setting: str) -> tuple[Finding, str]:
+async def _find(
+    sqs: "SQSClient", what: str, name: str, retry: RetryPolicy, *, setting: str
+) -> tuple[Finding, str]:
     """Find the queue, and its URL if it is there."""
     try:
-        url = (await retry_at_startup(lambda: sqs.get_queue_url(QueueName=name), STARTUP))["QueueUrl"]
+        url = (await retry_at_startup(lambda: sqs.get_queue_url(QueueName=name), retry))["QueueUrl"]
     except (BotoCoreError, ClientError) as error:
         if is_no_such_queue(error):
             return wrong(what, f"there is no queue {name}", remedy=f"{PROVISION}, or set {setting}"), ""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 from botocore.exceptions import BotoCoreError, ClientError
 
 from worker.aws.errors import is_no_such_table
-from worker.aws.retry import STARTUP, retry_at_startup
+from worker.aws.retry import RetryPolicy, retry_at_startup
 from worker.checks.finding import PROVISION, Call, Finding, permitted, refused, right, wrong
 
 if TYPE_CHECKING:
@@ -43,15 +43,15 @@ NO_ITEM: Final = "image-worker-check"
 ANOTHER_TABLE: Final = "set WORKER_TABLE_NAME to another name and run `image-worker provision`"
 
 
-async def find_table(dynamodb: "DynamoDBClient", settings: "Settings") -> Finding:
+async def find_table(dynamodb: "DynamoDBClient", settings: "Settings", retry: RetryPolicy) -> Finding:
     """Find whether the table exists, can be written to, and has the record's keys."""
-    described = await _describe(dynamodb, settings)
+    described = await _describe(dynamodb, settings, retry)
     return described if isinstance(described, Finding) else _judge_keys(described, settings)
 
 
-async def check_table(dynamodb: "DynamoDBClient", settings: "Settings") -> list[Finding]:
+async def check_table(dynamodb: "DynamoDBClient", settings: "Settings", retry: RetryPolicy) -> list[Finding]:
     """Check the table, its indexes and expiry, and what may be done with items."""
-    described = await _describe(dynamodb, settings)
+    described = await _describe(dynamodb, settings, retry)
     if isinstance(described, Finding):
         return [described]
     keys = _judge_keys(described, settings)
@@ -61,10 +61,12 @@ async def check_table(dynamodb: "DynamoDBClient", settings: "Settings") -> list[
     return found + (await _check_permissions(dynamodb, settings) if keys.ok else [])
 
 
-async def _describe(dynamodb: "DynamoDBClient", settings: "Settings") -> "TableDescriptionTypeDef | Finding":
+async def _describe(
+    dynamodb: "DynamoDBClient", settings: "Settings", retry: RetryPolicy
+) -> "TableDescriptionTypeDef | Finding":
     what, name = "table", settings.table_name
     try:
-        return (await retry_at_startup(lambda: dynamodb.describe_table(TableName=name), STARTUP))["Table"]
+        return (await retry_at_startup(lambda: dynamodb.describe_table(TableName=name), retry))["Table"]
     except (BotoCoreError, ClientError) as error:
         if is_no_such_table(error):
             return wrong(what, f"there is no table {name}", remedy=f"{PROVISION}, or set WORKER_TABLE_NAME")

@@ -6,7 +6,7 @@ import typer
 from rich.markup import escape
 
 from worker import checks
-from worker.bootstrap import open_clients
+from worker.bootstrap import RETRY_POLICIES, open_clients
 from worker.cli.support import output
 from worker.cli.support.entrypoint import asynchronous, start
 
@@ -30,7 +30,9 @@ async def check(*, json: output.JsonOption = False) -> int:
     settings = start()
     async with open_clients(settings) as clients:
         with output.working("looking at queue, bucket and table"):
-            findings = await checks.check(clients.sqs, clients.s3, clients.dynamodb, settings)
+            findings = await checks.check(
+                clients.sqs, clients.s3, clients.dynamodb, settings, retry=RETRY_POLICIES.startup
+            )
     failed = [finding for finding in findings if finding.required and not finding.ok]
     if json:
         output.print_json({"ok": not failed, "findings": [asdict(finding) for finding in findings]})

@@ -14,7 +14,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from worker.aws.retry import BUCKET, call_with_retry
+from worker.aws.retry import call_with_retry
+from worker.bootstrap import RETRY_POLICIES
 from worker.cli.support import output
 from worker.cli.support.embedded import Embedded, embedded_worker
 from worker.cli.support.entrypoint import asynchronous, start
@@ -167,7 +168,7 @@ async def _process(embedded: Embedded, files: Sequence[Path]) -> list[Result]:
             async with answer["Body"] as body:
                 return await body.read()
 
-        return await call_with_retry(read, BUCKET, what=f"read {key}")
+        return await call_with_retry(read, RETRY_POLICIES.bucket, what=f"read {key}")
 
     return [Result(one.file, ended[one], await fetch(ended[one].processed_key)) for one in uploads]
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from worker.aws.retry import BUCKET, call_with_retry
+from worker.aws.retry import RetryPolicy, call_with_retry
 from worker.cli.support import output
 from worker.cli.support.entrypoint import asynchronous, start
 from worker.cli.support.report import RATE, DryRunOption, RateOption, Report
@@ -79,19 +79,21 @@ def prefix_of(where: str, settings: Settings) -> str:
 
 async def enqueue_all(asking: RepairContext, *, prefix: str) -> None:
     """Go through all objects under the prefix and ask for those that are not recorded as they are."""
-    async for found in _listed(asking.clients.s3, bucket=asking.settings.bucket, prefix=prefix):
+    async for found in _listed(
+        asking.clients.s3, asking.retries.bucket, bucket=asking.settings.bucket, prefix=prefix
+    ):
         jobs = [job for one in found if (job := _job(asking, one)) is not None]
         for start_ in range(0, len(jobs), _TOGETHER):
             await _ask_for_unrecorded(asking, jobs[start_ : start_ + _TOGETHER])
 
 
 async def _listed(
-    client: "S3Client", *, bucket: str, prefix: str
+    client: "S3Client", retry: RetryPolicy, *, bucket: str, prefix: str
 ) -> "AsyncIterator[Sequence[ObjectTypeDef]]":
     request: ListObjectsV2RequestTypeDef = {"Bucket": bucket, "Prefix": prefix}
     while True:
         page = await call_with_retry(
-            partial(client.list_objects_v2, **request), BUCKET, what=f"list s3://{bucket}/{prefix}"
+            partial(client.list_objects_v2, **request), retry, what=f"list s3://{bucket}/{prefix}"
         )
         yield page.get("Contents", [])
         if not page.get("IsTruncated"):
@@ -153,5 +155,5 @@ async def _newer(asking: RepairContext, job: Job, image: Image) -> Job | None:
         return job
     if job.key != image.key:
         return None  # two uploads of one image id under different endings: the later one counts
-    standing = await look(asking.clients.s3, image)
+    standing = await look(asking.clients.s3, image, asking.retries.bucket)
     return standing.job if standing.source is Source.REPLACED else None

@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from worker.aws.provision import STACK_NAME, deploy
-from worker.bootstrap import open_client
+from worker.aws.provision import STACK_NAME
+from worker.bootstrap import deploy_storage, open_client
 from worker.cli.support import output
 from worker.cli.support.entrypoint import asynchronous, start
 
@@ -33,7 +33,7 @@ async def provision(
         open_client("dynamodb", settings) as dynamodb,
     ):
         with output.working(f"deploying the stack {stack_name}"):
-            deployment = await deploy(cloudformation, dynamodb, settings, stack_name=stack_name)
+            deployment = await deploy_storage(cloudformation, dynamodb, settings, stack_name=stack_name)
     if json:
         document = {
             "stack": deployment.stack_name,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 from rich.markup import escape
 
-from worker.aws.retry import QUEUE, call_with_retry
-from worker.bootstrap import open_client, queue_url
+from worker.aws.retry import call_with_retry
+from worker.bootstrap import RETRY_POLICIES, open_client, queue_url
 from worker.cli.support import output
 from worker.cli.support.entrypoint import asynchronous, start
 from worker.cli.support.options import queries_of
@@ -84,7 +84,7 @@ async def dead(
     """
     settings = start()
     async with open_client("sqs", settings) as sqs, open_client("dynamodb", settings) as dynamodb:
-        letters = await open_letters(sqs, settings, hidden_s=LOOK_S)
+        letters = await open_letters(sqs, settings, visibility_timeout_s=LOOK_S)
         read: list[DeadLetter] = []
         try:
             async for some in letters.read():
@@ -92,7 +92,7 @@ async def dead(
                 if len(read) >= limit:
                     break
         finally:
-            await letters.give_back(read)
+            await letters.release(read)
         records = await records_of(read[:limit], queries_of(dynamodb, settings))
     found = [tell(letter, records) for letter in read[:limit]]
     if json:
@@ -135,7 +135,7 @@ async def redrive(
     settings = start()
     with Report("redriving", is_dry=dry_run, json=json) as report:
         async with open_repair_context(settings, by="queue redrive", rate=rate, report=report) as asking:
-            letters = await open_letters(asking.clients.sqs, settings, hidden_s=REDRIVE_S)
+            letters = await open_letters(asking.clients.sqs, settings, visibility_timeout_s=REDRIVE_S)
             await redrive_all(asking, letters, image_id=image, code=code, limit=limit)
     return report.finish()
 
@@ -146,7 +146,7 @@ async def depths_of(sqs: "SQSClient", name: str) -> dict[str, int]:
     names = list(_DEPTHS.values())
     answer = await call_with_retry(
         lambda: sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names),  # type: ignore[arg-type]
-        QUEUE,
+        RETRY_POLICIES.queue,
         what="ask the queue for its depth",
     )
     attributes: dict[str, str] = dict(answer["Attributes"])  # type: ignore[arg-type]
@@ -177,7 +177,7 @@ async def oldest_age_s(cloudwatch: "CloudWatchClient", name: str) -> int | None:
                 EndTime=now,
                 ScanBy="TimestampDescending",
             ),
-            QUEUE,
+            RETRY_POLICIES.queue,
             what="ask for the age of the oldest message",
         )
     except TransientError:

@@ -22,7 +22,7 @@ from worker.domain.status import ImageStatus, StepName
 from worker.dynamodb.ledger import DynamoLedger
 from worker.repair.requests import RepairContext, RequeueRequest, open_repair_context
 from worker.repair.source_state import Source, Standing, look_or_tell
-from worker.sqs.batch import MOST_TOGETHER
+from worker.sqs.batch import MAX_BATCH_ENTRIES
 
 app = typer.Typer(add_completion=False)
 
@@ -73,8 +73,8 @@ async def reconcile_all(asking: RepairContext, *, now: datetime, patience: timed
     for status in (ImageStatus.PENDING, ImageStatus.PROCESSING):
         async for images in asking.images_in(status):
             stuck = [image for image in images if is_stuck(image, now=now, patience=patience)]
-            for start_ in range(0, len(stuck), MOST_TOGETHER):
-                await _repair(asking, stuck[start_ : start_ + MOST_TOGETHER])
+            for start_ in range(0, len(stuck), MAX_BATCH_ENTRIES):
+                await _repair(asking, stuck[start_ : start_ + MAX_BATCH_ENTRIES])
 
 
 def is_stuck(image: Image, *, now: datetime, patience: timedelta) -> bool:

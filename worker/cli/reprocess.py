@@ -19,7 +19,7 @@ from worker.domain.image import Image
 from worker.domain.status import TERMINAL_STATUSES, ImageStatus
 from worker.repair.requests import RepairContext, RequeueRequest, open_repair_context
 from worker.repair.source_state import Source, look_or_tell
-from worker.sqs.batch import MOST_TOGETHER
+from worker.sqs.batch import MAX_BATCH_ENTRIES
 
 Move: TypeAlias = Callable[[Image], Awaitable[Image | None]]
 
@@ -159,8 +159,8 @@ async def _ask(asking: RepairContext, images: Sequence[Image], *, action: str, m
 
     Without the look, a result whose upload was tidied away would give place to a failure.
     """
-    for start_ in range(0, len(images), MOST_TOGETHER):
-        some = images[start_ : start_ + MOST_TOGETHER]
+    for start_ in range(0, len(images), MAX_BATCH_ENTRIES):
+        some = images[start_ : start_ + MAX_BATCH_ENTRIES]
         standings = await asyncio.gather(*(look_or_tell(asking, image) for image in some))
         wishes: list[RequeueRequest] = []
         for image, standing in zip(some, standings, strict=True):

@@ -10,7 +10,7 @@ import structlog
 import typer
 
 from worker import checks
-from worker.bootstrap import open_clients, open_consumer
+from worker.bootstrap import RETRY_POLICIES, open_clients, open_consumer
 from worker.cli.support.entrypoint import asynchronous, start
 from worker.delivery.consumer import Consumer
 from worker.settings import Settings
@@ -41,7 +41,11 @@ async def serve(settings: Settings) -> None:
         ConfigurationError: Something that it cannot start without is missing or wrong.
     """
     async with open_clients(settings) as clients:
-        checks.require(await checks.check_at_start(clients.sqs, clients.s3, clients.dynamodb, settings))
+        checks.require(
+            await checks.check_at_start(
+                clients.sqs, clients.s3, clients.dynamodb, settings, retry=RETRY_POLICIES.startup
+            )
+        )
         async with open_consumer(settings, clients) as service:
             with stopped_by_signals(service):
                 log.info(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from worker.bootstrap import open_client
+from worker.bootstrap import RETRY_POLICIES, open_client
 from worker.checks.table import INDEXES
 from worker.cli.support import output
 from worker.cli.support.entrypoint import asynchronous, start
@@ -114,7 +114,9 @@ async def metrics(
     settings = start()
     since, until = window(utc_now(), hours=hours)
     async with open_client("cloudwatch", settings) as cloudwatch:
-        reader = TableMetrics(cloudwatch, table=settings.table_name, indexes=tuple(INDEXES))
+        reader = TableMetrics(
+            cloudwatch, table=settings.table_name, indexes=tuple(INDEXES), retry=RETRY_POLICIES.table
+        )
         found = await reader.read(since, until)
     if json:
         output.print_json(

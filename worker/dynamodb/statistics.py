@@ -86,7 +86,7 @@ class StatisticsWriter:
         user_id = settlement.after.user_id
         batcher = self._gatherers.get(user_id)
         if batcher is None:
-            batcher = Batcher(self._write_batch, most=_MOST_TOGETHER, name=f"tally {user_id}")
+            batcher = Batcher(self._write_batch, max_entries=_MOST_TOGETHER, name=f"tally {user_id}")
             self._gatherers[user_id] = batcher
         try:
             await batcher.submit(settlement)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from worker.bootstrap import key_layout, queue_url
+from worker.bootstrap import RETRY_POLICIES, key_layout, queue_url
 from worker.domain.image import Image
 from worker.domain.job import Job
 from worker.domain.message import Unreadable
@@ -36,7 +36,7 @@ class Told:
     reason: str
 
 
-async def open_letters(client: "SQSClient", settings: Settings, *, hidden_s: int) -> DeadLetters:
+async def open_letters(client: "SQSClient", settings: Settings, *, visibility_timeout_s: int) -> DeadLetters:
     """
     Return the dead letters of the settings.
 
@@ -44,7 +44,13 @@ async def open_letters(client: "SQSClient", settings: Settings, *, hidden_s: int
         ConfigurationError: There is no such queue.
     """
     url = await queue_url(client, settings.dead_letter_queue_name)
-    return DeadLetters(client, url=url, key_layout=key_layout(settings), hidden_s=hidden_s)
+    return DeadLetters(
+        client,
+        url=url,
+        key_layout=key_layout(settings),
+        visibility_timeout_s=visibility_timeout_s,
+        retry=RETRY_POLICIES.queue,
+    )
 
 
 async def records_of(letters: Sequence[DeadLetter], queries: Queries) -> Records:
@@ -96,7 +102,7 @@ async def redrive_all(
                 if left <= 0:
                     return
     finally:
-        await letters.give_back(kept)
+        await letters.release(kept)
 
 
 def _is_meant(told: Told, image_id: str | None, code: str | None) -> bool:

@@ -6,7 +6,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from worker.bootstrap import Clients, open_clients, queue_url
+from worker.aws.retry import RetryPolicies
+from worker.bootstrap import RETRY_POLICIES, Clients, open_clients, queue_url
 from worker.cli.support.options import queries_of
 from worker.cli.support.report import Report
 from worker.delivery.recipes import Recipes
@@ -20,9 +21,9 @@ from worker.dynamodb.repair_writes import RepairWrites
 from worker.recipe_settings import recipe_builder_from
 from worker.s3.logos import Logos
 from worker.settings import Settings
-from worker.sqs.batch import MOST_TOGETHER
+from worker.sqs.batch import MAX_BATCH_ENTRIES
 from worker.sqs.events import to_body
-from worker.sqs.sender import RateLimiter, Requests
+from worker.sqs.sender import JobSender, RateLimiter
 
 _PAGE: Final = 100
 
@@ -54,7 +55,8 @@ class RepairContext:
     clients: Clients
     queries: Queries
     reopening: RepairWrites
-    requests: Requests
+    requests: JobSender
+    retries: RetryPolicies
     pace: RateLimiter
     report: Report
     recipes: Recipes
@@ -123,8 +125,8 @@ class RepairContext:
             TransientError: The table refuses a whole batch: there is no sense in going on.
         """
         asked: list[bool] = []
-        for start in range(0, len(wishes), MOST_TOGETHER):
-            asked += await self._ask_together(wishes[start : start + MOST_TOGETHER])
+        for start in range(0, len(wishes), MAX_BATCH_ENTRIES):
+            asked += await self._ask_together(wishes[start : start + MAX_BATCH_ENTRIES])
         return asked
 
     async def _ask_together(self, wishes: Sequence[RequeueRequest]) -> list[bool]:
@@ -178,7 +180,12 @@ async def open_repair_context(
             reopening=RepairWrites(
                 clients.dynamodb, table=settings.table_name, index_shards=settings.index_shards, by=by
             ),
-            requests=Requests(clients.sqs, url=await queue_url(clients.sqs, settings.queue_name)),
+            requests=JobSender(
+                clients.sqs,
+                url=await queue_url(clients.sqs, settings.queue_name),
+                retry=RETRY_POLICIES.queue,
+            ),
+            retries=RETRY_POLICIES,
             pace=RateLimiter(rate),
             report=report,
             recipes=Recipes(

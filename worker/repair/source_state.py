@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from worker.aws.errors import is_not_found
-from worker.aws.retry import BUCKET, call_with_retry
+from worker.aws.retry import RetryPolicy, call_with_retry
 from worker.domain.clock import to_milliseconds
 from worker.domain.errors import TransientError
 from worker.domain.image import Image
@@ -36,7 +36,7 @@ class Standing:
     job: Job
 
 
-async def look(client: "S3Client", image: Image) -> Standing:
+async def look(client: "S3Client", image: Image, retry: RetryPolicy) -> Standing:
     """
     Compare the object that the record knows with what the bucket holds.
 
@@ -46,9 +46,9 @@ async def look(client: "S3Client", image: Image) -> Standing:
         TransientError: The bucket cannot be reached within its retries, or refuses to tell.
     """
     version_id = image.version.version_id
-    if version_id and await _head(client, image, version_id=version_id):
+    if version_id and await _head(client, image, retry, version_id=version_id):
         return Standing(Source.AS_RECORDED, job_of(image))
-    found = await _head(client, image)
+    found = await _head(client, image, retry)
     if found is None:
         return Standing(Source.GONE, job_of(image))
     version = SourceVersion(
@@ -68,7 +68,7 @@ async def look_or_tell(asking: RepairContext, image: Image) -> Standing | None:
     if not asking.serves(image):
         return None
     try:
-        return await look(asking.clients.s3, image)
+        return await look(asking.clients.s3, image, asking.retries.bucket)
     except TransientError as error:
         asking.report.could_not(image.image_id, str(error))
         return None
@@ -84,14 +84,14 @@ def _later(last_modified: datetime, image: Image) -> datetime:
 
 
 async def _head(
-    client: "S3Client", image: Image, *, version_id: str | None = None
+    client: "S3Client", image: Image, retry: RetryPolicy, *, version_id: str | None = None
 ) -> Mapping[str, Any] | None:
     request: Any = {"Bucket": image.bucket, "Key": image.key}
     if version_id:
         request["VersionId"] = version_id
     try:
         return await call_with_retry(
-            lambda: client.head_object(**request), BUCKET, what=f"look at s3://{image.bucket}/{image.key}"
+            lambda: client.head_object(**request), retry, what=f"look at s3://{image.bucket}/{image.key}"
         )
     except ClientError as error:
         if is_not_found(error):

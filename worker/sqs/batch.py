@@ -1,44 +1,58 @@
-"""One batch of SQS, whose answer tells of each entry apart."""
+"""SQS batch requests, in which each entry succeeds or fails on its own."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-from worker.aws.retry import QUEUE, call_with_retry
+from worker.aws.retry import RetryPolicy, call_with_retry
 from worker.domain.errors import TransientError
 
-MOST_TOGETHER: Final = 10
-"""What SQS takes in one batch and hands out in one receive."""
+if TYPE_CHECKING:
+    from types_aiobotocore_sqs.type_defs import (
+        ChangeMessageVisibilityBatchResultTypeDef,
+        DeleteMessageBatchResultTypeDef,
+        SendMessageBatchResultTypeDef,
+    )
+
+BatchResult: TypeAlias = (
+    "ChangeMessageVisibilityBatchResultTypeDef"
+    " | DeleteMessageBatchResultTypeDef | SendMessageBatchResultTypeDef"
+)
+
+MAX_BATCH_ENTRIES: Final = 10
+"""Quota of SQS: entries of a batch request, and messages of one receive."""
 
 
 async def send_batch(
-    send: Callable[[Sequence[int]], Awaitable[Any]],
+    send: Callable[[Sequence[int]], Awaitable[BatchResult]],
     count: int,
+    retry: RetryPolicy,
     *,
     what: str,
-    refused: Callable[[str], Exception],
+    rejected: Callable[[str], Exception],
 ) -> list[Exception | None]:
     """
-    Send a batch until each of its entries is through, is refused for good, or the retries are used up.
+    Send a batch, and send the entries again that failed for a reason on the side of SQS.
 
     Args:
-        send: Sends the entries of these numbers, each under its number as its id.
-        count: How many entries there are.
-        what: Names the call in the error: `delete messages`.
-        refused: Makes the error of an entry that SQS refuses, of the code that it gives.
+        send: Sends the entries with these indexes, each with its index as id.
+        count: Number of entries.
+        retry: How often and for how long to retry.
+        what: What the batch does, for the error message: `delete messages`.
+        rejected: Returns the error for an entry that SQS rejects, given the error code.
 
     Returns:
-        For each entry, in order, None or its error: `TransientError` where the retries were used up.
+        For each entry, in order, None or its error: `TransientError` when the retries are exhausted.
     """
     results: list[Exception | None] = [None] * count
     pending = list(range(count))
 
     async def attempt() -> None:
-        answer = await send(pending)
+        response = await send(pending)
         pending.clear()
-        for failure in answer.get("Failed", []):
+        for failure in response.get("Failed", []):
             index = int(failure["Id"])
             if failure.get("SenderFault"):
-                results[index] = refused(str(failure.get("Code")))
+                results[index] = rejected(str(failure.get("Code")))
             else:
                 pending.append(index)
         if pending:
@@ -46,7 +60,7 @@ async def send_batch(
             raise ConnectionError(message)
 
     try:
-        await call_with_retry(attempt, QUEUE, what=what)
+        await call_with_retry(attempt, retry, what=what)
     except TransientError as error:
         for index in pending:
             results[index] = error

@@ -1,43 +1,49 @@
-"""The dead letters: reading them without taking them away, and taking them away once they are sent back."""
+"""The dead-letter queue: listing messages without removing them, and deleting those sent back."""
 
 import contextlib
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
-from worker.aws.retry import QUEUE, call_with_retry
+from worker.aws.retry import RetryPolicy, call_with_retry
 from worker.domain.clock import from_epoch_ms
 from worker.domain.errors import ReceiptLostError, TransientError
 from worker.domain.job import Job
 from worker.domain.message import Message, Unreadable
-from worker.sqs.batch import MOST_TOGETHER, send_batch
+from worker.sqs.batch import MAX_BATCH_ENTRIES, send_batch
 from worker.sqs.events import KeyLayout, parse
 
 if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
+    from types_aiobotocore_sqs.type_defs import (
+        ChangeMessageVisibilityBatchRequestEntryTypeDef,
+        DeleteMessageBatchResultTypeDef,
+        MessageTypeDef,
+    )
 
 _WAIT_S: Final = 1
-"""A poll that waits asks every server of the queue; one that does not may come back empty by chance."""
+"""Any wait makes it a long poll, which queries all servers of the queue; a short poll may miss messages."""
 
-_EMPTY_POLLS: Final = 2
-"""So many in a row mean that nothing is left."""
+_MAX_EMPTY_POLLS: Final = 2
+"""After this many in a row without a new message, the queue has been read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
     """
-    A message that nobody could process.
+    A message that could not be processed.
 
     Attributes:
-        message_id: The queue's name for it.
-        receipt_handle: The right to delete this receipt of it.
-        body: As sent.
-        at: When it was sent: to the dead letters by a worker, or to the queue where the redrive policy of
-            that moved it.
-        code: Why, as the worker that gave up wrote it; None where the redrive policy moved it.
-        reason: The same in a sentence.
-        parts: What it asks for.
+        message_id: SQS message id.
+        receipt_handle: Receipt handle of this receive.
+        body: Body of the message.
+        at: When it was sent: by a worker to the dead-letter queue, or to the queue from which the redrive
+            policy moved it.
+        code: Error code recorded by the worker that sent it; None if the redrive policy moved it.
+        reason: Explanation recorded with the code.
+        parts: The jobs in the message, and its records that cannot be read.
     """
 
     message_id: str
@@ -50,115 +56,121 @@ class DeadLetter:
 
     @property
     def jobs(self) -> list[Job]:
-        """The pictures that it names."""
+        """The jobs in the message."""
         return [part for part in self.parts if isinstance(part, Job)]
 
 
 class DeadLetters:
     """
-    The dead-letter queue.
+    Reads and deletes the messages of a dead-letter queue.
 
     Args:
-        client: Of SQS.
-        url: Of the dead-letter queue.
-        addressing: Which uploads are this worker's.
-        hidden_s: How long a letter stays hidden from others once it is read, unless it is given back.
+        client: SQS client.
+        url: URL of the dead-letter queue.
+        key_layout: Where uploads and results are stored.
+        visibility_timeout_s: How long a message stays hidden after it was read, unless it is released.
+        retry: Retry policy for each request.
     """
 
-    def __init__(self, client: "SQSClient", *, url: str, key_layout: KeyLayout, hidden_s: int) -> None:
-        self._client, self._url, self._addressing, self._hidden_s = client, url, key_layout, hidden_s
+    def __init__(
+        self,
+        client: "SQSClient",
+        *,
+        url: str,
+        key_layout: KeyLayout,
+        visibility_timeout_s: int,
+        retry: RetryPolicy,
+    ) -> None:
+        self._client, self._url, self._key_layout = client, url, key_layout
+        self._visibility_timeout_s, self._retry = visibility_timeout_s, retry
 
     async def read(self) -> AsyncIterator[list[DeadLetter]]:
         """
-        Yield the letters, some at a time, each once; what the caller does not delete it has to give back.
+        Yield the dead letters in batches, each message once. Those that are not deleted must be released.
 
-        It ends when the queue hands out nothing more, or only what has been read before.
+        Reading ends when the queue returns no messages, or only messages that were read before.
 
         Raises:
-            TransientError: The queue cannot be reached within its retries.
+            TransientError: SQS is unavailable.
         """
         seen: set[str] = set()
-        empty = 0
-        while empty < _EMPTY_POLLS:
+        empty_polls = 0
+        while empty_polls < _MAX_EMPTY_POLLS:
             letters = await self._receive()
-            fresh = [letter for letter in letters if letter.message_id not in seen]
-            seen.update(letter.message_id for letter in fresh)
-            empty = 0 if fresh else empty + 1
-            if fresh:
-                yield fresh
+            new = [letter for letter in letters if letter.message_id not in seen]
+            seen.update(letter.message_id for letter in new)
+            empty_polls = 0 if new else empty_polls + 1
+            if new:
+                yield new
 
-    async def give_back(self, letters: Sequence[DeadLetter]) -> None:
-        """Let others see the letters at once; where that fails, they come back by themselves in a while."""
-        for some in _batches(letters):
-            entries: Any = [
+    async def release(self, letters: Sequence[DeadLetter]) -> None:
+        """Make dead letters visible at once; if that fails, they become visible after the timeout."""
+        for batch in _batches(letters):
+            entries: list[ChangeMessageVisibilityBatchRequestEntryTypeDef] = [
                 {"Id": str(index), "ReceiptHandle": letter.receipt_handle, "VisibilityTimeout": 0}
-                for index, letter in enumerate(some)
+                for index, letter in enumerate(batch)
             ]
+            change = partial(
+                self._client.change_message_visibility_batch, QueueUrl=self._url, Entries=entries
+            )
             with contextlib.suppress(TransientError):
-                await call_with_retry(
-                    lambda entries=entries: self._client.change_message_visibility_batch(  # type: ignore[misc]
-                        QueueUrl=self._url, Entries=entries
-                    ),
-                    QUEUE,
-                    what="give the dead letters back",
-                )
+                await call_with_retry(change, self._retry, what="release the dead letters")
 
     async def delete(self, letters: Sequence[DeadLetter]) -> list[DeadLetter]:
-        """Delete letters; return those that could not be deleted, and will be read again."""
-        left: list[DeadLetter] = []
-        for some in _batches(letters):
-            left += await self._delete_some(some)
-        return left
+        """Delete dead letters; return those that could not be deleted and will be read again."""
+        remaining: list[DeadLetter] = []
+        for batch in _batches(letters):
+            remaining += await self._delete_batch(batch)
+        return remaining
 
-    async def _delete_some(self, letters: Sequence[DeadLetter]) -> list[DeadLetter]:
-        async def send(pending: Sequence[int]) -> Any:  # noqa: ANN401 - a batch result
+    async def _delete_batch(self, letters: Sequence[DeadLetter]) -> list[DeadLetter]:
+        async def send(indexes: Sequence[int]) -> "DeleteMessageBatchResultTypeDef":
             return await self._client.delete_message_batch(
                 QueueUrl=self._url,
                 Entries=[
-                    {"Id": str(index), "ReceiptHandle": letters[index].receipt_handle} for index in pending
+                    {"Id": str(index), "ReceiptHandle": letters[index].receipt_handle} for index in indexes
                 ],
             )
 
         errors = await send_batch(
-            send, len(letters), what="delete the dead letters", refused=ReceiptLostError
+            send, len(letters), self._retry, what="delete the dead letters", rejected=ReceiptLostError
         )
         return [letter for letter, error in zip(letters, errors, strict=True) if error is not None]
 
     async def _receive(self) -> list[DeadLetter]:
-        answer = await call_with_retry(
+        response = await call_with_retry(
             lambda: self._client.receive_message(
                 QueueUrl=self._url,
-                MaxNumberOfMessages=MOST_TOGETHER,
+                MaxNumberOfMessages=MAX_BATCH_ENTRIES,
                 WaitTimeSeconds=_WAIT_S,
-                VisibilityTimeout=self._hidden_s,
+                VisibilityTimeout=self._visibility_timeout_s,
                 MessageSystemAttributeNames=["SentTimestamp"],
                 MessageAttributeNames=["All"],
             ),
-            QUEUE,
+            self._retry,
             what="read the dead letters",
         )
-        return [self._letter(received) for received in answer.get("Messages", [])]
+        return [self._letter(received) for received in response.get("Messages", [])]
 
-    def _letter(self, received: Any) -> DeadLetter:  # noqa: ANN401 - a received message
+    def _letter(self, received: "MessageTypeDef") -> DeadLetter:
         attributes = received.get("MessageAttributes", {})
-        at = from_epoch_ms(int(received["Attributes"]["SentTimestamp"]))
         message = Message(
             message_id=received["MessageId"],
             receipt_handle=received["ReceiptHandle"],
             body=received["Body"],
             receive_count=1,
-            sent_at=at,
+            sent_at=from_epoch_ms(int(received["Attributes"]["SentTimestamp"])),
         )
         return DeadLetter(
             message_id=message.message_id,
             receipt_handle=message.receipt_handle,
             body=message.body,
-            at=at,
-            code=attributes.get("code", {}).get("StringValue"),
-            reason=attributes.get("reason", {}).get("StringValue"),
-            parts=tuple(parse(message, self._addressing)),
+            at=message.sent_at,
+            code=attributes["code"].get("StringValue") if "code" in attributes else None,
+            reason=attributes["reason"].get("StringValue") if "reason" in attributes else None,
+            parts=tuple(parse(message, self._key_layout)),
         )
 
 
 def _batches(letters: Sequence[DeadLetter]) -> Iterable[Sequence[DeadLetter]]:
-    return (letters[start : start + MOST_TOGETHER] for start in range(0, len(letters), MOST_TOGETHER))
+    return (letters[start : start + MAX_BATCH_ENTRIES] for start in range(0, len(letters), MAX_BATCH_ENTRIES))

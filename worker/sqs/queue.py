@@ -1,44 +1,50 @@
-"""SQS: long polls, and batched answers whose every entry is looked at."""
+"""The SQS queue of uploads: long polling, and batched deletes and changes of visibility."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 
 from worker.aws.batcher import Batcher
 from worker.aws.errors import error_code, is_transient
-from worker.aws.retry import QUEUE, call_with_retry
+from worker.aws.retry import RetryPolicy, call_with_retry
 from worker.domain import clock
 from worker.domain.errors import ReceiptLostError, TransientError
 from worker.domain.job import Job
 from worker.domain.message import Message, Unreadable
-from worker.sqs.batch import MOST_TOGETHER, send_batch
+from worker.sqs.batch import MAX_BATCH_ENTRIES, BatchResult, send_batch
 from worker.sqs.events import to_body
 
 if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
-    from types_aiobotocore_sqs.type_defs import MessageTypeDef
+    from types_aiobotocore_sqs.type_defs import (
+        ChangeMessageVisibilityBatchResultTypeDef,
+        DeleteMessageBatchResultTypeDef,
+        MessageTypeDef,
+    )
 
 log = structlog.get_logger(__name__)
 
-_ANSWER_MARGIN_S = 10.0
-_LONGEST_REASON = 1000
+_RESPONSE_MARGIN_S = 10.0
+_MAX_REASON_CHARACTERS = 1000
 
 
 class Queue:
     """
-    The queue of uploads and its dead letters.
+    The queue of uploads and its dead-letter queue.
 
     Args:
-        client: Of SQS, for everything but receiving.
-        polling: Another client, whose connections wait out the long polls.
-        url: Of the queue.
-        dead_letter_url: Of the dead-letter queue.
-        wait_time_s: How long one poll waits.
-        visibility_timeout_s: How long a received message stays hidden.
+        client: SQS client, for everything but receiving.
+        polling: SQS client for receiving, whose read timeout is longer than a long poll.
+        url: URL of the queue.
+        dead_letter_url: URL of the dead-letter queue.
+        wait_time_s: Duration of a long poll.
+        visibility_timeout_s: Visibility timeout of received messages.
+        retry: Retry policy for everything but receiving, which the caller repeats.
+        linger_s: How long the first entry of a batch waits for more.
     """
 
     def __init__(
@@ -50,30 +56,32 @@ class Queue:
         dead_letter_url: str,
         wait_time_s: int,
         visibility_timeout_s: int,
+        retry: RetryPolicy,
         linger_s: float = 0.02,
     ) -> None:
         self._client, self._polling = client, polling
         self._url, self._dead_letter_url = url, dead_letter_url
         self._wait_time_s, self._visibility_timeout_s = wait_time_s, visibility_timeout_s
+        self._retry = retry
         self._deletes: Batcher[Message] = Batcher(
-            self._delete_batch, most=MOST_TOGETHER, name="delete messages", linger_s=linger_s
+            self._delete_batch, max_entries=MAX_BATCH_ENTRIES, name="delete messages", linger_s=linger_s
         )
         self._changes: Batcher[tuple[Message, int]] = Batcher(
-            self._change_batch, most=MOST_TOGETHER, name="change visibilities", linger_s=linger_s
+            self._change_batch, max_entries=MAX_BATCH_ENTRIES, name="change visibilities", linger_s=linger_s
         )
 
     async def receive(self, max_messages: int) -> list[Message]:
         """
-        Wait for messages, at most `max_messages` of them, for at most the wait time.
+        Receive up to `max_messages` messages, waiting at most the wait time for the first.
 
         Raises:
-            TransientError: The queue does not answer; try again after a while.
+            TransientError: SQS is unavailable, or rejected the request.
         """
         try:
-            async with asyncio.timeout(self._wait_time_s + _ANSWER_MARGIN_S):
-                answer = await self._polling.receive_message(
+            async with asyncio.timeout(self._wait_time_s + _RESPONSE_MARGIN_S):
+                response = await self._polling.receive_message(
                     QueueUrl=self._url,
-                    MaxNumberOfMessages=min(max_messages, MOST_TOGETHER),
+                    MaxNumberOfMessages=min(max_messages, MAX_BATCH_ENTRIES),
                     WaitTimeSeconds=self._wait_time_s,
                     VisibilityTimeout=self._visibility_timeout_s,
                     MessageSystemAttributeNames=[
@@ -87,100 +95,100 @@ class Queue:
                 message = f"could not receive from {self._url}: {error_code(error)}"
                 raise TransientError(message) from error
             raise
-        return [_message(received) for received in answer.get("Messages", [])]
+        return [_message(received) for received in response.get("Messages", [])]
 
     async def delete(self, message: Message) -> None:
         """
-        Delete a message whose work is settled.
+        Delete a message.
 
         Raises:
-            ReceiptLostError: The receipt is no longer accepted.
-            TransientError: The queue cannot be reached within its retries; the message will come again.
+            ReceiptLostError: The receipt handle is no longer valid.
+            TransientError: SQS is unavailable; the message will be received again.
         """
         await self._deletes.submit(message)
 
     async def change_visibility(self, message: Message, seconds: float) -> None:
         """
-        Keep a message hidden for so many seconds from now; 0 gives it back at once.
+        Set the visibility timeout of a message to this many seconds from now; 0 releases it.
 
         Raises:
-            ReceiptLostError: The receipt is no longer accepted.
-            TransientError: The queue cannot be reached within its retries.
+            ReceiptLostError: The receipt handle is no longer valid.
+            TransientError: SQS is unavailable.
         """
         await self._changes.submit((message, round(seconds)))
 
     async def send_to_dead_letter_queue(self, what: Job | Unreadable, *, reasons: Mapping[str, str]) -> None:
         """
-        Put a job, or a part of a message that names none, among the dead letters.
+        Send a job, or a part of a message that cannot be read, to the dead-letter queue.
 
-        The reasons go with it as message attributes, so that nobody has to guess.
+        Args:
+            what: The job, sent as a message that asks for it again, or the unreadable part, sent as it is.
+            reasons: Why it is a dead letter, stored as message attributes; empty values are left out.
 
         Raises:
-            TransientError: The queue cannot be reached within its retries.
+            TransientError: SQS is unavailable, or rejected the message.
         """
+        body = what.body if isinstance(what, Unreadable) else to_body(what, reason="dead letter")
         await call_with_retry(
             lambda: self._client.send_message(
                 QueueUrl=self._dead_letter_url,
-                MessageBody=what.body
-                if isinstance(what, Unreadable)
-                else to_body(what, reason="dead letter"),
+                MessageBody=body,
                 MessageAttributes={
-                    name: {"DataType": "String", "StringValue": value[:_LONGEST_REASON]}
+                    name: {"DataType": "String", "StringValue": value[:_MAX_REASON_CHARACTERS]}
                     for name, value in reasons.items()
                     if value
                 },
             ),
-            QUEUE,
+            self._retry,
             what="send the dead letter",
         )
 
     async def close(self) -> None:
-        """Wait until every delete and change of visibility is through."""
+        """Wait for all submitted deletes and changes of visibility."""
         await self._deletes.close()
         await self._changes.close()
 
     async def _delete_batch(self, messages: Sequence[Message]) -> Sequence[Exception | None]:
-        async def send(pending: Sequence[int]) -> Any:  # noqa: ANN401 - a batch result
+        async def send(indexes: Sequence[int]) -> "DeleteMessageBatchResultTypeDef":
             return await self._client.delete_message_batch(
                 QueueUrl=self._url,
                 Entries=[
-                    {"Id": str(index), "ReceiptHandle": messages[index].receipt_handle} for index in pending
+                    {"Id": str(index), "ReceiptHandle": messages[index].receipt_handle} for index in indexes
                 ],
             )
 
-        return await _send(send, len(messages), what="delete messages")
+        return await self._send_batch(send, len(messages), what="delete messages")
 
     async def _change_batch(self, changes: Sequence[tuple[Message, int]]) -> Sequence[Exception | None]:
-        # SQS keeps no order inside a batch: of several changes of one message, only the last is meant.
-        meant = {message.receipt_handle: seconds for message, seconds in changes}
-        handles = list(meant)
+        # SQS does not keep the order of a batch: of several changes to one message, send only the last.
+        seconds_by_handle = {message.receipt_handle: seconds for message, seconds in changes}
+        handles = list(seconds_by_handle)
 
-        async def send(pending: Sequence[int]) -> Any:  # noqa: ANN401 - a batch result
+        async def send(indexes: Sequence[int]) -> "ChangeMessageVisibilityBatchResultTypeDef":
             return await self._client.change_message_visibility_batch(
                 QueueUrl=self._url,
                 Entries=[
                     {
                         "Id": str(index),
                         "ReceiptHandle": handles[index],
-                        "VisibilityTimeout": meant[handles[index]],
+                        "VisibilityTimeout": seconds_by_handle[handles[index]],
                     }
-                    for index in pending
+                    for index in indexes
                 ],
             )
 
-        results = await _send(send, len(handles), what="change visibilities")
-        by_handle = dict(zip(handles, results, strict=True))
-        return [by_handle[message.receipt_handle] for message, _ in changes]
+        results = await self._send_batch(send, len(handles), what="change visibilities")
+        result_by_handle = dict(zip(handles, results, strict=True))
+        return [result_by_handle[message.receipt_handle] for message, _ in changes]
 
-
-async def _send(
-    send: Callable[[Sequence[int]], Awaitable[Any]], count: int, *, what: str
-) -> list[Exception | None]:
-    results = await send_batch(send, count, what=what, refused=ReceiptLostError)
-    failed = [error for error in results if isinstance(error, TransientError)]
-    if failed:
-        log.warning("queue.batch_failed", what=what, entries=len(failed), reason=str(failed[0]))
-    return results
+    async def _send_batch(
+        self, send: Callable[[Sequence[int]], Awaitable[BatchResult]], count: int, *, what: str
+    ) -> list[Exception | None]:
+        results = await send_batch(send, count, self._retry, what=what, rejected=ReceiptLostError)
+        failed = [error for error in results if isinstance(error, TransientError)]
+        if failed:
+            log.warning("queue.batch_failed", what=what, entries=len(failed), reason=str(failed[0]))
+        return results
 
 
 def _message(received: "MessageTypeDef") -> Message:

@@ -1,25 +1,27 @@
-"""Asking for pictures: our own jobs into the queue, ten at a time, and no faster than told."""
+"""Sending jobs to the queue, in batches and at a limited rate."""
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from worker.aws.retry import RetryPolicy
 from worker.domain.errors import TransientError
-from worker.sqs.batch import MOST_TOGETHER, send_batch
+from worker.sqs.batch import MAX_BATCH_ENTRIES, send_batch
 
 if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
+    from types_aiobotocore_sqs.type_defs import SendMessageBatchResultTypeDef
 
 
 class RateLimiter:
     """
-    Spreads work over time, so that what is repaired does not starve what is fresh.
+    Limits the rate of work, so that repairs leave the workers capacity for new uploads.
 
     Args:
-        per_s: How many a second.
-        now_s: A clock that never goes back.
-        sleep: Waits so many seconds.
+        per_s: Maximum number of operations per second.
+        now_s: Monotonic clock, in seconds.
+        sleep: Waits for a number of seconds.
     """
 
     def __init__(
@@ -33,41 +35,42 @@ class RateLimiter:
         self._next_s = 0.0
 
     async def wait_for(self, count: int) -> None:
-        """Wait until so many more may go; time that was not used is not made up for."""
+        """Wait until `count` more operations are allowed; unused capacity is not carried over."""
         now_s = self._now_s()
         if self._next_s > now_s:
             await self._sleep(self._next_s - now_s)
         self._next_s = max(now_s, self._next_s) + count / self._per_s
 
 
-class Requests:
+class JobSender:
     """
-    The sending side of the queue.
+    Sends the bodies of jobs (`worker.sqs.events.to_body`) to the queue.
 
     Args:
-        client: Of SQS.
-        url: Of the queue.
+        client: SQS client.
+        url: URL of the queue.
+        retry: Retry policy for each batch.
     """
 
-    def __init__(self, client: "SQSClient", *, url: str) -> None:
-        self._client, self._url = client, url
+    def __init__(self, client: "SQSClient", *, url: str, retry: RetryPolicy) -> None:
+        self._client, self._url, self._retry = client, url, retry
 
     async def send(self, bodies: Sequence[str]) -> list[Exception | None]:
-        """Send messages; return for each, in order, None or why it could not be sent."""
+        """Send the messages; return for each, in order, None or the error that prevented it."""
         results: list[Exception | None] = []
-        for start in range(0, len(bodies), MOST_TOGETHER):
-            results += await self._send_some(bodies[start : start + MOST_TOGETHER])
+        for start in range(0, len(bodies), MAX_BATCH_ENTRIES):
+            results += await self._send_batch(bodies[start : start + MAX_BATCH_ENTRIES])
         return results
 
-    async def _send_some(self, bodies: Sequence[str]) -> list[Exception | None]:
-        async def send(pending: Sequence[int]) -> Any:  # noqa: ANN401 - a batch result
+    async def _send_batch(self, bodies: Sequence[str]) -> list[Exception | None]:
+        async def send(indexes: Sequence[int]) -> "SendMessageBatchResultTypeDef":
             return await self._client.send_message_batch(
                 QueueUrl=self._url,
-                Entries=[{"Id": str(index), "MessageBody": bodies[index]} for index in pending],
+                Entries=[{"Id": str(index), "MessageBody": bodies[index]} for index in indexes],
             )
 
-        return await send_batch(send, len(bodies), what="send the messages", refused=_refused)
+        return await send_batch(send, len(bodies), self._retry, what="send the messages", rejected=_rejected)
 
 
-def _refused(code: str) -> TransientError:
-    return TransientError(f"the queue refuses the message: {code}")
+def _rejected(code: str) -> TransientError:
+    return TransientError(f"SQS rejected the message: {code}")

@@ -14,7 +14,7 @@ from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from worker.aws.retry import TABLE, call_with_retry
+from worker.aws.retry import RetryPolicy, call_with_retry
 from worker.domain.errors import TransientError
 
 if TYPE_CHECKING:
@@ -135,8 +135,10 @@ class TableMetrics:
         indexes: The names of its indexes.
     """
 
-    def __init__(self, client: "CloudWatchClient", *, table: str, indexes: Sequence[str]) -> None:
-        self._client, self._table, self._indexes = client, table, tuple(indexes)
+    def __init__(
+        self, client: "CloudWatchClient", *, table: str, indexes: Sequence[str], retry: RetryPolicy
+    ) -> None:
+        self._client, self._table, self._indexes, self._retry = client, table, tuple(indexes), retry
 
     async def read(self, start: datetime, end: datetime) -> list[Series]:
         """
@@ -209,7 +211,7 @@ class TableMetrics:
         }
         while True:
             ask = partial(self._client.get_metric_data, **request)
-            page = await call_with_retry(ask, TABLE, what="read the table's metrics")
+            page = await call_with_retry(ask, self._retry, what="read the table's metrics")
             yield page
             if not page.get("NextToken"):
                 return

@@ -28,8 +28,8 @@ class Post:
             self.let_through.release()
 
 
-def a_gatherer(post: Post, *, most: int = 10, linger_s: float = 0.0) -> Batcher[str]:
-    return Batcher(post.send, most=most, name="test", linger_s=linger_s)
+def batcher_to(post: Post, *, max_entries: int = 10, linger_s: float = 0.0) -> Batcher[str]:
+    return Batcher(post.send, max_entries=max_entries, name="test", linger_s=linger_s)
 
 
 def submitted(batcher: Batcher[str], *entries: str) -> list[asyncio.Task[None]]:
@@ -43,7 +43,7 @@ async def outcomes(callers: Sequence[Awaitable[None]]) -> list[str | None]:
 
 async def test_what_comes_while_a_batch_is_in_flight_goes_together_in_the_next_in_order() -> None:
     post = Post()
-    batcher = a_gatherer(post)
+    batcher = batcher_to(post)
     first = submitted(batcher, "a")
     await post.arrived.acquire()
     others = submitted(batcher, "b", "c", "d")
@@ -60,7 +60,7 @@ async def test_what_comes_at_the_same_time_goes_together() -> None:
     post = Post()
     post.open()
 
-    await asyncio.gather(*submitted(a_gatherer(post), "a", "b", "c"))
+    await asyncio.gather(*submitted(batcher_to(post), "a", "b", "c"))
 
     assert post.batches == [["a", "b", "c"]]
 
@@ -71,7 +71,7 @@ async def test_an_entry_waits_as_long_as_it_should_for_company(
 ) -> None:
     post = Post()
     post.open()
-    batcher = a_gatherer(post, linger_s=linger_s)
+    batcher = batcher_to(post, linger_s=linger_s)
     first = submitted(batcher, "a")
     for _ in range(3):  # its caller, then the gatherer's own task have had their turn
         await asyncio.sleep(0)
@@ -86,7 +86,7 @@ async def test_a_full_batch_waits_for_nobody() -> None:
     post.open()
 
     async with asyncio.timeout(10):
-        await asyncio.gather(*submitted(a_gatherer(post, most=2, linger_s=60), "a", "b", "c", "d"))
+        await asyncio.gather(*submitted(batcher_to(post, max_entries=2, linger_s=60), "a", "b", "c", "d"))
 
     assert post.batches == [["a", "b"], ["c", "d"]]
 
@@ -96,7 +96,7 @@ async def test_no_batch_is_larger_than_the_most() -> None:
     post.open()
     entries = [str(number) for number in range(25)]
 
-    await asyncio.gather(*submitted(a_gatherer(post), *entries))
+    await asyncio.gather(*submitted(batcher_to(post), *entries))
 
     assert [len(batch) for batch in post.batches] == [10, 10, 5]
     assert [entry for batch in post.batches for entry in batch] == entries
@@ -113,7 +113,7 @@ async def test_one_batch_is_in_flight_at_a_time() -> None:
         in_flight -= 1
         return [None] * len(batch)
 
-    await asyncio.gather(*submitted(Batcher(send, most=3, name="test"), *map(str, range(20))))
+    await asyncio.gather(*submitted(Batcher(send, max_entries=3, name="test"), *map(str, range(20))))
 
     assert most_in_flight == 1
 
@@ -122,7 +122,7 @@ async def test_an_entrys_error_reaches_its_caller_and_nobody_else() -> None:
     post = Post("b", "d")
     post.open()
 
-    results = await outcomes(submitted(a_gatherer(post), "a", "b", "c", "d"))
+    results = await outcomes(submitted(batcher_to(post), "a", "b", "c", "d"))
 
     assert results == [None, "KeyError('b')", None, "KeyError('d')"]
 
@@ -137,7 +137,7 @@ async def test_a_batch_that_fails_as_a_whole_fails_for_all_its_callers_and_the_n
             raise ConnectionError
         return [None] * len(batch)
 
-    batcher = Batcher(send, most=2, name="test")
+    batcher = Batcher(send, max_entries=2, name="test")
 
     results = await outcomes(submitted(batcher, "a", "b", "c"))
 
@@ -146,7 +146,7 @@ async def test_a_batch_that_fails_as_a_whole_fails_for_all_its_callers_and_the_n
 
 async def test_a_caller_cancelled_before_its_batch_leaves_takes_its_entry_back() -> None:
     post = Post()
-    batcher = a_gatherer(post)
+    batcher = batcher_to(post)
     first = submitted(batcher, "a")
     await post.arrived.acquire()
     waiting = submitted(batcher, "b", "c", "d")
@@ -162,7 +162,7 @@ async def test_a_caller_cancelled_before_its_batch_leaves_takes_its_entry_back()
 
 async def test_a_caller_cancelled_while_its_batch_is_in_flight_disturbs_no_other() -> None:
     post = Post("b")
-    batcher = a_gatherer(post)
+    batcher = batcher_to(post)
     callers = submitted(batcher, "a", "b", "c")
     await post.arrived.acquire()
 
@@ -176,7 +176,7 @@ async def test_a_caller_cancelled_while_its_batch_is_in_flight_disturbs_no_other
 
 async def test_when_all_waiting_callers_are_cancelled_nothing_is_sent_for_them() -> None:
     post = Post()
-    batcher = a_gatherer(post)
+    batcher = batcher_to(post)
     first = submitted(batcher, "a")
     await post.arrived.acquire()
     waiting = submitted(batcher, "b", "c")
@@ -193,7 +193,7 @@ async def test_when_all_waiting_callers_are_cancelled_nothing_is_sent_for_them()
 
 async def test_close_waits_for_what_is_in_flight_and_for_what_waits() -> None:
     post = Post()
-    batcher = a_gatherer(post, most=1)
+    batcher = batcher_to(post, max_entries=1)
     callers = submitted(batcher, "a", "b")
     await post.arrived.acquire()
 
@@ -212,7 +212,7 @@ async def test_close_waits_for_what_is_in_flight_and_for_what_waits() -> None:
 async def test_closing_an_idle_gatherer_returns_at_once_and_it_can_be_used_again() -> None:
     post = Post()
     post.open()
-    batcher = a_gatherer(post)
+    batcher = batcher_to(post)
 
     await batcher.close()
     await batcher.submit("a")
@@ -222,9 +222,9 @@ async def test_closing_an_idle_gatherer_returns_at_once_and_it_can_be_used_again
 
 
 @pytest.mark.parametrize("when", ["idle", "busy"])
-async def test_a_gatherer_tells_whether_it_is_idle(when: str) -> None:
+async def test_batcher_to_tells_whether_it_is_idle(when: str) -> None:
     post = Post()
-    batcher = a_gatherer(post)
+    batcher = batcher_to(post)
     if when == "busy":
         callers = submitted(batcher, "a")
         await post.arrived.acquire()
@@ -242,7 +242,7 @@ async def test_a_batch_belongs_to_none_of_those_who_wait_for_it() -> None:
         spoken_for.append(get_contextvars().get("image_id"))
         return [None] * len(entries)
 
-    batcher = Batcher(send, most=1, name="send")
+    batcher = Batcher(send, max_entries=1, name="send")
     with bound_contextvars(image_id="img_1"):
         await batcher.submit(1)
 

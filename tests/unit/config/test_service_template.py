@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from tests.support import templates
-from worker.aws.provision import STACK_NAME, storage_parameters
+from worker.aws.provision import STACK_NAME
+from worker.bootstrap import storage_parameters
 from worker.cli.app import COMMANDS
 from worker.delivery.consumer import RELEASE_TIMEOUT_S
 from worker.settings import Settings

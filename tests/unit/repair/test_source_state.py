@@ -8,6 +8,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.support.builders import NOON, a_claimant, a_job, after
+from tests.support.retry import NO_WAIT
 from worker.domain.claim import Claimed, decide
 from worker.domain.errors import TransientError
 from worker.domain.image import Failure, Image
@@ -42,7 +43,7 @@ def pending(*, version_id: str | None = None) -> Image:
 
 async def looked_at(bucket: FakeBucket, image: Image) -> Any:  # noqa: ANN401 - a standing
     client: Any = bucket
-    return await look(client, image)
+    return await look(client, image, NO_WAIT)
 
 
 async def test_what_lies_there_as_it_is_recorded_is_asked_for_as_it_is_recorded() -> None:

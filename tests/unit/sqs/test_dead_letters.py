@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tests.support.retry import NO_WAIT
 from worker.domain.clock import from_epoch_ms
 from worker.domain.message import Unreadable
 from worker.sqs.dead_letters import DeadLetter, DeadLetters
@@ -51,7 +52,9 @@ def a_message(number: int, *, body: str = "what?", **attributes: str) -> dict[st
 
 
 def letters_in(queue: Any) -> DeadLetters:  # noqa: ANN401 - it stands for a client
-    return DeadLetters(queue, url="https://dead", key_layout=ADDRESSING, hidden_s=30)
+    return DeadLetters(
+        queue, url="https://dead", key_layout=ADDRESSING, visibility_timeout_s=30, retry=NO_WAIT
+    )
 
 
 async def read_all(queue: FakeLetters) -> list[DeadLetter]:
@@ -97,7 +100,7 @@ async def test_letters_are_given_back_ten_at_a_time() -> None:
     queue = FakeLetters([a_message(number) for number in range(12)], [], [])
     letters = await read_all(queue)
 
-    await letters_in(queue).give_back(letters)
+    await letters_in(queue).release(letters)
 
     assert [len(batch) for batch in queue.given_back] == [10, 2]
 

@@ -1,7 +1,6 @@
 import asyncio
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,16 +10,10 @@ from botocore.exceptions import ClientError, CredentialRetrievalError, EndpointC
 
 from tests.support.builders import NOON, a_job, a_message
 from tests.support.fakes.queue import FakeSQS, invalid_receipt, transient_failure
-from worker.aws.retry import QUEUE
+from tests.support.retry import NO_WAIT
 from worker.domain.errors import ReceiptLostError, TransientError
 from worker.domain.message import Message, Unreadable
-from worker.sqs import batch
 from worker.sqs.queue import Queue
-
-
-@pytest.fixture(autouse=True)
-def _without_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch, "QUEUE", replace(QUEUE, wait_initial_s=0))
 
 
 def a_queue(client: FakeSQS, *, wait_time_s: int = 20) -> Queue:
@@ -31,6 +24,7 @@ def a_queue(client: FakeSQS, *, wait_time_s: int = 20) -> Queue:
         dead_letter_url="https://dead-letters",
         wait_time_s=wait_time_s,
         visibility_timeout_s=60,
+        retry=NO_WAIT,
         linger_s=0,
     )
 
@@ -273,7 +267,7 @@ async def test_an_entry_that_never_succeeds_is_given_up_after_bounded_tries(call
     results = await outcomes(*map(call(a_queue(client)), messages(2)))
 
     assert results == [None, "TransientError"]
-    assert batches_of(client) == [receipts(0, 1), *[receipts(1)] * (QUEUE.attempts - 1)]
+    assert batches_of(client) == [receipts(0, 1), *[receipts(1)] * (NO_WAIT.attempts - 1)]
 
 
 @both

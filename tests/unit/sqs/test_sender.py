@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from tests.support.retry import NO_WAIT
 from worker.domain.errors import TransientError
-from worker.sqs.sender import RateLimiter, Requests
+from worker.sqs.sender import JobSender, RateLimiter
 
 Failure = dict[str, Any]
 
@@ -33,15 +34,15 @@ class FakeSender:
         return {"Failed": failed} if failed else {}
 
 
-def requests_of(sender: Any) -> Requests:  # noqa: ANN401 - it stands for a client
-    return Requests(sender, url="https://queue")
+def sender_to(sender: Any) -> JobSender:  # noqa: ANN401 - it stands for a client
+    return JobSender(sender, url="https://queue", retry=NO_WAIT)
 
 
 async def test_messages_go_ten_at_a_time_in_their_order() -> None:
     sender = FakeSender()
     bodies = [str(number) for number in range(23)]
 
-    results = await requests_of(sender).send(bodies)
+    results = await sender_to(sender).send(bodies)
 
     assert results == [None] * 23
     assert [len(batch) for batch in sender.batches] == [10, 10, 3]
@@ -55,7 +56,7 @@ async def test_an_entry_that_failed_is_sent_again_alone() -> None:
         )
     )
 
-    results = await requests_of(sender).send(["a", "b", "c"])
+    results = await sender_to(sender).send(["a", "b", "c"])
 
     assert results == [None] * 3
     assert sender.batches == [["a", "b", "c"], ["b"]]
@@ -66,7 +67,7 @@ async def test_an_entry_that_the_queue_refuses_is_told_and_its_neighbours_are_se
         lambda body, _: {"SenderFault": True, "Code": "InvalidMessageContents"} if body == "b" else None
     )
 
-    first, second, third = await requests_of(sender).send(["a", "b", "c"])
+    first, second, third = await sender_to(sender).send(["a", "b", "c"])
 
     assert (first, third) == (None, None)
     assert isinstance(second, TransientError)
@@ -79,7 +80,7 @@ async def test_a_queue_that_refuses_the_call_is_told_for_each_message() -> None:
         async def send_message_batch(self, **_: object) -> None:
             raise ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "SendMessageBatch")
 
-    results = await requests_of(Refusing()).send(["a", "b"])
+    results = await sender_to(Refusing()).send(["a", "b"])
 
     assert [type(result) for result in results] == [TransientError, TransientError]
 

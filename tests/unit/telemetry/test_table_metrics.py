@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from tests.support.builders import NOON
+from tests.support.retry import NO_WAIT
 from worker.domain.errors import TransientError
 from worker.telemetry.table_metrics import METRICS, OPERATIONS, PERIOD, TableMetrics, window
 
@@ -26,7 +27,7 @@ async def test_metrics_come_in_as_many_pages_as_cloudwatch_likes() -> None:
         return page | ({"NextToken": "more"} if first else {})
 
     paged = SimpleNamespace(get_metric_data=in_two_pages)
-    consumed, *_ = await TableMetrics(paged, table="metadata", indexes=()).read(start, end)  # type: ignore[arg-type]
+    consumed, *_ = await TableMetrics(paged, table="metadata", indexes=(), retry=NO_WAIT).read(start, end)  # type: ignore[arg-type]
 
     assert [point.at for point in consumed.points] == [start, start + PERIOD]
     assert [request.get("NextToken") for request in requests] == [None, "more"]
@@ -46,6 +47,7 @@ async def test_each_metric_is_asked_for_under_the_dimensions_that_dynamodb_gives
         SimpleNamespace(get_metric_data=remember),  # type: ignore[arg-type]
         table="metadata",
         indexes=("UserImages",),
+        retry=NO_WAIT,
     )
     await reader.read(*window(NOON, hours=1))
 
@@ -71,4 +73,4 @@ async def test_a_metric_that_cloudwatch_cannot_tell_is_an_error_and_not_a_silenc
 
     faulty = SimpleNamespace(get_metric_data=at_fault)
     with pytest.raises(TransientError, match="ConsumedReadCapacityUnits: InternalError"):
-        await TableMetrics(faulty, table="metadata", indexes=()).read(*window(NOON, hours=1))  # type: ignore[arg-type]
+        await TableMetrics(faulty, table="metadata", indexes=(), retry=NO_WAIT).read(*window(NOON, hours=1))  # type: ignore[arg-type]

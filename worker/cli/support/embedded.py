@@ -7,8 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker.aws.provision import deploy
-from worker.bootstrap import Clients, open_client, open_clients, open_consumer
+from worker.bootstrap import Clients, deploy_storage, open_client, open_clients, open_consumer
 from worker.delivery.consumer import Consumer
 from worker.local.embedded_aws import embedded_aws, embedded_environment
 from worker.settings import Settings
@@ -47,7 +46,7 @@ async def embedded_worker(
             open_client("cloudformation", settings) as cloudformation,
             open_clients(settings) as clients,
         ):
-            await deploy(cloudformation, clients.dynamodb, settings)
+            await deploy_storage(cloudformation, clients.dynamodb, settings)
             async with open_consumer(settings, clients) as service:  # noqa: SIM117 - told apart by the comment
                 # A task group, so that a service that dies takes the body with it.
                 async with asyncio.TaskGroup() as group:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from worker.aws.retry import BUCKET, call_with_retry
-from worker.bootstrap import Clients
+from worker.aws.retry import call_with_retry
+from worker.bootstrap import RETRY_POLICIES, Clients
 from worker.domain.errors import ConfigurationError
 from worker.domain.image import Image
 from worker.domain.status import TERMINAL_STATUSES
@@ -64,7 +64,7 @@ async def put(
         lambda: clients.s3.put_object(
             Bucket=settings.bucket, Key=key, Body=content, ContentType=content_type, Metadata=metadata
         ),
-        BUCKET,
+        RETRY_POLICIES.bucket,
         what=f"upload {file.name}",
     )
     return Upload(file=file, user_id=user_id, image_id=image_id, key=key)
