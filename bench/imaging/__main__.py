@@ -169,7 +169,7 @@ def _with_mark(name: str, file: Path, scratch: Path) -> Upload:
     with Image.open(file) as image:
         extent = fit_inside(Extent(*ImageOps.exif_transpose(image).size), _BOX)
     fonts = Fonts((FONT.read_bytes(),))
-    tile = text_tile(_MARK, height_px=text_height_px(extent, mark=_MARK, fonts=fonts), fonts=fonts).layer
+    tile = text_tile(_MARK, height_px=text_height_px(extent, mark=_MARK, fonts=fonts), fonts=fonts).rgba
     margin = margin_px(extent)
     mark = Image.new("RGBA", (tile.width + margin, tile.height + margin))
     mark.paste(tile)

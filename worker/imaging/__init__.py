@@ -1,1 +1,1 @@
-"""Pixels: the pool of decoder children, and the steps that they run."""
+"""The decoder process's side of image decoding: validate, resize, watermark and encode an image."""

@@ -1,4 +1,4 @@
-"""Putting a picture on a canvas larger than itself."""
+"""Pad a picture to a larger canvas."""
 
 from PIL import Image, ImageColor
 
@@ -11,25 +11,25 @@ _OPAQUE = 255
 
 def pad_to_canvas(image: Image.Image, canvas: Extent, size: Size) -> Image.Image:
     """
-    Return the picture on a canvas of the size's background, where its gravity says.
+    Return the picture on a canvas, filled with the size's background and aligned by its gravity.
 
     Args:
         image: RGB or RGBA, no larger than the canvas.
-        canvas: In pixels.
-        size: Its background and gravity.
+        canvas: Width and height in pixels.
+        size: Size with the background and gravity.
 
     Returns:
-        RGB where picture and background are opaque, else RGBA.
+        RGB if both picture and background are opaque, otherwise RGBA.
     """
     colour = (*ImageColor.getrgb(size.background), _OPAQUE)[:4]
     at = offset(canvas, Extent(*image.size), size.gravity.point)
     if image.mode == "RGB" and colour[3] == _OPAQUE:
-        ground = Image.new("RGB", canvas, colour[:3])
-        ground.paste(image, at)
-        return ground
-    ground = Image.new("RGBA", canvas, colour)
+        padded = Image.new("RGB", canvas, colour[:3])
+        padded.paste(image, at)
+        return padded
+    padded = Image.new("RGBA", canvas, colour)
     if image.mode == "RGB":
-        ground.paste(image, at)
+        padded.paste(image, at)
     else:
-        ground.alpha_composite(image, dest=at)
-    return ground
+        padded.alpha_composite(image, dest=at)
+    return padded

@@ -1,10 +1,10 @@
 """
-What inks look like on paper, for CMYK that brings no profile.
+Convert CMYK without a profile to the sRGB colours that a printing press would produce.
 
-The eight overprints of cyan, magenta and yellow are those of offset print on coated paper (as ISO Coated v2
-shows them in sRGB); between them colours are blended in sRGB, which comes close to how dots blend on paper
-(the Yule-Nielsen form of Neugebauer's equations). Black darkens what is under it. `Image.convert`, which
-subtracts, makes screen colours that no press can print.
+The colours of the eight solid overprints of cyan, magenta and yellow are those of offset printing on coated
+paper (ISO Coated v2, converted to sRGB). Between them, colours are blended in sRGB, which approximates the
+Yule-Nielsen form of the Neugebauer equations. Black darkens the result. `Image.convert` subtracts the inks
+instead, and so makes saturated screen colours that no press can print.
 """
 
 from functools import lru_cache
@@ -12,7 +12,7 @@ from typing import Final
 
 from PIL import Image, ImageChops, ImageFilter
 
-_PRINTS: Final = {
+_OVERPRINTS: Final = {
     (0, 0, 0): (255, 255, 255),
     (1, 0, 0): (0, 158, 227),
     (0, 1, 0): (230, 0, 126),
@@ -22,37 +22,38 @@ _PRINTS: Final = {
     (0, 1, 1): (227, 6, 19),
     (1, 1, 1): (60, 60, 59),
 }
-"""Which of cyan, magenta and yellow are printed solid -> the colour that they give."""
+"""Which of cyan, magenta and yellow are printed solid -> the sRGB colour."""
 
 _LINEAR, _SQUARE = 170 / 226, 56 / 226
-"""How a share of black darkens: half of it leaves 156 of 255, all of it 29."""
-_DEPTH: Final = 226
+"""Dot gain, so that 50 % black becomes level 156 of 255, and 100 % black level 29."""
+_BLACK_DEPTH: Final = 226
 _GRID: Final = 9
 
 
 def cmyk_to_srgb(image: Image.Image) -> Image.Image:
-    """Return a CMYK picture as RGB in sRGB, by the inks of an ordinary press."""
+    """Return a CMYK picture as RGB in sRGB."""
     cyan, magenta, yellow, black = image.split()
-    coloured = Image.merge("RGB", (cyan, magenta, yellow)).filter(_blend())
-    shade = black.point([round(255 - _DEPTH * _covered(level / 255)) for level in range(256)])
+    coloured = Image.merge("RGB", (cyan, magenta, yellow)).filter(_overprint_table())
+    shade = black.point([round(255 - _BLACK_DEPTH * _coverage(level / 255)) for level in range(256)])
     return ImageChops.multiply(coloured, Image.merge("RGB", (shade, shade, shade)))
 
 
 @lru_cache(maxsize=1)
-def _blend() -> ImageFilter.Color3DLUT:
-    return ImageFilter.Color3DLUT.generate(_GRID, _blended)
+def _overprint_table() -> ImageFilter.Color3DLUT:
+    return ImageFilter.Color3DLUT.generate(_GRID, _blend)
 
 
-def _blended(cyan: float, magenta: float, yellow: float) -> tuple[float, float, float]:
-    shares = [_covered(share) for share in (cyan, magenta, yellow)]
+def _blend(cyan: float, magenta: float, yellow: float) -> tuple[float, float, float]:
+    """Return red, green and blue, 0 to 1, of the given shares of ink, 0 to 1."""
+    coverages = [_coverage(share) for share in (cyan, magenta, yellow)]
     red = green = blue = 0.0
-    for inks, colour in _PRINTS.items():
+    for inks, colour in _OVERPRINTS.items():
         weight = 1.0
-        for ink, share in zip(inks, shares, strict=True):
-            weight *= share if ink else 1 - share
+        for ink, coverage in zip(inks, coverages, strict=True):
+            weight *= coverage if ink else 1 - coverage
         red, green, blue = red + weight * colour[0], green + weight * colour[1], blue + weight * colour[2]
     return red / 255, green / 255, blue / 255
 
 
-def _covered(share: float) -> float:
+def _coverage(share: float) -> float:
     return _LINEAR * share + _SQUARE * share * share

@@ -1,12 +1,14 @@
-"""Encoding renditions: which format, how good, and with nothing in them but the picture and its credits."""
+"""Encode renditions: choose the format and quality, and write no metadata other than artist and copyright."""
 
 import io
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final, NotRequired, TypedDict
+
+from PIL import Image
 
 from worker.domain.recipe import OutputFormat, Size
 from worker.domain.step import NONCE_BYTES, EncodedRendition
-from worker.imaging.colour import flattened
+from worker.imaging.colour import flatten
 from worker.imaging.picture import Picture
 
 _LIKE_SOURCE: Final[Mapping[str, tuple[str, str]]] = {
@@ -19,42 +21,53 @@ _LIKE_SOURCE: Final[Mapping[str, tuple[str, str]]] = {
     "avif": ("avif", "avif"),
     "heic": ("jpeg", "png"),
 }
-"""Format of the upload -> (format of an opaque rendition, of one with transparency)."""
+"""Format of the upload -> (format of an opaque rendition, format of a transparent one)."""
 
-_DRAWING_COLOURS: Final = 256
-_WORST_QUALITY: Final = 20
+_MAX_DRAWING_COLOURS: Final = 256
+_MIN_QUALITY: Final = 20
 _ANIMATED: Final = frozenset({"gif", "webp"})
 _AVIF_SPEED: Final = 8
-_CLEAR_BETWEEN: Final = 2
-"""How a GIF goes from frame to frame: each is drawn on nothing."""
-_NO_QUALITY: Final = frozenset({"png", "gif"})
+_RESTORE_BACKGROUND: Final = 2
+"""GIF disposal method: each frame is drawn on an empty canvas."""
+_LOSSLESS: Final = frozenset({"png", "gif"})
+
+
+class _ExifOptions(TypedDict):
+    exif: NotRequired[bytes]
+
+
+class _FrameOptions(TypedDict):
+    save_all: NotRequired[bool]
+    append_images: NotRequired[list[Image.Image]]
+    duration: NotRequired[list[int]]
+    loop: NotRequired[int]
 
 
 def encode(picture: Picture, *, size: Size, quality: int) -> EncodedRendition:
     """
-    Encode a rendition in the format of its size, without any metadata but the credits.
+    Encode a rendition.
 
     Args:
-        picture: Its images carry no metadata; see `Picture`.
-        size: Its format, quality, weight and background.
-        quality: 1 to 100, for JPEG, WebP and AVIF, where the size has none of its own.
+        picture: Its images have no metadata; see `Picture`.
+        size: Size with the format, background and target weight, and optionally a quality of its own.
+        quality: Quality of JPEG, WebP and AVIF, 1 to 100, if the size has none.
     """
-    becomes = output_format(picture, size)
-    if becomes == "jpeg" and picture.image.mode == "RGBA":
-        picture = picture.with_image(flattened(picture.image, size.background))
+    chosen_format = output_format(picture, size)
+    if chosen_format == "jpeg" and picture.image.mode == "RGBA":
+        picture = picture.with_image(flatten(picture.image, size.background))
     quality = size.quality or quality
-    content = _encoded(picture, becomes, quality)
+    file = _encode(picture, chosen_format, quality)
     target_bytes = size.target_bytes and max(0, size.target_bytes - NONCE_BYTES)
-    if target_bytes and len(content) > target_bytes and becomes not in _NO_QUALITY:
-        content = _within(picture, becomes, best=quality - 1, target_bytes=target_bytes)
+    if target_bytes and len(file) > target_bytes and chosen_format not in _LOSSLESS:
+        file = _encode_within(picture, chosen_format, max_quality=quality - 1, target_bytes=target_bytes)
     width, height = picture.image.size
     return EncodedRendition(
-        size=picture.size, width=width, height=height, format=becomes, content=content.getbuffer()
+        size=picture.size, width=width, height=height, format=chosen_format, content=file.getbuffer()
     )
 
 
 def output_format(picture: Picture, size: Size) -> str:
-    """Return what the rendition is encoded as."""
+    """Return the format in which the rendition is encoded."""
     is_transparent = picture.image.mode == "RGBA"
     match size.format:
         case OutputFormat.SOURCE if picture.frames and picture.source_format in _ANIMATED:
@@ -63,12 +76,12 @@ def output_format(picture: Picture, size: Size) -> str:
             return _LIKE_SOURCE[picture.source_format][is_transparent]
         case OutputFormat.AUTO if picture.frames:
             return "webp"
-        case OutputFormat.AUTO if picture.image.getcolors(_DRAWING_COLOURS):
+        case OutputFormat.AUTO if picture.image.getcolors(_MAX_DRAWING_COLOURS):
             return "png"
         case OutputFormat.AUTO:
             return "webp" if is_transparent else "jpeg"
-        case named:
-            return named.value
+        case fixed:
+            return fixed.value
 
 
 class _File(io.BytesIO):
@@ -76,28 +89,28 @@ class _File(io.BytesIO):
         return self.getbuffer().nbytes
 
 
-def _within(picture: Picture, becomes: str, *, best: int, target_bytes: int) -> _File:
-    """Return the best encoding that weighs no more; the lightest there is, when none does."""
-    worst = min(_WORST_QUALITY, best)
-    lightest = _encoded(picture, becomes, worst)
-    while worst < best:
-        quality = (worst + best + 1) // 2
-        file = _encoded(picture, becomes, quality)
+def _encode_within(picture: Picture, chosen_format: str, *, max_quality: int, target_bytes: int) -> _File:
+    """Return the encoding of the highest quality within the target, or of the lowest quality at least."""
+    low = min(_MIN_QUALITY, max_quality)
+    best = _encode(picture, chosen_format, low)
+    while low < max_quality:
+        quality = (low + max_quality + 1) // 2
+        file = _encode(picture, chosen_format, quality)
         if len(file) <= target_bytes:
-            worst, lightest = quality, file
+            low, best = quality, file
         else:
-            best = quality - 1
-    return lightest
+            max_quality = quality - 1
+    return best
 
 
-def _encoded(picture: Picture, becomes: str, quality: int) -> _File:
+def _encode(picture: Picture, chosen_format: str, quality: int) -> _File:
     file = _File()
-    options: dict[str, Any] = {"exif": picture.credits} if picture.credits and becomes != "gif" else {}
-    match becomes:
+    exif: _ExifOptions = {"exif": picture.credits} if picture.credits else {}
+    match chosen_format:
         case "jpeg":
-            picture.image.save(file, "JPEG", quality=quality, subsampling="4:2:0", **options)
+            picture.image.save(file, "JPEG", quality=quality, subsampling="4:2:0", **exif)
         case "webp":
-            picture.image.save(file, "WEBP", quality=quality, method=2, **options, **_frames(picture))
+            picture.image.save(file, "WEBP", quality=quality, method=2, **exif, **_frame_options(picture))
         case "avif":
             picture.image.save(
                 file,
@@ -106,22 +119,24 @@ def _encoded(picture: Picture, becomes: str, quality: int) -> _File:
                 speed=_AVIF_SPEED,
                 max_threads=1,
                 alpha_premultiplied=False,
-                **options,
+                **exif,
             )
         case "gif":
-            picture.image.save(file, "GIF", **_frames(picture) | {"disposal": _CLEAR_BETWEEN})
+            picture.image.save(file, "GIF", disposal=_RESTORE_BACKGROUND, **_frame_options(picture))
         case _:
-            picture.image.save(file, "PNG", compress_level=3, **options)
+            picture.image.save(file, "PNG", compress_level=3, **exif)
     return file
 
 
-def _frames(picture: Picture) -> dict[str, Any]:
-    """Return what Pillow needs to write the further frames."""
+def _frame_options(picture: Picture) -> _FrameOptions:
+    """Return Pillow's options to write all frames of an animation; empty for a still picture."""
     if not picture.frames:
         return {}
-    return {
+    options: _FrameOptions = {
         "save_all": True,
         "append_images": [frame.image for frame in picture.frames],
         "duration": [picture.duration_ms, *(frame.duration_ms for frame in picture.frames)],
-        **({} if picture.loop is None else {"loop": picture.loop}),
     }
+    if picture.loop is not None:
+        options["loop"] = picture.loop
+    return options

@@ -1,4 +1,4 @@
-"""Fonts that stand in for each other: which of them has which characters."""
+"""Font fallback: choose for each character the first font that has it."""
 
 import io
 import struct
@@ -11,10 +11,10 @@ from typing import Final, NamedTuple
 from PIL import ImageFont
 
 _UNICODE_TABLES: Final = {(3, 10): 0, (0, 6): 1, (0, 4): 2, (3, 1): 3, (0, 3): 4}
-"""(platform, encoding) of a character map -> the order in which they are preferred."""
+"""(platform, encoding) of a character map -> its rank, the best first."""
 _SEGMENTS, _GROUPS = 4, 12
+"""The two formats of character maps; every font has at least one of them."""
 _END_OF_SEGMENTS: Final = 0xFFFF
-"""The formats of character maps that every font has one of."""
 
 _JOINERS: Final = frozenset("\u200c\u200d\ufe0e\ufe0f")
 _RIGHT_TO_LEFT: Final = frozenset({"R", "AL"})
@@ -26,47 +26,47 @@ Ranges = tuple[tuple[int, int], ...]
 @dataclass(frozen=True, slots=True)
 class Fonts:
     """
-    The font that texts are written in, and those that have the characters which it has not.
+    The fonts for watermark texts.
 
     Attributes:
-        files: TrueType or OpenType files, the preferred one first.
+        files: Contents of TrueType or OpenType files, in order of preference.
     """
 
     files: tuple[bytes, ...]
 
 
 class Run(NamedTuple):
-    """A stretch of text in one font."""
+    """Consecutive characters in the same font."""
 
     text: str
     file: bytes
 
     def font(self, height_px: int) -> ImageFont.FreeTypeFont:
-        """Return its font at a height; letters are shaped and joined where Pillow has Raqm."""
+        """Return the font at a height; letters are shaped and joined where Pillow has Raqm."""
         return ImageFont.truetype(io.BytesIO(self.file), height_px)
 
 
 @lru_cache(maxsize=64)
 def split_into_runs(text: str, fonts: Fonts) -> tuple[Run, ...]:
     """
-    Split a text into stretches that one font can write, in the order in which they stand from left to right.
+    Split a text into runs of a single font, in visual order from left to right.
 
-    A character goes to the first font that has it; marks and joiners stay with what they belong to.
+    A character gets the first font that has it; combining marks and joiners stay with the character before.
     """
     if len(fonts.files) == 1:
         return (Run(text, fonts.files[0]),)
     runs: list[Run] = []
     for character in text:
-        is_part = bool(runs) and (
+        belongs_to_run = bool(runs) and (
             character in _JOINERS or character.isspace() or unicodedata.category(character).startswith("M")
         )
-        file = runs[-1].file if is_part else _first_with(ord(character), fonts)
+        file = runs[-1].file if belongs_to_run else _first_with(ord(character), fonts)
         if runs and file is runs[-1].file:
             runs[-1] = Run(runs[-1].text + character, file)
         else:
             runs.append(Run(character, file))
     directions = (unicodedata.bidirectional(character) for character in text)
-    first_strong = next((one for one in directions if one in _STRONG), "L")
+    first_strong = next((direction for direction in directions if direction in _STRONG), "L")
     return tuple(reversed(runs)) if first_strong in _RIGHT_TO_LEFT else tuple(runs)
 
 
@@ -81,14 +81,14 @@ def _has(code: int, ranges: Ranges) -> bool:
 
 @lru_cache(maxsize=16)
 def coverage(file: bytes) -> Ranges:
-    """Return the first and last code point of every stretch that a font has; none if it cannot be read."""
+    """Return the ranges of code points (first, last) that a font has; empty if it cannot be read."""
     try:
-        return _coverage(memoryview(file))
+        return _read_character_map(memoryview(file))
     except (struct.error, IndexError, StopIteration):
         return ()
 
 
-def _coverage(view: memoryview) -> Ranges:
+def _read_character_map(view: memoryview) -> Ranges:
     start = struct.unpack_from(">I", view, 12)[0] if bytes(view[:4]) == b"ttcf" else 0
     (tables,) = struct.unpack_from(">H", view, start + 4)
     cmap = next(

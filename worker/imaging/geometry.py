@@ -1,4 +1,4 @@
-"""How large a picture becomes, and which part of it is shown."""
+"""Compute how large a rendition becomes and which part of the picture it shows."""
 
 from typing import Final, NamedTuple
 
@@ -10,70 +10,73 @@ WHOLE: Final = (1.0, 1.0)
 
 class Layout(NamedTuple):
     """
-    How a picture meets a box.
+    How a picture is scaled, cropped and padded.
 
     Attributes:
-        shown: How large the shown part of the picture becomes.
-        part: The shown part, as shares of the picture's width and height.
-        canvas: How large the rendition is.
+        visible: Extent of the visible part of the picture after scaling.
+        visible_share: The visible part, as shares of the picture's width and height.
+        canvas: Extent of the rendition.
     """
 
-    shown: Extent
-    part: tuple[float, float]
+    visible: Extent
+    visible_share: tuple[float, float]
     canvas: Extent
 
     @property
-    def whole(self) -> Extent:
-        """How large all of the picture would become at the same scale."""
-        return Extent(round(self.shown.width / self.part[0]), round(self.shown.height / self.part[1]))
+    def uncropped(self) -> Extent:
+        """Extent of the whole picture at the same scale."""
+        return Extent(
+            round(self.visible.width / self.visible_share[0]),
+            round(self.visible.height / self.visible_share[1]),
+        )
 
 
 def layout(original: Extent, size: Size) -> Layout:
-    """Return how a picture of this extent meets the box of a size; never larger than the box."""
+    """Return the layout of a picture of this extent in the box of a size; never larger than the box."""
     match size.fit:
         case Fit.COVER:
-            return _covering(original, size)
+            return _cover(original, size)
         case Fit.FILL:
             box = Extent(size.width, size.height)
-            shown = box if size.enlarge else Extent(*map(min, original, box))
-            return Layout(shown, WHOLE, shown)
+            visible = box if size.enlarge else Extent(*map(min, original, box))
+            return Layout(visible, WHOLE, visible)
         case Fit.CONTAIN:
             return Layout(fit_inside(original, size), WHOLE, Extent(size.width, size.height))
         case _:
-            shown = fit_inside(original, size)
-            return Layout(shown, WHOLE, shown)
+            visible = fit_inside(original, size)
+            return Layout(visible, WHOLE, visible)
 
 
 def fit_inside(original: Extent, box: Size) -> Extent:
     """
-    Return the largest extent of this shape inside the box, never below 1 px.
+    Return the largest extent of the same aspect ratio inside the box, at least 1 px on each side.
 
-    Never above the original either, unless the size may enlarge.
+    It is never larger than the original unless the size allows enlarging.
     """
     if original.width <= box.width and original.height <= box.height and not box.enlarge:
         return original
     if original.width * box.height >= original.height * box.width:
-        return Extent(box.width, _scaled(original.height, box.width, original.width))
-    return Extent(_scaled(original.width, box.height, original.height), box.height)
+        return Extent(box.width, _scale_side(original.height, box.width, original.width))
+    return Extent(_scale_side(original.width, box.height, original.height), box.height)
 
 
 def offset(outer: Extent, inner: Extent, anchor: tuple[float, float]) -> tuple[int, int]:
-    """Return where the inner extent begins when it stands at the anchor of the outer one."""
+    """Return the left and top offset of the inner extent, aligned with the outer one at an anchor."""
     return round((outer.width - inner.width) * anchor[0]), round((outer.height - inner.height) * anchor[1])
 
 
-def _covering(original: Extent, size: Size) -> Layout:
+def _cover(original: Extent, size: Size) -> Layout:
     scale = max(size.width / original.width, size.height / original.height)
     if not size.enlarge:
         scale = min(1.0, scale)
-    whole = (original.width * scale, original.height * scale)
-    shown = Extent(
-        max(1, min(size.width, round(whole[0]))),
-        max(1, min(size.height, round(whole[1]))),
+    uncropped = (original.width * scale, original.height * scale)
+    visible = Extent(
+        max(1, min(size.width, round(uncropped[0]))),
+        max(1, min(size.height, round(uncropped[1]))),
     )
-    part = (min(1.0, shown.width / whole[0]), min(1.0, shown.height / whole[1]))
-    return Layout(shown, part, shown)
+    share = (min(1.0, visible.width / uncropped[0]), min(1.0, visible.height / uncropped[1]))
+    return Layout(visible, share, visible)
 
 
-def _scaled(side: int, numerator: int, denominator: int) -> int:
+def _scale_side(side: int, numerator: int, denominator: int) -> int:
     return max(1, (2 * side * numerator + denominator) // (2 * denominator))

@@ -1,8 +1,8 @@
 """
-What a file's own structure says before any decoder is trusted with it.
+Read the structure of image files without a decoder: frames, truncation, checksums.
 
-Counting frames here costs microseconds and stops at the limit, where a decoder would compose every frame of
-a GIF, or reserve the canvas of a WebP, to answer.
+Counting frames this way takes microseconds and stops at the limit; a decoder would compose every frame of a
+GIF, or allocate the canvas of a WebP.
 """
 
 import struct
@@ -22,7 +22,7 @@ _TIFF_ENTRY_BYTES: Final = {False: 12, True: 20}
 
 
 def webp_canvas(content: Content) -> Extent | None:
-    """Return the canvas of a WebP file, or None when its header makes no sense."""
+    """Return the canvas of a WebP file; None if its header is invalid."""
     head = bytes(content[:30]).ljust(30, b"\0")
     match head[12:16]:
         case b"VP8X":
@@ -38,16 +38,16 @@ def webp_canvas(content: Content) -> Extent | None:
     return None
 
 
-def count_frames(content: Content, *, picture_format: str, stop_after: int) -> int:
+def count_frames(content: Content, *, image_format: str, stop_after: int) -> int:
     """
-    Count the frames, giving up as soon as there are more than `stop_after`.
+    Count the frames of a file; stop one above `stop_after`.
 
-    A file that ends early has the frames that are in it. The still formats have one, and so has a
-    multi-picture JPEG: its further pictures are never decoded.
+    In a truncated file, only the frames that it contains are counted. Formats without animation have one
+    frame, and so has a multi-picture JPEG, whose other pictures are never decoded.
     """
     view = memoryview(content)
     count = {"gif": _gif_frames, "webp": _webp_frames, "tiff": _tiff_frames, "png": _png_frames}.get(
-        picture_format
+        image_format
     )
     try:
         return max(1, count(view, stop_after)) if count else 1
@@ -55,10 +55,10 @@ def count_frames(content: Content, *, picture_format: str, stop_after: int) -> i
         return 1
 
 
-def is_truncated(content: Content, *, picture_format: str) -> bool:
-    """Say whether the file lacks its end, as far as its own marks and lengths tell."""
+def is_truncated(content: Content, *, image_format: str) -> bool:
+    """Return whether the end of the file is missing, according to its own markers and lengths."""
     whole = bytes(content) if isinstance(content, memoryview) else content
-    match picture_format:
+    match image_format:
         case "jpeg":
             return whole.rfind(b"\xff\xd9") < whole.rfind(b"\xff\xda")
         case "png":
@@ -74,17 +74,17 @@ def is_truncated(content: Content, *, picture_format: str) -> bool:
     return False
 
 
-def find_damaged_png_chunk(content: Content, *, but_pixels: bool = False) -> str | None:
+def find_damaged_png_chunk(content: Content, *, except_pixels: bool = False) -> str | None:
     """
-    Return the name of the first critical chunk whose checksum is wrong.
+    Return the name of the first critical chunk whose checksum is wrong; None if all are right.
 
     Args:
-        content: The file.
-        but_pixels: Whether to leave out those of its pixels, which are most of the file.
+        content: PNG file.
+        except_pixels: Whether to skip the chunks with pixels, which are most of the file.
     """
     view = memoryview(content)
     for kind, body in _png_chunks(view):
-        if but_pixels and kind == b"IDAT":
+        if except_pixels and kind == b"IDAT":
             continue
         (stored,) = struct.unpack_from(">I", view, body.stop)
         if kind[:1].isupper() and zlib.crc32(view[body.start - 4 : body.stop]) != stored:
@@ -93,30 +93,30 @@ def find_damaged_png_chunk(content: Content, *, but_pixels: bool = False) -> str
 
 
 def has_oversized_profile(content: Content) -> bool:
-    """Say whether a PNG's colour profile unpacks to more than any profile has."""
+    """Return whether a PNG's colour profile decompresses to more than `MAX_PROFILE_BYTES`."""
     view = memoryview(content)
     for kind, body in _png_chunks(view):
         if kind == b"IDAT":
             break
         if kind == b"iCCP":
-            packed = bytes(view[body]).partition(b"\0")[2][1:]
-            unpacking = zlib.decompressobj()
+            compressed = bytes(view[body]).partition(b"\0")[2][1:]
+            decompressor = zlib.decompressobj()
             try:
-                unpacking.decompress(packed, MAX_PROFILE_BYTES)
+                decompressor.decompress(compressed, MAX_PROFILE_BYTES)
             except zlib.error:
                 return False
-            return bool(unpacking.unconsumed_tail)
+            return bool(decompressor.unconsumed_tail)
     return False
 
 
 def _boxes_end(view: memoryview) -> int:
-    """Return where the last box of an ISO media file ends, as far as the boxes in the file say."""
+    """Return the offset at which the last box of an ISO media file ends, according to the boxes' lengths."""
     at = 0
     while at + 8 <= len(view):
         (length,) = struct.unpack_from(">I", view, at)
         if length == 1 and at + 16 <= len(view):
             (length,) = struct.unpack_from(">Q", view, at + 8)
-        if length < _BOX_HEAD_BYTES:  # 0: to the end of the file
+        if length < _BOX_HEAD_BYTES:  # 0 means: to the end of the file
             return len(view)
         at += length
     return at
@@ -163,7 +163,7 @@ def _png_frames(view: memoryview, stop_after: int) -> int:
 
 
 def _png_chunks(view: memoryview) -> Iterator[tuple[bytes, slice]]:
-    """Yield the kind of each whole chunk up to the end mark, and where its body lies."""
+    """Yield the type and the position of the body of each complete chunk, up to IEND."""
     at, kind = 8, b""
     while at + 12 <= len(view) and kind != b"IEND":
         length, kind = _PNG_CHUNK_HEAD.unpack_from(view, at)
@@ -185,7 +185,7 @@ def _tiff_frames(view: memoryview, stop_after: int) -> int:
 
 
 def _tiff_start(view: memoryview) -> tuple[str, bool, int]:
-    """Return the byte order, whether it is a BigTIFF, and where the first directory lies."""
+    """Return the byte order, whether it is a BigTIFF, and the offset of the first directory."""
     order = "<" if bytes(view[:2]) == b"II" else ">"
     is_big = bytes(view[2:4]) in {b"+\0", b"\0+"}
     try:

@@ -1,4 +1,4 @@
-"""Opening pictures with an allow-list of decoders."""
+"""Open and decode image files with an allow-list of decoders."""
 
 import io
 import warnings
@@ -20,7 +20,7 @@ from PIL import (
 from worker.imaging.png import PngFile
 from worker.ipc.framing import Content
 
-Image.MAX_IMAGE_PIXELS = None  # `validate` refuses by the limits of the settings, before anything is decoded
+Image.MAX_IMAGE_PIXELS = None  # `validate` applies the configured limit, before anything is decoded
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
 _DECODERS: Final[Mapping[str, type[ImageFile.ImageFile]]] = {
@@ -32,48 +32,48 @@ _DECODERS: Final[Mapping[str, type[ImageFile.ImageFile]]] = {
     "bmp": BmpImagePlugin.BmpImageFile,
     "avif": AvifImagePlugin.AvifImageFile,
 }
-NEEDS_EXTRA: Final[Mapping[str, str]] = {"heic": "pillow_heif"}
-"""Format -> the module that decodes it, which comes with an extra of the same name."""
+EXTRAS: Final[Mapping[str, str]] = {"heic": "pillow_heif"}
+"""Format -> the module that decodes it, installed by the extra of the same name as the format."""
 
 
-def missing_extra(picture_format: str) -> str | None:
-    """Return the extra that this format needs and that is not installed."""
-    module = NEEDS_EXTRA.get(picture_format)
-    return picture_format if module is not None and find_spec(module) is None else None
+def missing_extra(image_format: str) -> str | None:
+    """Return the name of the extra that this format needs; None if it is installed or not needed."""
+    module = EXTRAS.get(image_format)
+    return image_format if module is not None and find_spec(module) is None else None
 
 
-def open_picture(content: Content, *, picture_format: str) -> ImageFile.ImageFile:
+def open_image(content: Content, *, image_format: str) -> ImageFile.ImageFile:
     """
-    Read a picture's header with the decoder of its format, and with no other.
+    Read an image's header with the decoder of its format, and with no other.
 
-    The plugin is called directly: `Image.open` tries its plugins in turn, imports further ones for formats
-    it does not know, and answers MPO for a JPEG that carries a second picture.
+    The plugin is called directly: `Image.open` tries its plugins in turn, imports more of them for formats
+    that it does not know, and returns MPO for a JPEG that contains a second image.
 
     Raises:
-        Exception: Whatever the decoder raises on a damaged file.
+        Exception: Any type of error, if the file is damaged.
     """
     with warnings.catch_warnings(action="ignore"):
-        return _decoder(picture_format)(io.BytesIO(bytes(content)))
+        return _decoder_of(image_format)(io.BytesIO(bytes(content)))
 
 
 def load(image: ImageFile.ImageFile) -> None:
     """
-    Decode all pixels of the first frame.
+    Decode all pixels of the current frame.
 
     Raises:
-        Exception: Whatever the decoder raises on a damaged file.
+        Exception: Any type of error, if the file is damaged.
     """
     with warnings.catch_warnings(action="ignore"):
         image.load()
 
 
-def _decoder(picture_format: str) -> type[ImageFile.ImageFile]:
-    return _heic() if picture_format == "heic" else _DECODERS[picture_format]
+def _decoder_of(image_format: str) -> type[ImageFile.ImageFile]:
+    return _heic_decoder() if image_format == "heic" else _DECODERS[image_format]
 
 
-def _heic() -> type[ImageFile.ImageFile]:
-    """Import the decoder with the first picture that needs it: it costs 50 ms."""
-    from pillow_heif import HeifImageFile, options  # noqa: PLC0415
+def _heic_decoder() -> type[ImageFile.ImageFile]:
+    """Import the HEIC decoder when the first image needs it: the import takes 50 ms."""
+    from pillow_heif import HeifImageFile, options  # noqa: PLC0415 - an optional, slow import
 
-    options.DECODE_THREADS = 1  # a child has one CPU's worth of work to do
+    options.DECODE_THREADS = 1  # there is a decoder process for each CPU
     return HeifImageFile

@@ -1,4 +1,4 @@
-"""The eight orientations of EXIF, and how to stand a picture upright."""
+"""Turn pictures upright according to the eight orientations of EXIF."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -9,7 +9,7 @@ from worker.imaging.picture import Extent
 
 UPRIGHT: Final = 1
 
-_TURNS: Final[Mapping[int, Image.Transpose]] = {
+_TRANSPOSES: Final[Mapping[int, Image.Transpose]] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -18,42 +18,43 @@ _TURNS: Final[Mapping[int, Image.Transpose]] = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_ON_ITS_SIDE: Final = frozenset({5, 6, 7, 8})
+_SWAPS_SIDES: Final = frozenset({5, 6, 7, 8})
 _MIRRORED_ACROSS: Final = frozenset({2, 3, 7, 8})
 _MIRRORED_DOWN: Final = frozenset({3, 4, 6, 7})
 
 
 def read_orientation(exif: Image.Exif) -> int:
-    """Return 1 to 8; anything that EXIF does not know counts as upright."""
+    """Return the EXIF orientation, 1 to 8; an invalid value counts as 1, upright."""
     stored = exif.get(ExifTags.Base.Orientation, UPRIGHT)
-    return stored if isinstance(stored, int) and stored in _TURNS else UPRIGHT
+    return stored if isinstance(stored, int) and stored in _TRANSPOSES else UPRIGHT
 
 
-def turned(extent: Extent, orientation: int) -> Extent:
-    """Return the extent after standing a picture of this one upright; the same function leads back."""
-    return extent.turned if orientation in _ON_ITS_SIDE else extent
+def turn_extent(extent: Extent, orientation: int) -> Extent:
+    """Convert an extent between as stored and as displayed, in either direction."""
+    return extent.turned if orientation in _SWAPS_SIDES else extent
 
 
-def to_stored_coordinates(
-    shares: tuple[float, float], orientation: int, *, is_place: bool = True
-) -> tuple[float, float]:
+def point_as_stored(point: tuple[float, float], orientation: int) -> tuple[float, float]:
     """
-    Return where a place in the picture as displayed lies in the picture as stored.
+    Convert a point in the displayed picture to the same point in the stored picture.
 
     Args:
-        shares: Of width and height.
-        orientation: As EXIF counts.
-        is_place: False for the shares of an extent, which has no left and right.
+        point: Shares of width and height, from the left and the top.
+        orientation: EXIF orientation, 1 to 8.
     """
-    across, down = shares[::-1] if orientation in _ON_ITS_SIDE else shares
-    if not is_place:
-        return across, down
+    across, down = shares_as_stored(point, orientation)
     return (
         1 - across if orientation in _MIRRORED_ACROSS else across,
         1 - down if orientation in _MIRRORED_DOWN else down,
     )
 
 
-def upright(image: Image.Image, orientation: int) -> Image.Image:
-    """Return the picture turned and mirrored as its orientation asks."""
-    return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
+def shares_as_stored(shares: tuple[float, float], orientation: int) -> tuple[float, float]:
+    """Convert shares of the displayed width and height to shares of the stored width and height."""
+    across, down = shares
+    return (down, across) if orientation in _SWAPS_SIDES else shares
+
+
+def turn_upright(image: Image.Image, orientation: int) -> Image.Image:
+    """Return the picture rotated and mirrored so that it is upright."""
+    return image.transpose(_TRANSPOSES[orientation]) if orientation in _TRANSPOSES else image

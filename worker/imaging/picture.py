@@ -1,4 +1,4 @@
-"""The values that the steps hand to each other."""
+"""The values that the steps pass to each other."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -11,14 +11,14 @@ from worker.domain.step import Json
 
 
 class Extent(NamedTuple):
-    """The size of a picture, in pixels."""
+    """Width and height in pixels."""
 
     width: int
     height: int
 
     @property
     def pixels(self) -> int:
-        """How many there are."""
+        """Number of pixels."""
         return self.width * self.height
 
     @property
@@ -28,23 +28,23 @@ class Extent(NamedTuple):
 
     @property
     def document(self) -> Json:
-        """How the record writes it."""
+        """The extent as a map in the record."""
         return {"width": self.width, "height": self.height}
 
 
 @dataclass(frozen=True, slots=True)
 class DecodedUpload:
     """
-    An upload whose pixels have been read.
+    An upload whose pixels have been decoded.
 
     Attributes:
-        image: As stored: in any mode, perhaps lying on its side, perhaps decoded at a fraction of its size.
-        orientation: What is still to be done to stand it upright, as EXIF counts: 1 (nothing) to 8.
-        original: How large it would be displayed: upright, at full size.
-        format: One of `signatures.ALLOWED_FORMATS`.
-        profile: The ICC profile that its colours are meant in, if it brings one.
-        frames: How many of its frames are wanted.
-        credits: EXIF that holds its artist and copyright and nothing else; empty if there is none.
+        image: Picture as stored: any mode, not yet upright, possibly decoded at a fraction of its size.
+        orientation: EXIF orientation that still has to be applied, 1 (upright) to 8.
+        original: Extent as displayed: upright, at full size.
+        format: Format of the file, from `signatures.ALLOWED_FORMATS`.
+        profile: ICC profile of the pixels, if the file has one.
+        frames: Number of frames to process.
+        credits: EXIF with only the artist and copyright; empty if there is neither.
     """
 
     image: Image.Image
@@ -58,7 +58,7 @@ class DecodedUpload:
 
 @dataclass(frozen=True, slots=True)
 class TimedImage:
-    """A frame of an animation, and how long it is shown."""
+    """A frame of an animation and how long it is shown, in milliseconds."""
 
     image: Image.Image
     duration_ms: int
@@ -67,16 +67,16 @@ class TimedImage:
 @dataclass(frozen=True, slots=True)
 class Picture:
     """
-    One rendition in the making.
+    The pixels of a rendition before it is encoded.
 
     Attributes:
-        size: The name of the size in the recipe.
-        image: Upright, RGB or RGBA, in sRGB, carrying no metadata; the first frame.
-        source_format: What the upload was, which may decide what the rendition becomes.
-        credits: EXIF to put into the rendition.
-        frames: The further frames, alike.
+        size: Name of the size in the recipe.
+        image: First frame: upright, RGB or RGBA in sRGB, without metadata.
+        source_format: Format of the upload, which may decide the format of the rendition.
+        credits: EXIF to write into the rendition; may be empty.
+        frames: Frames after the first, in the same form.
         duration_ms: How long the first frame is shown.
-        loop: How often the frames are played, 0 for ever; None where the upload says nothing.
+        loop: How often the animation is played, 0 for forever; None if the upload does not specify it.
     """
 
     size: str
@@ -93,13 +93,20 @@ class Picture:
         return (self.image, *(frame.image for frame in self.frames))
 
     def with_image(self, image: Image.Image) -> "Picture":
-        """Return the same rendition as a still one of another image."""
+        """Return a still picture with another image."""
         return replace(self, image=image, frames=())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepNote:
-    """What a step tells the record; see `worker.domain.step.StepReport`."""
+    """
+    What the record keeps of a step; see `worker.domain.step.StepReport`.
+
+    Attributes:
+        move: Whether the step completed or was skipped.
+        detail: Attributes of the step in the record.
+        metadata: Metadata of the image; only validation sets it.
+    """
 
     move: StepMove = StepMove.COMPLETED
     detail: Mapping[str, Json] = field(default_factory=dict)

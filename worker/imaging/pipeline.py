@@ -1,10 +1,10 @@
-"""What is done with a picture, step by step."""
+"""Run the steps on an image: validation, resize, watermark."""
 
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from worker.domain.recipe import Limits, Recipe
 from worker.domain.status import StepName
@@ -17,18 +17,27 @@ from worker.imaging.validate import validate
 from worker.imaging.watermark import watermark
 from worker.ipc.framing import Content
 
+StepFunction: TypeAlias = Callable[[Any], tuple[Any, StepNote]]
+"""`Any`, because each step takes the type that the step before it returns."""
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step: its name in the record, and what it does to the value that the step before left."""
+    """
+    A step of the pipeline.
+
+    Attributes:
+        name: Name of the step in the record.
+        do: Maps the result of the step before to the result of this one and a note for the record.
+    """
 
     name: StepName
-    do: Callable[[Any], tuple[Any, StepNote]]
+    do: StepFunction
 
 
 def steps(recipe: Recipe, *, limits: Limits, fonts: Fonts) -> tuple[Step, ...]:
     """Return the steps of a recipe, in order."""
-    checked = partial(
+    check = partial(
         validate,
         limits=limits,
         sizes=recipe.sizes,
@@ -37,19 +46,25 @@ def steps(recipe: Recipe, *, limits: Limits, fonts: Fonts) -> tuple[Step, ...]:
         record_location=recipe.record_location,
     )
     return (
-        Step(StepName.VALIDATION, checked),
+        Step(StepName.VALIDATION, check),
         Step(StepName.RESIZE, partial(resize, sizes=recipe.sizes)),
-        Step(StepName.WATERMARK, partial(_marked_and_encoded, recipe=recipe, fonts=fonts)),
+        Step(StepName.WATERMARK, partial(_watermark_and_encode, recipe=recipe, fonts=fonts)),
     )
 
 
 def process(content: Content, recipe: Recipe, *, limits: Limits, fonts: Fonts) -> Iterator[DecoderOutput]:
     """
-    Take a picture through the steps; yield each report as it is made, then each encoded size.
+    Run all steps on an upload; yield the report of each step as it completes, then each rendition.
+
+    Args:
+        content: Uploaded file.
+        recipe: Sizes, watermark and options.
+        limits: Largest image that is decoded.
+        fonts: Fonts for watermark texts.
 
     Raises:
-        RejectedError: The step after the last report refuses the picture.
-        Exception: Whatever else a decoder raises.
+        RejectedError: The step after the last report rejected the image.
+        Exception: Any other error of an image library.
     """
     value: Any = content
     for step in steps(recipe, limits=limits, fonts=fonts):
@@ -65,7 +80,7 @@ def process(content: Content, recipe: Recipe, *, limits: Limits, fonts: Fonts) -
     yield from value
 
 
-def _marked_and_encoded(
+def _watermark_and_encode(
     pictures: tuple[Picture, ...], *, recipe: Recipe, fonts: Fonts
 ) -> tuple[tuple[EncodedRendition, ...], StepNote]:
     marked, note = watermark(pictures, mark=recipe.watermark, fonts=fonts)

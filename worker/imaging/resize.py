@@ -1,4 +1,4 @@
-"""The second step: every size of the recipe, from one decode."""
+"""The resize step: make every size of the recipe from a single decode."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -10,7 +10,13 @@ from worker.domain.recipe import Fit, Size
 from worker.imaging.canvas import pad_to_canvas
 from worker.imaging.colour import drop_opaque_alpha, reason_profile_ignored, to_scalable_mode, to_srgb
 from worker.imaging.geometry import WHOLE, Layout, layout
-from worker.imaging.orientation import UPRIGHT, to_stored_coordinates, turned, upright
+from worker.imaging.orientation import (
+    UPRIGHT,
+    point_as_stored,
+    shares_as_stored,
+    turn_extent,
+    turn_upright,
+)
 from worker.imaging.picture import DecodedUpload, Extent, Picture, StepNote, TimedImage
 from worker.imaging.visual_summary import visual_summary
 
@@ -27,7 +33,7 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """Something that sizes can be made from: the upload's frame, or a larger rendition of it."""
+    """A picture to scale: a frame of the upload, or a larger size that has been made from it."""
 
     image: Image.Image
     orientation: int = UPRIGHT
@@ -36,21 +42,21 @@ class _Source:
 
 def resize(decoded: DecodedUpload, *, sizes: tuple[Size, ...]) -> tuple[tuple[Picture, ...], StepNote]:
     """
-    Make each size of the recipe: upright, in sRGB, as its fit says, every frame that is wanted.
+    Make each size of the recipe, upright and in sRGB, for every frame that is processed.
 
-    Turning and converting colours come after scaling, when there are fewer pixels to touch: converting before
-    gives the same to 52 dB, as close as the drafts of `validate`. The largest size is made first; a smaller
-    one is made from it when it is at most half as large.
+    Pictures are rotated and colours converted after scaling, when there are fewer pixels; the result differs
+    by 52 dB from converting first, like the drafts of `validate`. The largest size is made first; a smaller
+    size is made from it if it is at most half as large.
 
     Args:
-        decoded: Any mode, any orientation.
-        sizes: The boxes, in pixels of the picture as displayed; the main one first.
+        decoded: Upload in any mode and orientation.
+        sizes: Sizes of the recipe, in pixels as displayed; the main size first.
 
     Returns:
-        One picture per size, in the order of `sizes`.
+        A picture for each size, in the order of `sizes`.
     """
     layouts = {size.name: layout(decoded.original, size) for size in sizes}
-    ignored = reason_profile_ignored(decoded.profile, decoded.image.mode)
+    reason_ignored = reason_profile_ignored(decoded.profile, decoded.image.mode)
     first, first_ms = _frame(decoded, sizes, layouts), _duration_ms(decoded.image)
     loop = decoded.image.info.get("loop")
     further: dict[str, list[TimedImage]] = {size.name: [] for size in sizes}
@@ -74,20 +80,22 @@ def resize(decoded: DecodedUpload, *, sizes: tuple[Size, ...]) -> tuple[tuple[Pi
         "original": decoded.original.document,
         "processed": layouts[sizes[0].name].canvas.document,
     }
-    note = {"profileIgnored": ignored} if ignored else {}
-    return pictures, StepNote(detail={"dimensions": dimensions, **note, **visual_summary(pictures[0].image)})
+    profile = {"profileIgnored": reason_ignored} if reason_ignored else {}
+    return pictures, StepNote(
+        detail={"dimensions": dimensions, **profile, **visual_summary(pictures[0].image)}
+    )
 
 
 def scale(image: Image.Image, extent: Extent, *, box: Box | None = None) -> Image.Image:
     """
-    Return a new picture, scaled to exactly this extent by Lanczos with a support of three.
+    Return a new picture, scaled to exactly this extent with a Lanczos filter of three lobes.
 
-    Transparency is premultiplied meanwhile, so that the colour of what cannot be seen does not bleed.
+    Colours are multiplied by alpha before and divided after, so that invisible pixels do not bleed.
 
     Args:
-        image: L, RGB or RGBA by SIMD code; other modes by Pillow's own, slower `resize`.
-        extent: In pixels.
-        box: Left, top, right and bottom of the part that is wanted; None for all of it.
+        image: L, RGB and RGBA are scaled by SIMD code; other modes by Pillow's slower `resize`.
+        extent: Width and height of the result in pixels.
+        box: Left, top, right and bottom of the part to scale; None for the whole picture.
     """
     if image.size == extent and box is None:
         return image.copy()
@@ -102,34 +110,34 @@ def scale(image: Image.Image, extent: Extent, *, box: Box | None = None) -> Imag
 def _frame(
     decoded: DecodedUpload, sizes: tuple[Size, ...], layouts: dict[str, Layout]
 ) -> dict[str, Image.Image]:
-    """Return every size of the frame that is decoded now."""
+    """Return every size of the current frame, by the name of the size."""
     frame = _Source(to_scalable_mode(decoded.image, decoded.profile), decoded.orientation, decoded.profile)
     larger: list[Image.Image] = []
-    made: dict[str, Image.Image] = {}
-    for size in sorted(sizes, key=lambda size: -layouts[size.name].shown.pixels):
+    results: dict[str, Image.Image] = {}
+    for size in sorted(sizes, key=lambda size: -layouts[size.name].visible.pixels):
         plan = layouts[size.name]
-        ample = [image for image in larger if _is_ample(image, plan)]
-        source = _Source(ample[-1]) if ample else frame
-        shown = _shown(source, plan, size)
-        shown.info = {}  # profile, comment and thumbnail of the upload stay behind
-        if plan.part == WHOLE:
-            larger.append(shown)
+        large_enough = [image for image in larger if _is_large_enough(image, plan)]
+        source = _Source(large_enough[-1]) if large_enough else frame
+        visible = _visible_part(source, plan, size)
+        visible.info = {}  # drop profile, comment and thumbnail of the upload
+        if plan.visible_share == WHOLE:
+            larger.append(visible)
         is_padded = size.fit is Fit.CONTAIN
-        made[size.name] = pad_to_canvas(shown, plan.canvas, size) if is_padded else shown
-    return made
+        results[size.name] = pad_to_canvas(visible, plan.canvas, size) if is_padded else visible
+    return results
 
 
-def _shown(source: _Source, plan: Layout, size: Size) -> Image.Image:
-    """Return the shown part of the picture, upright and in sRGB."""
+def _visible_part(source: _Source, plan: Layout, size: Size) -> Image.Image:
+    """Return the visible part of the picture, scaled, upright and in sRGB."""
     box = None
-    if plan.part != WHOLE:
-        shares = to_stored_coordinates(plan.part, source.orientation, is_place=False)
-        place = to_stored_coordinates(size.gravity.point, source.orientation)
+    if plan.visible_share != WHOLE:
+        shares = shares_as_stored(plan.visible_share, source.orientation)
+        anchor = point_as_stored(size.gravity.point, source.orientation)
         width, height = source.image.width * shares[0], source.image.height * shares[1]
-        left, top = (source.image.width - width) * place[0], (source.image.height - height) * place[1]
+        left, top = (source.image.width - width) * anchor[0], (source.image.height - height) * anchor[1]
         box = (left, top, left + width, top + height)
-    small = scale(source.image, turned(plan.shown, source.orientation), box=box)
-    return drop_opaque_alpha(to_srgb(upright(small, source.orientation), source.profile))
+    scaled = scale(source.image, turn_extent(plan.visible, source.orientation), box=box)
+    return drop_opaque_alpha(to_srgb(turn_upright(scaled, source.orientation), source.profile))
 
 
 def _duration_ms(image: Image.Image) -> int:
@@ -137,6 +145,6 @@ def _duration_ms(image: Image.Image) -> int:
     return int(duration) if isinstance(duration, int | float) else 0
 
 
-def _is_ample(image: Image.Image, plan: Layout) -> bool:
-    whole = plan.whole
-    return image.width >= _REUSE_FACTOR * whole.width and image.height >= _REUSE_FACTOR * whole.height
+def _is_large_enough(image: Image.Image, plan: Layout) -> bool:
+    uncropped = plan.uncropped
+    return image.width >= _REUSE_FACTOR * uncropped.width and image.height >= _REUSE_FACTOR * uncropped.height

@@ -1,4 +1,4 @@
-"""A filter in the kernel: a decoder child talks to its parent over what it has, and to nobody else."""
+"""Block the network and other system calls with a seccomp filter; open connections keep working."""
 
 import ctypes
 import platform
@@ -12,7 +12,7 @@ _FILTER_MODE: Final = 2
 
 _LOAD, _JUMP_IF_EQUAL, _JUMP_IF_AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
 _NUMBER_AT, _ARCHITECTURE_AT = 0, 4
-_ALLOW, _REFUSE = 0x7FFF_0000, 0x0005_0000 | 1
+_ALLOW, _DENY = 0x7FFF_0000, 0x0005_0000 | 1
 """SECCOMP_RET_ALLOW, and SECCOMP_RET_ERRNO with EPERM."""
 _X32_CALLS: Final = 0x4000_0000
 
@@ -20,19 +20,22 @@ _FORBIDDEN: Final[Mapping[str, tuple[int, tuple[int, ...]]]] = {
     "x86_64": (
         0xC000_003E,
         # socket connect accept bind listen socketpair accept4; execve ptrace execveat;
-        # process_vm_readv, process_vm_writev; io_uring_setup, which makes sockets too
+        # process_vm_readv, process_vm_writev; io_uring_setup, which can create sockets
         (41, 42, 43, 49, 50, 53, 288, 59, 101, 322, 310, 311, 425),
     ),
     "aarch64": (0xC000_00B7, (198, 203, 202, 200, 201, 199, 242, 221, 117, 281, 270, 271, 425)),
 }
-"""Machine -> (AUDIT_ARCH, numbers of the system calls that are refused), as in the kernel's tables."""
+"""Machine -> (AUDIT_ARCH, numbers of the denied system calls), from the kernel's tables."""
 
 
 def forbid_network() -> bool:
     """
-    Refuse, for the rest of this process, to make sockets, start programs and look into other processes.
+    Deny this process new sockets, new programs and access to other processes, irrevocably.
 
-    Needs no-new-privileges. Returns False where the system has no such filter.
+    Requires no-new-privileges.
+
+    Returns:
+        False if the system or the machine's architecture has no such filter.
     """
     known = _FORBIDDEN.get(platform.machine())
     if sys.platform != "linux" or known is None:
@@ -46,7 +49,7 @@ def forbid_network() -> bool:
 
 
 def _program(architecture: int, forbidden: tuple[int, ...]) -> bytes:
-    """Return the filter: another architecture's calls, x32's and the forbidden ones are refused."""
+    """Return a BPF program that denies the forbidden calls, and all calls of x32 and other architectures."""
     last = len(forbidden)
     steps = [
         (_LOAD, 0, 0, _ARCHITECTURE_AT),
@@ -55,6 +58,6 @@ def _program(architecture: int, forbidden: tuple[int, ...]) -> bytes:
         (_JUMP_IF_AT_LEAST, last + 1, 0, _X32_CALLS),
         *((_JUMP_IF_EQUAL, last - at, 0, number) for at, number in enumerate(forbidden)),
         (_RETURN, 0, 0, _ALLOW),
-        (_RETURN, 0, 0, _REFUSE),
+        (_RETURN, 0, 0, _DENY),
     ]
     return b"".join(struct.pack("HBBI", *step) for step in steps)

@@ -1,4 +1,4 @@
-"""What a file is by its first bytes, whatever it is called."""
+"""Identify the format of a file by its first bytes, regardless of its name."""
 
 import re
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Final
 from worker.ipc.framing import Content
 
 ALLOWED_FORMATS: Final = ("jpeg", "png", "webp", "gif", "tiff", "bmp", "avif", "heic")
-"""The formats that are decoded."""
+"""Formats that are decoded."""
 
 _SIGNATURES: Final[tuple[tuple[str, bytes], ...]] = (
     ("jpeg", rb"\xff\xd8\xff"),
@@ -36,17 +36,17 @@ _SIGNATURES: Final[tuple[tuple[str, bytes], ...]] = (
     ("PostScript", rb"%!PS"),
     ("SVG", rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*|<!DOCTYPE[^>]*>\s*)*<svg[\s>]"),
 )
-"""Name -> regular expression; the first that matches wins."""
+"""Name and regular expression; the first match decides."""
 
 _BRANDS: Final[Mapping[bytes, str]] = {
     **dict.fromkeys((b"avif", b"avis"), "avif"),
     **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"), "heic"),
     b"crx ": "Canon raw",
 }
-"""Brand of an ISO media file -> the picture format it stands for; the other brands are films."""
+"""Brand of an ISO media file -> image format. All other brands are videos."""
 
 _ANY_CODEC: Final = frozenset({b"mif1", b"msf1", b"miaf"})
-"""Brands that say no more than: a picture; the compatible brands after them say in which format."""
+"""Brands of an image in any format: the compatible brands that follow decide the format."""
 
 _PATTERNS: Final = tuple((name, re.compile(pattern, re.DOTALL)) for name, pattern in _SIGNATURES)
 _HEAD_BYTES: Final = 1024

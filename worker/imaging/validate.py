@@ -1,8 +1,8 @@
-"""The first step: whether it is a picture that this worker takes, and all of it is there."""
+"""The validation step: check that the file is an allowed, undamaged image, and decode it."""
 
 from typing import TYPE_CHECKING
 
-from PIL import ImageFile, TiffImagePlugin
+from PIL import AvifImagePlugin, ImageFile, TiffImagePlugin
 
 from worker.domain.errors import (
     CorruptError,
@@ -22,13 +22,14 @@ from worker.imaging.errors import rejected_error_for
 from worker.imaging.exif import extract_credits, extract_metadata, read_exif
 from worker.imaging.geometry import layout
 from worker.imaging.headers import (
+    MAX_PROFILE_BYTES,
     count_frames,
     find_damaged_png_chunk,
     has_oversized_profile,
     is_truncated,
     webp_canvas,
 )
-from worker.imaging.orientation import UPRIGHT, read_orientation, turned
+from worker.imaging.orientation import UPRIGHT, read_orientation, turn_extent
 from worker.imaging.picture import DecodedUpload, Extent, StepNote
 from worker.imaging.png import PngFile
 from worker.imaging.signatures import ALLOWED_FORMATS, identify
@@ -38,10 +39,10 @@ if TYPE_CHECKING:
     from worker.domain.step import Json
 
 ANIMATED = frozenset({"gif", "webp"})
-"""The formats whose further frames can be kept."""
+"""Formats whose animations can be kept."""
 
 _DRAFT_FACTOR = 2
-"""How much larger than the result a JPEG is decoded at the least; see `_draft`."""
+"""A JPEG is decoded at no less than this multiple of the largest size; see `_draft`."""
 
 
 def validate(
@@ -54,73 +55,78 @@ def validate(
     record_location: bool = False,
 ) -> tuple[DecodedUpload, StepNote]:
     """
-    Check what the file is and what it announces, then decode all of it that is wanted.
+    Check the file's format and header, then decode the frames that are processed.
 
     Args:
-        content: The file.
-        limits: Checked on the header, before anything is decoded.
-        sizes: What will be made of it: a JPEG needs not be decoded much larger.
-        animation: Whether further frames are wanted, or no reason for a picture at all.
-        keep_credits: Whether renditions are to carry its artist and copyright.
-        record_location: Whether the record is to learn where it was taken.
+        content: Uploaded file.
+        limits: Limits that are checked on the header, before anything is decoded.
+        sizes: Sizes that will be made: a JPEG is not decoded much larger than they need.
+        animation: Whether to process the first frame or all of them, or to reject animations.
+        keep_credits: Whether renditions carry the artist and copyright.
+        record_location: Whether the metadata includes the location.
 
     Raises:
-        TooManyBytesError: Of the file.
-        NotAnImageError: The bytes begin like no picture.
-        FormatNotAllowedError: They begin like a picture of another format.
-        TooManyPixelsError: Of its first frame.
-        TooManyFramesError: Too many, or too many pixels in all of them.
-        TooSmallError: On either side.
-        TruncatedError: The file ends before the picture does.
-        CorruptError: The decoder cannot make sense of it.
-        DecodeOutOfMemoryError: The decoder needs more memory than there is.
+        TooManyBytesError: The file is too large.
+        NotAnImageError: The first bytes are not those of any image format.
+        FormatNotAllowedError: The format is not decoded by this worker.
+        TooManyPixelsError: The first frame has too many pixels.
+        TooManyFramesError: There are too many frames, or too many pixels in all frames together.
+        TooSmallError: A side is too short.
+        TruncatedError: The end of the file is missing.
+        CorruptError: The file is damaged.
+        DecodeOutOfMemoryError: Decoding needs more memory than the decoder may use.
     """
     if len(content) > limits.max_bytes:
         raise TooManyBytesError(size_bytes=len(content), limit_bytes=limits.max_bytes)
-    found = _known(content)
+    image_format = _allowed_format(content)
     image: ImageFile.ImageFile | None = None
     try:
-        _check_before_opening(content, found, limits)
-        image = image_file.open_picture(content, picture_format=found)
+        _check_before_opening(content, image_format, limits)
+        image = image_file.open_image(content, image_format=image_format)
         stored = Extent(*image.size)
         _check_pixels(stored, limits)
         _check_sides(stored, limits)
-        most = 1 if animation is Animation.REJECT else limits.max_frames
-        frames = _checked_frames(content, image, found, most, limits)
-        if found == "png":  # its EXIF may follow its pixels: asked for it, Pillow decodes them
+        max_frames = 1 if animation is Animation.REJECT else limits.max_frames
+        frames = _checked_frames(content, image, image_format, max_frames, limits)
+        if image_format == "png":  # EXIF may follow the pixels: to read it, Pillow would decode them
             image_file.load(image)
         exif = read_exif(image)
-        orientation = UPRIGHT if found == "tiff" else read_orientation(exif)  # Pillow turns TIFFs by itself
-        original = turned(stored, orientation)
-        if found == "jpeg":  # of a HEIC it would pick the thumbnail inside
-            _draft(image, turned(_largest(original, sizes), orientation))
-        wanted = frames if animation is Animation.KEEP and found in ANIMATED else 1
-        _load(image, frames=wanted)
+        orientation = UPRIGHT if image_format == "tiff" else read_orientation(exif)  # Pillow turns TIFFs
+        original = turn_extent(stored, orientation)
+        if image_format == "jpeg":  # a HEIC would be replaced by its embedded thumbnail
+            _draft(image, turn_extent(_required_extent(original, sizes), orientation))
+        kept_frames = frames if animation is Animation.KEEP and image_format in ANIMATED else 1
+        _load(image, frames=kept_frames)
         if isinstance(image, PngFile) and not image.is_verified:
             _check_chunks(content)
         profile = image.info.get("icc_profile")
     except RejectedError:
         raise
     except Exception as error:
-        raise rejected_error_for(error, is_cut_short=_is_cut_short(content, found, image)) from error
+        raise rejected_error_for(error, is_truncated=_is_truncated(content, image_format, image)) from error
     decoded = DecodedUpload(
         image=image,
         orientation=orientation,
         original=original,
-        format=found,
+        format=image_format,
         profile=bytes(profile) if profile else None,
-        frames=wanted,
+        frames=kept_frames,
         credits=extract_credits(exif) if keep_credits else b"",
     )
-    facts: dict[str, Json] = {"result": "valid", "format": found, "mode": image.mode, "frames": frames}
+    detail: dict[str, Json] = {
+        "result": "valid",
+        "format": image_format,
+        "mode": image.mode,
+        "frames": frames,
+    }
     if orientation != UPRIGHT:
-        facts["orientation"] = orientation
+        detail["orientation"] = orientation
     if decoded.profile:
-        facts["profile"] = profile_name(decoded.profile)
-    return decoded, StepNote(detail=facts, metadata=extract_metadata(exif, with_location=record_location))
+        detail["profile"] = profile_name(decoded.profile)
+    return decoded, StepNote(detail=detail, metadata=extract_metadata(exif, with_location=record_location))
 
 
-def _known(content: Content) -> str:
+def _allowed_format(content: Content) -> str:
     found = identify(content)
     if found is None:
         raise NotAnImageError
@@ -130,17 +136,17 @@ def _known(content: Content) -> str:
         raise FormatNotAllowedError(
             found=found,
             allowed=tuple(name for name in ALLOWED_FORMATS if name != found),
-            hint=f"this worker is installed without its extra: pip install 'image-worker[{extra}]'",
+            hint=f"install its decoder: pip install 'image-worker[{extra}]'",
         )
     return found
 
 
-def _check_before_opening(content: Content, found: str, limits: Limits) -> None:
-    """Refuse what a decoder would already spend too much on when it opens the file."""
-    if found == "webp":
-        _check_pixels(webp_canvas(content), limits)  # Pillow reserves the canvas when it opens one
-    if found == "png" and has_oversized_profile(content):
-        raise CorruptError(reason="its colour profile unpacks to more than any profile has")
+def _check_before_opening(content: Content, image_format: str, limits: Limits) -> None:
+    """Reject files for which even opening them would use too much memory."""
+    if image_format == "webp":
+        _check_pixels(webp_canvas(content), limits)  # Pillow allocates the canvas on opening
+    if image_format == "png" and has_oversized_profile(content):
+        raise CorruptError(reason=f"its colour profile is larger than {MAX_PROFILE_BYTES:,} bytes")
 
 
 def _check_pixels(extent: Extent | None, limits: Limits) -> None:
@@ -154,29 +160,29 @@ def _check_sides(extent: Extent, limits: Limits) -> None:
 
 
 def _checked_frames(
-    content: Content, image: ImageFile.ImageFile, found: str, most: int, limits: Limits
+    content: Content, image: ImageFile.ImageFile, image_format: str, max_frames: int, limits: Limits
 ) -> int:
-    """Count the frames; all of them together may have `max_pixels`."""
-    limit = min(most, limits.max_pixels // max(1, Extent(*image.size).pixels))
-    if found == "avif":
-        frames = int(image.n_frames)  # type: ignore[attr-defined]
+    """Return the number of frames; reject too many, or more than `max_pixels` in all frames together."""
+    limit = min(max_frames, limits.max_pixels // max(1, Extent(*image.size).pixels))
+    if isinstance(image, AvifImagePlugin.AvifImageFile):
+        frames = int(image.n_frames)
     else:
-        frames = count_frames(content, picture_format=found, stop_after=limit)
+        frames = count_frames(content, image_format=image_format, stop_after=limit)
     if frames > limit:
         raise TooManyFramesError(frames=frames, limit=limit)
     return frames
 
 
 def _check_chunks(content: Content) -> None:
-    """Refuse a PNG by its own marks: Pillow stops at the last pixel, and never looks at their checksums."""
-    if is_truncated(content, picture_format="png"):
+    """Reject a PNG without its end or with a wrong checksum; Pillow checks neither after the last pixel."""
+    if is_truncated(content, image_format="png"):
         raise TruncatedError
     if damaged := find_damaged_png_chunk(content):
         raise CorruptError(reason=f"the checksum of a {damaged} chunk is wrong")
 
 
 def _load(image: ImageFile.ImageFile, *, frames: int) -> None:
-    """Decode every wanted frame, so that what is wrong with it is found here; end at the first."""
+    """Decode all frames that are processed, so that damage is found here; return to the first."""
     image_file.load(image)
     for number in range(1, frames):
         image.seek(number)
@@ -186,32 +192,32 @@ def _load(image: ImageFile.ImageFile, *, frames: int) -> None:
         image_file.load(image)
 
 
-def _largest(original: Extent, sizes: tuple[Size, ...]) -> Extent:
-    """Return the least extent of the whole picture from which every size can be made."""
-    wholes = [layout(original, size).whole for size in sizes]
-    return Extent(max(whole.width for whole in wholes), max(whole.height for whole in wholes))
+def _required_extent(original: Extent, sizes: tuple[Size, ...]) -> Extent:
+    """Return the smallest extent of the whole picture from which every size can be made."""
+    uncropped = [layout(original, size).uncropped for size in sizes]
+    return Extent(max(extent.width for extent in uncropped), max(extent.height for extent in uncropped))
 
 
 def _draft(image: ImageFile.ImageFile, target: Extent) -> None:
     """
-    Let libjpeg scale down by 2, 4 or 8 while decoding, to no less than twice the largest result.
+    Let libjpeg scale down by 2, 4 or 8 while decoding, to no less than twice the largest size.
 
-    Measured against a full decode scaled by Lanczos: 54 dB down to twice the result, 40 to 47 down to once.
+    Compared with a full decode scaled by Lanczos: 54 dB; with drafts down to the size itself, 40 to 47 dB.
     """
     image.draft(None, (_DRAFT_FACTOR * target.width, _DRAFT_FACTOR * target.height))
 
 
-def _is_cut_short(content: Content, found: str, image: ImageFile.ImageFile | None) -> bool:
+def _is_truncated(content: Content, image_format: str, image: ImageFile.ImageFile | None) -> bool:
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         tags = image.tag_v2
-        for starts, lengths in (
+        for offsets, lengths in (
             (TiffImagePlugin.STRIPOFFSETS, TiffImagePlugin.STRIPBYTECOUNTS),
             (TiffImagePlugin.TILEOFFSETS, TiffImagePlugin.TILEBYTECOUNTS),
         ):
             ends = [
                 start + length
-                for start, length in zip(tags.get(starts, ()), tags.get(lengths, ()), strict=False)
+                for start, length in zip(tags.get(offsets, ()), tags.get(lengths, ()), strict=False)
             ]
             if ends and max(ends) > len(content):
                 return True
-    return is_truncated(content, picture_format=found)
+    return is_truncated(content, image_format=image_format)

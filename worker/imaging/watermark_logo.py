@@ -1,4 +1,4 @@
-"""A logo as a tile: decoded like an upload, by the same rules, in the same child."""
+"""Decode a logo, by the same rules as an upload, and scale it to a watermark tile."""
 
 from functools import lru_cache
 from typing import Final
@@ -11,32 +11,37 @@ from worker.imaging.resize import resize, scale
 from worker.imaging.validate import validate
 from worker.imaging.watermark_tile import WatermarkTile
 
-_LARGEST: Final = Size("logo", 1024, 1024)
+_MAX_SIZE: Final = Size("logo", 1024, 1024)
 _LIMITS: Final = Limits(max_bytes=8 * 1024 * 1024, max_pixels=25_000_000)
 
 
 @lru_cache(maxsize=16)
 def logo_tile(logo: Logo, *, longer_px: int, opacity: float) -> WatermarkTile:
     """
-    Return the logo with its longer side at this length.
+    Return a logo as a watermark tile.
+
+    Args:
+        logo: Logo with its content; cached by its eTag.
+        longer_px: Length of the longer side in pixels.
+        opacity: 0 (invisible) to 1 (opaque).
 
     Raises:
-        RejectedError: It is no picture that can be used.
+        RejectedError: The logo cannot be decoded.
     """
-    image = _decoded(logo)
+    image = _decode(logo)
     longer = max(image.size)
     extent = Extent(*(max(1, round(side * longer_px / longer)) for side in image.size))
     scaled = scale(image, extent)
     if scaled.mode != "RGBA":
-        return WatermarkTile(ink=scaled, cover=Image.new("L", extent, round(255 * opacity)))
+        return WatermarkTile(colour=scaled, alpha=Image.new("L", extent, round(255 * opacity)))
     return WatermarkTile(
-        ink=scaled.convert("RGB"), cover=scaled.getchannel("A").point(lambda value: value * opacity)
+        colour=scaled.convert("RGB"), alpha=scaled.getchannel("A").point(lambda value: value * opacity)
     )
 
 
 @lru_cache(maxsize=4)
-def _decoded(logo: Logo) -> Image.Image:
-    """Return the logo upright and in sRGB, RGB or RGBA; its eTag stands for its content."""
-    decoded, _ = validate(logo.content, limits=_LIMITS, sizes=(_LARGEST,))
-    (picture,), _ = resize(decoded, sizes=(_LARGEST,))
+def _decode(logo: Logo) -> Image.Image:
+    """Return the logo upright and in sRGB, RGB or RGBA."""
+    decoded, _ = validate(logo.content, limits=_LIMITS, sizes=(_MAX_SIZE,))
+    (picture,), _ = resize(decoded, sizes=(_MAX_SIZE,))
     return picture.image

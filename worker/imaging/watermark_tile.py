@@ -1,4 +1,4 @@
-"""What is laid on a picture to mark it."""
+"""The picture of a text or logo that is laid over an image as its watermark."""
 
 from typing import NamedTuple
 
@@ -7,34 +7,34 @@ from PIL import Image
 
 class WatermarkTile(NamedTuple):
     """
-    A mark, ready to be laid on.
+    A watermark, rendered at its final size.
 
     Attributes:
-        ink: RGB.
-        cover: L: how much of the picture the ink hides.
+        colour: RGB picture.
+        alpha: L picture of the same size: the opacity of each pixel.
     """
 
-    ink: Image.Image
-    cover: Image.Image
+    colour: Image.Image
+    alpha: Image.Image
 
     def rotated(self, degrees: int) -> "WatermarkTile":
-        """Return it turned counterclockwise, as large as that needs."""
+        """Return the tile rotated counterclockwise and enlarged to contain its corners."""
         if degrees % 360 == 0:
             return self
-        layer = self.layer.convert("RGBa").rotate(degrees, Image.Resampling.BICUBIC, expand=True)
-        layer = layer.convert("RGBA")
-        return WatermarkTile(ink=layer.convert("RGB"), cover=layer.getchannel("A"))
+        rgba = self.rgba.convert("RGBa").rotate(degrees, Image.Resampling.BICUBIC, expand=True)
+        rgba = rgba.convert("RGBA")
+        return WatermarkTile(colour=rgba.convert("RGB"), alpha=rgba.getchannel("A"))
 
     @property
-    def layer(self) -> Image.Image:
-        """RGBA: both in one."""
-        layer = self.ink.convert("RGBA")
-        layer.putalpha(self.cover)
-        return layer
+    def rgba(self) -> Image.Image:
+        """The tile as a single RGBA picture."""
+        rgba = self.colour.convert("RGBA")
+        rgba.putalpha(self.alpha)
+        return rgba
 
     def paste_onto(self, image: Image.Image, at: tuple[int, int]) -> None:
-        """Lay it on an RGB or RGBA picture, in place, touching no pixel outside of it."""
+        """Draw the tile on an RGB or RGBA picture, in place, changing only the pixels below it."""
         if image.mode == "RGBA":
-            image.alpha_composite(self.layer, dest=at)
+            image.alpha_composite(self.rgba, dest=at)
         else:
-            image.paste(self.ink, at, self.cover)
+            image.paste(self.colour, at, self.alpha)

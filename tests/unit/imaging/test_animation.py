@@ -25,11 +25,11 @@ def made(
     return next(outcome for outcome in outcomes if isinstance(outcome, EncodedRendition))
 
 
-def film(picture_format: str, *, loop: int = 3, size: tuple[int, int] = (200, 150)) -> bytes:
+def film(image_format: str, *, loop: int = 3, size: tuple[int, int] = (200, 150)) -> bytes:
     colours = ("#cc2222", "#22cc22", "#2222cc")
     first, *others = (Image.new("RGB", size, colour) for colour in colours)
     file = io.BytesIO()
-    first.save(file, picture_format, save_all=True, append_images=others, duration=[100, 250, 400], loop=loop)
+    first.save(file, image_format, save_all=True, append_images=others, duration=[100, 250, 400], loop=loop)
     return file.getvalue()
 
 
@@ -42,10 +42,10 @@ def frames_of(rendition: EncodedRendition) -> list[tuple[tuple[int, int, int], i
     return found  # type: ignore[return-value] - the pixels are of RGB
 
 
-@pytest.mark.parametrize("picture_format", ["GIF", "WEBP"])
-def test_every_frame_is_kept_with_its_colour_its_delay_and_the_loop(picture_format: str) -> None:
-    rendition = made(film(picture_format))
-    assert (rendition.format, rendition.width, rendition.height) == (picture_format.lower(), 100, 75)
+@pytest.mark.parametrize("image_format", ["GIF", "WEBP"])
+def test_every_frame_is_kept_with_its_colour_its_delay_and_the_loop(image_format: str) -> None:
+    rendition = made(film(image_format))
+    assert (rendition.format, rendition.width, rendition.height) == (image_format.lower(), 100, 75)
     colours, delays = zip(*frames_of(rendition), strict=True)
     for found, expected in zip(colours, ((204, 34, 34), (34, 204, 34), (34, 34, 204)), strict=True):
         assert all(abs(a - b) < 12 for a, b in zip(found, expected, strict=True))
@@ -53,9 +53,9 @@ def test_every_frame_is_kept_with_its_colour_its_delay_and_the_loop(picture_form
     assert Image.open(io.BytesIO(bytes(rendition.content))).info["loop"] == 3
 
 
-@pytest.mark.parametrize("picture_format", ["GIF", "WEBP"])
-def test_every_kept_frame_is_marked(picture_format: str) -> None:
-    content = film(picture_format, size=(600, 450))
+@pytest.mark.parametrize("image_format", ["GIF", "WEBP"])
+def test_every_kept_frame_is_marked(image_format: str) -> None:
+    content = film(image_format, size=(600, 450))
     rendition = made(content, size=Size("medium", 600, 600), mark="Ours and nobody else's")
     image = Image.open(io.BytesIO(bytes(rendition.content)))
     for frame in ImageSequence.Iterator(image):
@@ -82,23 +82,23 @@ def test_a_gif_may_become_an_animated_webp() -> None:
     assert len(frames_of(rendition)) == 3
 
 
-@pytest.mark.parametrize("picture_format", ["GIF", "WEBP", "PNG", "TIFF"])
-def test_animations_can_be_refused(picture_format: str) -> None:
+@pytest.mark.parametrize("image_format", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_animations_can_be_refused(image_format: str) -> None:
     with pytest.raises(TooManyFramesError) as refused:
-        made(animation(picture_format, frames=2), keep=Animation.REJECT)
+        made(animation(image_format, frames=2), keep=Animation.REJECT)
     assert refused.value.limit == 1
 
 
-@pytest.mark.parametrize("picture_format", ["GIF", "WEBP"])
-def test_a_still_picture_is_no_animation(picture_format: str) -> None:
-    content = animation(picture_format, frames=1)
+@pytest.mark.parametrize("image_format", ["GIF", "WEBP"])
+def test_a_still_picture_is_no_animation(image_format: str) -> None:
+    content = animation(image_format, frames=1)
     assert made(content, keep=Animation.REJECT).width == 40
     assert made(content, keep=Animation.KEEP).width == 40
 
 
-@pytest.mark.parametrize("picture_format", ["GIF", "WEBP"])
-def test_a_further_frame_that_is_cut_off_is_found_in_validation(picture_format: str) -> None:
-    content = animation(picture_format, frames=4)
+@pytest.mark.parametrize("image_format", ["GIF", "WEBP"])
+def test_a_further_frame_that_is_cut_off_is_found_in_validation(image_format: str) -> None:
+    content = animation(image_format, frames=4)
     with pytest.raises(RejectedError) as refused:
         made(content[: int(len(content) * 0.9)])
     assert refused.value.code in {"truncated", "corrupt"}

@@ -36,9 +36,9 @@ def test_inks_without_profile_look_as_printed(
     assert all(abs(a - b) <= 2 for a, b in zip(found, expected, strict=True)), found
 
 
-@pytest.mark.parametrize("picture_format", ["JPEG", "TIFF"])
-def test_a_file_of_inks_comes_out_as_printed(picture_format: str) -> None:
-    content = encoded(Image.new("CMYK", (300, 200), (255, 0, 0, 0)), picture_format)
+@pytest.mark.parametrize("image_format", ["JPEG", "TIFF"])
+def test_a_file_of_inks_comes_out_as_printed(image_format: str) -> None:
+    content = encoded(Image.new("CMYK", (300, 200), (255, 0, 0, 0)), image_format)
     decoded, _ = validate(content, limits=Limits(), sizes=(SMALL,))
     (picture,), _ = resize(decoded, sizes=(SMALL,))
     found = picture.image.getpixel((100, 100))

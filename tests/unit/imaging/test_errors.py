@@ -23,7 +23,7 @@ def test_every_exception_of_a_decoder_has_a_code(error: Exception, code: str) ->
 
 def test_the_files_own_marks_outweigh_the_decoders_words() -> None:
     assert (
-        rejected_error_for(OSError("could not create decoder object"), is_cut_short=True).code == "truncated"
+        rejected_error_for(OSError("could not create decoder object"), is_truncated=True).code == "truncated"
     )
 
 

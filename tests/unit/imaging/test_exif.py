@@ -105,8 +105,8 @@ def test_artist_and_copyright_are_kept_and_nothing_else() -> None:
     exif = Image.Exif()
     exif.update({B.Artist: "Jane Doe", B.Copyright: "\N{COPYRIGHT SIGN} 2026 Jane Doe", B.Make: "Secret"})
     exif.get_ifd(ExifTags.IFD.GPSInfo).update(PLACE)
-    for picture_format in ("JPEG", "PNG", "WEBP", "AVIF"):
-        content = encoded(scene(64, 48), picture_format, exif=exif)
+    for image_format in ("JPEG", "PNG", "WEBP", "AVIF"):
+        content = encoded(scene(64, 48), image_format, exif=exif)
         for keep in (True, False):
             recipe = Recipe(sizes=(Size("m", 80, 60),), watermark=None, keep_credits=keep)
             *_, rendition = process(content, recipe, limits=Limits(), fonts=Fonts(()))

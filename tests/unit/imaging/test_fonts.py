@@ -57,7 +57,7 @@ def test_a_text_that_begins_from_the_right_is_laid_out_from_the_right() -> None:
 
 def test_a_fallback_draws_what_the_first_font_cannot() -> None:
     def drawn(*files: bytes) -> Image.Image:
-        return text_tile(Watermark("Ж"), height_px=40, fonts=Fonts(files)).cover
+        return text_tile(Watermark("Ж"), height_px=40, fonts=Fonts(files)).alpha
 
     assert drawn(LATIN, DEJAVU).tobytes() == drawn(DEJAVU).tobytes()
     assert drawn(LATIN).tobytes() != drawn(DEJAVU).tobytes()

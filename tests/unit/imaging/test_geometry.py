@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from worker.domain.recipe import Anchor, Fit, Size
 from worker.imaging.geometry import fit_inside, layout, offset
-from worker.imaging.orientation import to_stored_coordinates
+from worker.imaging.orientation import point_as_stored
 from worker.imaging.picture import Extent
 
 sides = st.integers(min_value=1, max_value=60_000)
@@ -16,20 +16,20 @@ any_fit = st.builds(Size, st.just("box"), sides, sides, fit=st.sampled_from(Fit)
 @given(extents, any_fit)
 def test_every_fit_lies_within_its_box_and_has_at_least_one_pixel(original: Extent, size: Size) -> None:
     plan = layout(original, size)
-    for extent in (plan.shown, plan.canvas):
+    for extent in (plan.visible, plan.canvas):
         assert 1 <= extent.width <= size.width
         assert 1 <= extent.height <= size.height
 
 
 @given(extents, any_fit)
 def test_nothing_is_enlarged_unless_the_size_says_so(original: Extent, size: Size) -> None:
-    shown = layout(original, size).shown
+    shown = layout(original, size).visible
     assert size.enlarge or (shown.width <= original.width and shown.height <= original.height)
 
 
 @given(extents, any_fit.filter(lambda size: size.fit in {Fit.INSIDE, Fit.CONTAIN}))
 def test_what_is_shown_whole_keeps_its_shape_to_a_pixel(original: Extent, size: Size) -> None:
-    shown = layout(original, size).shown
+    shown = layout(original, size).visible
     scale = min(size.width / original.width, size.height / original.height)
     scale = scale if size.enlarge else min(1, scale)
     assert abs(original.width * scale - shown.width) <= 1
@@ -41,8 +41,8 @@ def test_what_covers_keeps_its_shape_in_the_part_that_is_shown(original: Extent,
     plan = layout(original, size)
     scale = max(size.width / original.width, size.height / original.height)
     scale = scale if size.enlarge else min(1, scale)
-    assert abs(original.width * plan.part[0] * scale - plan.shown.width) <= 1
-    assert abs(original.height * plan.part[1] * scale - plan.shown.height) <= 1
+    assert abs(original.width * plan.visible_share[0] * scale - plan.visible.width) <= 1
+    assert abs(original.height * plan.visible_share[1] * scale - plan.visible.height) <= 1
 
 
 @given(extents, boxes)
@@ -83,7 +83,7 @@ def test_each_fit_of_a_box_of_400_by_300(
     canvas: tuple[int, int],
 ) -> None:
     plan = layout(Extent(*original), Size("box", 400, 300, fit=fit, enlarge=enlarge))
-    assert (plan.shown, plan.canvas) == (shown, canvas)
+    assert (plan.visible, plan.canvas) == (shown, canvas)
 
 
 @pytest.mark.parametrize(
@@ -106,4 +106,4 @@ def test_each_anchor_has_its_place(anchor: Anchor, expected: tuple[int, int]) ->
 
 @given(st.sampled_from(range(1, 9)), st.floats(0, 1), st.floats(0, 1))
 def test_a_place_in_the_stored_picture_is_still_in_it(orientation: int, across: float, down: float) -> None:
-    assert all(0 <= share <= 1 for share in to_stored_coordinates((across, down), orientation))
+    assert all(0 <= share <= 1 for share in point_as_stored((across, down), orientation))

@@ -4,30 +4,30 @@ from tests.support.pictures import animation, encoded, scene
 from worker.imaging.headers import count_frames, is_truncated, webp_canvas
 
 
-@pytest.mark.parametrize("picture_format", ["GIF", "WEBP", "TIFF", "PNG"])
+@pytest.mark.parametrize("image_format", ["GIF", "WEBP", "TIFF", "PNG"])
 @pytest.mark.parametrize("frames", [1, 2, 7])
-def test_every_frame_is_counted(picture_format: str, frames: int) -> None:
-    content = bytearray(animation(picture_format, frames=frames))
-    assert count_frames(content, picture_format=picture_format.lower(), stop_after=100) == frames
+def test_every_frame_is_counted(image_format: str, frames: int) -> None:
+    content = bytearray(animation(image_format, frames=frames))
+    assert count_frames(content, image_format=image_format.lower(), stop_after=100) == frames
 
 
-@pytest.mark.parametrize("picture_format", ["GIF", "WEBP", "TIFF", "PNG"])
-def test_counting_stops_one_above_the_limit(picture_format: str) -> None:
-    content = animation(picture_format, frames=9)
-    assert count_frames(content, picture_format=picture_format.lower(), stop_after=4) == 5
+@pytest.mark.parametrize("image_format", ["GIF", "WEBP", "TIFF", "PNG"])
+def test_counting_stops_one_above_the_limit(image_format: str) -> None:
+    content = animation(image_format, frames=9)
+    assert count_frames(content, image_format=image_format.lower(), stop_after=4) == 5
 
 
-@pytest.mark.parametrize("picture_format", ["GIF", "WEBP", "TIFF", "PNG"])
-def test_counting_survives_any_cut(picture_format: str) -> None:
-    content = animation(picture_format, frames=3)
+@pytest.mark.parametrize("image_format", ["GIF", "WEBP", "TIFF", "PNG"])
+def test_counting_survives_any_cut(image_format: str) -> None:
+    content = animation(image_format, frames=3)
     for length in range(0, len(content), 97):
-        counted = count_frames(content[:length], picture_format=picture_format.lower(), stop_after=100)
+        counted = count_frames(content[:length], image_format=image_format.lower(), stop_after=100)
         assert 1 <= counted <= 3
 
 
 def test_a_tiff_whose_directories_form_a_circle_is_counted_once() -> None:
     circle = b"II*\0\x08\0\0\0" + b"\0\0" + b"\x08\0\0\0"
-    assert count_frames(circle, picture_format="tiff", stop_after=100) == 1
+    assert count_frames(circle, image_format="tiff", stop_after=100) == 1
 
 
 @pytest.mark.parametrize(
@@ -41,8 +41,8 @@ def test_a_webp_header_without_sense_has_no_canvas() -> None:
     assert webp_canvas(b"RIFF\x04\0\0\0WEBP") is None
 
 
-@pytest.mark.parametrize("picture_format", ["JPEG", "PNG", "WEBP", "GIF"])
-def test_a_whole_file_has_its_end_and_half_of_it_has_not(picture_format: str) -> None:
-    content = encoded(scene(), picture_format)
-    assert not is_truncated(content, picture_format=picture_format.lower())
-    assert is_truncated(content[: len(content) // 2], picture_format=picture_format.lower())
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "GIF"])
+def test_a_whole_file_has_its_end_and_half_of_it_has_not(image_format: str) -> None:
+    content = encoded(scene(), image_format)
+    assert not is_truncated(content, image_format=image_format.lower())
+    assert is_truncated(content[: len(content) // 2], image_format=image_format.lower())

@@ -33,9 +33,9 @@ def close(one: tuple[int, ...], other: tuple[int, ...], *, within: int = 12) -> 
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("picture_format", ["JPEG", "PNG", "WEBP", "TIFF"])
-def test_every_orientation_comes_out_upright(orientation: int, picture_format: str) -> None:
-    content = stored_as(orientation, upright=scene(960, 600), picture_format=picture_format)
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_every_orientation_comes_out_upright(orientation: int, image_format: str) -> None:
+    content = stored_as(orientation, upright=scene(960, 600), picture_format=image_format)
     decoded, _ = validate(content, limits=Limits(), sizes=(SMALL,))
     (picture,), note = resize(decoded, sizes=(SMALL,))
     assert picture.image.size == (400, 250)
@@ -48,7 +48,7 @@ def test_every_orientation_comes_out_upright(orientation: int, picture_format: s
 
 
 @pytest.mark.parametrize(
-    ("mode", "picture_format", "expected_mode"),
+    ("mode", "image_format", "expected_mode"),
     [
         ("RGB", "PNG", "RGB"),
         ("L", "PNG", "RGB"),
@@ -68,7 +68,7 @@ def test_every_orientation_comes_out_upright(orientation: int, picture_format: s
         ("RGBA", "PNG", "RGB"),
     ],
 )
-def test_every_mode_becomes_rgb(mode: str, picture_format: str, expected_mode: str) -> None:
+def test_every_mode_becomes_rgb(mode: str, image_format: str, expected_mode: str) -> None:
     image = Image.new("L", (2, 1))
     image.putpixel((1, 0), 255)
     image = image.resize((600, 300), Image.Resampling.NEAREST)
@@ -82,7 +82,7 @@ def test_every_mode_becomes_rgb(mode: str, picture_format: str, expected_mode: s
             image = ImageCms.profileToProfile(image.convert("RGB"), srgb, lab, outputMode="LAB")
         case _:
             image = image.convert(mode)
-    (picture,) = resized(encoded(image, picture_format), THUMBNAIL)
+    (picture,) = resized(encoded(image, image_format), THUMBNAIL)
     assert (picture.image.mode, picture.image.size) == (expected_mode, (150, 75))
     dark, light = picture.image.getpixel((20, 40)), picture.image.getpixel((130, 40))
     assert close(dark, (0, 0, 0))
@@ -98,11 +98,11 @@ def half_transparent(mode: str) -> Image.Image:
 
 
 @pytest.mark.parametrize(
-    ("mode", "picture_format"),
+    ("mode", "image_format"),
     [("RGBA", "PNG"), ("LA", "PNG"), ("P", "PNG"), ("RGBA", "GIF"), ("RGBA", "WEBP")],
 )
-def test_transparency_is_kept(mode: str, picture_format: str) -> None:
-    (picture,) = resized(encoded(half_transparent(mode), picture_format), THUMBNAIL)
+def test_transparency_is_kept(mode: str, image_format: str) -> None:
+    (picture,) = resized(encoded(half_transparent(mode), image_format), THUMBNAIL)
     assert picture.image.mode == "RGBA"
     assert picture.image.getpixel((20, 20))[3] == 255
     assert picture.image.getpixel((130, 20))[3] == 0
@@ -139,9 +139,9 @@ def swapped_profile() -> bytes:
     )
 
 
-@pytest.mark.parametrize("picture_format", ["JPEG", "PNG", "WEBP", "TIFF"])
-def test_a_profile_is_converted_to_srgb_and_dropped(picture_format: str) -> None:
-    (picture,) = resized(encoded(scene(), picture_format, icc_profile=swapped_profile()), SMALL)
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_a_profile_is_converted_to_srgb_and_dropped(image_format: str) -> None:
+    (picture,) = resized(encoded(scene(), image_format, icc_profile=swapped_profile()), SMALL)
     red, _, blue, white = quarters(picture.image)
     assert blue[1] > 150 > blue[2], blue
     assert close(red, RED, within=16)

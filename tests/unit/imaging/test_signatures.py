@@ -4,9 +4,9 @@ from tests.support.pictures import encoded, scene
 from worker.imaging.signatures import identify
 
 
-@pytest.mark.parametrize("picture_format", ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF"])
-def test_each_allowed_format_is_recognised_by_its_content(picture_format: str) -> None:
-    assert identify(encoded(scene(), picture_format)) == picture_format.lower()
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF"])
+def test_each_allowed_format_is_recognised_by_its_content(image_format: str) -> None:
+    assert identify(encoded(scene(), image_format)) == image_format.lower()
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def test_each_allowed_format_is_recognised_by_its_content(picture_format: str) -
         (b"P6\n3 3\n255\n", "portable pixmap"),
     ],
 )
-def test_other_picture_formats_are_named(head: bytes, expected: str) -> None:
+def test_other_image_formats_are_named(head: bytes, expected: str) -> None:
     assert identify(head) == expected
 
 

@@ -41,12 +41,12 @@ def png_announcing(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(kind.encode(), body) for kind, body in parts)
 
 
-@pytest.mark.parametrize("picture_format", FORMATS)
-def test_a_whole_picture_of_each_format_is_valid(picture_format: str) -> None:
-    decoded, note = validated(encoded(scene(), picture_format))
+@pytest.mark.parametrize("image_format", FORMATS)
+def test_a_whole_picture_of_each_format_is_valid(image_format: str) -> None:
+    decoded, note = validated(encoded(scene(), image_format))
     assert decoded.original == (640, 400)
     assert note.detail["result"] == "valid"
-    assert note.detail["format"] == picture_format.lower()
+    assert note.detail["format"] == image_format.lower()
     assert note.detail["frames"] == 1
 
 
@@ -56,10 +56,10 @@ def test_bytes_that_begin_like_no_picture_are_refused(content: bytes) -> None:
         validated(content)
 
 
-@pytest.mark.parametrize(("picture_format", "name"), [("ICO", "icon"), ("PPM", "portable pixmap")])
-def test_a_picture_of_another_format_is_refused_by_name(picture_format: str, name: str) -> None:
+@pytest.mark.parametrize(("image_format", "name"), [("ICO", "icon"), ("PPM", "portable pixmap")])
+def test_a_picture_of_another_format_is_refused_by_name(image_format: str, name: str) -> None:
     with pytest.raises(FormatNotAllowedError) as refused:
-        validated(encoded(scene(64, 64), picture_format))
+        validated(encoded(scene(64, 64), image_format))
     assert refused.value.found == name
     assert "jpeg" in str(refused.value)
 
@@ -78,9 +78,9 @@ def test_a_bomb_is_refused_before_anything_is_decoded() -> None:
         validated(png_announcing(60_000, 60_000))
 
 
-@pytest.mark.parametrize("picture_format", ["GIF", "WEBP", "TIFF", "PNG"])
-def test_too_many_frames_are_refused(picture_format: str) -> None:
-    content = animation(picture_format, frames=5)
+@pytest.mark.parametrize("image_format", ["GIF", "WEBP", "TIFF", "PNG"])
+def test_too_many_frames_are_refused(image_format: str) -> None:
+    content = animation(image_format, frames=5)
     with pytest.raises(TooManyFramesError) as refused:
         validated(content, limits=Limits(max_frames=4))
     assert (refused.value.frames, refused.value.limit) == (5, 4)
@@ -94,10 +94,10 @@ def test_the_pixels_of_all_frames_count() -> None:
         validated(content, limits=Limits(max_pixels=5 * 40 * 30 - 1))
 
 
-@pytest.mark.parametrize("picture_format", FORMATS)
+@pytest.mark.parametrize("image_format", FORMATS)
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
-def test_a_file_that_ends_early_is_refused_as_truncated(picture_format: str, share: float) -> None:
-    content = encoded(noise(120, 90), picture_format)
+def test_a_file_that_ends_early_is_refused_as_truncated(image_format: str, share: float) -> None:
+    content = encoded(noise(120, 90), image_format)
     with pytest.raises(TruncatedError):
         validated(content[: int(len(content) * share)])
 
@@ -115,15 +115,15 @@ def test_a_png_without_its_end_mark_is_refused_as_truncated() -> None:
         validated(content[: content.index(b"IEND") - 4])
 
 
-@pytest.mark.parametrize("picture_format", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
-def test_what_follows_the_picture_does_not_matter(picture_format: str) -> None:
-    _, note = validated(encoded(scene(), picture_format) + b"\0\0\0\x02ABCDxx and more of it" * 3)
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
+def test_what_follows_the_picture_does_not_matter(image_format: str) -> None:
+    _, note = validated(encoded(scene(), image_format) + b"\0\0\0\x02ABCDxx and more of it" * 3)
     assert note.detail["result"] == "valid"
 
 
-@pytest.mark.parametrize("picture_format", FORMATS)
-def test_a_file_cut_anywhere_is_refused_or_valid_and_nothing_else(picture_format: str) -> None:
-    content = encoded(noise(40, 30), picture_format)
+@pytest.mark.parametrize("image_format", FORMATS)
+def test_a_file_cut_anywhere_is_refused_or_valid_and_nothing_else(image_format: str) -> None:
+    content = encoded(noise(40, 30), image_format)
     found = set()
     for length in range(0, len(content), max(1, len(content) // 60)):
         try:

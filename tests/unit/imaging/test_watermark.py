@@ -52,7 +52,7 @@ def test_without_a_text_the_step_is_skipped(mark: Watermark | None) -> None:
 
 def test_where_it_could_not_be_read_the_step_is_skipped() -> None:
     picture = plain(150, 150)
-    assert marked(picture) == (StepMove.SKIPPED, {"reason": "picture too small"})
+    assert marked(picture) == (StepMove.SKIPPED, {"reason": "image too small for a legible watermark"})
     assert picture.image.getbbox() is None
 
 
@@ -175,7 +175,11 @@ def test_a_logo_that_cannot_be_used_leaves_its_place_to_the_text_and_says_so() -
     picture = plain(800, 600)
     assert marked(picture, Watermark("Text", logo=replace(LOGO, e_tag="2", content=LOGO_FILE[:70]))) == (
         StepMove.COMPLETED,
-        {"watermarkType": "text", "watermarkText": "Text", "reason": "logo not usable: truncated"},
+        {
+            "watermarkType": "text",
+            "watermarkText": "Text",
+            "reason": f"logo {LOGO.source} cannot be used: truncated",
+        },
     )
     assert picture.image.getbbox() is not None
 
@@ -184,7 +188,7 @@ def test_without_text_a_logo_that_is_missing_leaves_the_picture_unmarked() -> No
     missing = Watermark("", logo=Logo("s3://bucket/none.png", e_tag="missing"))
     assert marked(plain(800, 600), missing) == (
         StepMove.SKIPPED,
-        {"reason": "logo not usable: not_an_image"},
+        {"reason": "logo s3://bucket/none.png cannot be used: missing"},
     )
 
 
@@ -197,7 +201,10 @@ def test_its_size_has_a_minimum_and_a_maximum() -> None:
 
 def test_a_picture_below_the_least_side_is_left_unmarked_with_a_reason() -> None:
     mark = replace(MARK, min_side_px=601)
-    assert marked(plain(800, 600), mark) == (StepMove.SKIPPED, {"reason": "picture too small"})
+    assert marked(plain(800, 600), mark) == (
+        StepMove.SKIPPED,
+        {"reason": "image too small for a legible watermark"},
+    )
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
