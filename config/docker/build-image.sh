@@ -1,10 +1,10 @@
 #!/bin/sh
-# Builds the image with docker, podman or buildah, whichever works here.
+# Build the container image with docker, podman or buildah, whichever is available.
 #
-#     config/docker/build-image.sh NAME [FLAGS OF THE BUILDER...]
+#     config/docker/build-image.sh NAME [BUILDER OPTIONS...]
 #
-# The builders' own variables hold, such as BUILDAH_ISOLATION and STORAGE_DRIVER; flags add what only this machine
-# needs, such as --volume with another pip.conf.
+# The builders' environment variables apply, such as BUILDAH_ISOLATION and STORAGE_DRIVER. Options can add what one
+# machine needs, such as --volume with a pip.conf.
 set -eu
 
 name=$1
@@ -17,7 +17,7 @@ if [ -n "$(git status --porcelain 2>/dev/null)" ]; then
     revision=$revision-dirty
 fi
 
-# The docker format: the other has no HEALTHCHECK.
+# The docker format, because the OCI format has no HEALTHCHECK.
 if docker info >/dev/null 2>&1; then
     set -- docker build "$@"
 elif command -v podman >/dev/null; then
@@ -25,7 +25,7 @@ elif command -v podman >/dev/null; then
 elif command -v buildah >/dev/null; then
     set -- buildah build --format docker "$@"
 else
-    echo "build-image: neither a running docker, nor podman, nor buildah is here; install one of them" >&2
+    echo "build-image: found no running docker, no podman and no buildah; install one of them" >&2
     exit 1
 fi
 

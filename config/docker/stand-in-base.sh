@@ -1,7 +1,7 @@
 #!/bin/sh
-# Makes a stand-in for the base image where no registry can be reached: Debian's own Python on a debootstrap, under
-# the name that the Dockerfile asks for. For trying the Dockerfile, never for a release. Wants Debian, debootstrap,
-# buildah and root; packages come from where apt takes its own.
+# Create a substitute for the base image where no registry is reachable: Debian's Python on a debootstrap, under the
+# name that the Dockerfile uses. For testing the Dockerfile, never for a release. Requires Debian, debootstrap, buildah
+# and root; packages come from apt's mirror.
 #
 #     sudo config/docker/stand-in-base.sh
 set -eu
@@ -16,8 +16,8 @@ trap 'rm -rf "$root"' EXIT
 chmod 755 "$root"
 debootstrap --variant=minbase --include=ca-certificates,netbase,python3,python3-venv,tzdata "$suite" "$root" "$mirror"
 
-# What the real image does otherwise than Debian: names in /usr/local/bin, a pip that may install anywhere, no
-# bytecode of the standard library, no trace of apt.
+# Where the real image differs from Debian: links in /usr/local/bin, an unrestricted pip, no bytecode of the standard
+# library, no files of apt.
 for python in python python3 python3.13; do
     ln -s /usr/bin/python3.13 "$root/usr/local/bin/$python"
 done

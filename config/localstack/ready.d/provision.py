@@ -1,9 +1,9 @@
 """
-What LocalStack does once it is ready: make the resources, from the template that AWS gets. Safe to repeat.
+Create the resources in LocalStack from the same template as on AWS. Safe to repeat.
 
-LocalStack runs it with `exec` in its own process, where a `__main__` guard would never be true. An exception
-makes the script's state ERROR, and so the container unhealthy.
-"""  # noqa: INP001 - LocalStack decides the name of the folder
+LocalStack runs this script by `exec` in its own process, so a `__main__` guard would never be true. An
+exception sets the state of the script to ERROR, which makes the container unhealthy.
+"""
 
 import os
 from pathlib import Path
@@ -14,11 +14,11 @@ from botocore.session import get_session
 
 STACK_NAME = "image-worker-storage"
 TEMPLATE = Path(os.environ.get("STORAGE_TEMPLATE", "/etc/image-worker/storage.yaml"))
-PATIENCE = {"Delay": 1, "MaxAttempts": 120}  # seconds between two looks at the stack, and how many
+WAITER = {"Delay": 1, "MaxAttempts": 120}  # seconds between two requests
 
 
-def deploy(cloudformation: Any) -> None:  # noqa: ANN401 - botocore's clients have no types of their own
-    """Create the stack with the template's defaults, which are the worker's; or bring it up to date."""
+def deploy(cloudformation: Any) -> None:  # noqa: ANN401 - botocore's clients are untyped
+    """Create or update the stack with the defaults of the template, which are those of the worker."""
     stack = {
         "StackName": STACK_NAME,
         "TemplateBody": TEMPLATE.read_text(encoding="utf-8"),
@@ -35,7 +35,7 @@ def deploy(cloudformation: Any) -> None:  # noqa: ANN401 - botocore's clients ha
                 return
             raise
         done = "stack_update_complete"
-    cloudformation.get_waiter(done).wait(StackName=STACK_NAME, WaiterConfig=PATIENCE)
+    cloudformation.get_waiter(done).wait(StackName=STACK_NAME, WaiterConfig=WAITER)
 
 
 deploy(
@@ -43,7 +43,7 @@ deploy(
         "cloudformation",
         endpoint_url=os.environ.get("AWS_ENDPOINT_URL", "http://localhost:4566"),
         region_name=os.environ.get("AWS_REGION", "us-east-1"),
-        # Any do; these stand for LocalStack's default account, as do the worker's.
+        # These select LocalStack's default account, like those of the worker in docker-compose.yml.
         aws_access_key_id="test",
         aws_secret_access_key="test",  # noqa: S106
     )

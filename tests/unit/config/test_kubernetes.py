@@ -288,20 +288,18 @@ def test_the_autoscaler_asks_for_what_waits_and_what_comes(
 
 def test_the_targets_are_what_their_comments_compute(triggers: dict[str, dict[str, str]]) -> None:
     text = (BASE / "scaled-object.yaml").read_text()
-    delay = re.search(r"(\d+) s / ([\d.]+) s \((\d+) a second\) = (\d+)\.", text)
-    minute = re.search(r"([\d.]+) x 60 s / ([\d.]+) s for a picture = (\d+) a minute", text)
+    delay = re.search(r"(\d+) s / ([\d.]+) s \((\d+) per second\) = (\d+)\.", text)
+    minute = re.search(r"([\d.]+) x 60 s / ([\d.]+) s per image = (\d+) images per minute", text)
     assert delay
     assert minute
-    acceptable_s, picture_s, per_s, length = map(float, delay.groups())
-    share, same_picture_s, per_minute = map(float, minute.groups())
-    assert picture_s == same_picture_s == pytest.approx(1 / per_s)
-    assert (
-        float(triggers["aws-sqs-queue"]["queueLength"]) == length == pytest.approx(acceptable_s / picture_s)
-    )
+    acceptable_s, image_s, per_s, length = map(float, delay.groups())
+    share, same_image_s, per_minute = map(float, minute.groups())
+    assert image_s == same_image_s == pytest.approx(1 / per_s)
+    assert float(triggers["aws-sqs-queue"]["queueLength"]) == length == pytest.approx(acceptable_s / image_s)
     assert (
         float(triggers["aws-cloudwatch"]["targetMetricValue"])
         == per_minute
-        == pytest.approx(share * 60 / picture_s)
+        == pytest.approx(share * 60 / image_s)
     )
 
 

@@ -144,7 +144,7 @@ def policies(*, of_the_key: bool = False) -> dict[str, list[dict[str, Any]]]:
         name: [
             one
             for one in resource["Properties"]["PolicyDocument"]["Statement"]
-            if (one["Sid"] == "UseTheKey") is of_the_key
+            if (one["Sid"] == "UseKey") is of_the_key
         ]
         for name, resource in resources.items()
         if resource["Type"] == "AWS::IAM::ManagedPolicy"
@@ -223,7 +223,7 @@ def test_only_uploads_and_logos_are_read_and_only_results_are_written() -> None:
 
 
 def test_messages_are_taken_from_one_queue_and_sent_to_the_other() -> None:
-    queue, dead = statement("WorkerPolicy", "TakeMessages"), statement("WorkerPolicy", "SendDeadLetters")
+    queue, dead = statement("WorkerPolicy", "ReceiveMessages"), statement("WorkerPolicy", "SendDeadLetters")
     assert queue["Resource"] == {"Fn::GetAtt": "Queue.Arn"}
     assert dead["Resource"] == {"Fn::GetAtt": "DeadLetterQueue.Arn"}
     assert "sqs:SendMessage" not in actions(queue)
@@ -231,7 +231,7 @@ def test_messages_are_taken_from_one_queue_and_sent_to_the_other() -> None:
 
 
 def test_the_worker_reads_no_index() -> None:
-    assert statement("WorkerPolicy", "KeepTheRecord")["Resource"] == {"Fn::GetAtt": "Table.Arn"}
+    assert statement("WorkerPolicy", "WriteRecords")["Resource"] == {"Fn::GetAtt": "Table.Arn"}
 
 
 def test_a_bucket_is_looked_for_without_conditions_because_the_look_has_no_prefix() -> None:

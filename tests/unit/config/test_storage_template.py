@@ -112,7 +112,7 @@ def test_the_key_serves_whom_iam_lets_and_the_bucket_that_announces_uploads(temp
     account, bucket = _properties(template, "Key")["KeyPolicy"]["Statement"]
     assert account["Principal"] == {"AWS": {"Fn::Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:root"}}
     assert bucket == {
-        "Sid": "BucketAnnouncesUploads",
+        "Sid": "AllowS3Notifications",
         "Effect": "Allow",
         "Principal": {"Service": "s3.amazonaws.com"},
         "Action": ["kms:Decrypt", "kms:GenerateDataKey*"],
@@ -138,7 +138,7 @@ def test_the_key_serves_whom_iam_lets_and_the_bucket_that_announces_uploads(temp
 def test_the_key_is_used_through_the_services_that_need_it_and_not_by_itself(
     template: dict[str, Any], policy: str, actions: list[str], services: list[str]
 ) -> None:
-    (statement,) = (one for one in _statements(template, policy) if one["Sid"] == "UseTheKey")
+    (statement,) = (one for one in _statements(template, policy) if one["Sid"] == "UseKey")
     assert statement["Action"] == [f"kms:{action}" for action in actions]
     assert statement["Resource"] == KEY
     assert statement["Condition"] == {
@@ -171,7 +171,7 @@ def test_nobody_but_the_bucket_in_this_account_may_send_to_the_queue(template: d
     allowed = [each for each in _statements(template, "QueuePolicy") if each["Effect"] == "Allow"]
     assert allowed == [
         {
-            "Sid": "BucketAnnouncesUploads",
+            "Sid": "AllowS3Notifications",
             "Effect": "Allow",
             "Principal": {"Service": "s3.amazonaws.com"},
             "Action": "sqs:SendMessage",
