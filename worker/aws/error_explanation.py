@@ -14,7 +14,7 @@ from worker.aws.errors import (
     is_no_such_table,
     is_wrong_region,
 )
-from worker.telemetry.logs import mask
+from worker.domain.mask import mask_secrets
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ def explain(error: aws.BotoCoreError | aws.ClientError) -> str:
 def explanation_of(error: aws.BotoCoreError | aws.ClientError) -> ErrorExplanation:
     """Return the reason and the remedy of an error, with secrets masked."""
     found = _of_response(error) if isinstance(error, aws.ClientError) else _of_client(error)
-    return ErrorExplanation(mask(found.reason), found.remedy, is_setup=found.is_setup)
+    return ErrorExplanation(mask_secrets(found.reason), found.remedy, is_setup=found.is_setup)
 
 
 def _of_response(error: aws.ClientError) -> ErrorExplanation:

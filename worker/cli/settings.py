@@ -14,8 +14,8 @@ from rich.markup import escape
 from rich.padding import Padding
 
 from worker.cli.support import output
+from worker.domain.mask import mask_secrets
 from worker.settings import Settings
-from worker.telemetry.logs import mask
 
 app = typer.Typer(add_completion=False)
 
@@ -69,7 +69,7 @@ def shown(value: object) -> object:
         return value.value
     if isinstance(value, list | tuple):
         return [shown(one) for one in value]
-    return mask(value)
+    return mask_secrets(value)
 
 
 def default_of(field: FieldInfo) -> object:

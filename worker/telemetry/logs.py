@@ -1,55 +1,29 @@
 """
-Logs: one event a line on stderr, `noun.past_participle` with fields, never a credential among them.
+Structured logs on stderr, one event per line, with credentials masked.
 
-Identity is bound once per delivery and appears in every line that follows:
-`structlog.contextvars.bound_contextvars(image_id=..., attempt=..., message_id=...)`.
+Events are named `noun.past_participle`. `structlog.contextvars.bound_contextvars(image_id=..., attempt=...,
+message_id=...)` adds the identity of an image to every event of its attempt.
 """
 
 import logging
 import os
-import re
 import sys
-from collections.abc import Mapping
-from typing import Final, TypeVar
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from worker.domain import clock
-
-MASK: Final = "[masked]"
-
-_SECRET_NAME: Final = re.compile(
-    r"secret|passw(?:or)?d|passphrase|authorization|credential|signature|cookie"
-    r"|(?:api|access|private|signing)key"
-    r"|(?:access|auth|bearer|id|identity|refresh|security|session)token$"
-)
-"""Names of credentials, in lower case and without separators. A page token or a fencing token is none."""
-
-_SECRET_TEXT: Final = (
-    # In a signed URL, and wherever else somebody writes name=value or "name": "value".
-    re.compile(
-        r"(?i)((?:x-amz-(?:signature|security-token|credential)"
-        r"|(?:secret|session|security|access|auth)[-_]?(?:access[-_]?)?(?:key|token)(?![-_]?id)"
-        r"|passw(?:or)?d|signature)[\"']?\s*(?:=|%3d|:)\s*[\"']?)[^\s&\"',;<>]+"
-    ),
-    re.compile(r"(?i)(authorization[\"']?\s*[:=]\s*[\"']?(?:[\w-]+ )?)[^\s\"',][^\r\n\"']*"),
-    # The credentials in https://user:password@host.
-    re.compile(r"(?i)(\b[a-z][a-z0-9+.-]*://)[^\s/@]+(?=@)"),
-)
-_ACCESS_KEY_ID: Final = re.compile(r"\b(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{12,}\b")
-
-T = TypeVar("T")
+from worker.domain.mask import mask_secrets
 
 
-def configure(*, format: str, level: str) -> None:  # noqa: A002 - the word that the setting uses
+def configure(*, format: str, level: str) -> None:  # noqa: A002 - the name of the setting
     """
-    Set up structlog, and the standard library's logging beside it, to write to stderr.
+    Configure structlog and the standard library's logging to write to stderr.
 
     Args:
         format: `json`, `console`, or `auto`: console on a terminal and JSON otherwise.
-        level: `debug`, `info`, `warning` or `error`. Libraries never speak below `warning`: what botocore
-            writes at `debug` is made of requests and their signatures.
+        level: `debug`, `info`, `warning` or `error`. Libraries log at `warning` or above only: at `debug`,
+            botocore logs requests with their signatures.
     """
     threshold = logging.getLevelNamesMapping()[level.upper()]
     as_json = format == "json" or (format == "auto" and not sys.stderr.isatty())
@@ -64,7 +38,7 @@ def configure(*, format: str, level: str) -> None:  # noqa: A002 - the word that
         processors=[*shared, *rendered],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
-        # Some configure twice: a command for its start, the tests for each case.
+        # Commands and tests configure more than once.
         cache_logger_on_first_use=False,
     )
     _route_libraries(
@@ -74,11 +48,6 @@ def configure(*, format: str, level: str) -> None:  # noqa: A002 - the word that
         ),
         threshold=max(threshold, logging.WARNING),
     )
-
-
-def mask(value: T) -> T:
-    """Return the value with every credential in it replaced, however deep it lies."""
-    return _masked(value)  # type: ignore[return-value]
 
 
 def _json() -> list[Processor]:
@@ -127,26 +96,4 @@ def _put_head_first(_logger: WrappedLogger, _method: str, event: EventDict) -> E
 
 
 def _mask_event(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    return {name: _masked(value, name=name) for name, value in event.items()}
-
-
-def _masked(value: object, *, name: str = "") -> object:
-    if name and value is not None and _SECRET_NAME.search(name.lower().replace("_", "").replace("-", "")):
-        return MASK
-    if isinstance(value, str):
-        return _masked_text(value)
-    if isinstance(value, Mapping):
-        return {key: _masked(one, name=str(key)) for key, one in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_masked(one) for one in value]
-    if value is None or isinstance(value, int | float):
-        return value
-    text = str(value)
-    masked = _masked_text(text)
-    return value if masked == text else masked
-
-
-def _masked_text(text: str) -> str:
-    for pattern in _SECRET_TEXT:
-        text = pattern.sub(rf"\1{MASK}", text)
-    return _ACCESS_KEY_ID.sub(MASK, text)
+    return {name: mask_secrets(value, name=name) for name, value in event.items()}

@@ -15,6 +15,7 @@ from pydantic_settings import SettingsError
 from worker.aws import error_explanation as refusal
 from worker.cli.settings import default_of, variable
 from worker.domain.errors import ConfigurationError, ImageWorkerError, PageTokenError, TransientError
+from worker.domain.mask import mask_secrets
 from worker.settings import Settings
 from worker.telemetry import logs
 
@@ -61,7 +62,9 @@ def explain(error: BaseException) -> Told | None:
         if told is not None and told.is_misuse:  # no passing trouble: it will be the same next time
             return told
     if isinstance(error, ImageWorkerError):
-        return Told(logs.mask(str(error)), is_misuse=isinstance(error, ConfigurationError | PageTokenError))
+        return Told(
+            mask_secrets(str(error)), is_misuse=isinstance(error, ConfigurationError | PageTokenError)
+        )
     if isinstance(error, ValidationError) and error.title == Settings.__name__:
         return Told("; ".join(_setting_faults(error)), is_misuse=True)
     if isinstance(error, SettingsError):
@@ -69,7 +72,7 @@ def explain(error: BaseException) -> Told | None:
     if isinstance(error, ClientError | BotoCoreError):
         return Told(refusal.explain(error), is_misuse=refusal.explanation_of(error).is_setup)
     if isinstance(error, ValueError) and str(error).startswith(_NO_URL):
-        value = logs.mask(str(error).removeprefix(_NO_URL))
+        value = mask_secrets(str(error).removeprefix(_NO_URL))
         return Told(f"AWS_ENDPOINT_URL is {value!r}: write it as http://localhost:4566", is_misuse=True)
     if isinstance(error, OSError) and error.filename is not None:
         reason = (error.strerror or type(error).__name__).lower()
@@ -93,7 +96,7 @@ def report_bug(error: Exception) -> Told:
         way_out = "with the traceback in the log"
     else:
         way_out = "with what WORKER_LOG_LEVEL=debug shows"
-    reason = logs.mask(f"{type(error).__name__}: {error}".rstrip(": "))
+    reason = mask_secrets(f"{type(error).__name__}: {error}".rstrip(": "))
     return Told(f"unexpected error: {reason}; this is a bug, please report it {way_out}", is_misuse=False)
 
 
@@ -101,7 +104,7 @@ def _setting_faults(error: ValidationError) -> Iterator[str]:
     for fault in error.errors(include_url=False):
         name = str(fault["loc"][0]) if fault["loc"] else ""
         if name not in Settings.model_fields and name not in map(variable, Settings.model_fields):
-            yield logs.mask(fault["msg"].removeprefix("Value error, "))  # a rule across settings
+            yield mask_secrets(fault["msg"].removeprefix("Value error, "))  # a rule across settings
             continue
         field_name = next(key for key in Settings.model_fields if name in {key, variable(key)})
         default = default_of(Settings.model_fields[field_name])
@@ -110,7 +113,7 @@ def _setting_faults(error: ValidationError) -> Iterator[str]:
 
 
 def _fault(fault: "ErrorDetails") -> str:
-    value = logs.mask(repr(fault["input"]))
+    value = mask_secrets(repr(fault["input"]))
     context = fault.get("ctx", {})
     alternatives = re.fullmatch(r"\^\(([\w|]+)\)\$", str(context.get("pattern")))
     if alternatives:
@@ -125,5 +128,5 @@ def _fault(fault: "ErrorDetails") -> str:
 def _unreadable_setting(error: SettingsError) -> str:
     named = re.search(r'field "(\w+)"', str(error))
     if named is None:
-        return f"the settings cannot be read: {logs.mask(str(error))}"
+        return f"the settings cannot be read: {mask_secrets(str(error))}"
     return f'{variable(named[1])}: not JSON; write a list as ["thumbnail", "large"]'
