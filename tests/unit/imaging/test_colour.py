@@ -10,9 +10,9 @@ from worker.imaging.validate import validate
 SMALL = Size("small", 400, 400)
 
 
-def notes(content: bytes) -> tuple[dict[str, object], dict[str, object]]:
-    decoded, facts = validate(content, limits=Limits(), sizes=(SMALL,))
-    return dict(facts.detail), dict(resize(decoded, sizes=(SMALL,))[1].detail)
+def details_of(content: bytes) -> tuple[dict[str, object], dict[str, object]]:
+    decoded, note = validate(content, limits=Limits(), sizes=(SMALL,))
+    return dict(note.detail), dict(resize(decoded, sizes=(SMALL,))[1].detail)
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def notes(content: bytes) -> tuple[dict[str, object], dict[str, object]]:
         ((255, 255, 255, 255), (7, 7, 7)),
     ],
 )
-def test_inks_without_profile_look_as_printed(
+def test_cmyk_without_a_profile_is_converted_to_printed_colours(
     inks: tuple[int, int, int, int], expected: tuple[int, int, int]
 ) -> None:
     found = cmyk_to_srgb(Image.new("CMYK", (4, 4), inks)).getpixel((1, 1))
@@ -37,7 +37,7 @@ def test_inks_without_profile_look_as_printed(
 
 
 @pytest.mark.parametrize("image_format", ["JPEG", "TIFF"])
-def test_a_file_of_inks_comes_out_as_printed(image_format: str) -> None:
+def test_a_cmyk_file_is_converted_to_printed_colours(image_format: str) -> None:
     content = encoded(Image.new("CMYK", (300, 200), (255, 0, 0, 0)), image_format)
     decoded, _ = validate(content, limits=Limits(), sizes=(SMALL,))
     (picture,), _ = resize(decoded, sizes=(SMALL,))
@@ -46,25 +46,25 @@ def test_a_file_of_inks_comes_out_as_printed(image_format: str) -> None:
     assert all(abs(a - b) <= 4 for a, b in zip(found, (0, 158, 227), strict=True)), found
 
 
-def test_the_record_names_the_profile() -> None:
+def test_the_name_of_the_profile_is_recorded() -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    facts, found = notes(encoded(scene(), "JPEG", icc_profile=profile))
-    assert "sRGB" in str(facts["profile"])
-    assert "profileIgnored" not in found
+    validation, resizing = details_of(encoded(scene(), "JPEG", icc_profile=profile))
+    assert "sRGB" in str(validation["profile"])
+    assert "profileIgnored" not in resizing
 
 
-def test_a_bad_profile_is_ignored_with_a_note() -> None:
-    facts, found = notes(encoded(scene(), "JPEG", icc_profile=b"nonsense"))
-    assert (facts["profile"], found["profileIgnored"]) == ("unreadable", "unreadable")
+def test_an_unreadable_profile_is_ignored_and_recorded() -> None:
+    validation, resizing = details_of(encoded(scene(), "JPEG", icc_profile=b"not a profile"))
+    assert (validation["profile"], resizing["profileIgnored"]) == ("unreadable", "unreadable")
 
 
-def test_a_profile_for_other_colours_is_ignored_with_a_note() -> None:
+def test_a_profile_for_another_colour_space_is_ignored_and_recorded() -> None:
     lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
-    assert notes(encoded(scene(), "JPEG", icc_profile=lab))[1]["profileIgnored"] == "for Lab colours"
+    assert details_of(encoded(scene(), "JPEG", icc_profile=lab))[1]["profileIgnored"] == "for Lab colours"
 
 
 @pytest.mark.parametrize("mode", ["I;16", "RGB"])
-def test_a_deep_picture_keeps_its_levels(mode: str) -> None:
+def test_sixteen_bits_are_reduced_to_their_high_byte(mode: str) -> None:
     image = noise(40, 30, mode="L").convert("I").point(lambda level: level * 257 + 0).convert("I;16")
     content = encoded(image if mode == "I;16" else noise(40, 30), "PNG")
     decoded, _ = validate(content, limits=Limits(), sizes=(SMALL,))

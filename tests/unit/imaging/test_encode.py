@@ -14,8 +14,8 @@ RECIPE = Recipe(sizes=(MEDIUM,), watermark=None)
 
 
 def rendition_of(content: bytes) -> EncodedRendition:
-    outcomes = process(content, RECIPE, limits=Limits(), fonts=Fonts(()))
-    return next(outcome for outcome in outcomes if isinstance(outcome, EncodedRendition))
+    outputs = process(content, RECIPE, limits=Limits(), fonts=Fonts(()))
+    return next(output for output in outputs if isinstance(output, EncodedRendition))
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def rendition_of(content: bytes) -> EncodedRendition:
         ("bmp", "RGB", "jpeg"),
     ],
 )
-def test_the_format_follows_the_upload_and_its_transparency(source: str, mode: str, expected: str) -> None:
+def test_the_format_follows_the_source_format_and_transparency(source: str, mode: str, expected: str) -> None:
     picture = Picture("medium", scene(200, 100, mode), source)
     rendition = encode(picture, size=MEDIUM, quality=82)
     assert (rendition.size, rendition.width, rendition.height) == ("medium", 200, 100)
@@ -42,14 +42,14 @@ def test_the_format_follows_the_upload_and_its_transparency(source: str, mode: s
     assert difference(image, picture.image) < 4
 
 
-def test_quality_decides_the_weight() -> None:
+def test_a_lower_quality_makes_a_smaller_file() -> None:
     picture = Picture("medium", scene(200, 100).rotate(30), "jpeg")
     assert len(encode(picture, size=MEDIUM, quality=40).content) < len(
         encode(picture, size=MEDIUM, quality=95).content
     )
 
 
-def test_no_metadata_is_carried_over() -> None:
+def test_renditions_carry_no_metadata() -> None:
     exif = Image.Exif()
     exif[ExifTags.Base.Make] = "Secret"
     exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitudeRef] = "N"

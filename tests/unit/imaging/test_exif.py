@@ -14,7 +14,7 @@ from worker.imaging.validate import validate
 B = ExifTags.Base
 
 
-def told(content: bytes) -> dict[str, str]:
+def metadata_of(content: bytes) -> dict[str, str]:
     _, note = validate(content, limits=Limits(), sizes=(Size("medium", 800, 600),))
     return dict(note.metadata)
 
@@ -31,8 +31,8 @@ def told(content: bytes) -> dict[str, str]:
         ("M" * 80, "n" * 80, "M" * 80 + " " + "n" * 19),
     ],
 )
-def test_the_camera_is_make_and_model_without_repeating(make: str, model: str, camera: str) -> None:
-    assert told(with_exif({B.Make: make, B.Model: model})) == {"camera": camera}
+def test_the_camera_is_make_and_model_without_repetition(make: str, model: str, camera: str) -> None:
+    assert metadata_of(with_exif({B.Make: make, B.Model: model})) == {"camera": camera}
 
 
 @pytest.mark.parametrize(
@@ -50,39 +50,39 @@ def test_the_camera_is_make_and_model_without_repeating(make: str, model: str, c
         ({B.DateTimeOriginal: 20240102}, None),
     ],
 )
-def test_the_time_is_iso_or_absent(details: dict[int, Any], taken_at: str | None) -> None:
-    assert told(with_exif({}, details)).get("takenAt") == taken_at
+def test_the_time_taken_is_in_iso_8601_or_missing(details: dict[int, Any], taken_at: str | None) -> None:
+    assert metadata_of(with_exif({}, details)).get("takenAt") == taken_at
 
 
-def test_the_place_is_never_told() -> None:
+def test_the_location_is_not_recorded_by_default() -> None:
     exif = Image.Exif()
     gps = exif.get_ifd(ExifTags.IFD.GPSInfo)
     gps[ExifTags.GPS.GPSLatitudeRef], gps[ExifTags.GPS.GPSLatitude] = "N", (47.0, 22.0, 10.0)
-    assert told(encoded(scene(64, 48), exif=exif)) == {}
+    assert metadata_of(encoded(scene(64, 48), exif=exif)) == {}
 
 
-PLACE = {1: "S", 2: (33.0, 51.0, 25.2), 3: "E", 4: (151.0, 12.0, 36.0)}
+GPS = {1: "S", 2: (33.0, 51.0, 25.2), 3: "E", 4: (151.0, 12.0, 36.0)}
 
 
-def told_with_location(place: dict[int, Any]) -> dict[str, str]:
+def metadata_with_location(gps: dict[int, Any]) -> dict[str, str]:
     exif = Image.Exif()
     exif[B.Make] = "Camera"
-    exif.get_ifd(ExifTags.IFD.GPSInfo).update(place)
-    told = dict(extract_metadata(exif, with_location=True))
-    assert told.pop("camera") == "Camera"
-    return told
+    exif.get_ifd(ExifTags.IFD.GPSInfo).update(gps)
+    metadata = dict(extract_metadata(exif, with_location=True))
+    assert metadata.pop("camera") == "Camera"
+    return metadata
 
 
-def test_the_place_is_told_to_the_record_where_the_setting_allows_it() -> None:
-    assert told_with_location(PLACE) == {"location": "-33.85700, 151.21000"}
+def test_the_location_is_recorded_where_the_setting_allows_it() -> None:
+    assert metadata_with_location(GPS) == {"location": "-33.85700, 151.21000"}
 
 
 @pytest.mark.parametrize(
     "change",
     [{2: (91.0, 0.0, 0.0)}, {2: (1.0, 2.0)}, {4: "here"}, {4: (float("nan"), 0.0, 0.0)}, {2: b"\0\0\0"}],
 )
-def test_a_place_that_makes_no_sense_is_not_told(change: dict[int, Any]) -> None:
-    assert told_with_location(PLACE | change) == {}
+def test_an_invalid_location_is_not_recorded(change: dict[int, Any]) -> None:
+    assert metadata_with_location(GPS | change) == {}
 
 
 @pytest.mark.parametrize(
@@ -93,18 +93,18 @@ def test_a_place_that_makes_no_sense_is_not_told(change: dict[int, Any]) -> None
         ({B.ExposureTime: 0.0, B.FNumber: 0.0, B.ISOSpeedRatings: 0}, None),
     ],
 )
-def test_the_exposure_is_told_as_cameras_show_it(details: dict[int, Any], expected: str | None) -> None:
-    assert told(with_exif({}, details)).get("exposure") == expected
+def test_the_exposure_is_recorded_as_cameras_show_it(details: dict[int, Any], expected: str | None) -> None:
+    assert metadata_of(with_exif({}, details)).get("exposure") == expected
 
 
-def test_the_lens_is_told() -> None:
-    assert told(with_exif({}, {B.LensModel: "50mm f/1.4"}))["lens"] == "50mm f/1.4"
+def test_the_lens_is_recorded() -> None:
+    assert metadata_of(with_exif({}, {B.LensModel: "50mm f/1.4"}))["lens"] == "50mm f/1.4"
 
 
-def test_artist_and_copyright_are_kept_and_nothing_else() -> None:
+def test_renditions_keep_only_artist_and_copyright() -> None:
     exif = Image.Exif()
     exif.update({B.Artist: "Jane Doe", B.Copyright: "\N{COPYRIGHT SIGN} 2026 Jane Doe", B.Make: "Secret"})
-    exif.get_ifd(ExifTags.IFD.GPSInfo).update(PLACE)
+    exif.get_ifd(ExifTags.IFD.GPSInfo).update(GPS)
     for image_format in ("JPEG", "PNG", "WEBP", "AVIF"):
         content = encoded(scene(64, 48), image_format, exif=exif)
         for keep in (True, False):
@@ -118,5 +118,5 @@ def test_artist_and_copyright_are_kept_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("exif", [b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\x7f", b"Exif\0\0" + b"\xff" * 400])
-def test_a_picture_is_valid_whatever_its_exif(exif: bytes) -> None:
-    assert told(encoded(scene(64, 48), exif=exif)) == {}
+def test_damaged_exif_does_not_make_an_image_invalid(exif: bytes) -> None:
+    assert metadata_of(encoded(scene(64, 48), exif=exif)) == {}

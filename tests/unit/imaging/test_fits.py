@@ -1,4 +1,4 @@
-"""The fits and anchors on pixels, and what sizes are encoded as."""
+"""Fits, gravities and output formats of sizes, on pixels."""
 
 import pytest
 from PIL import Image
@@ -23,13 +23,13 @@ from worker.imaging.resize import resize
 from worker.imaging.validate import validate
 
 
-def made(content: bytes, *sizes: Size) -> tuple[Picture, ...]:
+def resized(content: bytes, *sizes: Size) -> tuple[Picture, ...]:
     decoded, _ = validate(content, limits=Limits(), sizes=sizes)
     return resize(decoded, sizes=sizes)[0]
 
 
-def close(one: tuple[int, ...], other: tuple[int, ...], *, within: int = 14) -> bool:
-    return all(abs(a - b) <= within for a, b in zip(one, other, strict=True))
+def is_close(found: tuple[int, ...], expected: tuple[int, ...], *, within: int = 14) -> bool:
+    return all(abs(a - b) <= within for a, b in zip(found, expected, strict=True))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -42,7 +42,7 @@ def close(one: tuple[int, ...], other: tuple[int, ...], *, within: int = 14) -> 
         (Anchor.BOTTOM_RIGHT, WHITE),
     ],
 )
-def test_covering_keeps_the_corner_of_its_gravity_in_every_orientation(
+def test_cover_keeps_the_corner_of_its_gravity_in_every_orientation(
     orientation: int, gravity: Anchor, expected: tuple[int, int, int]
 ) -> None:
     sizes = (
@@ -50,58 +50,60 @@ def test_covering_keeps_the_corner_of_its_gravity_in_every_orientation(
         Size("high", 40, 200, fit=Fit.COVER, gravity=gravity),
     )
     content = stored_as(orientation, upright=scene(640, 400))
-    wide, high = made(content, *sizes)
+    wide, high = resized(content, *sizes)
     assert (wide.image.size, high.image.size) == ((200, 40), (40, 200))
     across = 10 if "left" in gravity else 190
     down = 10 if "top" in gravity else 190
-    assert close(wide.image.getpixel((across, 20)), expected)  # type: ignore[arg-type]
-    assert close(high.image.getpixel((20, down)), expected)  # type: ignore[arg-type]
+    assert is_close(wide.image.getpixel((across, 20)), expected)  # type: ignore[arg-type]
+    assert is_close(high.image.getpixel((20, down)), expected)  # type: ignore[arg-type]
 
 
-def test_containing_puts_the_picture_on_its_background() -> None:
-    (picture,) = made(
+def test_contain_pads_with_the_background() -> None:
+    (picture,) = resized(
         encoded(scene(600, 200), "PNG"),
         Size("box", 300, 300, fit=Fit.CONTAIN, gravity=Anchor.BOTTOM, background="#336699"),
     )
     assert picture.image.size == (300, 300)
     assert picture.image.getpixel((150, 20)) == (0x33, 0x66, 0x99)
-    assert close(picture.image.getpixel((10, 210)), RED)  # type: ignore[arg-type]
+    assert is_close(picture.image.getpixel((10, 210)), RED)  # type: ignore[arg-type]
 
 
 def test_a_transparent_background_makes_the_rendition_transparent() -> None:
     size = Size("box", 300, 300, fit=Fit.CONTAIN, background="#ffffff00")
-    (picture,) = made(encoded(scene(600, 200), "JPEG"), size)
+    (picture,) = resized(encoded(scene(600, 200), "JPEG"), size)
     assert picture.image.mode == "RGBA"
     assert picture.image.getpixel((150, 20)) == (255, 255, 255, 0)
     assert encode(picture, size=size, quality=80).format == "png"
 
 
-def test_filling_stretches() -> None:
-    (picture,) = made(encoded(scene(640, 400), "PNG"), Size("box", 100, 300, fit=Fit.FILL))
+def test_fill_stretches() -> None:
+    (picture,) = resized(encoded(scene(640, 400), "PNG"), Size("box", 100, 300, fit=Fit.FILL))
     assert picture.image.size == (100, 300)
     assert quarters(picture.image) == (RED, GREEN, BLUE, WHITE)
 
 
-def test_a_size_may_enlarge() -> None:
-    (picture,) = made(encoded(scene(64, 40), "PNG"), Size("box", 320, 320, enlarge=True))
+def test_a_size_with_enlarge_scales_up() -> None:
+    (picture,) = resized(encoded(scene(64, 40), "PNG"), Size("box", 320, 320, enlarge=True))
     assert picture.image.size == (320, 200)
 
 
-def test_a_strip_that_covers_a_box_never_becomes_a_huge_picture() -> None:
-    (picture,) = made(encoded(scene(2, 20_000), "PNG"), Size("box", 2000, 2000, fit=Fit.COVER, enlarge=True))
+def test_cover_never_allocates_more_than_the_box() -> None:
+    (picture,) = resized(
+        encoded(scene(2, 20_000), "PNG"), Size("box", 2000, 2000, fit=Fit.COVER, enlarge=True)
+    )
     assert picture.image.size == (2000, 2000)
 
 
-def test_a_cropped_size_made_from_a_larger_one_is_as_if_made_alone() -> None:
+def test_a_cropped_size_made_from_a_larger_size_equals_one_made_alone() -> None:
     content = encoded(noise(64, 48).resize((1600, 1200), Image.Resampling.BICUBIC), "PNG")
     square = Size("square", 150, 150, fit=Fit.COVER, gravity=Anchor.RIGHT)
-    _, together = made(content, Size("medium", 800, 600), square)
-    (alone,) = made(content, square)
+    _, together = resized(content, Size("medium", 800, 600), square)
+    (alone,) = resized(content, square)
     assert difference(together.image, alone.image) < 1
 
 
 @pytest.mark.parametrize(
-    ("wanted", "mode", "expected"),
+    ("output_format", "mode", "expected"),
     [
         (OutputFormat.JPEG, "RGB", "jpeg"),
         (OutputFormat.JPEG, "RGBA", "jpeg"),
@@ -111,9 +113,11 @@ def test_a_cropped_size_made_from_a_larger_one_is_as_if_made_alone() -> None:
         (OutputFormat.AVIF, "RGBA", "avif"),
     ],
 )
-def test_a_size_has_the_format_that_it_asks_for(wanted: OutputFormat, mode: str, expected: str) -> None:
+def test_a_size_is_encoded_in_its_format(output_format: OutputFormat, mode: str, expected: str) -> None:
     image = scene(200, 100, mode)
-    rendition = encode(Picture("box", image, "png"), size=Size("box", 200, 200, format=wanted), quality=85)
+    rendition = encode(
+        Picture("box", image, "png"), size=Size("box", 200, 200, format=output_format), quality=85
+    )
     result = opened(rendition.content)
     assert (rendition.format, result.format, result.size) == (expected, expected.upper(), (200, 100))
     assert difference(result, scene(200, 100)) < 4
@@ -127,29 +131,31 @@ def test_a_size_has_the_format_that_it_asks_for(wanted: OutputFormat, mode: str,
         (noise(200, 100, mode="RGBA"), "webp"),
     ],
 )
-def test_auto_goes_by_what_the_picture_is(image: Image.Image, expected: str) -> None:
+def test_auto_chooses_the_format_by_colours_and_transparency(image: Image.Image, expected: str) -> None:
     size = Size("box", 200, 200, format=OutputFormat.AUTO)
     assert encode(Picture("box", image, "png"), size=size, quality=80).format == expected
 
 
-def test_transparency_is_laid_on_the_chosen_colour_where_the_output_has_none() -> None:
+def test_transparency_is_flattened_on_the_background_for_an_opaque_format() -> None:
     size = Size("box", 200, 200, format=OutputFormat.JPEG, background="#ff8000")
     rendition = encode(Picture("box", Image.new("RGBA", (40, 40)), "png"), size=size, quality=90)
-    assert close(opened(rendition.content).getpixel((20, 20)), (255, 128, 0))  # type: ignore[arg-type]
+    assert is_close(opened(rendition.content).getpixel((20, 20)), (255, 128, 0))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("wanted", [OutputFormat.JPEG, OutputFormat.WEBP, OutputFormat.AVIF])
-def test_quality_is_lowered_until_the_file_weighs_no_more_than_its_target(wanted: OutputFormat) -> None:
+@pytest.mark.parametrize("output_format", [OutputFormat.JPEG, OutputFormat.WEBP, OutputFormat.AVIF])
+def test_quality_is_lowered_until_the_file_is_within_its_target(output_format: OutputFormat) -> None:
     picture = Picture("box", noise(40, 30).resize((400, 300), Image.Resampling.BICUBIC), "png")
-    free = encode(picture, size=Size("box", 400, 400, format=wanted), quality=92)
-    target = len(free.content) * 2 // 3
-    bound = encode(picture, size=Size("box", 400, 400, format=wanted, target_bytes=target), quality=92)
-    assert target // 2 < len(bound.content) <= target
+    unlimited = encode(picture, size=Size("box", 400, 400, format=output_format), quality=92)
+    target = len(unlimited.content) * 2 // 3
+    limited = encode(
+        picture, size=Size("box", 400, 400, format=output_format, target_bytes=target), quality=92
+    )
+    assert target // 2 < len(limited.content) <= target
 
 
-def test_a_size_has_its_own_quality() -> None:
+def test_the_quality_of_a_size_overrides_the_default() -> None:
     picture = Picture("box", noise(100, 100), "jpeg")
     light, heavy = (
-        encode(picture, size=Size("box", 100, 100, quality=one), quality=80) for one in (30, None)
+        encode(picture, size=Size("box", 100, 100, quality=own), quality=80) for own in (30, None)
     )
     assert len(light.content) < len(heavy.content)

@@ -11,7 +11,7 @@ DEJAVU = FONT.read_bytes()
 
 
 def latin_only() -> bytes:
-    """Return the font that Pillow carries: it has no Cyrillic."""
+    """Return Pillow's default font, which has no Cyrillic."""
     font = ImageFont.load_default(20)
     assert isinstance(font, ImageFont.FreeTypeFont)
     assert isinstance(font.path, io.BytesIO)
@@ -25,37 +25,37 @@ def split(text: str, *files: bytes) -> list[tuple[str, bool]]:
     return [(run.text, run.file is files[0]) for run in split_into_runs(text, Fonts(files))]
 
 
-def test_a_font_tells_which_characters_it_has() -> None:
+def test_the_coverage_of_a_font_is_read_from_its_character_map() -> None:
     def has(file: bytes, character: str) -> bool:
         return any(first <= ord(character) <= last for first, last in coverage(file))
 
-    assert [has(DEJAVU, one) for one in "aΩЖ漢"] == [True, True, True, False]
-    assert [has(LATIN, one) for one in "aЖ"] == [True, False]
+    assert [has(DEJAVU, character) for character in "aΩЖ漢"] == [True, True, True, False]
+    assert [has(LATIN, character) for character in "aЖ"] == [True, False]
 
 
-def test_nonsense_has_no_characters() -> None:
+def test_a_damaged_font_has_no_coverage() -> None:
     for length in range(0, 400, 7):
         assert isinstance(coverage(LATIN[:length]), tuple)
-    assert coverage(b"no font at all, but longer than a header") == ()
+    assert coverage(b"not a font, but longer than a header") == ()
 
 
-def test_one_font_writes_it_all() -> None:
+def test_a_single_font_is_used_for_the_whole_text() -> None:
     assert split("Привет", LATIN) == [("Привет", True)]
 
 
-def test_each_character_goes_to_the_first_font_that_has_it() -> None:
+def test_each_character_gets_the_first_font_that_has_it() -> None:
     assert split("Hello Мир 漢", LATIN, DEJAVU) == [("Hello ", True), ("Мир ", False), ("漢", True)]
 
 
-def test_marks_stay_with_their_letters() -> None:
+def test_combining_marks_stay_with_their_letters() -> None:
     assert split("Ж\u0301a", LATIN, DEJAVU) == [("Ж\u0301", False), ("a", True)]
 
 
-def test_a_text_that_begins_from_the_right_is_laid_out_from_the_right() -> None:
+def test_runs_of_a_right_to_left_text_are_in_visual_order() -> None:
     assert [text for text, _ in split("שלום Hi", LATIN, DEJAVU)] == ["Hi", "שלום "]
 
 
-def test_a_fallback_draws_what_the_first_font_cannot() -> None:
+def test_a_fallback_font_draws_what_the_first_font_cannot() -> None:
     def drawn(*files: bytes) -> Image.Image:
         return text_tile(Watermark("Ж"), height_px=40, fonts=Fonts(files)).alpha
 

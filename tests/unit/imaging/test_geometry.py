@@ -14,7 +14,7 @@ any_fit = st.builds(Size, st.just("box"), sides, sides, fit=st.sampled_from(Fit)
 
 
 @given(extents, any_fit)
-def test_every_fit_lies_within_its_box_and_has_at_least_one_pixel(original: Extent, size: Size) -> None:
+def test_every_layout_is_within_its_box_and_has_at_least_one_pixel(original: Extent, size: Size) -> None:
     plan = layout(original, size)
     for extent in (plan.visible, plan.canvas):
         assert 1 <= extent.width <= size.width
@@ -22,13 +22,13 @@ def test_every_fit_lies_within_its_box_and_has_at_least_one_pixel(original: Exte
 
 
 @given(extents, any_fit)
-def test_nothing_is_enlarged_unless_the_size_says_so(original: Extent, size: Size) -> None:
+def test_nothing_is_enlarged_unless_the_size_allows_it(original: Extent, size: Size) -> None:
     shown = layout(original, size).visible
     assert size.enlarge or (shown.width <= original.width and shown.height <= original.height)
 
 
 @given(extents, any_fit.filter(lambda size: size.fit in {Fit.INSIDE, Fit.CONTAIN}))
-def test_what_is_shown_whole_keeps_its_shape_to_a_pixel(original: Extent, size: Size) -> None:
+def test_an_uncropped_picture_keeps_its_aspect_ratio_to_a_pixel(original: Extent, size: Size) -> None:
     shown = layout(original, size).visible
     scale = min(size.width / original.width, size.height / original.height)
     scale = scale if size.enlarge else min(1, scale)
@@ -37,7 +37,7 @@ def test_what_is_shown_whole_keeps_its_shape_to_a_pixel(original: Extent, size: 
 
 
 @given(extents, any_fit.filter(lambda size: size.fit is Fit.COVER))
-def test_what_covers_keeps_its_shape_in_the_part_that_is_shown(original: Extent, size: Size) -> None:
+def test_cover_keeps_the_aspect_ratio_of_the_visible_part(original: Extent, size: Size) -> None:
     plan = layout(original, size)
     scale = max(size.width / original.width, size.height / original.height)
     scale = scale if size.enlarge else min(1, scale)
@@ -46,14 +46,12 @@ def test_what_covers_keeps_its_shape_in_the_part_that_is_shown(original: Extent,
 
 
 @given(extents, boxes)
-def test_the_box_is_filled_in_one_direction_unless_the_picture_is_smaller(
-    original: Extent, box: Size
-) -> None:
+def test_a_picture_fills_the_box_in_a_direction_unless_it_is_smaller(original: Extent, box: Size) -> None:
     result = fit_inside(original, box)
     assert result == original or result.width == box.width or result.height == box.height
 
 
-def test_full_hd_fits_the_medium_box_as_the_document_shows() -> None:
+def test_full_hd_becomes_800_by_450_in_the_medium_box() -> None:
     assert fit_inside(Extent(1920, 1080), Size("medium", 800, 600)) == (800, 450)
 
 
@@ -75,10 +73,10 @@ def test_full_hd_fits_the_medium_box_as_the_document_shows() -> None:
         ((1000, 200), Fit.COVER, False, (400, 200), (400, 200)),
     ],
 )
-def test_each_fit_of_a_box_of_400_by_300(
+def test_the_layout_of_each_fit_in_a_box_of_400_by_300(
     original: tuple[int, int],
     fit: Fit,
-    enlarge: bool,  # noqa: FBT001 - a column of the table
+    enlarge: bool,  # noqa: FBT001 - a parameter of the test
     shown: tuple[int, int],
     canvas: tuple[int, int],
 ) -> None:
@@ -100,10 +98,10 @@ def test_each_fit_of_a_box_of_400_by_300(
         (Anchor.BOTTOM_RIGHT, (80, 40)),
     ],
 )
-def test_each_anchor_has_its_place(anchor: Anchor, expected: tuple[int, int]) -> None:
+def test_each_anchor_has_its_offset(anchor: Anchor, expected: tuple[int, int]) -> None:
     assert offset(Extent(100, 50), Extent(20, 10), anchor.point) == expected
 
 
 @given(st.sampled_from(range(1, 9)), st.floats(0, 1), st.floats(0, 1))
-def test_a_place_in_the_stored_picture_is_still_in_it(orientation: int, across: float, down: float) -> None:
+def test_a_point_in_the_stored_picture_is_within_it(orientation: int, across: float, down: float) -> None:
     assert all(0 <= share <= 1 for share in point_as_stored((across, down), orientation))

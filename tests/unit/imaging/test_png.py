@@ -1,4 +1,4 @@
-"""The decoder of PNG pixels against Pillow's, which is right by definition."""
+"""The PNG decoder gives exactly the results of Pillow, for whole and for damaged files."""
 
 import io
 import random
@@ -25,13 +25,13 @@ GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6
 CHANNELS = {GREY: 1, RGB: 3, PALETTE: 1, GREY_ALPHA: 2, RGBA: 4}
 DEPTHS = {GREY: (1, 2, 4, 8, 16), RGB: (8, 16), PALETTE: (1, 2, 4, 8), GREY_ALPHA: (8, 16), RGBA: (8, 16)}
 PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
-"""Left, top, and steps across and down of the seven passes of an interlaced picture."""
+"""Left and top offset, horizontal and vertical step of the seven passes of an interlaced image."""
 
 EXIF = b"MM\0*\0\0\0\x08" + struct.pack(">HHHII", 1, 0x0112, 3, 1, 6 << 16) + bytes(4)
 PROFILE = b"sRGB\0\0" + zlib.compress(bytes(128))
 EXTRAS = (
     (b"eXIf", EXIF),
-    (b"eXIf", b"MM\0*no EXIF at all"),
+    (b"eXIf", b"MM\0*not EXIF"),
     (b"gAMA", struct.pack(">I", 45455)),
     (b"sRGB", b"\0"),
     (b"cHRM", bytes(32)),
@@ -39,7 +39,7 @@ EXTRAS = (
     (b"sBIT", b"\x05\x06\x05\x08"),
     (b"bKGD", bytes(6)),
     (b"iCCP", PROFILE),
-    (b"iCCP", b"broken\0\0no zlib"),
+    (b"iCCP", b"broken\0\0not zlib"),
     (b"tRNS", bytes(6)),
     (b"tRNS", b"\0\x07"),
     (b"PLTE", bytes(range(48))),
@@ -59,7 +59,7 @@ Chunk = tuple[bytes, bytes]
 
 @dataclass(frozen=True)
 class Png:
-    """What a file is made of; every row of `raw` begins with its filter."""
+    """The parts of a file; every row of `raw` begins with its filter type."""
 
     width: int
     height: int
@@ -93,7 +93,7 @@ def chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def row_lengths(width: int, height: int, kind: int, depth: int, *, is_interlaced: bool) -> list[int]:
-    """Return the bytes of each row of each pass, its filter not counted."""
+    """Return the number of bytes in each row of each pass, without the filter type."""
     lengths = []
     for left, top, across, down in PASSES if is_interlaced else ((0, 0, 1, 1),):
         columns, rows = -(-(width - left) // across), -(-(height - top) // down)
@@ -109,7 +109,7 @@ def pngs(draw: st.DrawFn) -> Png:
     width, height = draw(st.integers(1, 40)), draw(st.integers(1, 24))
     is_interlaced = draw(st.booleans())
     dice = draw(st.randoms(use_true_random=False))
-    levels = draw(st.sampled_from([256, 4, 1]))  # what deflates well takes other ways through a decoder
+    levels = draw(st.sampled_from([256, 4, 1]))  # compressible data takes other paths through a decoder
     filters = draw(st.sampled_from([range(5), (0,), (1,), (2,), (3,), (4,)]))
     raw = b"".join(
         bytes([dice.choice(filters), *(dice.randrange(levels) for _ in range(length))])
@@ -161,13 +161,13 @@ def loaded(content: bytes) -> PngFile:
 
 @settings(deadline=None)
 @given(pngs())
-def test_every_whole_file_has_the_pixels_and_the_words_that_pillow_finds_in_it(file: Png) -> None:
+def test_a_whole_file_has_the_pixels_and_metadata_that_pillow_reads(file: Png) -> None:
     assert_same_as_pillow(file.content)
 
 
 @settings(deadline=None)
 @given(pngs(), st.randoms(use_true_random=False))
-def test_every_damaged_file_is_judged_as_by_pillow(file: Png, dice: random.Random) -> None:
+def test_a_file_with_flipped_bits_has_the_same_result_as_with_pillow(file: Png, dice: random.Random) -> None:
     content = bytearray(file.content)
     for _ in range(dice.choice([1, 1, 3])):
         content[dice.randrange(len(SIGNATURE), len(content))] ^= 1 << dice.randrange(8)
@@ -176,7 +176,7 @@ def test_every_damaged_file_is_judged_as_by_pillow(file: Png, dice: random.Rando
 
 @settings(deadline=None)
 @given(pngs(), st.randoms(use_true_random=False))
-def test_every_file_that_lacks_or_repeats_a_part_is_judged_as_by_pillow(
+def test_a_file_with_a_missing_or_repeated_part_has_the_same_result_as_with_pillow(
     file: Png, dice: random.Random
 ) -> None:
     content = file.content
@@ -186,7 +186,7 @@ def test_every_file_that_lacks_or_repeats_a_part_is_judged_as_by_pillow(
 
 
 @pytest.mark.parametrize("change", [lambda byte: byte ^ 1, lambda byte: 255 - byte])
-def test_a_change_of_any_byte_is_judged_as_by_pillow(change: Callable[[int], int]) -> None:
+def test_a_change_of_any_byte_has_the_same_result_as_with_pillow(change: Callable[[int], int]) -> None:
     content = Png(5, 3, RGB, 8, is_interlaced=False, raw=b"\4abcdefghijklmno" * 3, idat_bytes=9).content
     for at in range(len(SIGNATURE), len(content)):
         assert_same_as_pillow(content[:at] + bytes([change(content[at])]) + content[at + 1 :])
@@ -194,7 +194,7 @@ def test_a_change_of_any_byte_is_judged_as_by_pillow(change: Callable[[int], int
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (3, 3), (640, 400)])
-def test_grey_rgb_and_rgba_do_not_take_pillows_way(mode: str, size: tuple[int, int]) -> None:
+def test_grey_rgb_and_rgba_are_decompressed_without_pillow(mode: str, size: tuple[int, int]) -> None:
     picture = noise(*size, mode=mode)
     image = loaded(encoded(picture, "PNG"))
     assert image.is_verified
@@ -214,14 +214,16 @@ def test_grey_rgb_and_rgba_do_not_take_pillows_way(mode: str, size: tuple[int, i
     ],
     ids=["small palette", "palette", "grey with alpha", "bits", "sixteen bits", "animation", "still"],
 )
-def test_what_is_left_to_pillow_and_what_is_not(content: bytes, request: pytest.FixtureRequest) -> None:
+def test_other_pixel_formats_and_animations_are_left_to_pillow(
+    content: bytes, request: pytest.FixtureRequest
+) -> None:
     image = loaded(content)
     assert image.is_verified == ("still" in request.node.name)
     assert image.tobytes() == Image.open(io.BytesIO(content)).tobytes()
 
 
 @pytest.mark.parametrize("idat_bytes", [7, 100, 8192])
-def test_a_wrong_checksum_of_any_chunk_of_pixels_is_found(idat_bytes: int) -> None:
+def test_a_wrong_checksum_of_any_idat_chunk_is_found(idat_bytes: int) -> None:
     raw = b"".join(
         b"\0" + row for row in (noise(40, 1, mode="RGBA", seed=seed).tobytes() for seed in range(8))
     )
@@ -238,26 +240,26 @@ def test_a_wrong_checksum_of_any_chunk_of_pixels_is_found(idat_bytes: int) -> No
 
 
 class RustPanicError(BaseException):
-    """As the panics of Rust code come to Python: no Exception."""
+    """Like a panic of Rust code, which is not an Exception."""
 
 
 @pytest.mark.parametrize("error", [RustPanicError, MemoryError, ValueError])
-def test_a_decoder_that_gives_up_leaves_the_file_to_pillow(
+def test_a_failure_of_the_rust_decoder_leaves_the_file_to_pillow(
     error: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def give_up(*_: object) -> None:
+    def fail_with(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(png, "decode_image_png_u8", give_up)
+    monkeypatch.setattr(png, "decode_image_png_u8", fail_with)
     image = loaded(encoded(scene(30, 20), "PNG"))
     assert not image.is_verified
     assert image.tobytes() == scene(30, 20).tobytes()
 
 
-def test_nothing_is_unpacked_of_a_picture_with_too_many_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
-    unpacked: list[object] = []
-    monkeypatch.setattr(png, "decode_image_png_u8", lambda *arguments: unpacked.append(arguments))
+def test_an_image_with_too_many_pixels_is_not_decompressed(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[object] = []
+    monkeypatch.setattr(png, "decode_image_png_u8", lambda *arguments: calls.append(arguments))
     header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, RGB, 0, 0, 0)
     bomb = png_of((b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b""))
     assert validation_of(bomb)[0] == "too_many_pixels"
-    assert not unpacked
+    assert not calls

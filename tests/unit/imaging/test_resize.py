@@ -28,19 +28,21 @@ def resized(content: bytes, *sizes: Size) -> tuple[Picture, ...]:
     return resize(decoded, sizes=sizes)[0]
 
 
-def close(one: tuple[int, ...], other: tuple[int, ...], *, within: int = 12) -> bool:
-    return len(one) == len(other) and all(abs(a - b) <= within for a, b in zip(one, other, strict=True))
+def is_close(found: tuple[int, ...], expected: tuple[int, ...], *, within: int = 12) -> bool:
+    return len(found) == len(expected) and all(
+        abs(a - b) <= within for a, b in zip(found, expected, strict=True)
+    )
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "TIFF"])
-def test_every_orientation_comes_out_upright(orientation: int, image_format: str) -> None:
+def test_every_orientation_becomes_upright(orientation: int, image_format: str) -> None:
     content = stored_as(orientation, upright=scene(960, 600), picture_format=image_format)
     decoded, _ = validate(content, limits=Limits(), sizes=(SMALL,))
     (picture,), note = resize(decoded, sizes=(SMALL,))
     assert picture.image.size == (400, 250)
     found = quarters(picture.image)
-    assert all(close(*pair) for pair in zip(found, (RED, GREEN, BLUE, WHITE), strict=True)), found
+    assert all(is_close(*pair) for pair in zip(found, (RED, GREEN, BLUE, WHITE), strict=True)), found
     assert note.detail["dimensions"] == {
         "original": {"width": 960, "height": 600},
         "processed": {"width": 400, "height": 250},
@@ -85,8 +87,8 @@ def test_every_mode_becomes_rgb(mode: str, image_format: str, expected_mode: str
     (picture,) = resized(encoded(image, image_format), THUMBNAIL)
     assert (picture.image.mode, picture.image.size) == (expected_mode, (150, 75))
     dark, light = picture.image.getpixel((20, 40)), picture.image.getpixel((130, 40))
-    assert close(dark, (0, 0, 0))
-    assert close(light, (255, 255, 255))
+    assert is_close(dark, (0, 0, 0))
+    assert is_close(light, (255, 255, 255))
 
 
 def half_transparent(mode: str) -> Image.Image:
@@ -108,7 +110,7 @@ def test_transparency_is_kept(mode: str, image_format: str) -> None:
     assert picture.image.getpixel((130, 20))[3] == 0
 
 
-def test_a_transparent_colour_of_a_png_is_transparency() -> None:
+def test_the_transparent_colour_of_a_png_becomes_alpha() -> None:
     content = encoded(scene(600, 300), "PNG", transparency=GREEN)
     (picture,) = resized(content, THUMBNAIL)
     assert picture.image.getpixel((130, 10))[3] == 0
@@ -124,7 +126,7 @@ def test_the_colour_of_invisible_pixels_does_not_bleed() -> None:
 
 
 def swapped_profile() -> bytes:
-    """Return a profile of sRGB's green and blue exchanged, under a name that does not say so."""
+    """Return an sRGB profile with green and blue swapped, and without sRGB in its name."""
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     at = {tag: profile.index(tag, 128) + 4 for tag in (b"gXYZ", b"bXYZ")}
     green, blue = at[b"gXYZ"], at[b"bXYZ"]
@@ -144,24 +146,24 @@ def test_a_profile_is_converted_to_srgb_and_dropped(image_format: str) -> None:
     (picture,) = resized(encoded(scene(), image_format, icc_profile=swapped_profile()), SMALL)
     red, _, blue, white = quarters(picture.image)
     assert blue[1] > 150 > blue[2], blue
-    assert close(red, RED, within=16)
-    assert close(white, WHITE, within=16)
+    assert is_close(red, RED, within=16)
+    assert is_close(white, WHITE, within=16)
     assert picture.image.info == {}
 
 
-@pytest.mark.parametrize("profile", [b"nonsense", b"\0" * 128])
-def test_a_bad_profile_counts_as_srgb(profile: bytes) -> None:
+@pytest.mark.parametrize("profile", [b"not a profile", b"\0" * 128])
+def test_an_unreadable_profile_is_treated_as_srgb(profile: bytes) -> None:
     (picture,) = resized(encoded(scene(), "JPEG", icc_profile=profile), SMALL)
-    assert close(quarters(picture.image)[0], RED)
+    assert is_close(quarters(picture.image)[0], RED)
 
 
-def test_a_profile_for_other_colours_counts_as_srgb() -> None:
+def test_a_profile_for_another_colour_space_is_treated_as_srgb() -> None:
     lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
     (picture,) = resized(encoded(scene(), "JPEG", icc_profile=lab), SMALL)
-    assert close(quarters(picture.image)[0], RED)
+    assert is_close(quarters(picture.image)[0], RED)
 
 
-def test_several_sizes_come_in_the_order_of_the_recipe_and_like_those_made_alone() -> None:
+def test_sizes_are_in_the_order_of_the_recipe_and_equal_those_made_alone() -> None:
     content = encoded(scene(1600, 1200), "PNG")
     together = resized(content, THUMBNAIL, MEDIUM, SMALL)
     assert [picture.size for picture in together] == ["thumbnail", "medium", "small"]
@@ -170,26 +172,26 @@ def test_several_sizes_come_in_the_order_of_the_recipe_and_like_those_made_alone
     assert difference(together[0].image, alone.image) < 1
 
 
-def test_two_sizes_that_come_out_alike_are_two_pictures() -> None:
-    one, other = resized(encoded(scene(100, 80), "PNG"), MEDIUM, SMALL)
-    assert one.image is not other.image
-    one.image.putpixel((0, 0), (1, 2, 3))
-    assert other.image.getpixel((0, 0)) != (1, 2, 3)
+def test_two_sizes_of_equal_extent_do_not_share_pixels() -> None:
+    medium, small = resized(encoded(scene(100, 80), "PNG"), MEDIUM, SMALL)
+    assert medium.image is not small.image
+    medium.image.putpixel((0, 0), (1, 2, 3))
+    assert small.image.getpixel((0, 0)) != (1, 2, 3)
 
 
-def test_a_small_picture_keeps_its_size() -> None:
+def test_a_picture_smaller_than_the_box_is_unchanged() -> None:
     (picture,) = resized(encoded(scene(33, 21), "PNG"), MEDIUM)
     assert picture.image.size == (33, 21)
     assert difference(picture.image, scene(33, 21)) == 0
 
 
-def test_scaling_is_as_good_as_pillows_own() -> None:
+def test_scaling_matches_pillows_lanczos() -> None:
     image = noise(400, 300).resize((1200, 900), Image.Resampling.BICUBIC)
-    ours = scale(image, Extent(300, 225))
-    assert difference(ours, image.resize((300, 225), Image.Resampling.LANCZOS)) < 0.5
+    scaled = scale(image, Extent(300, 225))
+    assert difference(scaled, image.resize((300, 225), Image.Resampling.LANCZOS)) < 0.5
 
 
-def test_a_mode_that_the_resizer_does_not_take_is_left_to_pillow() -> None:
+def test_a_mode_that_the_resizer_does_not_support_is_scaled_by_pillow() -> None:
     assert scale(scene(100, 50, "LA"), Extent(50, 25)).mode == "LA"
 
 
@@ -201,11 +203,11 @@ def test_a_mode_that_the_resizer_does_not_take_is_left_to_pillow() -> None:
     box_height=st.integers(1, 200),
     orientation=st.integers(1, 8),
 )
-def test_any_picture_in_any_orientation_fits_any_box(
+def test_a_picture_in_any_orientation_fits_any_box(
     width: int, height: int, box_width: int, box_height: int, orientation: int
 ) -> None:
     content = stored_as(orientation, upright=Image.new("RGB", (width, height), RED))
     (picture,) = resized(content, Size("any", box_width, box_height))
     assert picture.image.width <= min(width, box_width)
     assert picture.image.height <= min(height, box_height)
-    assert close(picture.image.getpixel((0, 0)), RED)
+    assert is_close(picture.image.getpixel((0, 0)), RED)

@@ -5,7 +5,7 @@ from worker.imaging.signatures import identify
 
 
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF"])
-def test_each_allowed_format_is_recognised_by_its_content(image_format: str) -> None:
+def test_each_allowed_format_is_identified_by_its_content(image_format: str) -> None:
     assert identify(encoded(scene(), image_format)) == image_format.lower()
 
 
@@ -26,7 +26,7 @@ def test_each_allowed_format_is_recognised_by_its_content(image_format: str) -> 
         (b"P6\n3 3\n255\n", "portable pixmap"),
     ],
 )
-def test_other_image_formats_are_named(head: bytes, expected: str) -> None:
+def test_other_image_formats_are_identified_by_name(head: bytes, expected: str) -> None:
     assert identify(head) == expected
 
 
@@ -44,10 +44,10 @@ def test_other_image_formats_are_named(head: bytes, expected: str) -> None:
         b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
     ],
 )
-def test_what_is_no_picture_has_no_name(head: bytes) -> None:
+def test_files_that_are_not_images_are_not_identified(head: bytes) -> None:
     assert identify(head) is None
 
 
-def test_any_kind_of_buffer_will_do() -> None:
+def test_any_type_of_buffer_is_accepted() -> None:
     content = encoded(scene(), "TIFF")
     assert {identify(content), identify(bytearray(content)), identify(memoryview(content))} == {"tiff"}

@@ -42,7 +42,7 @@ def png_announcing(width: int, height: int) -> bytes:
 
 
 @pytest.mark.parametrize("image_format", FORMATS)
-def test_a_whole_picture_of_each_format_is_valid(image_format: str) -> None:
+def test_an_image_of_each_format_is_valid(image_format: str) -> None:
     decoded, note = validated(encoded(scene(), image_format))
     assert decoded.original == (640, 400)
     assert note.detail["result"] == "valid"
@@ -50,43 +50,43 @@ def test_a_whole_picture_of_each_format_is_valid(image_format: str) -> None:
     assert note.detail["frames"] == 1
 
 
-@pytest.mark.parametrize("content", [b"", b"no picture", b"%PDF-1.7 ..."])
-def test_bytes_that_begin_like_no_picture_are_refused(content: bytes) -> None:
+@pytest.mark.parametrize("content", [b"", b"not an image", b"%PDF-1.7 ..."])
+def test_a_file_that_is_not_an_image_is_rejected(content: bytes) -> None:
     with pytest.raises(NotAnImageError):
         validated(content)
 
 
 @pytest.mark.parametrize(("image_format", "name"), [("ICO", "icon"), ("PPM", "portable pixmap")])
-def test_a_picture_of_another_format_is_refused_by_name(image_format: str, name: str) -> None:
-    with pytest.raises(FormatNotAllowedError) as refused:
+def test_an_image_of_another_format_is_rejected_with_its_name(image_format: str, name: str) -> None:
+    with pytest.raises(FormatNotAllowedError) as rejected:
         validated(encoded(scene(64, 64), image_format))
-    assert refused.value.found == name
-    assert "jpeg" in str(refused.value)
+    assert rejected.value.found == name
+    assert "jpeg" in str(rejected.value)
 
 
 @pytest.mark.parametrize(
     "content", [encoded(scene(), "WEBP"), encoded(scene(), "JPEG"), png_announcing(640, 400)]
 )
-def test_too_many_pixels_are_refused_by_the_header(content: bytes) -> None:
-    with pytest.raises(TooManyPixelsError) as refused:
+def test_too_many_pixels_in_the_header_are_rejected(content: bytes) -> None:
+    with pytest.raises(TooManyPixelsError) as rejected:
         validated(content, limits=Limits(max_pixels=640 * 400 - 1))
-    assert refused.value.pixels == 640 * 400
+    assert rejected.value.pixels == 640 * 400
 
 
-def test_a_bomb_is_refused_before_anything_is_decoded() -> None:
+def test_a_decompression_bomb_is_rejected_before_anything_is_decoded() -> None:
     with pytest.raises(TooManyPixelsError):
         validated(png_announcing(60_000, 60_000))
 
 
 @pytest.mark.parametrize("image_format", ["GIF", "WEBP", "TIFF", "PNG"])
-def test_too_many_frames_are_refused(image_format: str) -> None:
+def test_too_many_frames_are_rejected(image_format: str) -> None:
     content = animation(image_format, frames=5)
-    with pytest.raises(TooManyFramesError) as refused:
+    with pytest.raises(TooManyFramesError) as rejected:
         validated(content, limits=Limits(max_frames=4))
-    assert (refused.value.frames, refused.value.limit) == (5, 4)
+    assert (rejected.value.frames, rejected.value.limit) == (5, 4)
 
 
-def test_the_pixels_of_all_frames_count() -> None:
+def test_the_pixels_of_all_frames_are_limited_together() -> None:
     content = animation("GIF", frames=5, width=40, height=30)
     _, note = validated(content, limits=Limits(max_pixels=5 * 40 * 30))
     assert note.detail["frames"] == 5
@@ -96,50 +96,50 @@ def test_the_pixels_of_all_frames_count() -> None:
 
 @pytest.mark.parametrize("image_format", FORMATS)
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
-def test_a_file_that_ends_early_is_refused_as_truncated(image_format: str, share: float) -> None:
+def test_a_truncated_file_is_rejected(image_format: str, share: float) -> None:
     content = encoded(noise(120, 90), image_format)
     with pytest.raises(TruncatedError):
         validated(content[: int(len(content) * share)])
 
 
 @pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_deflate", "jpeg", "packbits"])
-def test_a_compressed_tiff_that_ends_early_is_refused_as_truncated(compression: str) -> None:
+def test_a_truncated_compressed_tiff_is_rejected(compression: str) -> None:
     content = encoded(noise(120, 90), "TIFF", compression=compression)
     with pytest.raises(TruncatedError):
         validated(content[: len(content) // 2])
 
 
-def test_a_png_without_its_end_mark_is_refused_as_truncated() -> None:
+def test_a_png_without_its_end_chunk_is_rejected_as_truncated() -> None:
     content = encoded(scene(), "PNG")
     with pytest.raises(TruncatedError):
         validated(content[: content.index(b"IEND") - 4])
 
 
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
-def test_what_follows_the_picture_does_not_matter(image_format: str) -> None:
+def test_data_after_the_end_of_the_image_is_ignored(image_format: str) -> None:
     _, note = validated(encoded(scene(), image_format) + b"\0\0\0\x02ABCDxx and more of it" * 3)
     assert note.detail["result"] == "valid"
 
 
 @pytest.mark.parametrize("image_format", FORMATS)
-def test_a_file_cut_anywhere_is_refused_or_valid_and_nothing_else(image_format: str) -> None:
+def test_a_file_cut_at_any_length_is_valid_or_rejected_with_a_code(image_format: str) -> None:
     content = encoded(noise(40, 30), image_format)
     found = set()
     for length in range(0, len(content), max(1, len(content) // 60)):
         try:
             validated(content[:length])
-        except RejectedError as refused:
-            found.add(refused.code)
+        except RejectedError as rejected:
+            found.add(rejected.code)
     assert found <= {"not_an_image", "truncated", "corrupt"}
 
 
-def test_a_damaged_png_is_refused_as_corrupt() -> None:
+def test_a_damaged_png_is_rejected_as_corrupt() -> None:
     content = bytearray(encoded(noise(12, 9).resize((600, 450), Image.Resampling.BICUBIC), "PNG"))
     at = content.index(b"IDAT") + 2000
     content[at : at + 100] = b"\xff" * 100
-    with pytest.raises(CorruptError) as refused:
+    with pytest.raises(CorruptError) as rejected:
         validated(bytes(content))
-    assert "0x" not in str(refused.value)
+    assert "0x" not in str(rejected.value)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_a_damaged_png_is_refused_as_corrupt() -> None:
         ((4000, 3000), Size("large", 1920, 1920), (4000, 3000)),
     ],
 )
-def test_a_jpeg_is_decoded_at_no_less_than_twice_the_largest_result(
+def test_a_jpeg_is_decoded_at_no_less_than_twice_the_largest_size(
     stored: tuple[int, int], box: Size, expected: tuple[int, int]
 ) -> None:
     decoded, _ = validated(encoded(scene(*stored), "JPEG"), size=box)
@@ -159,7 +159,7 @@ def test_a_jpeg_is_decoded_at_no_less_than_twice_the_largest_result(
     assert decoded.original == stored
 
 
-def test_the_draft_of_a_picture_on_its_side_is_measured_upright() -> None:
+def test_the_draft_size_takes_the_orientation_into_account() -> None:
     content = stored_as(6, upright=scene(2400, 900))
     decoded, _ = validate(content, limits=Limits(), sizes=(Size("wide", 1200, 10_000),))
     assert decoded.original == (2400, 900)
@@ -168,19 +168,21 @@ def test_the_draft_of_a_picture_on_its_side_is_measured_upright() -> None:
     assert narrow.image.size == (450, 1200)
 
 
-def test_a_jpeg_that_carries_a_second_picture_is_a_jpeg_of_one_frame() -> None:
+def test_a_multi_picture_jpeg_is_a_jpeg_of_one_frame() -> None:
     _, note = validated(encoded(scene(), "MPO", save_all=True, append_images=[scene()]))
     assert (note.detail["format"], note.detail["frames"]) == ("jpeg", 1)
 
 
-def test_heic_without_its_extra_is_refused_with_what_would_help(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heic_without_its_extra_is_rejected_with_the_command_that_installs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(image_file, "find_spec", lambda _: None)
     with pytest.raises(FormatNotAllowedError, match=r"image-worker\[heic\]"):
         validated(b"\0\0\0\x18ftypheic\0\0\0\0heicmif1" + b"\0" * 100)
 
 
 @pytest.mark.skipif(image_file.missing_extra("heic") is not None, reason="without the extra heic")
-def test_a_heic_named_anything_is_read_and_upright() -> None:
+def test_a_heic_is_decoded_upright() -> None:
     pillow_heif = pytest.importorskip("pillow_heif")
     file = io.BytesIO()
     pillow_heif.from_pillow(scene(64, 40)).save(file)
@@ -188,12 +190,12 @@ def test_a_heic_named_anything_is_read_and_upright() -> None:
     assert (decoded.original, note.detail["format"], decoded.orientation) == ((64, 40), "heic", 1)
 
 
-def test_a_side_shorter_than_wanted_is_refused() -> None:
-    with pytest.raises(TooSmallError) as refused:
+def test_a_side_below_the_minimum_is_rejected() -> None:
+    with pytest.raises(TooSmallError) as rejected:
         validated(encoded(scene(200, 31), "PNG"), limits=Limits(min_side_px=32))
-    assert (refused.value.width, refused.value.height) == (200, 31)
+    assert (rejected.value.width, rejected.value.height) == (200, 31)
 
 
-def test_too_many_bytes_are_refused_before_anything_is_read() -> None:
+def test_too_many_bytes_are_rejected_before_the_file_is_parsed() -> None:
     with pytest.raises(TooManyBytesError):
         validated(b"x" * 101, limits=Limits(max_bytes=100))

@@ -1,4 +1,4 @@
-"""Colours of wide profiles come out as the colours that they are, in sRGB."""
+"""Colours of wide-gamut profiles are converted to the same colours in sRGB."""
 
 import pytest
 from PIL import Image
@@ -11,20 +11,20 @@ COLOURS = [(200, 100, 50), (60, 180, 90), (30, 60, 200), (128, 128, 128), (255, 
 
 @pytest.mark.parametrize("colours", [DISPLAY_P3, ADOBE_RGB], ids=["Display P3", "Adobe RGB"])
 @pytest.mark.parametrize("rgb", COLOURS)
-def test_a_wide_colour_is_the_same_colour_in_srgb(rgb: tuple[int, int, int], colours: Matrix) -> None:
+def test_a_wide_gamut_colour_is_the_same_colour_in_srgb(rgb: tuple[int, int, int], colours: Matrix) -> None:
     converted = to_srgb(Image.new("RGB", (4, 4), rgb), rgb_profile(colours))
 
     assert converted.getpixel((1, 1)) == pytest.approx(in_srgb(rgb, colours), abs=3)
 
 
 @pytest.mark.parametrize("colours", [DISPLAY_P3, ADOBE_RGB], ids=["Display P3", "Adobe RGB"])
-def test_a_colour_outside_of_srgb_is_clipped_and_not_wrapped(colours: Matrix) -> None:
+def test_a_colour_outside_srgb_is_clipped(colours: Matrix) -> None:
     green = to_srgb(Image.new("RGB", (4, 4), (0, 255, 0)), rgb_profile(colours)).getpixel((1, 1))
 
     assert green == pytest.approx((0, 255, 0), abs=3)
 
 
-def test_transparency_survives_the_conversion() -> None:
+def test_alpha_is_unchanged_by_the_conversion() -> None:
     picture = Image.new("RGBA", (4, 4), (200, 100, 50, 77))
 
     converted = to_srgb(picture, rgb_profile(DISPLAY_P3))

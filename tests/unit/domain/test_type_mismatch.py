@@ -19,16 +19,16 @@ from worker.domain.step import type_mismatch, with_type_mismatch
         ("png", "text/html", "uploads/u/i.png", "text/html"),
     ],
 )
-def test_what_an_upload_was_declared_as_is_compared_with_what_it_is(
+def test_the_declared_type_is_compared_with_the_format_of_the_content(
     found: str, content_type: str | None, key: str, expected: str | None
 ) -> None:
     assert type_mismatch(found, content_type=content_type, key=key) == expected
 
 
-def test_a_mismatch_is_told_with_the_validation_and_a_match_changes_nothing() -> None:
+def test_a_mismatch_is_added_to_the_validation_report_only() -> None:
     report = a_report(StepName.VALIDATION)
-    told = with_type_mismatch(report, content_type="image/png", key="uploads/u/i.png")
-    assert told.detail == {**report.detail, "typeMismatch": "image/png"}
+    mismatch = with_type_mismatch(report, content_type="image/png", key="uploads/u/i.png")
+    assert mismatch.detail == {**report.detail, "typeMismatch": "image/png"}
     assert with_type_mismatch(report, content_type="image/jpeg", key="uploads/u/i.jpg") is report
     resized = a_report(StepName.RESIZE)
     assert with_type_mismatch(resized, content_type="image/png", key="x.png") is resized

@@ -1,4 +1,4 @@
-"""From settings to recipes."""
+"""How settings become a recipe."""
 
 from pathlib import Path
 from typing import get_args, get_type_hints
@@ -13,14 +13,14 @@ from worker.settings import FONT, Settings, SizeSettings
 from worker.settings import Anchor as AnchorSetting
 
 
-def test_the_defaults_make_what_they_always_made() -> None:
+def test_the_default_settings_make_a_medium_size_with_a_text() -> None:
     recipe = standard_recipe(Settings())
     assert recipe == Recipe(
         sizes=(Size("medium", 800, 600),), watermark=Watermark("Processed by Image Platform")
     )
 
 
-def test_sizes_can_be_named_in_the_settings() -> None:
+def test_sizes_of_the_settings_are_added_to_the_built_in_ones() -> None:
     settings = Settings.model_validate(
         {
             "sizes": {
@@ -39,7 +39,7 @@ def test_sizes_can_be_named_in_the_settings() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    "invalid",
     [
         {"default_size": "gigantic"},
         {"extra_sizes": ["gigantic"]},
@@ -52,12 +52,12 @@ def test_sizes_can_be_named_in_the_settings() -> None:
         {"font_files": ["/nonexistent/font.ttf"]},
     ],
 )
-def test_what_makes_no_sense_is_refused_at_the_start(wrong: dict[str, object]) -> None:
+def test_invalid_settings_are_rejected_at_start(invalid: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
-        Settings.model_validate(wrong)
+        Settings.model_validate(invalid)
 
 
-def test_the_settings_offer_all_that_there_is() -> None:
+def test_the_settings_accept_every_value_that_the_domain_knows() -> None:
     hints = get_type_hints(SizeSettings)
     assert set(get_args(AnchorSetting)) == set(Anchor)
     assert set(get_args(hints["fit"])) == set(Fit)
@@ -66,7 +66,7 @@ def test_the_settings_offer_all_that_there_is() -> None:
     assert set(hints) | {"name"} == set(Size.__slots__)
 
 
-def test_the_watermark_is_as_set() -> None:
+def test_the_watermark_settings_are_in_the_recipe() -> None:
     settings = Settings.model_validate(
         {
             "watermark_image": "s3://brand/logo.png",
@@ -87,28 +87,30 @@ def test_the_watermark_is_as_set() -> None:
     )
 
 
-def test_other_fonts_are_another_recipe(tmp_path: Path) -> None:
+def test_other_fonts_change_the_hash_of_the_recipe(tmp_path: Path) -> None:
     file = tmp_path / "font.ttf"
     file.write_bytes(FONT.read_bytes())
     with_font = standard_recipe(Settings.model_validate({"font_files": [file]}))
     assert with_font.hash != standard_recipe(Settings()).hash
 
 
-def wished(**wishes: object) -> Recipe:
-    preferences = Preferences(**wishes)  # type: ignore[arg-type]
+def recipe_with(**preferences: object) -> Recipe:
     return recipe_for(
-        preferences, standard=standard_recipe(Settings()), sizes={}, logo_prefix="s3://ours/logos/"
+        Preferences(**preferences),  # type: ignore[arg-type]  # of any preference
+        standard=standard_recipe(Settings()),
+        sizes={},
+        logo_prefix="s3://bucket/logos/",
     )
 
 
-def test_a_user_may_name_a_logo_below_the_prefix_with_a_text_in_its_place() -> None:
-    assert wished(watermark_image="acme.png", watermark_text="Acme").watermark == Watermark(
-        "Acme", logo=Logo("s3://ours/logos/acme.png")
+def test_a_user_can_choose_a_logo_below_the_prefix_and_a_text_as_its_fallback() -> None:
+    assert recipe_with(watermark_image="acme.png", watermark_text="Acme").watermark == Watermark(
+        "Acme", logo=Logo("s3://bucket/logos/acme.png")
     )
-    assert wished(watermark_image="acme.png", watermark_enabled=False).watermark is None
+    assert recipe_with(watermark_image="acme.png", watermark_enabled=False).watermark is None
 
 
-def test_a_user_who_wants_a_text_gets_no_logo() -> None:
+def test_a_user_who_chooses_a_text_gets_no_logo() -> None:
     standard = standard_recipe(Settings.model_validate({"watermark_image": "logo.png"}))
     preferences = Preferences(watermark_text="Mine")
     assert recipe_for(preferences, standard=standard, sizes={}).watermark == Watermark("Mine")
