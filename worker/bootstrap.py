@@ -29,7 +29,8 @@ from worker.domain.clock import utc_now
 from worker.domain.errors import ConfigurationError, TransientError
 from worker.domain.recipe import Limits
 from worker.dynamodb.ledger import DynamoLedger
-from worker.dynamodb.profiles import CachedProfiles
+from worker.dynamodb.profiles import CachedProfiles, ProfileStore
+from worker.dynamodb.table import Table
 from worker.recipe_settings import recipe_builder_from
 from worker.s3.logos import Logos
 from worker.s3.results import S3Results
@@ -188,6 +189,11 @@ async def deploy_storage(
     )
 
 
+def table_of(settings: Settings) -> Table:
+    """Return the table that the settings name."""
+    return Table(settings.table_name, index_shards=settings.index_shards)
+
+
 def decoder_pool(settings: Settings) -> DecoderPool:
     """Return the pool of decoder children, not started yet."""
     return DecoderPool(
@@ -266,20 +272,27 @@ async def open_consumer(settings: Settings, clients: Clients) -> AsyncIterator[C
             visibility_timeout_s=settings.visibility_timeout_s,
             retry=RETRY_POLICIES.queue,
         )
-        ledger = DynamoLedger(clients.dynamodb, table=settings.table_name, index_shards=settings.index_shards)
+        table = table_of(settings)
+        ledger = DynamoLedger(clients.dynamodb, table=table, retry=RETRY_POLICIES.table)
         profiles = CachedProfiles(
-            clients.dynamodb, table=settings.table_name, cache_s=settings.profile_cache_s
+            ProfileStore(clients.dynamodb, table=table, retry=RETRY_POLICIES.table),
+            cache_s=settings.profile_cache_s,
         )
-        logos = Logos(clients.s3, cache_s=settings.watermark_logo_cache_s)
+        logos = Logos(clients.s3, retry=RETRY_POLICIES.bucket, cache_s=settings.watermark_logo_cache_s)
         pool = decoder_pool(settings)
         handler = MessageHandler(
             parse=partial(parse, key_layout=key_layout(settings)),
             queue=queue,
             ledger=ledger,
             recipes=Recipes(profiles, recipe_builder_from(settings), logos.fill),
-            sources=S3Sources(clients.s3),
+            sources=S3Sources(clients.s3, retry=RETRY_POLICIES.bucket),
             pool=pool,
-            results=S3Results(clients.s3, bucket=settings.results_bucket, prefix=settings.processed_prefix),
+            results=S3Results(
+                clients.s3,
+                retry=RETRY_POLICIES.bucket,
+                bucket=settings.results_bucket,
+                prefix=settings.processed_prefix,
+            ),
             observer=Observer(metrics, tracing, clock=utc_now),
             clock=utc_now,
             config=delivery_config(settings),

@@ -14,11 +14,11 @@ from aiohttp.test_utils import TestServer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tests.acceptance.conftest import Command, until_logged
+from tests.support.adapters import profile_of
 from tests.support.pictures import encoded, noise
 from tests.support.scrape import scrape
 from tests.support.whole_worker import ended
 from worker.bootstrap import queue_url
-from worker.dynamodb.profiles import CachedProfiles
 from worker.settings import Settings
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ async def test_the_metrics_of_a_worker_under_load_agree_with_the_records(
     assert told.value("bytes_total", direction="in") == sum(sizes.values())
     stored = [one.size_bytes for image in images for one in image.renditions.values()]
     assert told.value("bytes_total", direction="out") == sum(stored)
-    profile = await CachedProfiles(dynamodb, table=provisioned.table_name, cache_s=0).get("u")
+    profile = await profile_of(dynamodb, provisioned, "u")
     assert profile
     assert told.value("images_total", status="completed", code="") == profile.statistics.total_images
 

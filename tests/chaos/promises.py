@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from tests.chaos.uploads import Picture
 from tests.chaos.witness import Witness
+from tests.support.adapters import profiles_of
 from tests.support.crash_points import check_history
 from tests.support.emulators import messages_in
 from tests.support.pictures import opened
@@ -17,7 +18,6 @@ from worker.cli.support.options import queries_of
 from worker.domain import clock
 from worker.domain.image import HistoryEntry, Image
 from worker.domain.status import TERMINAL_STATUSES, ImageMove, ImageStatus
-from worker.dynamodb.profiles import CachedProfiles
 from worker.settings import Settings
 
 if TYPE_CHECKING:
@@ -231,7 +231,7 @@ async def _of_counts(store: Store, images: Mapping[str, Image]) -> tuple[int, li
         if image.status is ImageStatus.COMPLETED:
             counts[image.user_id] += 1
             sizes[image.user_id] += image.total_bytes()
-    profiles = CachedProfiles(store.dynamodb, table=store.settings.table_name, cache_s=0)
+    profiles = profiles_of(store.dynamodb, store.settings)
     missed, broken = 0, []
     for user_id in sorted({image.user_id for image in images.values()}):
         profile = await profiles.get(user_id)

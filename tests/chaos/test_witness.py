@@ -12,11 +12,14 @@ from tests.support.fault_proxy import Call
 from worker.domain.claim import Claimed, decide
 from worker.domain.image import Image
 from worker.domain.transition import apply_all
-from worker.dynamodb import writes
 from worker.dynamodb.attributes import encode_map
+from worker.dynamodb.expressions import UpdateExpression
+from worker.dynamodb.image_updates import claim_update, create_update, progress_update, renew_update
 from worker.dynamodb.items import to_item
+from worker.dynamodb.table import Table
 
 Request = Mapping[str, Any]
+TABLE = Table("table", index_shards=8)
 
 
 @pytest.fixture
@@ -56,7 +59,7 @@ def lands(witness: Witness, call: Call) -> None:
 
 
 def is_refused(witness: Witness, call: Call, *, by: Image) -> None:
-    item = encode_map(to_item(by, index_shards=8))
+    item = encode_map(to_item(by, TABLE))
     answer = {"__type": "com.amazonaws.dynamodb#ConditionalCheckFailedException", "Item": item}
     witness.forwarded(call)
     witness.answered(call, 400, json.dumps(answer).encode())
@@ -70,24 +73,24 @@ def taken_over() -> tuple[Image, Image]:
 
 def claims(first: Image, second: Image) -> tuple[Call, Call]:
     return (
-        update(writes.creating(first, table="table", index_shards=8)),
-        update(writes.taking(first, second, table="table", index_shards=8)),
+        update(create_update(first, TABLE)),
+        update(claim_update(first, second, TABLE)),
     )
 
 
 def step_of(image: Image) -> Call:
     described = apply_all(image, all_transitions()[:1])
-    return update(writes.continuing(image, described, table="table", index_shards=8))
+    return update(progress_update(image, described, TABLE))
 
 
 def end_of(image: Image, *, token: str) -> Call:
     completed = apply_all(image, all_transitions())
-    profile = writes.Expression()
+    profile = UpdateExpression()
     profile.set("updatedAt", "now")
     profile.require_equal("statistics", None)
     return transaction(
-        writes.continuing(image, completed, table="table", index_shards=8),
-        profile.request(table="table", image_id="user_profile", user_id="user_1"),
+        progress_update(image, completed, TABLE),
+        profile.request(TABLE, image_id="user_profile", user_id="user_1"),
         token=token,
     )
 
@@ -116,7 +119,7 @@ def test_a_write_by_an_earlier_attempt_that_is_refused_counts_as_stale(witness: 
 
 def test_a_refused_write_of_the_last_attempt_is_a_repeat(witness: Witness) -> None:
     image = claimed()
-    lands(witness, update(writes.creating(image, table="table", index_shards=8)))
+    lands(witness, update(create_update(image, TABLE)))
 
     is_refused(witness, step_of(image), by=apply_all(image, all_transitions()[:1]))
 
@@ -128,7 +131,7 @@ def test_a_renewal_of_a_lease_that_was_taken_is_noticed(witness: Witness) -> Non
     for claim in claims(first, second):
         lands(witness, claim)
 
-    lands(witness, update(writes.renewing(first, int(NOON.timestamp() * 1000), table="table")))
+    lands(witness, update(renew_update(first, int(NOON.timestamp() * 1000), TABLE)))
 
     assert [stale.what for stale in witness.landed] == ["renewal"]
 
@@ -137,7 +140,7 @@ def test_a_transaction_whose_answer_was_lost_ends_an_image_once_and_another_one_
     witness: Witness,
 ) -> None:
     image = claimed()
-    lands(witness, update(writes.creating(image, table="table", index_shards=8)))
+    lands(witness, update(create_update(image, TABLE)))
 
     for token in ("one", "one", "another"):
         lands(witness, end_of(image, token=token))

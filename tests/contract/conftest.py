@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.adapters import ledger_of, profile_store_of
 from tests.support.emulators import client, create_table, unique_settings
 from tests.support.fakes.ledger import MemoryLedger
 from worker.cli.support.options import queries_of
 from worker.delivery.ports import Ledger
 from worker.domain.image import Image
 from worker.domain.profile import Statistics
-from worker.dynamodb.ledger import DynamoLedger
-from worker.dynamodb.profiles import profile_from_item, read_profile
+from worker.dynamodb.profiles import profile_from_item
 from worker.settings import Settings
 
 if TYPE_CHECKING:
@@ -50,10 +50,10 @@ def table_ledger(dynamodb: "DynamoDBClient", settings: Settings) -> LedgerUnderT
         return await queries.image(image_id, user_id, consistent=True)
 
     async def statistics(user_id: str) -> Statistics:
-        item = await read_profile(dynamodb, settings.table_name, user_id, consistent=True)
+        item = await profile_store_of(dynamodb, settings).get(user_id, consistent=True)
         return profile_from_item(item).statistics if item else Statistics()
 
-    ledger = DynamoLedger(dynamodb, table=settings.table_name, index_shards=settings.index_shards)
+    ledger = ledger_of(dynamodb, settings)
     return LedgerUnderTest(ledger=ledger, image=image, statistics=statistics)
 
 

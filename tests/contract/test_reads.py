@@ -1,4 +1,4 @@
-"""What every table promises to those who ask."""
+"""Reads of the table, against every emulator."""
 
 import random
 from collections.abc import AsyncIterator, Callable
@@ -8,18 +8,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.adapters import RETRY, profile_store_of
 from tests.support.builders import NOON, a_claimant, a_job, after
 from tests.support.emulators import client, create_table, unique_settings
 from tests.support.listing import newest_first, walked
+from worker.bootstrap import table_of
 from worker.domain.claim import Claimed, decide
 from worker.domain.errors import PageTokenError
 from worker.domain.image import Image, ImageSummary
 from worker.domain.status import ImageStatus
-from worker.dynamodb import batches
-from worker.dynamodb.items import to_item
-from worker.dynamodb.profiles import profile_from_item, read_profile, set_preferences
+from worker.dynamodb.batches import put_items
+from worker.dynamodb.items import Item, to_item
+from worker.dynamodb.profiles import ProfileStore, profile_from_item
 from worker.dynamodb.queries import Page, Queries
 from worker.dynamodb.retention import set_ttl
+from worker.dynamodb.table import Table
 from worker.settings import Settings
 
 if TYPE_CHECKING:
@@ -30,23 +33,33 @@ NOON_S = NOON.timestamp()
 
 @dataclass
 class TableUnderTest:
-    """A table, and its read side."""
+    """A table in an emulator, and the adapters that read it."""
 
     dynamodb: "DynamoDBClient"
     settings: Settings
 
     @property
-    def queries(self) -> Queries:
-        return Queries(
-            self.dynamodb,
-            table=self.settings.table_name,
-            index_shards=self.settings.index_shards,
-            now_s=lambda: NOON_S,
-        )
+    def table(self) -> Table:
+        return table_of(self.settings)
 
-    async def store(self, *images: Image) -> None:
-        items = [to_item(image, index_shards=self.settings.index_shards) for image in images]
-        await batches.put_all(self.dynamodb, self.settings.table_name, items)
+    @property
+    def queries(self) -> Queries:
+        return Queries(self.dynamodb, table=self.table, retry=RETRY.table, now_s=lambda: NOON_S)
+
+    @property
+    def profiles(self) -> ProfileStore:
+        return profile_store_of(self.dynamodb, self.settings)
+
+    async def put_images(self, *images: Image) -> None:
+        await self.put_items(*(to_item(image, self.table) for image in images))
+
+    async def put_items(self, *items: Item) -> None:
+        await put_items(self.dynamodb, self.table, RETRY.table, items)
+
+    async def set_ttl(self, image_id: str, ttl: int | None) -> bool:
+        return await set_ttl(
+            self.dynamodb, self.table, RETRY.table, image_id=image_id, user_id="user_1", ttl=ttl
+        )
 
 
 @pytest.fixture(params=["ministack", "moto"])
@@ -60,34 +73,34 @@ async def table(
 
 
 def an_image(number: int, *, user_id: str = "user_1", status: str = "completed", day: int = 0) -> Image:
-    """Return an image that was uploaded so many seconds after noon of a day."""
+    """Return an image uploaded a number of seconds after noon of a day."""
     at = after(number) + timedelta(days=day)
-    answer = decide(None, a_job(f"img_{number:05d}", user_id, uploaded_at=at), a_claimant())
-    assert isinstance(answer, Claimed)
-    return replace(answer.image, status=ImageStatus(status))
+    decision = decide(None, a_job(f"img_{number:05d}", user_id, uploaded_at=at), a_claimant())
+    assert isinstance(decision, Claimed)
+    return replace(decision.image, status=ImageStatus(status))
 
 
 async def test_a_user_s_images_come_newest_first_page_by_page(table: TableUnderTest) -> None:
     images = [an_image(number) for number in range(11)]
-    await table.store(*images, an_image(99, user_id="user_2"))
+    await table.put_images(*images, an_image(99, user_id="user_2"))
 
     ids = await walked(lambda token: table.queries.images_of_user("user_1", limit=3, token=token))
 
     assert ids == newest_first(images)
 
 
-async def test_a_status_is_listed_over_all_its_shards_in_order(table: TableUnderTest) -> None:
+async def test_the_images_of_a_status_come_newest_first_across_shards(table: TableUnderTest) -> None:
     images = [an_image(number, status="failed") for number in range(23)]
-    await table.store(*images, *(an_image(number) for number in range(50, 60)))
+    await table.put_images(*images, *(an_image(number) for number in range(50, 60)))
 
     ids = await walked(lambda token: table.queries.images_by_status(ImageStatus.FAILED, limit=4, token=token))
 
     assert ids == newest_first(images)
 
 
-async def test_recent_images_go_back_from_day_to_day(table: TableUnderTest) -> None:
+async def test_recent_images_come_newest_first_across_days(table: TableUnderTest) -> None:
     images = [an_image(number, day=number % 3) for number in range(20)]
-    await table.store(*images, an_image(90, day=5), an_image(91, day=-1))
+    await table.put_images(*images, an_image(90, day=5), an_image(91, day=-1))
     first, last = date(2024, 1, 1), date(2024, 1, 3)
 
     ids = await walked(lambda token: table.queries.recent_images(first, last, limit=3, token=token))
@@ -95,9 +108,9 @@ async def test_recent_images_go_back_from_day_to_day(table: TableUnderTest) -> N
     assert ids == newest_first(images)
 
 
-async def test_a_list_shows_what_it_was_promised_to(table: TableUnderTest) -> None:
+async def test_a_page_holds_summaries(table: TableUnderTest) -> None:
     image = an_image(1)
-    await table.store(image)
+    await table.put_images(image)
 
     page = await table.queries.images_of_user("user_1")
 
@@ -120,44 +133,41 @@ async def test_a_list_shows_what_it_was_promised_to(table: TableUnderTest) -> No
     )
 
 
-async def test_a_profile_is_no_image_and_the_page_is_filled_all_the_same(table: TableUnderTest) -> None:
+async def test_a_page_leaves_out_the_profile_and_is_filled_nevertheless(table: TableUnderTest) -> None:
     images = [an_image(number) for number in (1, 2, 5, 6)]
-    await table.store(*images)
-    await set_preferences(
-        table.dynamodb, table.settings.table_name, "user_1", {"watermarkEnabled": False}, now=after(3)
-    )
+    await table.put_images(*images)
+    await table.profiles.set_preferences("user_1", {"watermarkEnabled": False}, now=after(3))
 
     page = await table.queries.images_of_user("user_1", limit=4)
 
     assert [image.image_id for image in page.images] == newest_first(images)
 
 
-async def test_what_is_past_its_ttl_is_gone_from_every_list_although_it_is_present(
+async def test_an_expired_image_is_in_no_result_even_if_it_is_still_stored(
     table: TableUnderTest,
 ) -> None:
-    gone = replace(an_image(1), ttl=int(NOON_S))
+    expired = replace(an_image(1), ttl=int(NOON_S))
     kept = replace(an_image(2), ttl=int(NOON_S) + 1)
-    await table.store(gone, kept)
+    await table.put_images(expired, kept)
     queries = table.queries
 
     assert await walked(lambda token: queries.images_of_user("user_1", token=token)) == [kept.image_id]
-    assert await queries.image(gone.image_id, "user_1", consistent=True) is None
-    assert await queries.images_with_id(gone.image_id) == []
-    assert await queries.images([(gone.image_id, "user_1"), (kept.image_id, "user_1")]) == [kept]
+    assert await queries.image(expired.image_id, "user_1", consistent=True) is None
+    assert await queries.images_with_id(expired.image_id) == []
+    assert await queries.images([(expired.image_id, "user_1"), (kept.image_id, "user_1")]) == [kept]
 
 
-async def test_retention_is_set_and_cleared_and_needs_an_image(table: TableUnderTest) -> None:
+async def test_the_retention_of_an_existing_image_is_set_and_cleared(table: TableUnderTest) -> None:
     image = an_image(1)
-    await table.store(image)
-    name = table.settings.table_name
+    await table.put_images(image)
 
-    assert await set_ttl(table.dynamodb, name, image_id=image.image_id, user_id="user_1", ttl=2_000_000_000)
+    assert await table.set_ttl(image.image_id, 2_000_000_000)
     (kept,) = await table.queries.images_with_id(image.image_id)
-    assert await set_ttl(table.dynamodb, name, image_id=image.image_id, user_id="user_1", ttl=None)
+    assert await table.set_ttl(image.image_id, None)
     (cleared,) = await table.queries.images_with_id(image.image_id)
-    missing = await set_ttl(table.dynamodb, name, image_id="img_none", user_id="user_1", ttl=None)
 
-    assert (kept.ttl, cleared.ttl, missing) == (2_000_000_000, None, False)
+    assert (kept.ttl, cleared.ttl) == (2_000_000_000, None)
+    assert not await table.set_ttl("img_none", None)
 
 
 @pytest.mark.parametrize(
@@ -171,8 +181,8 @@ async def test_retention_is_set_and_cleared_and_needs_an_image(table: TableUnder
         lambda _: "é",
     ],
 )
-async def test_a_damaged_token_is_refused(table: TableUnderTest, damage: Callable[[str], str]) -> None:
-    await table.store(*(an_image(number) for number in range(5)))
+async def test_a_damaged_token_is_rejected(table: TableUnderTest, damage: Callable[[str], str]) -> None:
+    await table.put_images(*(an_image(number) for number in range(5)))
     page = await table.queries.images_of_user("user_1", limit=2)
     assert page.next_token
     token = damage(page.next_token)
@@ -182,8 +192,8 @@ async def test_a_damaged_token_is_refused(table: TableUnderTest, damage: Callabl
             await table.queries.images_of_user("user_1", token=token)
 
 
-async def test_a_token_of_another_query_is_refused(table: TableUnderTest) -> None:
-    await table.store(*(an_image(number) for number in range(5)))
+async def test_a_token_of_another_query_is_rejected(table: TableUnderTest) -> None:
+    await table.put_images(*(an_image(number) for number in range(5)))
     page = await table.queries.images_of_user("user_1", limit=2)
 
     with pytest.raises(PageTokenError):
@@ -192,8 +202,8 @@ async def test_a_token_of_another_query_is_refused(table: TableUnderTest) -> Non
         await table.queries.images_by_status(ImageStatus.COMPLETED, token=page.next_token)
 
 
-async def test_a_token_survives_a_command_line(table: TableUnderTest) -> None:
-    await table.store(*(an_image(number) for number in range(30)))
+async def test_a_token_is_safe_on_a_command_line(table: TableUnderTest) -> None:
+    await table.put_images(*(an_image(number) for number in range(30)))
 
     page = await table.queries.images_by_status(ImageStatus.COMPLETED, limit=9)
 
@@ -202,48 +212,47 @@ async def test_a_token_survives_a_command_line(table: TableUnderTest) -> None:
     assert not page.next_token.startswith("-")
 
 
-async def test_images_that_arrive_between_pages_neither_repeat_nor_hide_any(table: TableUnderTest) -> None:
+async def test_images_added_between_pages_neither_repeat_nor_hide_others(table: TableUnderTest) -> None:
     images = [an_image(number) for number in range(40)]
-    await table.store(*images)
+    await table.put_images(*images)
     arrivals = iter(range(100, 200))
 
-    async def ask(token: str | None) -> Page:
+    async def read(token: str | None) -> Page:
         page = await table.queries.images_by_status(ImageStatus.COMPLETED, limit=7, token=token)
-        await table.store(*(an_image(next(arrivals)) for _ in range(5)))
+        await table.put_images(*(an_image(next(arrivals)) for _ in range(5)))
         return page
 
-    assert await walked(ask) == newest_first(images)
+    assert await walked(read) == newest_first(images)
 
 
-async def test_any_number_of_images_is_read_and_written_in_batches(table: TableUnderTest) -> None:
+async def test_many_images_are_written_and_read_in_batches(table: TableUnderTest) -> None:
     images = [an_image(number) for number in range(260)]
     random.Random(1).shuffle(images)
-    await table.store(*images)
+    await table.put_images(*images)
 
-    found = await table.queries.images(
+    images_read = await table.queries.images(
         [*((image.image_id, "user_1") for image in images), ("img_none", "user_1"), ("img_00001", "user_1")]
     )
 
-    assert sorted(image.image_id for image in found) == sorted(image.image_id for image in images)
+    assert sorted(image.image_id for image in images_read) == sorted(image.image_id for image in images)
 
 
-async def test_preferences_are_changed_one_by_one_and_the_rest_of_the_profile_stays(
+async def test_changing_preferences_leaves_the_rest_of_the_profile_as_it_is(
     table: TableUnderTest,
 ) -> None:
-    name = table.settings.table_name
-    item = {
+    item: Item = {
         "imageId": "user_profile",
         "userId": "user_1",
         "email": "user@example.com",
         "profile": {"firstName": "John", "preferences": {"defaultImageSize": "small"}},
         "statistics": {"totalImages": 3, "totalStorageUsed": 30},
     }
-    await batches.put_all(table.dynamodb, name, [item])
+    await table.put_items(item)
 
-    await set_preferences(table.dynamodb, name, "user_1", {"watermarkText": "John's Photos"}, now=NOON)
-    await set_preferences(table.dynamodb, name, "user_1", {"defaultImageSize": None}, now=NOON)
+    await table.profiles.set_preferences("user_1", {"watermarkText": "John's Photos"}, now=NOON)
+    await table.profiles.set_preferences("user_1", {"defaultImageSize": None}, now=NOON)
 
-    stored = await read_profile(table.dynamodb, name, "user_1", consistent=True)
+    stored = await table.profiles.get("user_1", consistent=True)
     assert stored
     profile = profile_from_item(stored)
     assert (profile.email, profile.personal) == ("user@example.com", {"firstName": "John"})

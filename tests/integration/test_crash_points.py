@@ -16,6 +16,7 @@ import pytest
 from botocore.exceptions import ConnectionClosedError
 from structlog.testing import capture_logs
 
+from tests.support.adapters import RETRY, ledger_of, profiles_of
 from tests.support.crash_points import (
     Aws,
     Calls,
@@ -30,7 +31,7 @@ from tests.support.crash_points import (
     tapped,
 )
 from tests.support.emulators import messages_in
-from worker.bootstrap import queue_url
+from worker.bootstrap import queue_url, table_of
 from worker.cli.enqueue import enqueue_all
 from worker.cli.reconcile import reconcile_all
 from worker.cli.reprocess import reprocess_some, retry_one
@@ -42,8 +43,6 @@ from worker.domain.errors import CorruptError, TransientError
 from worker.domain.image import Image
 from worker.domain.recipe import Recipe, Size
 from worker.domain.status import ImageStatus
-from worker.dynamodb.ledger import DynamoLedger
-from worker.dynamodb.profiles import CachedProfiles
 from worker.dynamodb.repair_writes import RepairWrites
 from worker.repair import requests as asking_module
 from worker.repair.redrive import open_letters, redrive_all
@@ -177,7 +176,7 @@ class Case:
         assert await self.waiting() == (0, 0)
 
     async def statistics(self) -> tuple[int, int]:
-        profiles = CachedProfiles(self.aws.dynamodb, table=self.aws.settings.table_name, cache_s=0)
+        profiles = profiles_of(self.aws.dynamodb, self.aws.settings)
         profile = await profiles.get(self.user_id)
         return (profile.statistics.total_images, profile.statistics.total_storage_used) if profile else (0, 0)
 
@@ -356,15 +355,15 @@ async def forgotten(case: Case) -> None:
     """Leave a picture pending, as a tool does that dies before it sends the message."""
     await refused(case)
     reopening = RepairWrites(
-        case.aws.dynamodb, table=case.aws.settings.table_name, index_shards=SHARDS, by="a test"
+        case.aws.dynamodb, table=table_of(case.aws.settings), retry=RETRY.table, by="a test"
     )
-    assert await reopening.retried(await case.image())
+    assert await reopening.retry(await case.image())
 
 
 async def abandoned(case: Case) -> None:
     """Leave a picture processing under a lease that is over."""
     await forgotten(case)
-    ledger = DynamoLedger(case.aws.dynamodb, table=case.aws.settings.table_name, index_shards=SHARDS)
+    ledger = ledger_of(case.aws.dynamodb, case.aws.settings)
     now = utc_now()
     claimant = Claimant(owner="dead/1", now=now, lease_until=now, recipe="of old")
     await ledger.claim(job_of(await case.image()), claimant)

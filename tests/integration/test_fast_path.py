@@ -15,13 +15,13 @@ from aiobotocore.config import AioConfig
 from botocore import UNSIGNED
 from botocore.exceptions import ChecksumError, ClientError, FlexibleChecksumError
 
+from tests.support.adapters import sources_of
 from tests.support.builders import a_job
 from tests.support.emulators import SESSION, Service, client, unique_settings
 from worker.aws.errors import is_transient
 from worker.aws.fast_path.direct import make_directly
 from worker.bootstrap import open_client
 from worker.domain.errors import ConfigurationError, TransientError
-from worker.s3.sources import S3Sources
 from worker.settings import Settings
 
 KEY = "uploads/user_1/sömé key~+&.jpg"
@@ -394,7 +394,7 @@ async def test_an_upload_that_is_not_what_its_checksum_says_is_not_taken() -> No
         answering(http(b"picture", *headers), http(b"PICTURE", *headers)) as endpoint_url,
         open_client("s3", unique_settings(endpoint_url)) as direct,
     ):
-        sources = S3Sources(direct)
+        sources = sources_of(direct)
         assert (await sources.fetch(job, max_bytes=7)).content == b"picture"
         with pytest.raises(TransientError, match="did not match calculated checksum"):
             await sources.fetch(job, max_bytes=7)

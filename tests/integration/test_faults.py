@@ -23,6 +23,7 @@ from botocore.exceptions import ClientError
 from structlog.testing import capture_logs
 
 from tests.chaos.workers import until, workers_of
+from tests.support.adapters import RETRY, ledger_of, profile_of, profiles_of, results_of, sources_of
 from tests.support.builders import (
     NOON,
     a_claimant,
@@ -71,10 +72,7 @@ from worker.domain.step import EncodedRendition
 from worker.domain.transition import image_completed, image_failed, image_released, step_ended
 from worker.dynamodb.attributes import decode_map
 from worker.dynamodb.ledger import DynamoLedger
-from worker.dynamodb.profiles import CachedProfiles
 from worker.local.embedded_aws import EMBEDDED_CREDENTIALS
-from worker.s3 import sources
-from worker.s3.results import S3Results
 from worker.s3.sources import S3Sources
 from worker.settings import Settings
 from worker.sqs.heartbeat import Heartbeat
@@ -86,14 +84,6 @@ if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
 
 FAILURE = Failure(code="corrupt", message="damaged", step=StepName.VALIDATION, retryable=False)
-
-
-def ledger_on(dynamodb: object, settings: Settings) -> DynamoLedger:
-    return DynamoLedger(
-        dynamodb,  # type: ignore[arg-type]
-        table=settings.table_name,
-        index_shards=settings.index_shards,
-    )
 
 
 async def claimed_by(ledger: DynamoLedger, owner: str, job: Job, *, at_s: float = 0) -> Image:
@@ -155,7 +145,7 @@ async def test_fault_6_the_same_event_a_hundred_times_at_once_is_one_result_coun
     assert (image.status, image.attempt) == ("completed", 1)
     listed = await s3.list_objects_v2(Bucket=provisioned.bucket, Prefix="processed/")
     assert listed["KeyCount"] == 1
-    profile = await CachedProfiles(dynamodb, table=provisioned.table_name, cache_s=0).get(USER)
+    profile = await profile_of(dynamodb, provisioned, USER)
     assert profile
     assert (profile.statistics.total_images, profile.statistics.total_storage_used) == (
         1,
@@ -197,7 +187,7 @@ async def test_fault_11_a_job_longer_than_the_visibility_is_kept_by_its_heartbea
     queue = Queue(
         sqs, sqs, url=url, dead_letter_url=url, wait_time_s=0, visibility_timeout_s=1, retry=NO_WAIT
     )
-    ledger, beats = ledger_on(dynamodb, provisioned), 0
+    ledger, beats = ledger_of(dynamodb, provisioned), 0
     heartbeat = Heartbeat(queue, visibility_timeout_s=1)
     (message,) = await queue.receive(1)
     now = utc_now()
@@ -238,7 +228,7 @@ async def test_fault_12_a_worker_whose_heartbeat_fails_is_stopped_and_can_write_
     queue = Queue(
         sqs, sqs, url=url, dead_letter_url=url, wait_time_s=0, visibility_timeout_s=60, retry=NO_WAIT
     )
-    ledger = ledger_on(dynamodb, provisioned)
+    ledger = ledger_of(dynamodb, provisioned)
     heartbeat = Heartbeat(queue, visibility_timeout_s=60)
     (message,) = await queue.receive(1)
     image = await claimed_by(ledger, "slow/1", a_job())
@@ -333,10 +323,10 @@ async def test_fault_17_a_queue_unavailable_for_long_costs_growing_pauses_and_no
 async def test_fault_20_a_worker_that_wakes_after_its_lease_was_taken_is_refused_every_write(
     s3: "S3Client", dynamodb: "DynamoDBClient", provisioned: Settings
 ) -> None:
-    sleeper, taker = ledger_on(dynamodb, provisioned), ledger_on(dynamodb, provisioned)
+    sleeper, taker = ledger_of(dynamodb, provisioned), ledger_of(dynamodb, provisioned)
     asleep = await claimed_by(sleeper, "sleeper/1", a_job())
     taken = await claimed_by(taker, "taker/1", a_job(), at_s=61)
-    results = S3Results(s3, bucket=provisioned.bucket, prefix="processed/")
+    results = results_of(s3, provisioned)
     stored = await results.store(taken, _picture(40), is_main=True)
     before = await item_of(dynamodb, provisioned, asleep)
     completed = image_completed({"medium": a_rendition()}, main_size="medium", at=after(70))
@@ -367,7 +357,7 @@ async def test_fault_20_a_worker_asleep_cannot_put_back_the_result_of_an_upload_
     s3: "S3Client", provisioned: Settings
 ) -> None:
     """Uploads A, B, and A again: results have equal eTags, by which B's late worker must not be let in."""
-    results = S3Results(s3, bucket=provisioned.bucket, prefix="processed/")
+    results = results_of(s3, provisioned)
     ledger_image = _image_of(upload=1, e_tag="a")
     first = await results.store(ledger_image, _picture(40), is_main=True)
     known = {"medium": first}
@@ -393,7 +383,7 @@ async def test_fault_21_a_write_whose_answer_was_lost_is_recognised(
     dynamodb: "DynamoDBClient", provisioned: Settings, lost: int
 ) -> None:
     calls = Calls([Fault(2, Kind.ANSWER_LOST), *([Fault(1, Kind.ANSWER_LOST)] * (lost - 1))])
-    ledger = ledger_on(Tapped(dynamodb, calls, calls.new_life()), provisioned)
+    ledger = ledger_of(Tapped(dynamodb, calls, calls.new_life()), provisioned)
     image = await claimed_by(ledger, "worker/1", a_job())
     *steps, end = all_transitions()
 
@@ -410,7 +400,7 @@ async def test_fault_21_a_write_all_of_whose_answers_were_lost_does_not_cost_the
 ) -> None:
     lost = [Fault(2, Kind.ANSWER_LOST), *([Fault(1, Kind.ANSWER_LOST)] * 9)]
     calls = Calls(lost)
-    ledger = ledger_on(Tapped(dynamodb, calls, calls.new_life()), provisioned)
+    ledger = ledger_of(Tapped(dynamodb, calls, calls.new_life()), provisioned)
     image = await claimed_by(ledger, "worker/1", a_job())
     *steps, end = all_transitions()
     with pytest.raises(TransientError):
@@ -426,7 +416,7 @@ async def test_fault_22_a_thousand_races_for_one_claim_have_one_winner_each(prov
     claimants_of = [24] * 50 + [3] * 950
     began = time.monotonic()
     async with open_client("dynamodb", provisioned) as dynamodb:
-        ledgers = [ledger_on(dynamodb, provisioned) for _ in range(max(claimants_of))]
+        ledgers = [ledger_of(dynamodb, provisioned) for _ in range(max(claimants_of))]
         winners: list[int] = []
         others: set[type] = set()
         for number, claimants in enumerate(claimants_of):
@@ -494,9 +484,9 @@ async def test_fault_23_a_minute_of_throttling_loses_nothing_and_attempts_are_bo
     handler = MessageHandler(
         parse=lambda _: [a_job()],
         queue=queue,
-        ledger=ledger_on(table, provisioned),
+        ledger=ledger_of(table, provisioned),
         recipes=Recipes(
-            CachedProfiles(table, table=provisioned.table_name, cache_s=0),
+            profiles_of(table, provisioned),
             lambda _: a_recipe(),
             FakeLogos().fill,
         ),
@@ -525,7 +515,7 @@ async def test_fault_23_a_minute_of_throttling_loses_nothing_and_attempts_are_bo
     assert image.attempt <= 2
     assert time.monotonic() >= minute.until_s
     assert minute.refused <= 100
-    profile = await CachedProfiles(dynamodb, table=provisioned.table_name, cache_s=0).get("user_1")
+    profile = await profile_of(dynamodb, provisioned, "user_1")
     assert profile
     assert profile.statistics.total_images == 1
     print(f"throttled from call {first} on: {minute.refused} refused, {receives} receives")  # noqa: T201
@@ -539,39 +529,38 @@ async def test_fault_26_a_body_cut_short_is_read_again_until_it_is_whole(
     async with proxied_s3(provisioned) as (proxy, through_proxy):
         proxy.planned.extend([Trouble.CUT] * 3)
 
-        source = await S3Sources(through_proxy).fetch(job, max_bytes=1_000_000)
+        source = await sources_of(through_proxy).fetch(job, max_bytes=1_000_000)
 
     assert proxy.met == {Trouble.CUT: 3}
     assert bytes(source.content) == content
 
 
 async def test_fault_27_a_body_that_stalls_is_abandoned_and_read_again(
-    s3: "S3Client", provisioned: Settings, monkeypatch: pytest.MonkeyPatch
+    s3: "S3Client", provisioned: Settings
 ) -> None:
-    monkeypatch.setattr(sources, "BUCKET", replace(sources.BUCKET, attempt_timeout_s=0.4))
+    retry = replace(RETRY.bucket, attempt_timeout_s=0.4)
     content = os.urandom(300_000)
     job = await uploaded(s3, provisioned, content)
     async with proxied_s3(provisioned) as (proxy, through_proxy):
         proxy.planned.extend([Trouble.HALTED] * 2)
 
-        source = await S3Sources(through_proxy).fetch(job, max_bytes=1_000_000)
+        source = await S3Sources(through_proxy, retry=retry).fetch(job, max_bytes=1_000_000)
 
     assert proxy.met == {Trouble.HALTED: 2}
     assert bytes(source.content) == content
 
 
 async def test_fault_28_three_hundred_failed_reads_on_a_pool_of_ten_leak_no_slot(
-    s3: "S3Client", provisioned: Settings, monkeypatch: pytest.MonkeyPatch
+    s3: "S3Client", provisioned: Settings
 ) -> None:
-    once = replace(sources.BUCKET, attempts=1)
+    once = replace(RETRY.bucket, attempts=1)
     content = os.urandom(200_000)
     job = await uploaded(s3, provisioned, content)
     async with proxied_s3(provisioned, connections=10) as (proxy, through_proxy):
-        reader = S3Sources(through_proxy)
         ended_with: list[type] = []
         for kind in ("too large", "cut", "halted"):
             timeout_s = 0.5 if kind == "halted" else once.attempt_timeout_s
-            monkeypatch.setattr(sources, "BUCKET", replace(once, attempt_timeout_s=timeout_s))
+            reader = S3Sources(through_proxy, retry=replace(once, attempt_timeout_s=timeout_s))
             for _ in range(10):
                 if kind != "too large":
                     proxy.planned.extend([Trouble.CUT if kind == "cut" else Trouble.HALTED] * 10)
@@ -581,7 +570,7 @@ async def test_fault_28_three_hundred_failed_reads_on_a_pool_of_ten_leak_no_slot
                 )
                 ended_with += [type(failure) for failure in failures]
 
-        monkeypatch.setattr(sources, "BUCKET", once)
+        reader = S3Sources(through_proxy, retry=once)
         async with asyncio.timeout(10):
             read = await asyncio.gather(*(reader.fetch(job, max_bytes=1_000_000) for _ in range(10)))
 
@@ -599,7 +588,7 @@ async def test_fault_29_credentials_that_expire_under_way_are_waited_for(
             "dynamodb", provisioned.model_copy(update={"endpoint_url": proxy.endpoint_url})
         ) as dynamodb,
     ):
-        ledger = ledger_on(dynamodb, provisioned)
+        ledger = ledger_of(dynamodb, provisioned)
         image = await claimed_by(ledger, "worker/1", a_job())
         proxy.always = Trouble.EXPIRED
         settling = asyncio.create_task(ledger.settle(image, all_transitions()))
@@ -695,7 +684,7 @@ async def test_four_hundred_completions_of_one_user_from_four_ledgers_are_all_co
 ) -> None:
     calls = Calls()
     life = calls.new_life()
-    ledgers = [ledger_on(Tapped(dynamodb, calls, life), provisioned) for _ in range(4)]
+    ledgers = [ledger_of(Tapped(dynamodb, calls, life), provisioned) for _ in range(4)]
     images = [
         await claimed_by(ledgers[number % 4], f"worker-{number % 4}/{number}", a_job(f"img_{number}"))
         for number in range(400)
@@ -713,7 +702,7 @@ async def test_four_hundred_completions_of_one_user_from_four_ledgers_are_all_co
     transactions = calls.names.count("transact_write_items")
     print(f"400 completions: {transactions} transactions, {time.monotonic() - began:.1f} s")  # noqa: T201
     assert [one for one in settled if isinstance(one, BaseException)] == []
-    profile = await CachedProfiles(dynamodb, table=provisioned.table_name, cache_s=0).get("user_1")
+    profile = await profile_of(dynamodb, provisioned, "user_1")
     assert profile
     assert profile.statistics.total_images == 400
     assert profile.statistics.total_storage_used == 400 * 1100

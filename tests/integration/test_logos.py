@@ -1,4 +1,4 @@
-"""Logos for watermarks, on a real S3 API."""
+"""Watermark logos in an S3 bucket or a file."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.adapters import RETRY
 from tests.support.builders import a_recipe
 from worker.domain.recipe import Logo, Recipe
-from worker.s3 import logos as logos_module
 from worker.s3.logos import Logos
 from worker.settings import Settings
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Clock:
-    """Seconds that move when a test says so."""
+    """A clock that is set by hand."""
 
     now = 0.0
 
@@ -30,74 +30,80 @@ def source(provisioned: Settings) -> str:
     return f"s3://{provisioned.bucket}/logos/acme.png"
 
 
+@pytest.fixture
+def logos(s3: "S3Client") -> Logos:
+    return Logos(s3, retry=RETRY.bucket, cache_s=0)
+
+
 async def put(s3: "S3Client", source: str, content: bytes) -> None:
     bucket, _, key = source.removeprefix("s3://").partition("/")
     await s3.put_object(Bucket=bucket, Key=key, Body=content)
 
 
-def marked_with(source: str) -> Recipe:
+def with_logo(source: str) -> Recipe:
     return a_recipe().with_logo(Logo(source))
 
 
-async def test_a_recipe_without_logo_stays_as_it_is(s3: "S3Client") -> None:
+async def loaded(logos: Logos, source: str) -> Logo:
+    logo = (await logos.fill(with_logo(source))).logo
+    assert logo is not None
+    return logo
+
+
+async def test_a_recipe_without_a_logo_is_returned_unchanged(logos: Logos) -> None:
     recipe = a_recipe()
 
-    assert await Logos(s3, cache_s=60).fill(recipe) is recipe
+    assert await logos.fill(recipe) is recipe
 
 
-async def test_a_logo_comes_from_the_bucket_and_changes_the_hash(s3: "S3Client", source: str) -> None:
-    await put(s3, source, b"one")
-    one = await Logos(s3, cache_s=60).fill(marked_with(source))
-    await put(s3, source, b"other")
-    other = await Logos(s3, cache_s=60).fill(marked_with(source))
+async def test_the_content_of_a_logo_changes_the_hash_of_the_recipe(
+    s3: "S3Client", source: str, logos: Logos
+) -> None:
+    await put(s3, source, b"first")
+    first = await loaded(logos, source)
+    await put(s3, source, b"second")
+    second = await loaded(logos, source)
 
-    assert (one.logo and one.logo.content, other.logo and other.logo.content) == (b"one", b"other")
-    assert one.hash != other.hash
+    assert (first.content, second.content) == (b"first", b"second")
+    assert a_recipe().with_logo(first).hash != a_recipe().with_logo(second).hash
 
 
-async def test_a_logo_is_kept_and_compared_by_its_e_tag_after_a_while(s3: "S3Client", source: str) -> None:
+async def test_a_logo_is_cached_and_then_revalidated_by_its_e_tag(s3: "S3Client", source: str) -> None:
     clock = Clock()
-    logos = Logos(s3, cache_s=60, monotonic=clock)
-    await put(s3, source, b"one")
-    first = await logos.fill(marked_with(source))
+    logos = Logos(s3, retry=RETRY.bucket, cache_s=60, monotonic=clock)
+    await put(s3, source, b"first")
+    first = await loaded(logos, source)
 
-    await put(s3, source, b"other")
+    await put(s3, source, b"second")
     clock.now = 59
-    assert await logos.fill(marked_with(source)) == first
+    assert await loaded(logos, source) == first
     clock.now = 61
-    changed = await logos.fill(marked_with(source))
-    assert changed.logo is not None
-    assert changed.logo.content == b"other"
+    changed = await loaded(logos, source)
+    assert changed.content == b"second"
 
     clock.now = 200
-    again = await logos.fill(marked_with(source))
-    assert again.logo is changed.logo
+    assert await loaded(logos, source) is changed
 
 
 @pytest.mark.parametrize("name", ["s3://{bucket}/logos/none.png", "/nonexistent/logo.png"])
-async def test_a_missing_logo_comes_without_content_and_without_error(
-    s3: "S3Client", provisioned: Settings, name: str
-) -> None:
+async def test_a_missing_logo_has_no_content(provisioned: Settings, logos: Logos, name: str) -> None:
     source = name.format(bucket=provisioned.bucket)
 
-    assert (await Logos(s3, cache_s=60).fill(marked_with(source))).logo == Logo(source, e_tag="missing")
+    assert await loaded(logos, source) == Logo(source, e_tag="missing")
 
 
-async def test_a_logo_that_is_too_large_is_not_read(
-    s3: "S3Client", source: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(logos_module, "MAX_LOGO_BYTES", 3)
+async def test_a_logo_that_is_too_large_is_not_read(s3: "S3Client", source: str) -> None:
     await put(s3, source, b"four")
+    logos = Logos(s3, retry=RETRY.bucket, cache_s=60, max_bytes=3)
 
-    assert (await Logos(s3, cache_s=60).fill(marked_with(source))).logo == Logo(source, e_tag="too large")
+    assert await loaded(logos, source) == Logo(source, e_tag="too large")
 
 
-async def test_a_logo_may_be_a_file(s3: "S3Client", tmp_path: Path) -> None:
+async def test_a_logo_can_be_a_file(logos: Logos, tmp_path: Path) -> None:
     file = tmp_path / "logo.png"
     file.write_bytes(b"picture")
 
-    recipe = await Logos(s3, cache_s=60).fill(marked_with(str(file)))
+    logo = await loaded(logos, str(file))
 
-    assert recipe.logo is not None
-    assert recipe.logo.content == b"picture"
-    assert replace(recipe.logo, e_tag="") == Logo(str(file))
+    assert logo.content == b"picture"
+    assert replace(logo, e_tag="") == Logo(str(file))

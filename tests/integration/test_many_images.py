@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
+from tests.support.adapters import RETRY
 from tests.support.builders import a_claimant, a_job, after
 from tests.support.emulators import client, create_table, unique_settings
 from tests.support.listing import newest_first, walked
+from worker.bootstrap import table_of
 from worker.cli.support.options import queries_of
 from worker.domain.claim import Claimed, decide
 from worker.domain.image import Image
 from worker.domain.status import ImageStatus
-from worker.dynamodb import batches
+from worker.dynamodb.batches import put_items
 from worker.dynamodb.items import to_item
 from worker.dynamodb.queries import Page, Queries
 from worker.settings import Settings
@@ -53,8 +55,9 @@ class Full:
         return queries_of(self.dynamodb, self.settings)
 
     async def store(self, images: list[Image]) -> None:
-        items = [to_item(image, index_shards=self.settings.index_shards) for image in images]
-        await batches.put_all(self.dynamodb, self.settings.table_name, items)
+        table = table_of(self.settings)
+        items = [to_item(image, table) for image in images]
+        await put_items(self.dynamodb, table, RETRY.table, items)
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")

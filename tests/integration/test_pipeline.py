@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image as Picture
 
+from tests.support.adapters import profile_of, profile_store_of
 from tests.support.pictures import encoded, opened, scene
 from tests.support.profiles import DISPLAY_P3, in_srgb, rgb_profile
 from tests.support.whole_worker import USER, announcements, emptied, ended, put, working
@@ -15,7 +16,6 @@ from worker.bootstrap import queue_url
 from worker.domain.clock import from_text
 from worker.domain.status import StepName
 from worker.dynamodb.attributes import decode_map
-from worker.dynamodb.profiles import CachedProfiles, set_preferences
 from worker.settings import Settings
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ async def test_twenty_uploads_announced_three_times_over_are_done_and_counted_on
     assert [(image.status, image.attempt) for image in images] == [("completed", 1)] * 20
     listed = await s3.list_objects_v2(Bucket=provisioned.bucket, Prefix="processed/")
     assert listed["KeyCount"] == 20
-    profile = await CachedProfiles(dynamodb, table=provisioned.table_name, cache_s=0).get(USER)
+    profile = await profile_of(dynamodb, provisioned, USER)
     assert profile
     assert profile.statistics.total_images == 20
     assert profile.statistics.total_storage_used == sum(image.total_bytes() for image in images)
@@ -148,7 +148,7 @@ async def test_a_newer_upload_of_the_same_key_replaces_the_result_and_counts_onc
                 pass
 
     assert (first.renditions["medium"].height, second.renditions["medium"].height) == (240, 300)
-    profile = await CachedProfiles(dynamodb, table=provisioned.table_name, cache_s=0).get(USER)
+    profile = await profile_of(dynamodb, provisioned, USER)
     assert profile
     assert (profile.statistics.total_images, profile.statistics.total_storage_used) == (
         1,
@@ -206,7 +206,7 @@ async def test_an_owner_s_logo_marks_the_owner_s_pictures(
     logo = encoded(Picture.new("RGBA", (200, 100), (255, 0, 0, 255)), "PNG")
     await s3.put_object(Bucket=provisioned.bucket, Key="logos/acme.png", Body=logo)
     wish = {"watermarkImage": "acme.png"}
-    await set_preferences(dynamodb, provisioned.table_name, USER, wish, now=datetime.now(UTC))
+    await profile_store_of(dynamodb, provisioned).set_preferences(USER, wish, now=datetime.now(UTC))
 
     async with working(provisioned):
         await put(s3, provisioned, "img_1", encoded(Picture.new("RGB", (800, 600), (0, 0, 255)), "PNG"))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.adapters import ledger_of, profile_of
 from tests.support.emulators import messages_in
 from tests.support.pictures import encoded, scene
 from tests.support.whole_worker import USER, announcements, emptied, ended, put, working
@@ -24,8 +25,6 @@ from worker.domain.image import Failure, Image
 from worker.domain.job import Job, SourceVersion
 from worker.domain.status import ImageStatus
 from worker.domain.transition import image_failed, image_released
-from worker.dynamodb.ledger import DynamoLedger
-from worker.dynamodb.profiles import CachedProfiles
 from worker.repair.redrive import LOOK_S, open_letters, records_of, redrive_all, tell
 from worker.repair.requests import RepairContext, job_of, open_repair_context
 from worker.settings import Settings
@@ -101,10 +100,6 @@ async def failed(
     image = await claimed(s3, dynamodb, settings, image_id)
     move = image_failed(replace(TRANSIENT, code=code), at=utc_now())
     return await ledger_of(dynamodb, settings).settle(image, [move])
-
-
-def ledger_of(dynamodb: "DynamoDBClient", settings: Settings) -> DynamoLedger:
-    return DynamoLedger(dynamodb, table=settings.table_name, index_shards=settings.index_shards)
 
 
 async def the(dynamodb: "DynamoDBClient", settings: Settings, image_id: str) -> Image:
@@ -189,7 +184,7 @@ async def test_pictures_whose_recipe_has_changed_get_a_new_result_and_count_as_b
     assert [image.status for image in after] == ["completed"] * 3
     for old, new in zip(before, after, strict=True):
         assert old.renditions["medium"].e_tag != new.renditions["medium"].e_tag
-    profile = await CachedProfiles(dynamodb, table=provisioned.table_name, cache_s=0).get(USER)
+    profile = await profile_of(dynamodb, provisioned, USER)
     assert profile
     assert profile.statistics.total_images == 3
     assert profile.statistics.total_storage_used == sum(image.total_bytes() for image in after)

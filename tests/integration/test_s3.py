@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image as Picture
 
+from tests.support.adapters import results_of, sources_of
 from tests.support.builders import a_claimant, a_job
 from tests.support.pictures import encoded, opened
 from worker.domain.claim import Claimed, decide
@@ -18,7 +19,6 @@ from worker.domain.image import Image, Rendition
 from worker.domain.job import Job
 from worker.domain.step import EncodedRendition
 from worker.s3.results import S3Results
-from worker.s3.sources import S3Sources
 from worker.settings import Settings
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ async def test_an_upload_is_read_whole_with_what_its_headers_say(
         camera="X100",
     )
 
-    source = await S3Sources(s3).fetch(job, max_bytes=1_000_000)
+    source = await sources_of(s3).fetch(job, max_bytes=1_000_000)
 
     assert bytes(source.content) == b"picture" * 100_000
     said = source.description
@@ -98,7 +98,7 @@ async def test_an_upload_with_too_many_bytes_is_refused_whatever_its_event_said(
     job = replace(await uploaded(s3, provisioned, b"x" * 5000), size_bytes=10)
 
     with pytest.raises(TooManyBytesError) as refused:
-        await S3Sources(s3).fetch(job, max_bytes=4999)
+        await sources_of(s3).fetch(job, max_bytes=4999)
 
     assert refused.value.size_bytes == 5000
 
@@ -108,7 +108,7 @@ async def test_an_upload_that_was_deleted_is_missing(s3: "S3Client", provisioned
     await s3.delete_object(Bucket=job.bucket, Key=job.key)
 
     with pytest.raises(SourceMissingError):
-        await S3Sources(s3).fetch(job, max_bytes=100)
+        await sources_of(s3).fetch(job, max_bytes=100)
 
 
 async def test_where_versions_are_kept_the_announced_one_is_read_though_another_has_replaced_it(
@@ -120,7 +120,7 @@ async def test_where_versions_are_kept_the_announced_one_is_read_though_another_
     await uploaded(s3, provisioned, b"another")
 
     job = replace(job, version=replace(job.version, version_id=announced["VersionId"]))
-    source = await S3Sources(s3).fetch(job, max_bytes=100)
+    source = await sources_of(s3).fetch(job, max_bytes=100)
 
     assert bytes(source.content) == b"picture"
 
@@ -130,7 +130,7 @@ async def test_an_upload_that_was_replaced_is_superseded(s3: "S3Client", provisi
     await uploaded(s3, provisioned, b"another")
 
     with pytest.raises(SupersededError):
-        await S3Sources(s3).fetch(job, max_bytes=100)
+        await sources_of(s3).fetch(job, max_bytes=100)
 
 
 async def stored_colour(s3: "S3Client", settings: Settings) -> str:
@@ -143,7 +143,7 @@ async def stored_colour(s3: "S3Client", settings: Settings) -> str:
 
 @pytest.fixture
 def results(s3: "S3Client", provisioned: Settings) -> S3Results:
-    return S3Results(s3, bucket=provisioned.bucket, prefix="processed/")
+    return results_of(s3, provisioned)
 
 
 async def test_a_result_is_stored_under_its_key_with_its_type(
@@ -269,7 +269,7 @@ async def overtaken(
 ) -> Rendition:
     """Let one store a green picture, asleep before its write until the winner has stored a red one."""
     client: Any = Asleep(s3)
-    late = S3Results(client, bucket=settings.bucket, prefix="processed/")
+    late = results_of(client, settings)
     writing = asyncio.create_task(late.store(sleeper, a_rendition("green"), is_main=True))
     async with asyncio.timeout(10):
         await client.is_asleep.wait()

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.adapters import RETRY
 from tests.support.emulators import client, create_table, stack_name_of, unique_settings
 from worker.aws.provision import CAPABILITIES, STORAGE_TEMPLATE
-from worker.bootstrap import RETRY_POLICIES, deploy_storage, storage_parameters
+from worker.bootstrap import RETRY_POLICIES, deploy_storage, storage_parameters, table_of
 from worker.checks.table import INDEXES
 from worker.cli.app import run
 from worker.domain.errors import ConfigurationError
@@ -126,8 +127,11 @@ async def test_a_table_that_is_not_there_is_told_with_what_to_do(
 ) -> None:
     settings = unique_settings(ministack_endpoint if emulator == "ministack" else moto_endpoint)
     async with client("dynamodb", settings) as dynamodb:
-        with pytest.raises(ConfigurationError, match=r"there is no table .*: set WORKER_TABLE_NAME"):
-            await Backups(dynamodb, table=settings.table_name).create()
+        with pytest.raises(
+            ConfigurationError,
+            match=r'Table ".*" does not exist. .* set WORKER_TABLE_NAME',
+        ):
+            await Backups(dynamodb, table=table_of(settings), retry=RETRY.table).create()
 
 
 async def test_all_backups_are_listed_newest_first_over_all_pages(
@@ -142,12 +146,12 @@ async def test_all_backups_are_listed_newest_first_over_all_pages(
             self.pages += 1
             return await dynamodb.list_backups(**request, Limit=2)
 
-    backups = Backups(dynamodb, table=table.table_name)
+    backups = Backups(dynamodb, table=table_of(table), retry=RETRY.table)
     for number in range(5):
         await backups.create(f"backup-{number}")
     paged = InPages()
 
-    found = await Backups(paged, table=table.table_name).all()  # type: ignore[arg-type]
+    found = await Backups(paged, table=table_of(table), retry=RETRY.table).all()  # type: ignore[arg-type]
 
     assert [one.name for one in found] == [f"backup-{number}" for number in (4, 3, 2, 1, 0)]
     assert paged.pages == 3
@@ -164,9 +168,9 @@ async def test_a_backup_whose_answer_was_lost_is_not_made_twice(
         create_backup=making_it_and_losing_the_answer, list_backups=dynamodb.list_backups
     )
 
-    made = await Backups(forgetful, table=table.table_name).create("nightly")  # type: ignore[arg-type]
+    made = await Backups(forgetful, table=table_of(table), retry=RETRY.table).create("nightly")  # type: ignore[arg-type]
 
-    assert [made] == await Backups(dynamodb, table=table.table_name).all()
+    assert [made] == await Backups(dynamodb, table=table_of(table), retry=RETRY.table).all()
 
 
 async def test_the_metrics_of_table_index_operations_and_account_are_read(

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from botocore.exceptions import ClientError, ConnectionClosedError
 
+from tests.support.adapters import ledger_of, profiles_of, results_of, sources_of
 from tests.support.builders import a_recipe, a_report, an_observer
 from tests.support.fakes.ports import FakeLogos
 from worker.bootstrap import RETRY_POLICIES, Clients
@@ -31,9 +32,6 @@ from worker.domain.recipe import Recipe
 from worker.domain.status import IMAGE_MOVES, STEP_MOVES, ImageStatus, StepName, StepStatus
 from worker.domain.step import DecoderOutput, EncodedRendition
 from worker.dynamodb.ledger import DynamoLedger
-from worker.dynamodb.profiles import CachedProfiles
-from worker.s3.results import S3Results
-from worker.s3.sources import S3Sources
 from worker.settings import Settings
 from worker.sqs.events import KeyLayout, parse
 from worker.sqs.heartbeat import Heartbeat
@@ -340,7 +338,7 @@ class Lives:
             linger_s=0,
         )
         heartbeat = Heartbeat(queue, visibility_timeout_s=LEASE_S, clock=self.clock)
-        ledger = DynamoLedger(clients.dynamodb, table=settings.table_name, index_shards=settings.index_shards)
+        ledger = ledger_of(clients.dynamodb, settings)
         key_layout = KeyLayout(
             bucket=settings.bucket,
             uploads_prefix=settings.uploads_prefix,
@@ -351,15 +349,15 @@ class Lives:
             queue=queue,
             ledger=ledger,
             recipes=Recipes(
-                CachedProfiles(clients.dynamodb, table=settings.table_name, cache_s=0),
+                profiles_of(clients.dynamodb, settings),
                 lambda _: conduct.recipe,
                 FakeLogos().fill,
             ),
-            sources=S3Sources(clients.s3),
+            sources=sources_of(clients.s3),
             pool=StepwisePool(
                 self._calls, error=conduct.error, beat=heartbeat.beat if conduct.has_heartbeat else None
             ),
-            results=S3Results(clients.s3, bucket=settings.bucket, prefix=settings.processed_prefix),
+            results=results_of(clients.s3, settings),
             observer=an_observer(),
             clock=self.clock,
             config=DeliveryConfig(

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from worker.bootstrap import open_client
+from worker.bootstrap import RETRY_POLICIES, open_client, table_of
 from worker.cli import reprocess as again
 from worker.cli.support import output, timeline
 from worker.cli.support.entrypoint import asynchronous, start
@@ -53,7 +53,7 @@ async def get(
     if image is None:
         return missing(image_id, settings)
     if json:
-        output.print_json(to_item(image, index_shards=settings.index_shards))
+        output.print_json(to_item(image, table_of(settings)))
     else:
         output.console().print(timeline.render(image))
     return 0
@@ -156,7 +156,12 @@ async def retention(
     async with open_client("dynamodb", settings) as dynamodb:
         image = await the_image(queries_of(dynamodb, settings), image_id, user, consistent=True)
         if image is None or not await set_ttl(
-            dynamodb, settings.table_name, image_id=image_id, user_id=image.user_id, ttl=ttl
+            dynamodb,
+            table_of(settings),
+            RETRY_POLICIES.table,
+            image_id=image_id,
+            user_id=image.user_id,
+            ttl=ttl,
         ):
             return missing(image_id, settings)
     if json:

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import typer
 
-from worker.bootstrap import worker_id
+from worker.bootstrap import RETRY_POLICIES, table_of, worker_id
 from worker.cli.support import output
 from worker.cli.support.entrypoint import asynchronous, start
 from worker.cli.support.report import RATE, DryRunOption, RateOption, Report
@@ -98,7 +98,7 @@ async def _repair(asking: RepairContext, images: Sequence[Image]) -> None:
             continue
         is_pending = image.status is ImageStatus.PENDING
         # The record first: that is how the next run, or one beside this, knows that it is done.
-        move = asking.reopening.requeued if is_pending else asking.reopening.lease_expired
+        move = asking.reopening.requeue if is_pending else asking.reopening.expire_lease
         wishes.append(asking.wish(standing.job, action="requeued", move=partial(move, image)))
     await asking.ask(wishes)
     for image, standing in gone:
@@ -119,9 +119,7 @@ async def _fail(asking: RepairContext, image: Image, standing: Standing) -> None
         failure = Failure(
             code=error.code, message=str(error), step=StepName.VALIDATION, retryable=error.retryable
         )
-        ledger = DynamoLedger(
-            asking.clients.dynamodb, table=settings.table_name, index_shards=settings.index_shards
-        )
+        ledger = DynamoLedger(asking.clients.dynamodb, table=table_of(settings), retry=RETRY_POLICIES.table)
         try:
             answer = await ledger.claim(standing.job, claimant)
             if not isinstance(answer, Claimed):

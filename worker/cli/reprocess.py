@@ -120,7 +120,7 @@ async def retry_one(asking: RepairContext, image: Image) -> None:
     if image.status is not ImageStatus.FAILED:
         asking.report.left(f"already {image.status}")
         return
-    await _ask(asking, [image], action="retried", move=asking.reopening.retried)
+    await _ask(asking, [image], action="retried", move=asking.reopening.retry)
 
 
 async def reprocess_all(
@@ -150,7 +150,7 @@ async def reprocess_some(
             asking.report.left("up to date")
         else:
             wanted.append(image)
-    await _ask(asking, wanted, action="reprocessed", move=asking.reopening.reprocessed)
+    await _ask(asking, wanted, action="reprocessed", move=asking.reopening.reprocess)
 
 
 async def _ask(asking: RepairContext, images: Sequence[Image], *, action: str, move: Move) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from worker.bootstrap import RETRY_POLICIES, open_client
+from worker.bootstrap import RETRY_POLICIES, open_client, table_of
 from worker.checks.table import INDEXES
 from worker.cli.support import output
 from worker.cli.support.entrypoint import asynchronous, start
@@ -63,7 +63,7 @@ async def backup(
     """
     settings = start()
     async with open_client("dynamodb", settings) as dynamodb:
-        made = await Backups(dynamodb, table=settings.table_name).create(name)
+        made = await Backups(dynamodb, table=table_of(settings), retry=RETRY_POLICIES.table).create(name)
     if json:
         output.print_json(_backup_document(made))
     else:
@@ -80,7 +80,7 @@ async def backups(*, json: output.JsonOption = False) -> None:
     """
     settings = start()
     async with open_client("dynamodb", settings) as dynamodb:
-        found = await Backups(dynamodb, table=settings.table_name).all()
+        found = await Backups(dynamodb, table=table_of(settings), retry=RETRY_POLICIES.table).all()
     if json:
         output.print_json({"backups": [_backup_document(one) for one in found]})
     elif not found:

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from worker.bootstrap import open_client
+from worker.bootstrap import RETRY_POLICIES, open_client, table_of
 from worker.cli.support import output
 from worker.cli.support.entrypoint import asynchronous, start
 from worker.domain.clock import utc_now
 from worker.domain.errors import ConfigurationError
 from worker.dynamodb.items import Item
-from worker.dynamodb.profiles import profile_from_item, read_profile, set_preferences
+from worker.dynamodb.profiles import ProfileStore, profile_from_item
 from worker.recipe_settings import sizes
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ async def get(
     """
     settings = start()
     async with open_client("dynamodb", settings) as dynamodb:
-        item = await read_profile(dynamodb, settings.table_name, user)
+        profiles = ProfileStore(dynamodb, table=table_of(settings), retry=RETRY_POLICIES.table)
+        item = await profiles.get(user)
     if item is None:
         typer.echo(f"there is no user {user} in {settings.table_name}", err=True)
         return 1
@@ -98,7 +99,8 @@ async def set_(
         message = f"--size is {size!r}: it has to be one of {', '.join(known)}"
         raise ConfigurationError(message)
     async with open_client("dynamodb", settings) as dynamodb:
-        item = await set_preferences(dynamodb, settings.table_name, user, changes, now=utc_now())
+        profiles = ProfileStore(dynamodb, table=table_of(settings), retry=RETRY_POLICIES.table)
+        item = await profiles.set_preferences(user, changes, now=utc_now())
     _print(item, json=json)
 
 

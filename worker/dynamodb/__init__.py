@@ -1,1 +1,1 @@
-"""DynamoDB: the record of every picture and every user."""
+"""DynamoDB: reads and writes of the table that holds every image and every user's profile."""

@@ -1,4 +1,4 @@
-"""DynamoDB's typed attribute values, for the types that the record uses."""
+"""Conversion between JSON values and DynamoDB attribute values, for the types that the table uses."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -13,10 +13,10 @@ Attributes = dict[str, "AttributeValueTypeDef"]
 
 def encode(value: Json | float) -> "AttributeValueTypeDef":
     """
-    Wrap a value in its DynamoDB type.
+    Return a value as a DynamoDB attribute value.
 
     Raises:
-        TypeError: The record holds no such type (fractions among them: they do not survive a round trip).
+        TypeError: The type is not supported. Fractions are not, because they would not read back equal.
     """
     match value:
         case str():
@@ -31,26 +31,26 @@ def encode(value: Json | float) -> "AttributeValueTypeDef":
             return {"M": encode_map(value)}
         case list():
             return {"L": [encode(entry) for entry in value]}
-    message = f"the record holds no {type(value).__name__}"
+    message = f"cannot store a value of type {type(value).__name__} in the table"
     raise TypeError(message)
 
 
 def encode_map(values: Mapping[str, Json]) -> Attributes:
-    """Wrap each value of a map in its DynamoDB type."""
+    """Return a map with each value as a DynamoDB attribute value."""
     return {name: encode(value) for name, value in values.items()}
 
 
 def decode(attribute: Mapping[str, Any]) -> Json:
     """
-    Take a value out of its DynamoDB type.
+    Return the value of a DynamoDB attribute value.
 
     Raises:
-        TypeError: The attribute is of a type that the record does not use.
+        TypeError: The attribute has a type that the table does not use.
     """
     ((kind, value),) = attribute.items()
     match kind:
         case "S" | "BOOL":
-            return value  # type: ignore[no-any-return]  # what botocore has parsed already
+            return value  # type: ignore[no-any-return]  # botocore has parsed it
         case "N":
             return int(float(value)) if "." in value or "e" in value.lower() else int(value)
         case "NULL":
@@ -61,10 +61,10 @@ def decode(attribute: Mapping[str, Any]) -> Json:
             return [decode(entry) for entry in value]
         case "SS":
             return sorted(value)
-    message = f"the record holds no attribute of type {kind}"
+    message = f"cannot read an attribute of DynamoDB type {kind}"
     raise TypeError(message)
 
 
 def decode_map(attributes: Mapping[str, Any]) -> dict[str, Json]:
-    """Take each value of a map out of its DynamoDB type."""
+    """Return a map with the value of each DynamoDB attribute value."""
     return {name: decode(attribute) for name, attribute in attributes.items()}

@@ -6,9 +6,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from worker.aws.errors import is_no_such_table
-from worker.aws.retry import TABLE, call_with_retry
+from worker.aws.retry import RetryPolicy, call_with_retry
 from worker.domain.clock import Clock, utc_now
 from worker.domain.errors import ConfigurationError, TransientError
+from worker.dynamodb.table import Table
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
@@ -19,20 +20,20 @@ if TYPE_CHECKING:
     )
 
 NAME_PATTERN: Final = r"[a-zA-Z0-9_.-]{3,255}"
-"""What DynamoDB takes as the name of a backup."""
+"""Names that DynamoDB accepts."""
 
-_CLOCKS_DIFFER: Final = timedelta(minutes=1)
+_MAX_CLOCK_DIFFERENCE: Final = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backup:
     """
-    One backup.
+    A backup of the table.
 
     Attributes:
         status: `CREATING`, `AVAILABLE` or `DELETED`.
-        kind: `USER` for one that was asked for, `SYSTEM` for what a deleted table left, `AWS_BACKUP`.
-        size_bytes: None while DynamoDB does not tell.
+        kind: `USER` for one that was requested, `SYSTEM` for one of a deleted table, or `AWS_BACKUP`.
+        size_bytes: None as long as DynamoDB does not report it.
     """
 
     name: str
@@ -43,53 +44,56 @@ class Backup:
     size_bytes: int | None
 
 
-def name_at(at: datetime) -> str:
-    """Return the name that a backup is given where nobody names it: `backup-20240101-120000`, in UTC."""
+def default_name(at: datetime) -> str:
+    """Return the default name of a backup created at a time: `backup-20240101-120000`, in UTC."""
     return f"backup-{at.astimezone(UTC):%Y%m%d-%H%M%S}"
 
 
 class Backups:
     """
-    The backups of one table.
+    Creates and lists the backups of a table.
 
     Args:
-        client: Of DynamoDB.
-        table: The table's name.
-        clock: Tells when a backup is asked for.
+        client: DynamoDB client.
+        table: The table.
+        retry: Retry policy for the table.
+        clock: Returns the current time.
     """
 
-    def __init__(self, client: "DynamoDBClient", *, table: str, clock: Clock = utc_now) -> None:
-        self._client, self._table, self._clock = client, table, clock
+    def __init__(
+        self, client: "DynamoDBClient", *, table: Table, retry: RetryPolicy, clock: Clock = utc_now
+    ) -> None:
+        self._client, self._table, self._retry, self._clock = client, table, retry, clock
 
     async def create(self, name: str | None = None) -> Backup:
         """
-        Ask for a backup and return it; DynamoDB goes on making it.
+        Start a backup and return it without waiting until it is available.
 
-        Names need not be unique, so a backup whose answer was lost is looked for before it is asked for
-        again.
+        Args:
+            name: Name of the backup; by default `backup-` and the time.
 
         Raises:
-            ConfigurationError: There is no such table.
-            TransientError: DynamoDB does not answer within its retries, or refuses.
+            ConfigurationError: The table does not exist.
+            TransientError: DynamoDB was unavailable or rejected the request.
         """
-        asked_at = self._clock()
-        name = name or name_at(asked_at)
-        tries = 0
+        started_at = self._clock()
+        name = name or default_name(started_at)
+        is_retry = False
 
         async def attempt() -> Backup:
-            nonlocal tries
-            tries += 1
-            if tries > 1:
-                for made in await self._since(asked_at - _CLOCKS_DIFFER):
-                    if made.name == name:
-                        return made
-            answer = await self._client.create_backup(TableName=self._table, BackupName=name)
-            return _backup(answer["BackupDetails"])
+            nonlocal is_retry
+            if is_retry:  # names are not unique: look for a backup whose response was lost
+                for backup in await self._started_since(started_at - _MAX_CLOCK_DIFFERENCE):
+                    if backup.name == name:
+                        return backup
+            is_retry = True
+            response = await self._client.create_backup(TableName=self._table.name, BackupName=name)
+            return _backup(response["BackupDetails"])
 
         try:
-            return await call_with_retry(attempt, TABLE, what="back up the table")
+            return await call_with_retry(attempt, self._retry, what="back up the table")
         except TransientError as error:
-            self._insist_on_the_table(error)
+            self._raise_if_table_is_missing(error)
             raise
 
     async def all(self) -> list[Backup]:
@@ -97,45 +101,51 @@ class Backups:
         Return every backup of the table, newest first.
 
         Raises:
-            ConfigurationError: There is no such table.
-            TransientError: DynamoDB does not answer within its retries, or refuses.
+            ConfigurationError: The table does not exist.
+            TransientError: DynamoDB was unavailable or rejected the request.
         """
         try:
-            found = await self._list({"TableName": self._table, "BackupType": "ALL"}, persistently=True)
+            backups = await self._list({"BackupType": "ALL"}, retrying=True)
         except TransientError as error:
-            self._insist_on_the_table(error)
+            self._raise_if_table_is_missing(error)
             raise
-        return sorted(found, key=lambda backup: backup.created_at, reverse=True)
+        return sorted(backups, key=lambda backup: backup.created_at, reverse=True)
 
-    async def _since(self, at: datetime) -> list[Backup]:
-        found = await self._list({"TableName": self._table, "TimeRangeLowerBound": at}, persistently=False)
-        return [backup for backup in found if backup.created_at >= at]
+    async def _started_since(self, at: datetime) -> list[Backup]:
+        backups = await self._list({"TimeRangeLowerBound": at}, retrying=False)
+        return [backup for backup in backups if backup.created_at >= at]
 
-    async def _list(self, request: "ListBackupsInputTypeDef", *, persistently: bool) -> list[Backup]:
-        found: list[Backup] = []
+    async def _list(self, filters: "ListBackupsInputTypeDef", *, retrying: bool) -> list[Backup]:
+        request: ListBackupsInputTypeDef = {"TableName": self._table.name, **filters}
+        backups: list[Backup] = []
         while True:
-            ask = partial(self._client.list_backups, **request)
-            page = await (call_with_retry(ask, TABLE, what="list the backups") if persistently else ask())
-            found += map(_backup, page.get("BackupSummaries", []))
-            following = page.get("LastEvaluatedBackupArn")
-            if not following:
-                return found
-            request["ExclusiveStartBackupArn"] = following
+            list_page = partial(self._client.list_backups, **request)
+            response = (
+                await call_with_retry(list_page, self._retry, what="list the backups")
+                if retrying
+                else await list_page()
+            )
+            backups += map(_backup, response.get("BackupSummaries", []))
+            last = response.get("LastEvaluatedBackupArn")
+            if not last:
+                return backups
+            request["ExclusiveStartBackupArn"] = last
 
-    def _insist_on_the_table(self, error: TransientError) -> None:
+    def _raise_if_table_is_missing(self, error: TransientError) -> None:
         if is_no_such_table(error.__cause__):
             message = (
-                f"there is no table {self._table}: set WORKER_TABLE_NAME, or run `image-worker provision`"
+                f'Table "{self._table.name}" does not exist. '
+                'Run "image-worker provision", or set WORKER_TABLE_NAME.'
             )
             raise ConfigurationError(message) from error
 
 
-def _backup(told: "BackupDetailsTypeDef | BackupSummaryTypeDef") -> Backup:
+def _backup(description: "BackupDetailsTypeDef | BackupSummaryTypeDef") -> Backup:
     return Backup(
-        name=told["BackupName"],
-        arn=told["BackupArn"],
-        status=told["BackupStatus"],
-        kind=told["BackupType"],
-        created_at=told["BackupCreationDateTime"].astimezone(UTC),
-        size_bytes=told.get("BackupSizeBytes"),
+        name=description["BackupName"],
+        arn=description["BackupArn"],
+        status=description["BackupStatus"],
+        kind=description["BackupType"],
+        created_at=description["BackupCreationDateTime"].astimezone(UTC),
+        size_bytes=description.get("BackupSizeBytes"),
     )

@@ -1,85 +1,107 @@
-"""Reading and writing any number of items: in chunks, with what was left unprocessed asked for again."""
+"""Reads and writes of any number of items, in batches."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from worker.aws.retry import TABLE, call_with_retry
+from worker.aws.retry import RetryPolicy, call_with_retry
 from worker.dynamodb.attributes import decode_map, encode_map
 from worker.dynamodb.items import Item
+from worker.dynamodb.table import Table
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
+    from types_aiobotocore_dynamodb.type_defs import (
+        AttributeValueTypeDef,
+        KeysAndAttributesTypeDef,
+        WriteRequestTypeDef,
+    )
 
-MOST_READ: Final = 100
-MOST_WRITTEN: Final = 25
-_IN_FLIGHT: Final = 8
+MAX_READ: Final = 100
+MAX_WRITTEN: Final = 25
+_MAX_IN_FLIGHT: Final = 8
+
+Entry = TypeVar("Entry")
+Result = TypeVar("Result")
 
 
-async def get_all(
-    client: "DynamoDBClient", table: str, keys: Iterable[tuple[str, str]], *, consistent: bool = False
+async def get_items(
+    client: "DynamoDBClient",
+    table: Table,
+    retry: RetryPolicy,
+    keys: Iterable[tuple[str, str]],
+    *,
+    consistent: bool = False,
 ) -> list[Item]:
     """
-    Read the items of any number of (image id, user id), in no order, less those that are not there.
+    Return the items with the given keys (image id, user id) that exist, in any order.
 
     Raises:
-        TransientError: The table cannot be reached, or leaves keys unprocessed, within the retries.
+        TransientError: The table was unavailable, or left keys unprocessed.
     """
-    wanted = [
+    wanted: list[dict[str, AttributeValueTypeDef]] = [
         {"imageId": {"S": image_id}, "userId": {"S": user_id}} for image_id, user_id in dict.fromkeys(keys)
     ]
 
-    async def read(chunk: list[Any]) -> list[Item]:
+    async def read(batch: Sequence[Any]) -> list[Item]:
         items: list[Item] = []
+        remaining = batch
 
         async def attempt() -> None:
-            nonlocal chunk
-            request: Any = {table: {"Keys": chunk, "ConsistentRead": consistent}}
-            answer: Any = await client.batch_get_item(RequestItems=request)
-            items.extend(decode_map(item) for item in answer["Responses"].get(table, []))
-            chunk = answer.get("UnprocessedKeys", {}).get(table, {}).get("Keys", [])
-            _insist_on_none(chunk)
+            nonlocal remaining
+            request: KeysAndAttributesTypeDef = {"Keys": remaining, "ConsistentRead": consistent}
+            response = await client.batch_get_item(RequestItems={table.name: request})
+            items.extend(decode_map(item) for item in response["Responses"].get(table.name, []))
+            unprocessed = response.get("UnprocessedKeys", {})
+            remaining = unprocessed[table.name]["Keys"] if table.name in unprocessed else []
+            _raise_if_any(remaining)
 
-        await call_with_retry(attempt, TABLE, what="read the items")
+        await call_with_retry(attempt, retry, what="read the items")
         return items
 
-    return [item for part in await _each_chunk(read, wanted, MOST_READ) for item in part]
+    return [item for items in await _in_batches(read, wanted, MAX_READ) for item in items]
 
 
-async def put_all(client: "DynamoDBClient", table: str, items: Iterable[Mapping[str, Any]]) -> None:
+async def put_items(
+    client: "DynamoDBClient", table: Table, retry: RetryPolicy, items: Iterable[Mapping[str, Any]]
+) -> None:
     """
-    Write any number of items, whatever lies there: for restoring and filling tables, never under a worker.
+    Write items unconditionally: only for restoring and filling a table that no worker uses.
 
     Raises:
-        TransientError: The table cannot be reached, or leaves items unprocessed, within the retries.
+        TransientError: The table was unavailable, or left items unprocessed.
     """
-    requests = [{"PutRequest": {"Item": encode_map(item)}} for item in items]
+    requests: list[WriteRequestTypeDef] = [{"PutRequest": {"Item": encode_map(item)}} for item in items]
 
-    async def write(chunk: list[Any]) -> None:
+    async def write(batch: Sequence[Any]) -> None:
+        remaining = batch
+
         async def attempt() -> None:
-            nonlocal chunk
-            answer = await client.batch_write_item(RequestItems={table: chunk})
-            chunk = list(answer.get("UnprocessedItems", {}).get(table, []))
-            _insist_on_none(chunk)
+            nonlocal remaining
+            response = await client.batch_write_item(RequestItems={table.name: remaining})
+            remaining = response.get("UnprocessedItems", {}).get(table.name, [])
+            _raise_if_any(remaining)
 
-        await call_with_retry(attempt, TABLE, what="write the items")
+        await call_with_retry(attempt, retry, what="write the items")
 
-    await _each_chunk(write, requests, MOST_WRITTEN)
-
-
-async def _each_chunk(work: Any, entries: list[Any], most: int) -> list[Any]:  # noqa: ANN401
-    """Work off the entries in chunks, several at once; return what each chunk gave, in order."""
-    free = asyncio.Semaphore(_IN_FLIGHT)
-
-    async def one(chunk: list[Any]) -> Any:  # noqa: ANN401
-        async with free:
-            return await work(chunk)
-
-    return await asyncio.gather(*(one(entries[at : at + most]) for at in range(0, len(entries), most)))
+    await _in_batches(write, requests, MAX_WRITTEN)
 
 
-def _insist_on_none(unprocessed: list[Any]) -> None:
-    """Have the attempt made again, after a while, for what the table left undone."""
+async def _in_batches(
+    process: Callable[[Sequence[Entry]], Awaitable[Result]], entries: Sequence[Entry], size: int
+) -> list[Result]:
+    """Process entries in batches, several at a time; return the results in order."""
+    slots = asyncio.Semaphore(_MAX_IN_FLIGHT)
+
+    async def limited(batch: Sequence[Entry]) -> Result:
+        async with slots:
+            return await process(batch)
+
+    return await asyncio.gather(*(limited(entries[at : at + size]) for at in range(0, len(entries), size)))
+
+
+def _raise_if_any(unprocessed: Sequence[Any]) -> None:
+    """Make `call_with_retry` repeat the call for what DynamoDB left unprocessed."""
     if unprocessed:
-        message = f"{len(unprocessed)} left unprocessed"
+        message = f"{len(unprocessed)} items were left unprocessed"
         raise ConnectionError(message)

@@ -1,76 +1,95 @@
-"""Walking an index newest first: one partition, or many at once as if they were one."""
+"""Reads of an index, newest first: one partition, or several merged into one order."""
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 Item: TypeAlias = Mapping[str, Any]
-Position: TypeAlias = list[str] | None
+
+Start: TypeAlias = list[str] | None
 """
-Where a partition stands.
+Where to start reading a partition.
 
-[createdAt, imageId, userId] of the last item taken; [createdAt] where none of its own has been taken yet, but
-newer ones of others: what arrives in it above that moment is not of this walk; None at its beginning.
+`[createdAt, imageId, userId]`: behind this item. `[createdAt]`: at this time, if no item of the partition has
+been returned yet, but newer ones of other partitions: items added above that time are left out. None: at the
+newest item.
 """
 
-DONE = "done"
+DONE: Final = "done"
 
-Fetch: TypeAlias = Callable[[str, Position, int], Awaitable[tuple[Sequence[Item], Position]]]
-"""Read a partition from a position on, some items; return them, and the position to read on from, if any."""
+Position: TypeAlias = Start | Literal["done"]
+"""Where the next page starts, or `DONE` after the last item."""
+
+Fetch: TypeAlias = Callable[[str, Start, int], Awaitable[tuple[Sequence[Item], Start]]]
+"""Reads at most a number of items from a start; returns them and the next start, which is None at the end."""
 
 
-def position_of(item: Item) -> Position:
-    """Return the position right after an item."""
+def after(item: Item) -> Start:
+    """Return the start right behind an item."""
     return [item["createdAt"], item["imageId"], item["userId"]]
 
 
 @dataclass
 class Cursor:
-    """One partition of an index, read in chunks."""
+    """
+    Reads one partition of an index in chunks.
+
+    Attributes:
+        partition: Partition key.
+        position: Behind the last item that was taken.
+    """
 
     partition: str
-    position: Position | str = None
-    ahead: list[Item] = field(default_factory=list)
-    reads_on_from: Position = None
-    is_read_out: bool = False
+    position: Position = None
+    _ahead: deque[Item] = field(default_factory=deque, init=False)
+    _next_start: Start = field(default=None, init=False)
+    _is_exhausted: bool = field(default=False, init=False)
 
-    async def fill(self, fetch: Fetch, chunk: int) -> None:
-        """Read until there is an item ahead, or none is left: a filter may leave a chunk empty."""
-        while not self.ahead and not self.is_read_out:
-            start = self.reads_on_from or (self.position if isinstance(self.position, list) else None)
-            items, self.reads_on_from = await fetch(self.partition, start, chunk)
-            self.ahead, self.is_read_out = list(items), self.reads_on_from is None
+    @property
+    def has_next(self) -> bool:
+        """Whether an item has been read and not been taken."""
+        return bool(self._ahead)
+
+    @property
+    def next_key(self) -> tuple[str, str]:
+        """The key that orders the next item among those of other partitions."""
+        return self._ahead[0]["createdAt"], self._ahead[0]["imageId"]
+
+    async def read(self, fetch: Fetch, count: int) -> None:
+        """Read until there is a next item or the partition ends: filters may leave a chunk empty."""
+        while not self._ahead and self.position != DONE:
+            start = self._next_start or (self.position if isinstance(self.position, list) else None)
+            items, self._next_start = await fetch(self.partition, start, count)
+            self._ahead.extend(items)
+            self._is_exhausted = self._next_start is None
+            if self._is_exhausted and not items:
+                self.position = DONE
 
     def take(self) -> Item:
-        """Take the item ahead."""
-        item = self.ahead.pop(0)
-        self.position = position_of(item)
+        """Return the next item and move behind it."""
+        item = self._ahead.popleft()
+        self.position = DONE if self._is_exhausted and not self._ahead else after(item)
         return item
 
 
 async def take_newest(cursors: Sequence[Cursor], fetch: Fetch, *, limit: int) -> list[Item]:
     """
-    Take the newest items of several partitions, each of which is in order, and move their positions.
+    Take the newest items of several partitions.
 
-    A position moves only past what was taken, so the next page neither skips nor repeats, whatever has
-    been written meanwhile.
+    A cursor moves only past items that are returned, so that the next page neither skips nor repeats any,
+    whatever is added in between.
     """
     taken: list[Item] = []
-    chunk = limit // len(cursors) + 1
-    live = [cursor for cursor in cursors if cursor.position != DONE]
-    while live and len(taken) < limit:
-        await asyncio.gather(*(cursor.fill(fetch, chunk) for cursor in live if not cursor.ahead))
-        for cursor in live:
-            if not cursor.ahead:
-                cursor.position = DONE
-        live = [cursor for cursor in live if cursor.ahead]
-        if live:
-            newest = max(live, key=lambda cursor: (cursor.ahead[0]["createdAt"], cursor.ahead[0]["imageId"]))
-            taken.append(newest.take())
-    for cursor in live:
-        if not cursor.ahead and cursor.is_read_out:
-            cursor.position = DONE
-        elif cursor.position is None and taken:
+    count = limit // len(cursors) + 1
+    while len(taken) < limit:
+        await asyncio.gather(*(cursor.read(fetch, count) for cursor in cursors if not cursor.has_next))
+        ready = [cursor for cursor in cursors if cursor.has_next]
+        if not ready:
+            break
+        taken.append(max(ready, key=lambda cursor: cursor.next_key).take())
+    for cursor in cursors:
+        if cursor.position is None and taken:
             cursor.position = [taken[-1]["createdAt"]]
     return taken

@@ -1,6 +1,5 @@
-"""An image as the item that `dynamodb.md` shows, and back."""
+"""Conversion between images and the items that `docs/dynamodb.md` shows."""
 
-import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,35 +8,16 @@ from worker.domain.image import Failure, HistoryEntry, Image, ImageSummary, Leas
 from worker.domain.job import SourceVersion, padded_sequencer
 from worker.domain.status import ImageStatus, StepName, StepStatus
 from worker.domain.step import Json
+from worker.dynamodb.table import Table, date_shard, status_shard
 
 Item = dict[str, Json]
 
 _STEP_ATTRIBUTES = frozenset({"status", "startedAt", "completedAt"})
 
 
-def shard_of(image_id: str, index_shards: int) -> str:
-    """Return the two digits that spread one status or one day over several key values of an index."""
-    return shard_name(zlib.crc32(image_id.encode()) % index_shards)
-
-
-def shard_name(number: int) -> str:
-    """Return a shard's two digits."""
-    return f"{number:02d}"
-
-
-def status_shard(status: str, shard: str) -> str:
-    """Return a HASH key of `StatusIndex`: `completed#03`."""
-    return f"{status}#{shard}"
-
-
-def date_shard(day: str, shard: str) -> str:
-    """Return a HASH key of `DateIndex`: `2024-01-01#03`."""
-    return f"{day}#{shard}"
-
-
-def to_item(image: Image, *, index_shards: int) -> Item:
-    """Return the image as the item's attributes, without those that have no value."""
-    shard = shard_of(image.image_id, index_shards)
+def to_item(image: Image, table: Table) -> Item:
+    """Return the image as an item of the table; attributes without a value are left out."""
+    shard = table.shard_of(image.image_id)
     created_at = clock.to_text(image.created_at)
     item: Item = {
         "imageId": image.image_id,
@@ -69,7 +49,7 @@ def to_item(image: Image, *, index_shards: int) -> Item:
         "leaseOwner": image.lease.owner if image.lease else None,
         "leaseExpiresAt": clock.to_epoch_ms(image.lease.expires_at) if image.lease else None,
         "recipe": image.recipe,
-        "renditions": {size: _rendition_to_map(one) for size, one in image.renditions.items()} or None,
+        "renditions": {size: _rendition_to_map(each) for size, each in image.renditions.items()} or None,
         "error": _failure_to_map(image.error) if image.error else None,
         "history": [_entry_to_map(entry) for entry in image.history],
         "countedBytes": image.counted_bytes,
@@ -79,10 +59,10 @@ def to_item(image: Image, *, index_shards: int) -> Item:
 
 def from_item(item: Mapping[str, Any]) -> Image:
     """
-    Read an image from the item's attributes.
+    Return the image that an item describes.
 
     Raises:
-        KeyError: The item is no image of ours.
+        KeyError: The item is not an image.
     """
     created_at = clock.from_text(item["createdAt"])
     version = item.get("sourceVersion", {})
@@ -109,7 +89,7 @@ def from_item(item: Mapping[str, Any]) -> Image:
         attempt=item["attempt"],
         lease=Lease(owner=owner, expires_at=clock.from_epoch_ms(item["leaseExpiresAt"])) if owner else None,
         recipe=item.get("recipe"),
-        renditions={size: _rendition_from_map(one) for size, one in item.get("renditions", {}).items()},
+        renditions={size: _rendition_from_map(each) for size, each in item.get("renditions", {}).items()},
         processed_key=item.get("processedS3Key"),
         error=_failure_from_map(item["error"]) if "error" in item else None,
         history=tuple(_entry_from_map(entry) for entry in item.get("history", [])),
@@ -121,7 +101,7 @@ def from_item(item: Mapping[str, Any]) -> Image:
 
 
 def to_summary(item: Mapping[str, Any]) -> ImageSummary:
-    """Read what lists show from an item of an index."""
+    """Return the summary in an item of an index."""
     return ImageSummary(
         image_id=item["imageId"],
         user_id=item["userId"],
@@ -137,7 +117,7 @@ def to_summary(item: Mapping[str, Any]) -> ImageSummary:
 
 
 def summary_to_map(summary: ImageSummary) -> Item:
-    """Write what lists show by the item's attribute names."""
+    """Return a summary under the item's attribute names."""
     return _without_none(
         {
             "imageId": summary.image_id,

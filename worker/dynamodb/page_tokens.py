@@ -1,4 +1,4 @@
-"""Page tokens: opaque, safe on a command line, and good for the query that gave them only."""
+"""Page tokens: opaque, safe on a command line, and valid only for the query that returned them."""
 
 import base64
 import binascii
@@ -8,28 +8,28 @@ from typing import Any
 
 from worker.domain.errors import PageTokenError
 
-_PREFIX = "p1_"  # keeps a token from starting with a dash, and tells its form
+_PREFIX = "p1_"  # the version; also keeps a token from starting with a dash
 _DIGEST_BYTES = 9
 
 
-def to_token(positions: object, *, query: str) -> str:
+def to_token(position: object, *, query: str) -> str:
     """
-    Write the positions of a query as a token.
+    Return a token for a position in a query's results.
 
     Args:
-        positions: Where each part of the query stands, as JSON holds it.
-        query: Everything that makes another query another.
+        position: JSON value.
+        query: Identifies the query, with all of its parameters.
     """
-    payload = json.dumps(positions, separators=(",", ":"), ensure_ascii=False).encode()
+    payload = json.dumps(position, separators=(",", ":"), ensure_ascii=False).encode()
     return _PREFIX + base64.urlsafe_b64encode(_digest(payload, query) + payload).decode().rstrip("=")
 
 
 def from_token(token: str, *, query: str) -> Any:  # noqa: ANN401 - what `to_token` was given
     """
-    Read the positions from a token.
+    Return the position in a token.
 
     Raises:
-        PageTokenError: It is damaged, or another query's.
+        PageTokenError: The token is damaged or belongs to another query.
     """
     try:
         text = token.removeprefix(_PREFIX).encode("ascii")
@@ -43,6 +43,6 @@ def from_token(token: str, *, query: str) -> Any:  # noqa: ANN401 - what `to_tok
 
 
 def _digest(payload: bytes, query: str) -> bytes:
-    # No secret: a token opens nothing that its owner may not ask for anyhow. It guards against mistakes.
+    # Not a secret: a token gives no access to anything. The digest only detects mistakes.
     key = hashlib.sha256(query.encode()).digest()
     return hashlib.blake2b(payload, key=key, digest_size=_DIGEST_BYTES).digest()

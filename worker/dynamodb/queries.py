@@ -1,4 +1,4 @@
-"""The record's read side: typed answers to what people ask, page by page."""
+"""The read side of the table: images by id, user, status and day, page by page."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from worker.aws.retry import TABLE, call_with_retry
+from worker.aws.retry import RetryPolicy, call_with_retry
 from worker.domain.image import Image, ImageSummary
 from worker.domain.keys import PROFILE_IMAGE_ID
 from worker.domain.status import ImageStatus
-from worker.dynamodb import batches
 from worker.dynamodb.attributes import decode_map
-from worker.dynamodb.cursors import DONE, Cursor, Fetch, Item, Position, position_of, take_newest
-from worker.dynamodb.items import date_shard, from_item, shard_name, status_shard, to_summary
+from worker.dynamodb.batches import get_items
+from worker.dynamodb.cursors import DONE, Cursor, Fetch, Item, Start, after, take_newest
+from worker.dynamodb.items import from_item, to_summary
 from worker.dynamodb.page_tokens import from_token, to_token
+from worker.dynamodb.table import Table, date_shard, status_shard
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
@@ -24,12 +25,18 @@ USER_IMAGES: Final = "UserImages"
 STATUS_INDEX: Final = "StatusIndex"
 DATE_INDEX: Final = "DateIndex"
 
-_HASH_KEYS: Final = {USER_IMAGES: "userId", STATUS_INDEX: "statusShard", DATE_INDEX: "dateShard"}
+_PARTITION_KEYS: Final = {USER_IMAGES: "userId", STATUS_INDEX: "statusShard", DATE_INDEX: "dateShard"}
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Images, newest first, and the token of the page after them; None when there is none."""
+    """
+    A page of images, newest first.
+
+    Attributes:
+        images: The images.
+        next_token: Token of the next page; None if this is the last.
+    """
 
     images: tuple[ImageSummary, ...]
     next_token: str | None
@@ -37,93 +44,87 @@ class Page:
 
 class Queries:
     """
-    The access patterns, eventually consistent unless asked otherwise; what is past its ttl is gone.
+    Reads images; expired ones are treated as deleted, even while DynamoDB still returns them.
 
-    Every method raises `TransientError` when the table cannot be reached within its retries; those that
-    take a token raise `PageTokenError` when it is not theirs.
+    Reads are eventually consistent by default. Every method raises `TransientError` if the table was
+    unavailable; those that take a page token raise `PageTokenError` if it belongs to another query.
 
     Args:
-        client: Of DynamoDB.
-        table: The table's name.
-        index_shards: Key values that a status or a day is spread over.
-        now_s: Seconds since 1970.
+        client: DynamoDB client.
+        table: The table.
+        retry: Retry policy for the table.
+        now_s: Returns the current time in seconds since 1970.
     """
 
     def __init__(
         self,
         client: "DynamoDBClient",
         *,
-        table: str,
-        index_shards: int,
+        table: Table,
+        retry: RetryPolicy,
         now_s: Callable[[], float] = time.time,
     ) -> None:
-        self._client, self._table = client, table
-        self._index_shards, self._now_s = index_shards, now_s
+        self._client, self._table, self._retry, self._now_s = client, table, retry, now_s
 
     async def image(self, image_id: str, user_id: str, *, consistent: bool = False) -> Image | None:
-        """Return one image; None when there is none."""
-        answer = await call_with_retry(
+        """Return an image; None if it does not exist."""
+        response = await call_with_retry(
             lambda: self._client.get_item(
-                TableName=self._table,
+                TableName=self._table.name,
                 Key={"imageId": {"S": image_id}, "userId": {"S": user_id}},
                 ConsistentRead=consistent,
             ),
-            TABLE,
+            self._retry,
             what="read the image",
         )
-        item = answer.get("Item")
-        return self._present(decode_map(item)) if item else None
+        item = response.get("Item")
+        return self._unless_expired(decode_map(item)) if item else None
 
     async def images_with_id(self, image_id: str, *, consistent: bool = False) -> list[Image]:
-        """Return the image of that id of each user who has one."""
+        """Return the images with an id: one of each user who has one."""
         if image_id == PROFILE_IMAGE_ID:
             return []
-        answer = await call_with_retry(
+        response = await call_with_retry(
             lambda: self._client.query(
-                TableName=self._table,
+                TableName=self._table.name,
                 KeyConditionExpression="#imageId = :imageId",
                 ExpressionAttributeNames={"#imageId": "imageId"},
                 ExpressionAttributeValues={":imageId": {"S": image_id}},
                 ConsistentRead=consistent,
             ),
-            TABLE,
+            self._retry,
             what="read the image",
         )
-        found = (self._present(decode_map(item)) for item in answer["Items"])
-        return [image for image in found if image is not None]
+        images = (self._unless_expired(decode_map(item)) for item in response["Items"])
+        return [image for image in images if image is not None]
 
     async def images(self, keys: Iterable[tuple[str, str]], *, consistent: bool = False) -> list[Image]:
-        """Return the images of any number of (image id, user id) that are there, in no order."""
-        items = await batches.get_all(self._client, self._table, keys, consistent=consistent)
-        found = (self._present(item) for item in items)
-        return [image for image in found if image is not None]
+        """Return the images with the given keys (image id, user id) that exist, in any order."""
+        items = await get_items(self._client, self._table, self._retry, keys, consistent=consistent)
+        images = map(self._unless_expired, items)
+        return [image for image in images if image is not None]
 
     async def images_of_user(self, user_id: str, *, limit: int = 20, token: str | None = None) -> Page:
-        """Return a user's images, newest first."""
+        """Return a page of a user's images, newest first."""
         return await self._page(USER_IMAGES, [[user_id]], query=f"user {user_id}", limit=limit, token=token)
 
     async def images_by_status(
         self, status: ImageStatus, *, limit: int = 20, token: str | None = None
     ) -> Page:
-        """Return the images that are in a status, newest first."""
-        partitions = [status_shard(status, shard) for shard in self._shards()]
-        return await self._page(
-            STATUS_INDEX, [partitions], query=f"status {status}", limit=limit, token=token
-        )
+        """Return a page of the images with a status, newest first."""
+        shards = [status_shard(status, shard) for shard in self._table.shards]
+        return await self._page(STATUS_INDEX, [shards], query=f"status {status}", limit=limit, token=token)
 
     async def recent_images(
         self, first_day: date, last_day: date, *, limit: int = 20, token: str | None = None
     ) -> Page:
-        """Return the images that were uploaded on these days (UTC, both included), newest first."""
+        """Return a page of the images uploaded from one day to another (UTC, inclusive), newest first."""
         days = [last_day - timedelta(days=back) for back in range((last_day - first_day).days + 1)]
-        partitions = [[date_shard(day.isoformat(), shard) for shard in self._shards()] for day in days]
+        shards = [[date_shard(day.isoformat(), shard) for shard in self._table.shards] for day in days]
         query = f"days {first_day} {last_day}"
-        return await self._page(DATE_INDEX, partitions, query=query, limit=limit, token=token)
+        return await self._page(DATE_INDEX, shards, query=query, limit=limit, token=token)
 
-    def _shards(self) -> list[str]:
-        return [shard_name(number) for number in range(self._index_shards)]
-
-    def _present(self, item: Mapping[str, Any]) -> Image | None:
+    def _unless_expired(self, item: Mapping[str, Any]) -> Image | None:
         image = from_item(item)
         return None if image.ttl is not None and image.ttl <= self._now_s() else image
 
@@ -131,45 +132,45 @@ class Queries:
         self, index: str, groups: Sequence[Sequence[str]], *, query: str, limit: int, token: str | None
     ) -> Page:
         """
-        Fill a page from groups of partitions: within a group they are merged, group follows group.
+        Return a page of an index.
 
-        A token holds the number of the group, and where each of its partitions stands.
+        Args:
+            index: Name of the index.
+            groups: Partition keys. The partitions of a group are merged; the groups follow each other.
+            query: Identifies the query in the token, which holds the number of a group and the position in
+                each of its partitions.
+            limit: Maximum number of images.
+            token: Token of this page; None for the first.
         """
-        query = f"{self._table} {self._index_shards} {query}"
-        number, positions = from_token(token, query=query) if token else (0, None)
+        query = f"{self._table.name} {self._table.index_shards} {query}"
+        group, positions = from_token(token, query=query) if token else (0, None)
         fetch = self._fetch_from(index)
         images: list[ImageSummary] = []
-        while number < len(groups):
-            cursors = [
-                Cursor(partition, position)
-                for partition, position in zip(
-                    groups[number], positions or [None] * len(groups[number]), strict=True
-                )
-            ]
-            taken = await take_newest(cursors, fetch, limit=limit - len(images))
-            images += map(to_summary, taken)
+        while group < len(groups):
+            partitions = groups[group]
+            cursors = list(map(Cursor, partitions, positions or [None] * len(partitions)))
+            images += map(to_summary, await take_newest(cursors, fetch, limit=limit - len(images)))
             positions = [cursor.position for cursor in cursors]
-            if any(position != DONE for position in positions):
-                return Page(tuple(images), to_token([number, positions], query=query))
-            number, positions = number + 1, None
-            if len(images) == limit and number < len(groups):
-                return Page(tuple(images), to_token([number, None], query=query))
+            if all(position == DONE for position in positions):
+                group, positions = group + 1, None
+            if len(images) == limit and group < len(groups):
+                return Page(tuple(images), to_token([group, positions], query=query))
         return Page(tuple(images), None)
 
     def _fetch_from(self, index: str) -> Fetch:
-        hash_key, now_s = _HASH_KEYS[index], int(self._now_s())
+        partition_key, now_s = _PARTITION_KEYS[index], int(self._now_s())
 
-        async def fetch(partition: str, start: Position, count: int) -> tuple[Sequence[Item], Position]:
-            names = {"#hash": hash_key, "#imageId": "imageId", "#ttl": "ttl"}
+        async def fetch(partition: str, start: Start, count: int) -> tuple[Sequence[Item], Start]:
+            names = {"#partition": partition_key, "#imageId": "imageId", "#ttl": "ttl"}
             values: dict[str, AttributeValueTypeDef] = {
-                ":hash": {"S": partition},
+                ":partition": {"S": partition},
                 ":profile": {"S": PROFILE_IMAGE_ID},
                 ":now": {"N": str(now_s)},
             }
             request: QueryInputTypeDef = {
-                "TableName": self._table,
+                "TableName": self._table.name,
                 "IndexName": index,
-                "KeyConditionExpression": "#hash = :hash",
+                "KeyConditionExpression": "#partition = :partition",
                 "FilterExpression": "#imageId <> :profile AND (attribute_not_exists(#ttl) OR #ttl > :now)",
                 "ExpressionAttributeNames": names,
                 "ExpressionAttributeValues": values,
@@ -182,15 +183,15 @@ class Queries:
                     names["#createdAt"], values[":upTo"] = "createdAt", {"S": created_at}
                 case [created_at, image_id, user_id]:
                     key = {"createdAt": created_at, "imageId": image_id, "userId": user_id}
-                    key[hash_key] = partition
+                    key[partition_key] = partition
                     request["ExclusiveStartKey"] = {name: {"S": value} for name, value in key.items()}
-            answer = await call_with_retry(
-                lambda: self._client.query(**request), TABLE, what=f"query {index}"
+            response = await call_with_retry(
+                lambda: self._client.query(**request), self._retry, what=f"query {index}"
             )
-            last = answer.get("LastEvaluatedKey")
+            last = response.get("LastEvaluatedKey")
             return (
-                [decode_map(item) for item in answer["Items"]],
-                position_of(decode_map(last)) if last else None,
+                [decode_map(item) for item in response["Items"]],
+                after(decode_map(last)) if last else None,
             )
 
         return fetch

@@ -1,22 +1,14 @@
-"""
-Offering images again: the moves to pending that no worker makes.
+"""The writes of the repair tools: moving images back to pending."""
 
-Each is conditional on the very state that was seen, so that of two who ask for the same image one wins, and
-whoever works on it meanwhile is not disturbed.
-"""
+from typing import TYPE_CHECKING
 
-from typing import TYPE_CHECKING, Any
-
-from botocore.exceptions import ClientError
-
-from worker.aws.errors import is_conditional_check_failed
-from worker.aws.retry import TABLE, call_with_retry
+from worker.aws.retry import RetryPolicy
 from worker.domain import claim
 from worker.domain.clock import Clock, utc_now
 from worker.domain.image import Image
-from worker.dynamodb import writes
-from worker.dynamodb.attributes import decode_map
-from worker.dynamodb.items import from_item
+from worker.dynamodb.conditional_update import Applied, conditional_update
+from worker.dynamodb.image_updates import requeue_update, was_applied
+from worker.dynamodb.table import Table
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
@@ -24,59 +16,45 @@ if TYPE_CHECKING:
 
 class RepairWrites:
     """
-    The conditional moves to pending.
+    Moves images to pending, on condition that they have not changed since they were read.
 
-    Each returns the image as it is stored now, or None when it has changed since it was read; each raises
-    `IllegalMoveError` when the image that was read has another status than the move starts from, and
-    `TransientError` when the table cannot be reached within its retries.
+    Each method returns the image as it is stored now, or None if it has changed since it was read. Each
+    raises `IllegalMoveError` if the image that was read has another status than the move starts from, and
+    `TransientError` if the table was unavailable.
 
     Args:
-        client: Of DynamoDB.
-        table: The table's name.
-        index_shards: Key values that a status or a day is spread over.
-        by: Who asks, for the audit trail: `images retry`.
-        clock: Tells when.
+        client: DynamoDB client.
+        table: The table.
+        retry: Retry policy for the table.
+        by: The command that requests the move, for the history: `images retry`.
+        clock: Returns the current time.
     """
 
     def __init__(
-        self, client: "DynamoDBClient", *, table: str, index_shards: int, by: str, clock: Clock = utc_now
+        self, client: "DynamoDBClient", *, table: Table, retry: RetryPolicy, by: str, clock: Clock = utc_now
     ) -> None:
-        self._client, self._table, self._index_shards = client, table, index_shards
+        self._client, self._table, self._retry = client, table, retry
         self._by, self._clock = by, clock
 
-    async def retried(self, image: Image) -> Image | None:
+    async def retry(self, image: Image) -> Image | None:
         """Move a failed image to pending."""
         return await self._write(image, claim.image_retried(image, by=self._by, at=self._clock()))
 
-    async def reprocessed(self, image: Image) -> Image | None:
+    async def reprocess(self, image: Image) -> Image | None:
         """Move a completed or failed image to pending."""
         return await self._write(image, claim.image_reprocessed(image, by=self._by, at=self._clock()))
 
-    async def lease_expired(self, image: Image) -> Image | None:
-        """Move an image whose lease is over from processing to pending."""
+    async def expire_lease(self, image: Image) -> Image | None:
+        """Move an image whose lease has expired from processing to pending."""
         return await self._write(image, claim.lease_expired(image, by=self._by, at=self._clock()))
 
-    async def requeued(self, image: Image) -> Image | None:
-        """Note on a pending image that it has been asked for once more."""
+    async def requeue(self, image: Image) -> Image | None:
+        """Record that the message of a pending image is sent again."""
         return await self._write(image, claim.image_requeued(image, by=self._by, at=self._clock()))
 
     async def _write(self, seen: Image, after: Image) -> Image | None:
-        request = writes.taking(seen, after, table=self._table, index_shards=self._index_shards)
-        # Of a pending image that is noted once more, only the trail tells that another was quicker.
-        request["ConditionExpression"] += " AND size(#history) = :trail"
-        request["ExpressionAttributeValues"] = {
-            **request["ExpressionAttributeValues"],
-            ":trail": {"N": str(len(seen.history))},
-        }
-        try:
-            await call_with_retry(
-                lambda: self._client.update_item(**request), TABLE, what="ask for the image again"
-            )
-        except ClientError as error:
-            if not is_conditional_check_failed(error):
-                raise
-            item: Any = error.response.get("Item")
-            # The first attempt may have landed, and only its answer been lost.
-            landed = item and writes.has_landed(from_item(decode_map(item)), seen, after)
-            return after if landed else None
-        return after
+        request = requeue_update(seen, after, self._table)
+        result = await conditional_update(self._client, request, self._retry, what="requeue the image")
+        if isinstance(result, Applied) or (result.image and was_applied(result.image, seen, after)):
+            return after
+        return None

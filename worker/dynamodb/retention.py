@@ -1,30 +1,48 @@
-"""How long a record is kept: `ttl`, which DynamoDB acts on within days and we at once."""
+"""Retention: `ttl`, after which reads ignore an image and DynamoDB deletes it within days."""
 
 from typing import TYPE_CHECKING
 
-from worker.dynamodb.writes import Expression, lands
+from worker.aws.retry import RetryPolicy
+from worker.dynamodb.conditional_update import Applied, conditional_update
+from worker.dynamodb.expressions import UpdateExpression
+from worker.dynamodb.table import Table
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
 
 
 async def set_ttl(
-    client: "DynamoDBClient", table: str, *, image_id: str, user_id: str, ttl: int | None
+    client: "DynamoDBClient",
+    table: Table,
+    retry: RetryPolicy,
+    *,
+    image_id: str,
+    user_id: str,
+    ttl: int | None,
 ) -> bool:
     """
-    Set or clear the moment, in seconds since 1970, after which the image's record is gone.
+    Set when the record of an image expires.
+
+    Args:
+        client: DynamoDB client.
+        table: The table.
+        retry: Retry policy for the table.
+        image_id: The image.
+        user_id: Its owner.
+        ttl: Seconds since 1970; None keeps the record forever.
 
     Returns:
-        Whether there is such an image.
+        Whether the image exists.
 
     Raises:
-        TransientError: The table cannot be reached within its retries.
+        TransientError: The table was unavailable.
     """
-    expression = Expression()
+    expression = UpdateExpression()
     if ttl is None:
         expression.remove("ttl")
     else:
         expression.set("ttl", ttl)
-    expression.require(f"attribute_exists({expression.name('imageId')})")
-    request = expression.request(table=table, image_id=image_id, user_id=user_id)
-    return await lands(client, request, what="set the retention")
+    expression.require_exists("imageId")
+    request = expression.request(table, image_id=image_id, user_id=user_id)
+    result = await conditional_update(client, request, retry, what="set the retention")
+    return isinstance(result, Applied)

@@ -147,7 +147,7 @@ def _wish(asking: RepairContext, part: Job | Unreadable, records: Records) -> Re
     if image.version.is_newer_than(part.version) or image.status is ImageStatus.COMPLETED:
         return None
     if image.status is ImageStatus.FAILED:
-        return asking.wish(job_of(image), action=action, move=partial(asking.reopening.retried, image))
+        return asking.wish(job_of(image), action=action, move=partial(asking.reopening.retry, image))
     return asking.wish(job_of(image), action=action)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from worker.aws.retry import RetryPolicies
-from worker.bootstrap import RETRY_POLICIES, Clients, open_clients, queue_url
+from worker.bootstrap import RETRY_POLICIES, Clients, open_clients, queue_url, table_of
 from worker.cli.support.options import queries_of
 from worker.cli.support.report import Report
 from worker.delivery.recipes import Recipes
@@ -15,7 +15,7 @@ from worker.domain.errors import TransientError
 from worker.domain.image import Image
 from worker.domain.job import Job
 from worker.domain.status import ImageStatus
-from worker.dynamodb.profiles import CachedProfiles
+from worker.dynamodb.profiles import CachedProfiles, ProfileStore
 from worker.dynamodb.queries import Queries
 from worker.dynamodb.repair_writes import RepairWrites
 from worker.recipe_settings import recipe_builder_from
@@ -178,7 +178,7 @@ async def open_repair_context(
             clients=clients,
             queries=queries_of(clients.dynamodb, settings),
             reopening=RepairWrites(
-                clients.dynamodb, table=settings.table_name, index_shards=settings.index_shards, by=by
+                clients.dynamodb, table=table_of(settings), retry=RETRY_POLICIES.table, by=by
             ),
             requests=JobSender(
                 clients.sqs,
@@ -189,9 +189,12 @@ async def open_repair_context(
             pace=RateLimiter(rate),
             report=report,
             recipes=Recipes(
-                CachedProfiles(clients.dynamodb, table=settings.table_name, cache_s=settings.profile_cache_s),
+                CachedProfiles(
+                    ProfileStore(clients.dynamodb, table=table_of(settings), retry=RETRY_POLICIES.table),
+                    cache_s=settings.profile_cache_s,
+                ),
                 recipe_builder_from(settings),
-                Logos(clients.s3, cache_s=settings.watermark_logo_cache_s).fill,
+                Logos(clients.s3, retry=RETRY_POLICIES.bucket, cache_s=settings.watermark_logo_cache_s).fill,
             ),
             by=by,
         )

@@ -1,1 +1,1 @@
-"""S3: pictures in, renditions out."""
+"""S3: reading uploads and logos, storing results."""

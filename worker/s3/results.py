@@ -1,9 +1,9 @@
 """
-Storing results, so that a late worker cannot overwrite a newer one.
+Storing results so that a late worker cannot overwrite a newer result.
 
-Each result carries the attempt that made it, and a mark that makes its eTag its own. It is written only where
-there is nothing, or over what an earlier attempt left; what this very recipe made of this very upload in the
-attempt before is adopted, not written again.
+Each stored object carries the attempt that made it in its metadata, and a nonce that makes its eTag unique.
+It is written on condition that there is no object, or that the object is the one that was seen, of an earlier
+attempt. An object that the preceding attempt made of the same upload by the same recipe is kept instead.
 """
 
 from datetime import timedelta
@@ -12,48 +12,48 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import ClientError
 
 from worker.aws.errors import is_not_found, is_precondition_failed
-from worker.aws.retry import BUCKET, call_with_retry
+from worker.aws.retry import RetryPolicy, call_with_retry
 from worker.domain.errors import LeaseLostError, TransientError
 from worker.domain.image import Image, Rendition
 from worker.domain.keys import result_key
 from worker.domain.step import CONTENT_TYPES, EXTENSIONS, EncodedRendition
-from worker.s3.nonce import marked, new_nonce
+from worker.s3.nonce import new_nonce, with_nonce
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
     from types_aiobotocore_s3.type_defs import HeadObjectOutputTypeDef, PutObjectRequestTypeDef
 
-_ROUNDS = 5
-"""How often to look again when what lies under the key changes between the look and the write."""
+_MAX_ROUNDS = 5
+"""How often a write is repeated because the object changed between the read and the write."""
 
-_SINCE_CLAIM = timedelta(hours=1)
+_MAX_CLOCK_DIFFERENCE = timedelta(hours=1)
 """
-An object written longer than this before our last look at the record is no later attempt's, however high its
-number: the record it belonged to has expired since, and attempts began anew. Far above any clock's error,
-far below any retention.
+An object older than the claim by more than this is not of a later attempt, however high its number: its image
+has expired since, and attempts have started again at 1. Far above any clock error, far below any retention.
 """
 
 
 class S3Results:
     """
-    The results of `worker.delivery.ports`.
+    The `Results` of `worker.delivery.ports` in an S3 bucket.
 
     Args:
-        client: Of S3.
-        bucket: Where results go.
-        prefix: Under which they lie, with its slash.
+        client: S3 client.
+        retry: Retry policy for buckets.
+        bucket: Name of the bucket.
+        prefix: Prefix of all keys, with its slash.
     """
 
-    def __init__(self, client: "S3Client", *, bucket: str, prefix: str) -> None:
-        self._client, self._bucket, self._prefix = client, bucket, prefix
+    def __init__(self, client: "S3Client", *, retry: RetryPolicy, bucket: str, prefix: str) -> None:
+        self._client, self._retry, self._bucket, self._prefix = client, retry, bucket, prefix
 
     async def store(self, image: Image, rendition: EncodedRendition, *, is_main: bool) -> Rendition:
         """
         Store a rendition unless a later attempt has stored its own.
 
         Raises:
-            LeaseLostError: A later attempt has been here.
-            TransientError: The bucket cannot be reached within its retries.
+            LeaseLostError: A later attempt has stored its rendition.
+            TransientError: The bucket was unavailable.
         """
         key = result_key(
             prefix=self._prefix,
@@ -63,29 +63,46 @@ class S3Results:
             size=None if is_main else rendition.size,
         )
         origin = _origin(image)
-        content = marked(rendition, new_nonce())
-        over: str | None = None
-        # Where the record knows a result, something lies there most likely: look at it first.
-        has_to_look = any(one.key == key for one in image.renditions.values())
-        for _ in range(_ROUNDS):
-            if has_to_look:
-                found = await self._head(key)
-                over = found["ETag"].strip('"') if found else None
-                if found and over and _is_ours(found, image, origin):
-                    return _stored(key, rendition, e_tag=over, size_bytes=found["ContentLength"])
+        content = with_nonce(rendition, new_nonce())
+        replaced_e_tag: str | None = None
+        # Most results are new: read the stored object only if there is known to be one.
+        is_stored = any(known.key == key for known in image.renditions.values())
+        for _ in range(_MAX_ROUNDS):
+            if is_stored:
+                stored = await self._head(key)
+                replaced_e_tag = stored["ETag"].strip('"') if stored else None
+                if stored and replaced_e_tag and _can_be_kept(stored, image, origin):
+                    return _rendition(
+                        key, rendition, e_tag=replaced_e_tag, size_bytes=stored["ContentLength"]
+                    )
             e_tag = await self._put(
-                key, content, content_type=CONTENT_TYPES[rendition.format], origin=origin, over=over
+                key,
+                content,
+                content_type=CONTENT_TYPES[rendition.format],
+                origin=origin,
+                replaced_e_tag=replaced_e_tag,
             )
             if e_tag is not None:
-                return _stored(key, rendition, e_tag=e_tag, size_bytes=len(content))
-            has_to_look = True
-        message = f"s3://{self._bucket}/{key} kept changing while it was written"
+                return _rendition(key, rendition, e_tag=e_tag, size_bytes=len(content))
+            is_stored = True
+        message = f"s3://{self._bucket}/{key} changed {_MAX_ROUNDS} times while it was being written"
         raise TransientError(message)
 
     async def _put(
-        self, key: str, content: bytes, *, content_type: str, origin: dict[str, str], over: str | None
+        self,
+        key: str,
+        content: bytes,
+        *,
+        content_type: str,
+        origin: dict[str, str],
+        replaced_e_tag: str | None,
     ) -> str | None:
-        """Write over the known object, or where there is none; return the eTag, or None when refused."""
+        """
+        Write an object in place of the one with the eTag; None: if there is none.
+
+        Returns:
+            The eTag of the new object; None if the condition failed.
+        """
         request: PutObjectRequestTypeDef = {
             "Bucket": self._bucket,
             "Key": key,
@@ -93,26 +110,28 @@ class S3Results:
             "ContentType": content_type,
             "Metadata": origin,
         }
-        if over is None:
+        if replaced_e_tag is None:
             request["IfNoneMatch"] = "*"
         else:
-            request["IfMatch"] = f'"{over}"'
+            request["IfMatch"] = f'"{replaced_e_tag}"'
         try:
-            answer = await call_with_retry(
-                lambda: self._client.put_object(**request), BUCKET, what=f"store s3://{self._bucket}/{key}"
+            response = await call_with_retry(
+                lambda: self._client.put_object(**request),
+                self._retry,
+                what=f"store s3://{self._bucket}/{key}",
             )
         except ClientError as error:
             if is_precondition_failed(error) or is_not_found(error):
                 return None
             raise
-        return answer["ETag"].strip('"')
+        return response["ETag"].strip('"')
 
     async def _head(self, key: str) -> "HeadObjectOutputTypeDef | None":
         try:
             return await call_with_retry(
                 lambda: self._client.head_object(Bucket=self._bucket, Key=key),
-                BUCKET,
-                what=f"look at s3://{self._bucket}/{key}",
+                self._retry,
+                what=f"read the metadata of s3://{self._bucket}/{key}",
             )
         except ClientError as error:
             if is_not_found(error):
@@ -120,7 +139,7 @@ class S3Results:
             raise
 
 
-def _stored(key: str, rendition: EncodedRendition, *, e_tag: str, size_bytes: int) -> Rendition:
+def _rendition(key: str, rendition: EncodedRendition, *, e_tag: str, size_bytes: int) -> Rendition:
     return Rendition(
         key=key,
         width=rendition.width,
@@ -132,7 +151,7 @@ def _stored(key: str, rendition: EncodedRendition, *, e_tag: str, size_bytes: in
 
 
 def _origin(image: Image) -> dict[str, str]:
-    """Return what an object says of how it came about; values as S3 takes them, in ASCII."""
+    """Return the object's metadata: what it was made of, how, and by which attempt. Values are ASCII."""
     return {
         "attempt": str(image.attempt),
         "recipe": image.recipe or "",
@@ -141,22 +160,22 @@ def _origin(image: Image) -> dict[str, str]:
     }
 
 
-def _is_ours(found: "HeadObjectOutputTypeDef", image: Image, origin: dict[str, str]) -> bool:
+def _can_be_kept(stored: "HeadObjectOutputTypeDef", image: Image, origin: dict[str, str]) -> bool:
     """
-    Tell whether the object in the way is what this recipe made of this upload, so that it can be adopted.
+    Return whether the stored object was made of the same upload by the same recipe, so that it can be kept.
 
-    Not from further back than the attempt before: an attempt in between may have seen it too, and be about to
-    write over it. What we write instead has another eTag, so that it will be refused.
+    Only this attempt's and the preceding one's: an attempt in between may have seen an older object and be
+    about to replace it. Replacing it here gives it another eTag, which makes that write fail.
 
     Raises:
-        LeaseLostError: It is of a later attempt.
+        LeaseLostError: The object is of a later attempt.
     """
-    made = found["Metadata"]
-    said = made.get("attempt", "")
-    attempt = int(said) if said.isdecimal() else 0
-    is_of_the_same = all(made.get(name) == origin[name] for name in origin if name != "attempt")
-    if origin["source-etag"] and is_of_the_same and attempt >= image.attempt - 1:
+    metadata = stored["Metadata"]
+    number = metadata.get("attempt", "")
+    attempt = int(number) if number.isdecimal() else 0
+    is_same = all(metadata.get(name) == origin[name] for name in origin if name != "attempt")
+    if origin["source-etag"] and is_same and attempt >= image.attempt - 1:
         return True
-    if attempt > image.attempt and found["LastModified"] > image.updated_at - _SINCE_CLAIM:
+    if attempt > image.attempt and stored["LastModified"] > image.updated_at - _MAX_CLOCK_DIFFERENCE:
         raise LeaseLostError(image_id=image.image_id, attempt=image.attempt)
     return False

@@ -1,48 +1,48 @@
-"""Reading uploads: bounded, streamed, and pinned to the very object that was announced."""
+"""Reading uploads: bounded in size, and only the object version that the event announced."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 from urllib.parse import unquote
 
 from botocore.exceptions import ClientError
 
 from worker.aws.errors import is_not_found, is_precondition_failed
-from worker.aws.retry import BUCKET, call_with_retry
+from worker.aws.retry import RetryPolicy, call_with_retry
 from worker.domain.errors import SourceMissingError, SupersededError, TooManyBytesError
 from worker.domain.image import Description, Source
 from worker.domain.job import Job
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
-    from types_aiobotocore_s3.type_defs import GetObjectRequestTypeDef
+    from types_aiobotocore_s3.type_defs import GetObjectOutputTypeDef, GetObjectRequestTypeDef
 
-_LONGEST_VALUE = 500
-_MOST_TAGS = 20
+_MAX_VALUE_LENGTH = 500
+_MAX_TAGS = 20
 
-_OF_RECORD = {"tags", "filename"}
-"""User metadata with a place of its own in the record; the rest goes into its `metadata`."""
+_SEPARATE = {"tags", "filename"}
+"""User metadata with attributes of their own in the record; the rest becomes its `metadata`."""
 
 
 class S3Sources:
     """
-    The sources of `worker.delivery.ports`, on one bucket's client.
+    The `Sources` of `worker.delivery.ports` in S3.
 
     Args:
-        client: Of S3.
+        client: S3 client.
+        retry: Retry policy for buckets.
     """
 
-    def __init__(self, client: "S3Client") -> None:
-        self._client = client
+    def __init__(self, client: "S3Client", *, retry: RetryPolicy) -> None:
+        self._client, self._retry = client, retry
 
     async def fetch(self, job: Job, *, max_bytes: int) -> Source:
         """
-        Read the very object that the job means, counting its bytes whatever the event said.
+        Return the object that the job names; its size is read from S3, not from the event.
 
         Raises:
-            TooManyBytesError: It is larger than allowed.
-            SourceMissingError: It is gone.
-            SupersededError: Another object lies under the key now.
-            TransientError: The bucket cannot be reached within its retries.
+            TooManyBytesError: The object is larger than `max_bytes`.
+            SourceMissingError: The object does not exist.
+            SupersededError: Another object has replaced it.
+            TransientError: The bucket was unavailable.
         """
         request: GetObjectRequestTypeDef = {"Bucket": job.bucket, "Key": job.key}
         if job.version.version_id:
@@ -51,7 +51,9 @@ class S3Sources:
             request["IfMatch"] = f'"{job.version.e_tag}"'
         try:
             return await call_with_retry(
-                lambda: self._read(request, job, max_bytes), BUCKET, what=f"read s3://{job.bucket}/{job.key}"
+                lambda: self._read(request, job, max_bytes),
+                self._retry,
+                what=f"read s3://{job.bucket}/{job.key}",
             )
         except ClientError as error:
             if is_precondition_failed(error):
@@ -61,34 +63,34 @@ class S3Sources:
             raise
 
     async def _read(self, request: "GetObjectRequestTypeDef", job: Job, max_bytes: int) -> Source:
-        answer = await self._client.get_object(**request)
-        length = answer["ContentLength"]
-        async with answer["Body"] as body:
-            if length > max_bytes:
-                raise TooManyBytesError(size_bytes=length, limit_bytes=max_bytes)
-            content = bytearray(length)  # all of it at once: one that grows is copied each time it does
+        response = await self._client.get_object(**request)
+        size_bytes = response["ContentLength"]
+        async with response["Body"] as body:
+            if size_bytes > max_bytes:
+                raise TooManyBytesError(size_bytes=size_bytes, limit_bytes=max_bytes)
+            content = bytearray(size_bytes)  # allocated at once: growing it would copy it
             at = 0
-            with memoryview(content) as room:
-                while at < length and (got := await body.readinto(cast("bytearray", room[at:]))):
-                    at += got
-            await body.read(1)  # nothing is left; asked for more, the body compares its checksum
-        if at != length:
-            message = f"s3://{job.bucket}/{job.key}: {at} of {length} bytes came"
+            with memoryview(content) as buffer:
+                while at < size_bytes and (count := await body.readinto(cast("bytearray", buffer[at:]))):
+                    at += count
+            await body.read(1)  # at the end of the body, botocore verifies its checksum
+        if at != size_bytes:
+            message = f"s3://{job.bucket}/{job.key}: received {at} of {size_bytes} bytes"
             raise ConnectionError(message)
-        return Source(content=content, description=_describe(answer, size_bytes=length))
+        return Source(content=content, description=_describe(response, size_bytes=size_bytes))
 
 
-def _describe(answer: Mapping[str, Any], *, size_bytes: int) -> Description:
-    said = {
-        name.lower(): unquote(value)[:_LONGEST_VALUE]
-        for name, value in answer.get("Metadata", {}).items()
+def _describe(response: "GetObjectOutputTypeDef", *, size_bytes: int) -> Description:
+    values = {
+        name.lower(): unquote(value)[:_MAX_VALUE_LENGTH]
+        for name, value in response.get("Metadata", {}).items()
         if value
     }
-    tags = [tag.strip() for tag in said.get("tags", "").split(",")]
+    tags = [tag.strip() for tag in values.get("tags", "").split(",")]
     return Description(
-        file_name=said.get("filename"),
+        file_name=values.get("filename"),
         file_size=size_bytes,
-        file_type=answer.get("ContentType", "application/octet-stream"),
-        tags=tuple(tag for tag in tags if tag)[:_MOST_TAGS],
-        metadata={name: value for name, value in said.items() if name not in _OF_RECORD},
+        file_type=response.get("ContentType", "application/octet-stream"),
+        tags=tuple(tag for tag in tags if tag)[:_MAX_TAGS],
+        metadata={name: value for name, value in values.items() if name not in _SEPARATE},
     )

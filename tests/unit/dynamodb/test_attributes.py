@@ -20,9 +20,9 @@ VALUES: st.SearchStrategy[Json] = st.recursive(
 
 @given(VALUES)
 def test_a_value_reads_back_equal_and_of_the_same_type(value: Json) -> None:
-    again = decode(encode(value))
+    read = decode(encode(value))
 
-    assert (type(value), value) == (type(again), again)
+    assert (type(value), value) == (type(read), read)
 
 
 @given(st.dictionaries(TEXT, VALUES, max_size=4))
@@ -46,15 +46,15 @@ def test_a_map_reads_back_equal(values: dict[str, Json]) -> None:
         ({"tags": ["a", 1, None]}, {"M": {"tags": {"L": [{"S": "a"}, {"N": "1"}, {"NULL": True}]}}}),
     ],
 )
-def test_a_value_is_wrapped_in_its_type(value: Json, attribute: dict[str, Any]) -> None:
+def test_a_value_is_encoded_as_its_dynamodb_type(value: Json, attribute: dict[str, Any]) -> None:
     assert encode(value) == attribute
 
 
 @pytest.mark.parametrize(
     "value", [1.0, 0.5, b"bytes", {"a"}, ("a",), object(), Decimal(1), {"inner": 1.5}, [[1.5]]]
 )
-def test_what_would_not_read_back_equal_is_refused(value: Any) -> None:  # noqa: ANN401 - anything else
-    with pytest.raises(TypeError, match="the record holds no "):
+def test_a_value_that_would_not_read_back_equal_is_rejected(value: Any) -> None:  # noqa: ANN401 - of any type
+    with pytest.raises(TypeError, match="cannot store a value of type "):
         encode(value)
 
 
@@ -68,11 +68,11 @@ def test_what_would_not_read_back_equal_is_refused(value: Any) -> None:  # noqa:
         ({"SS": ["b", "a"]}, ["a", "b"]),
     ],
 )
-def test_what_others_wrote_is_read_as_they_meant_it(attribute: dict[str, Any], value: Json) -> None:
+def test_values_written_by_other_clients_are_read(attribute: dict[str, Any], value: Json) -> None:
     assert decode(attribute) == value
 
 
 @pytest.mark.parametrize("attribute", [{"B": b"bytes"}, {"NS": ["1"]}, {"BS": [b"bytes"]}])
-def test_a_type_that_the_record_does_not_use_is_refused(attribute: dict[str, Any]) -> None:
-    with pytest.raises(TypeError, match="the record holds no attribute of type"):
+def test_a_type_that_the_table_does_not_use_is_rejected(attribute: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match="cannot read an attribute of DynamoDB type"):
         decode(attribute)

@@ -4,24 +4,27 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from tests.support.adapters import RETRY
 from tests.support.builders import NOON
 from worker.domain.errors import TransientError
-from worker.dynamodb.backups import Backups, name_at
+from worker.dynamodb.backups import Backups, default_name
+from worker.dynamodb.table import Table
 
 
-def test_the_name_tells_the_moment_in_utc() -> None:
-    assert name_at(NOON) == "backup-20240101-120000"
+def test_the_default_name_is_the_time_in_utc() -> None:
+    assert default_name(NOON) == "backup-20240101-120000"
 
 
-async def test_a_refused_backup_is_told_and_not_tried_again() -> None:
-    tries: list[dict[str, Any]] = []
+async def test_a_rejected_backup_is_not_retried() -> None:
+    requests: list[dict[str, Any]] = []
 
-    async def refusing(**request: Any) -> None:  # noqa: ANN401 - as botocore's
-        tries.append(request)
-        error = {"Error": {"Code": "AccessDeniedException", "Message": "not you"}}
+    async def reject(**request: Any) -> None:  # noqa: ANN401 - as botocore's
+        requests.append(request)
+        error = {"Error": {"Code": "AccessDeniedException", "Message": "not allowed"}}
         raise ClientError(error, "CreateBackup")  # type: ignore[arg-type]
 
-    refused = Backups(SimpleNamespace(create_backup=refusing), table="metadata")  # type: ignore[arg-type]
-    with pytest.raises(TransientError, match=r"could not back up the table.*not you"):
-        await refused.create()
-    assert len(tries) == 1
+    client: Any = SimpleNamespace(create_backup=reject)
+    backups = Backups(client, table=Table("metadata", index_shards=8), retry=RETRY.table)
+    with pytest.raises(TransientError, match=r"could not back up the table.*not allowed"):
+        await backups.create()
+    assert len(requests) == 1

@@ -15,11 +15,13 @@ from worker.domain.status import ImageStatus, StepName, StepStatus
 from worker.domain.step import Json
 from worker.domain.transition import apply_all, image_failed, image_released, step_failed
 from worker.dynamodb.attributes import decode_map, encode_map
-from worker.dynamodb.items import date_shard, from_item, shard_of, status_shard, to_item
+from worker.dynamodb.items import from_item, to_item
+from worker.dynamodb.table import Table, date_shard, status_shard
 
+TABLE = Table("metadata", index_shards=8)
 FAILURE = Failure(code="truncated", message="the file ends early", step=StepName.VALIDATION, retryable=False)
 
-PROMISED = {
+DOCUMENTED = {
     "imageId",
     "userId",
     "originalFileName",
@@ -36,9 +38,9 @@ PROMISED = {
     "tags",
     "metadata",
 }
-"""Every attribute of the example in dynamodb.md."""
+"""The attributes of the example in dynamodb.md."""
 
-OURS = {
+ADDED = {
     "sourceBucket",
     "sourceVersion",
     "attempt",
@@ -52,13 +54,13 @@ OURS = {
     "statusShard",
     "dateShard",
 }
-"""What record.md adds."""
+"""The attributes that record.md adds."""
 
 
 def processing() -> Image:
-    answer = decide(None, a_job(), a_claimant())
-    assert isinstance(answer, Claimed)
-    return answer.image
+    decision = decide(None, a_job(), a_claimant())
+    assert isinstance(decision, Claimed)
+    return decision.image
 
 
 def completed() -> Image:
@@ -78,7 +80,7 @@ def released() -> Image:
 
 
 def read_back(image: Image) -> Image:
-    return from_item(decode_map(encode_map(to_item(image, index_shards=8))))
+    return from_item(decode_map(encode_map(to_item(image, TABLE))))
 
 
 @pytest.mark.parametrize(
@@ -90,79 +92,79 @@ def test_an_image_reads_back_equal(image: Image) -> None:
     assert image == read_back(image)
 
 
-WORDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 COUNTS = st.integers(0, 2**53)
-MOMENTS = st.datetimes(min_value=datetime(1000, 1, 1), timezones=st.just(UTC)).map(  # noqa: DTZ001
+TIMES = st.datetimes(min_value=datetime(1000, 1, 1), timezones=st.just(UTC)).map(  # noqa: DTZ001
     clock.to_milliseconds
 )
 JSON: st.SearchStrategy[Json] = st.recursive(
-    st.booleans() | COUNTS | WORDS,
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(WORDS, inner, max_size=2),
+    st.booleans() | COUNTS | TEXT,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(TEXT, inner, max_size=2),
     max_leaves=4,
 )
 DETAILS = st.dictionaries(
-    WORDS.filter(lambda name: name not in {"status", "startedAt", "completedAt"}), JSON, max_size=2
+    TEXT.filter(lambda name: name not in {"status", "startedAt", "completedAt"}), JSON, max_size=2
 )
 STEPS = st.sampled_from(StepName)
 IMAGES = st.builds(
     Image,
-    image_id=WORDS,
-    user_id=WORDS,
-    bucket=WORDS,
-    key=WORDS,
+    image_id=TEXT,
+    user_id=TEXT,
+    bucket=TEXT,
+    key=TEXT,
     version=st.builds(
         SourceVersion,
-        e_tag=st.none() | WORDS,
-        version_id=st.none() | WORDS,
+        e_tag=st.none() | TEXT,
+        version_id=st.none() | TEXT,
         sequencer=st.none() | st.text("0123456789ABCDEF", max_size=32).map(padded_sequencer),
-        uploaded_at=MOMENTS,
+        uploaded_at=TIMES,
     ),
     status=st.sampled_from(ImageStatus),
-    created_at=MOMENTS,
-    updated_at=MOMENTS,
-    processed_at=st.none() | MOMENTS,
-    file_name=WORDS,
+    created_at=TIMES,
+    updated_at=TIMES,
+    processed_at=st.none() | TIMES,
+    file_name=TEXT,
     file_size=st.none() | COUNTS,
-    file_type=st.none() | WORDS,
+    file_type=st.none() | TEXT,
     steps=st.fixed_dictionaries(
         {
             step: st.builds(
                 StepRecord,
                 status=st.sampled_from(StepStatus),
-                started_at=st.none() | MOMENTS,
-                completed_at=st.none() | MOMENTS,
+                started_at=st.none() | TIMES,
+                completed_at=st.none() | TIMES,
                 detail=DETAILS,
             )
             for step in StepName
         }
     ),
     attempt=COUNTS,
-    lease=st.none() | st.builds(Lease, owner=WORDS, expires_at=MOMENTS),
-    recipe=st.none() | WORDS,
+    lease=st.none() | st.builds(Lease, owner=TEXT, expires_at=TIMES),
+    recipe=st.none() | TEXT,
     renditions=st.dictionaries(
-        WORDS,
+        TEXT,
         st.builds(
-            Rendition, key=WORDS, width=COUNTS, height=COUNTS, size_bytes=COUNTS, format=WORDS, e_tag=WORDS
+            Rendition, key=TEXT, width=COUNTS, height=COUNTS, size_bytes=COUNTS, format=TEXT, e_tag=TEXT
         ),
         max_size=2,
     ),
-    processed_key=st.none() | WORDS,
+    processed_key=st.none() | TEXT,
     error=st.none()
-    | st.builds(Failure, code=WORDS, message=WORDS, step=st.none() | STEPS, retryable=st.booleans()),
+    | st.builds(Failure, code=TEXT, message=TEXT, step=st.none() | STEPS, retryable=st.booleans()),
     history=st.lists(
         st.builds(
             HistoryEntry,
-            at=MOMENTS,
-            status=WORDS,
+            at=TIMES,
+            status=TEXT,
             step=st.none() | STEPS,
             attempt=COUNTS,
-            worker=st.none() | WORDS,
+            worker=st.none() | TEXT,
             detail=DETAILS,
         ),
         max_size=3,
     ).map(tuple),
-    tags=st.lists(WORDS, max_size=3).map(tuple),
-    metadata=st.dictionaries(WORDS, WORDS, max_size=3),
+    tags=st.lists(TEXT, max_size=3).map(tuple),
+    metadata=st.dictionaries(TEXT, TEXT, max_size=3),
     counted_bytes=st.none() | COUNTS,
     ttl=st.none() | COUNTS,
 ).map(lambda image: replace(image, version=replace(image.version, uploaded_at=image.created_at)))
@@ -173,22 +175,22 @@ def test_any_image_reads_back_equal(image: Image) -> None:
     assert image == read_back(image)
 
 
-def test_a_completed_image_has_every_attribute_that_was_promised() -> None:
-    item = to_item(completed(), index_shards=8)
+def test_a_completed_image_has_every_documented_attribute() -> None:
+    item = to_item(completed(), TABLE)
 
-    assert item.keys() >= PROMISED
-
-
-def test_an_item_has_no_attribute_that_nobody_promised() -> None:
-    whole = replace(completed(), lease=processing().lease, error=FAILURE)
-
-    assert to_item(whole, index_shards=8).keys() == PROMISED | OURS
+    assert item.keys() >= DOCUMENTED
 
 
-def test_a_completed_image_looks_as_the_document_shows_it() -> None:
-    item: dict[str, Any] = to_item(completed(), index_shards=8)
+def test_an_item_has_no_undocumented_attribute() -> None:
+    image = replace(completed(), lease=processing().lease, error=FAILURE)
 
-    assert {name: item[name] for name in PROMISED} == {
+    assert to_item(image, TABLE).keys() == DOCUMENTED | ADDED
+
+
+def test_a_completed_image_looks_like_the_example() -> None:
+    item: dict[str, Any] = to_item(completed(), TABLE)
+
+    assert {name: item[name] for name in DOCUMENTED} == {
         "imageId": "img_1",
         "userId": "user_1",
         "originalFileName": "vacation-photo.jpg",
@@ -231,8 +233,8 @@ def test_a_completed_image_looks_as_the_document_shows_it() -> None:
     }
 
 
-def test_what_was_added_to_the_document_looks_as_the_design_says() -> None:
-    item = to_item(replace(completed(), error=FAILURE), index_shards=8)
+def test_the_added_attributes_look_as_documented() -> None:
+    item = to_item(replace(completed(), error=FAILURE), TABLE)
 
     assert item["renditions"] == {
         "medium": {
@@ -263,14 +265,14 @@ def test_what_was_added_to_the_document_looks_as_the_design_says() -> None:
     }
 
 
-def test_a_lease_is_written_as_its_owner_and_the_millisecond_of_its_end() -> None:
-    item = to_item(processing(), index_shards=8)
+def test_a_lease_is_stored_as_its_owner_and_its_end_in_milliseconds() -> None:
+    item = to_item(processing(), TABLE)
 
     assert (item["leaseOwner"], item["leaseExpiresAt"]) == ("worker-a/1", 1_704_110_460_000)
 
 
-def test_what_has_no_value_has_no_attribute() -> None:
-    item = to_item(processing(), index_shards=8)
+def test_attributes_without_a_value_are_left_out() -> None:
+    item = to_item(processing(), TABLE)
 
     assert None not in item.values()
     assert not item.keys() & {
@@ -284,35 +286,35 @@ def test_what_has_no_value_has_no_attribute() -> None:
     }
 
 
-def test_the_index_keys_hold_status_and_day_and_the_images_shard() -> None:
-    item = to_item(completed(), index_shards=8)
-    shard = shard_of("img_1", 8)
+def test_the_index_keys_hold_the_status_or_the_day_and_the_shard() -> None:
+    item = to_item(completed(), TABLE)
+    shard = TABLE.shard_of("img_1")
 
     assert (item["statusShard"], item["dateShard"]) == (f"completed#{shard}", f"2024-01-01#{shard}")
     assert (status_shard("failed", "03"), date_shard("2024-01-01", "03")) == ("failed#03", "2024-01-01#03")
 
 
 def test_the_shard_of_an_image_is_the_same_in_every_process() -> None:
-    assert [shard_of(f"img_{number}", 8) for number in range(4)] == ["05", "03", "01", "07"]
+    assert [TABLE.shard_of(f"img_{number}") for number in range(4)] == ["05", "03", "01", "07"]
 
 
-@given(WORDS, st.integers(1, 64))
-def test_a_shard_is_two_digits_below_their_number(image_id: str, index_shards: int) -> None:
-    shard = shard_of(image_id, index_shards)
+@given(TEXT, st.integers(1, 64))
+def test_a_shard_is_two_digits_below_the_number_of_shards(image_id: str, index_shards: int) -> None:
+    shard = Table("metadata", index_shards=index_shards).shard_of(image_id)
 
     assert (len(shard), 0 <= int(shard) < index_shards) == (2, True)
 
 
 def test_images_spread_over_all_shards() -> None:
-    assert {shard_of(f"img_{number}", 8) for number in range(200)} == {f"{shard:02d}" for shard in range(8)}
+    assert {TABLE.shard_of(f"img_{number}") for number in range(200)} == set(TABLE.shards)
 
 
-def test_an_item_that_is_no_image_is_refused() -> None:
+def test_an_item_that_is_not_an_image_is_rejected() -> None:
     with pytest.raises(KeyError):
         from_item({"imageId": "user_profile", "userId": "user_1", "createdAt": "2024-01-01T10:00:00Z"})
 
 
-def test_moments_of_any_precision_are_read() -> None:
-    item = to_item(completed(), index_shards=8) | {"processedAt": "2024-01-01T12:00:20Z"}
+def test_times_of_any_precision_are_read() -> None:
+    item = to_item(completed(), TABLE) | {"processedAt": "2024-01-01T12:00:20Z"}
 
     assert from_item(item).processed_at == after(20)

@@ -7,9 +7,9 @@ from tests.support.builders import NOON, after
 from worker.aws.retry import RetryPolicy
 from worker.domain.errors import TransientError
 from worker.domain.profile import Preferences, Profile, Statistics
-from worker.dynamodb import profiles as profiles_module
 from worker.dynamodb.attributes import encode_map
-from worker.dynamodb.profiles import CachedProfiles, profile_from_item
+from worker.dynamodb.profiles import CachedProfiles, ProfileStore, profile_from_item
+from worker.dynamodb.table import Table
 
 ITEM: dict[str, Any] = {
     "imageId": "user_profile",
@@ -36,11 +36,10 @@ ITEM: dict[str, Any] = {
 }
 """The example in dynamodb.md."""
 
-LIVING = ITEM | {"ttl": 2**40}
-"""A profile whose ttl is in a future that no clock of a test reaches."""
+UNEXPIRED = ITEM | {"ttl": 2**40}
 
 
-def test_the_profile_of_the_document_is_read() -> None:
+def test_the_example_is_read() -> None:
     assert profile_from_item(ITEM) == Profile(
         user_id="user_1",
         preferences=Preferences(
@@ -55,7 +54,7 @@ def test_the_profile_of_the_document_is_read() -> None:
     )
 
 
-def test_a_profile_that_only_the_statistics_made_is_read() -> None:
+def test_a_profile_with_statistics_only_is_read() -> None:
     item = {name: ITEM[name] for name in ("imageId", "userId", "statistics")}
 
     assert profile_from_item(item) == Profile(
@@ -76,7 +75,7 @@ def test_a_profile_that_only_the_statistics_made_is_read() -> None:
     ],
     ids=["null profile", "text", "null preferences", "text preferences", "list preferences", "other types"],
 )
-def test_wishes_of_another_type_than_ours_are_taken_as_not_said(name: str, value: object) -> None:
+def test_preferences_of_an_unexpected_type_count_as_missing(name: str, value: object) -> None:
     assert profile_from_item(ITEM | {name: value}).preferences == Preferences()
 
 
@@ -88,31 +87,31 @@ def test_wishes_of_another_type_than_ours_are_taken_as_not_said(name: str, value
         ("statistics", {"lastUploadAt": "yesterday"}),
         ("statistics", {"lastUploadAt": 7}),
     ],
-    ids=["null", "text", "no moment", "a number"],
+    ids=["null", "text", "not a time", "a number"],
 )
-def test_statistics_of_another_type_than_ours_are_taken_as_not_said(name: str, value: object) -> None:
+def test_statistics_of_an_unexpected_type_count_as_missing(name: str, value: object) -> None:
     assert profile_from_item(ITEM | {name: value}).statistics == Statistics()
 
 
 @pytest.mark.parametrize("name", ["createdAt", "updatedAt"])
 @pytest.mark.parametrize("value", [None, "yesterday", 1_704_110_400])
-def test_moments_of_another_form_than_ours_are_taken_as_not_said(name: str, value: object) -> None:
+def test_times_in_an_unexpected_form_count_as_missing(name: str, value: object) -> None:
     profile = profile_from_item(ITEM | {name: value})
 
     assert (profile.created_at if name == "createdAt" else profile.updated_at) is None
 
 
-class Table:
-    """A client of DynamoDB that holds one profile and can keep its readers waiting."""
+class FakeTable:
+    """A DynamoDB client with one profile; its reads can be made to wait or to fail."""
 
     def __init__(self) -> None:
-        self.item: dict[str, Any] | None = LIVING
+        self.item: dict[str, Any] | None = UNEXPIRED
         self.keys: list[Any] = []
         self.open = asyncio.Event()
         self.open.set()
         self.errors: list[Exception] = []
 
-    async def get_item(self, *, TableName: str, Key: Any, **_: Any) -> dict[str, Any]:  # noqa: ANN401, N803
+    async def get_item(self, *, TableName: str, Key: Any, **_: Any) -> dict[str, Any]:  # noqa: ANN401, N803 - as botocore's
         assert TableName == "table"
         self.keys.append(Key)
         await self.open.wait()
@@ -121,36 +120,23 @@ class Table:
         return {"Item": encode_map(self.item)} if self.item else {}
 
 
-class Seconds:
-    """A clock that is set by hand."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def a_cache(table: Table, seconds: Seconds | None = None, *, cache_s: float = 60) -> CachedProfiles:
-    return CachedProfiles(
-        table,  # type: ignore[arg-type]
-        table="table",
-        cache_s=cache_s,
-        monotonic=seconds or Seconds(),
-    )
+def a_cache(table: Any, *, cache_s: float = 60) -> CachedProfiles:  # noqa: ANN401 - a client
+    retry = RetryPolicy(attempts=2, timeout_s=9, wait_initial_s=0)
+    store = ProfileStore(table, table=Table("table", index_shards=8), retry=retry)
+    return CachedProfiles(store, cache_s=cache_s, monotonic=lambda: 1000.0)
 
 
 async def test_a_profile_is_read_by_its_reserved_id() -> None:
-    table = Table()
+    table = FakeTable()
 
     profile = await a_cache(table).get("user_1")
 
-    assert profile == profile_from_item(LIVING)
+    assert profile == profile_from_item(UNEXPIRED)
     assert table.keys == [{"imageId": {"S": "user_profile"}, "userId": {"S": "user_1"}}]
 
 
-async def test_a_user_without_profile_has_none_and_is_not_asked_for_again_soon() -> None:
-    table = Table()
+async def test_a_missing_profile_is_cached_too() -> None:
+    table = FakeTable()
     table.item = None
     cache = a_cache(table)
 
@@ -158,27 +144,15 @@ async def test_a_user_without_profile_has_none_and_is_not_asked_for_again_soon()
     assert len(table.keys) == 1
 
 
-async def test_a_profile_past_its_ttl_is_gone_although_the_table_still_holds_it() -> None:
-    table = Table()
+async def test_an_expired_profile_counts_as_missing() -> None:
+    table = FakeTable()
     table.item = ITEM
 
     assert await a_cache(table).get("user_1") is None
 
 
-@pytest.mark.parametrize(("age_s", "reads"), [(0, 1), (59.9, 1), (60, 2), (3600, 2)])
-async def test_an_answer_is_used_for_as_long_as_it_may_be_old(age_s: float, reads: int) -> None:
-    table, seconds = Table(), Seconds()
-    cache = a_cache(table, seconds)
-    await cache.get("user_1")
-
-    seconds.now += age_s
-    await cache.get("user_1")
-
-    assert len(table.keys) == reads
-
-
-async def test_without_a_cache_each_profile_is_read_each_time() -> None:
-    table = Table()
+async def test_with_a_cache_of_0_seconds_each_request_reads_the_table() -> None:
+    table = FakeTable()
     cache = a_cache(table, cache_s=0)
 
     await cache.get("user_1")
@@ -187,8 +161,8 @@ async def test_without_a_cache_each_profile_is_read_each_time() -> None:
     assert len(table.keys) == 2
 
 
-async def test_those_who_ask_at_the_same_time_share_one_read_of_each_user() -> None:
-    table = Table()
+async def test_concurrent_requests_share_one_read_for_each_user() -> None:
+    table = FakeTable()
     cache = a_cache(table)
 
     await asyncio.gather(*(cache.get(f"user_{number % 2}") for number in range(10)))
@@ -196,42 +170,22 @@ async def test_those_who_ask_at_the_same_time_share_one_read_of_each_user() -> N
     assert len(table.keys) == 2
 
 
-async def test_one_who_asks_no_longer_does_not_take_the_answer_from_the_others() -> None:
-    table = Table()
-    table.open.clear()
-    cache = a_cache(table)
-    first, second = (asyncio.create_task(cache.get("user_1")) for _ in range(2))
-    await asyncio.sleep(0)
-
-    first.cancel()
-    await asyncio.wait([first])
-    table.open.set()
-
-    assert await second == profile_from_item(LIVING)
-    assert len(table.keys) == 1
-
-
-async def test_a_read_that_failed_fails_for_all_who_share_it_and_is_not_remembered(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(
-        profiles_module, "TABLE", RetryPolicy(attempts=2, timeout_s=9, attempt_timeout_s=9, wait_initial_s=0)
-    )
-    table = Table()
+async def test_a_failed_read_is_not_cached() -> None:
+    table = FakeTable()
     table.errors = [ConnectionResetError(), ConnectionResetError()]
     cache = a_cache(table)
 
     results = await asyncio.gather(*(cache.get("user_1") for _ in range(3)), return_exceptions=True)
 
     assert {type(result) for result in results} == {TransientError}
-    assert await cache.get("user_1") == profile_from_item(LIVING)
+    assert await cache.get("user_1") == profile_from_item(UNEXPIRED)
 
 
-async def test_closing_waits_for_the_reads_that_are_under_way() -> None:
-    table = Table()
+async def test_closing_waits_for_the_reads_in_flight() -> None:
+    table = FakeTable()
     table.open.clear()
     cache = a_cache(table)
-    asking = asyncio.create_task(cache.get("user_1"))
+    request = asyncio.create_task(cache.get("user_1"))
     await asyncio.sleep(0)
 
     closing = asyncio.create_task(cache.close())
@@ -241,17 +195,4 @@ async def test_closing_waits_for_the_reads_that_are_under_way() -> None:
     await closing
 
     assert not closed_early
-    assert await asking == profile_from_item(LIVING)
-
-
-async def test_the_cache_drops_the_user_who_was_asked_for_longest_ago(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(profiles_module, "_MOST_CACHED", 2)
-    table = Table()
-    cache = a_cache(table)
-
-    for user in ("a", "b", "a", "c", "a", "b"):
-        await cache.get(user)
-
-    assert [key["userId"]["S"] for key in table.keys] == ["a", "b", "c", "b"]
+    assert await request == profile_from_item(UNEXPIRED)

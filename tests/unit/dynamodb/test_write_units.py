@@ -1,10 +1,11 @@
-"""What one picture costs in write units, and how hot the keys of the indexes become."""
+"""Write units of an image, and the load on single partition keys of the indexes."""
 
 from collections import Counter
 from typing import Any
 
 import pytest
 
+from tests.support.adapters import RETRY
 from tests.support.builders import a_claimant, after
 from tests.support.fakes.metered_table import (
     MeteredTable,
@@ -26,13 +27,14 @@ from worker.domain.transition import (
     step_started,
 )
 from worker.dynamodb.attributes import decode_map, encode_map
-from worker.dynamodb.items import from_item, shard_of
+from worker.dynamodb.items import from_item
 from worker.dynamodb.ledger import DynamoLedger
+from worker.dynamodb.table import Table
 from worker.settings import Settings
 
-MOST_UNITS = 20
+MAX_UNITS = 20
 KEY_UNITS_PER_S = 1_000
-"""What DynamoDB writes to one key value of a table or an index, at the most."""
+"""DynamoDB's limit for one partition key of a table or an index."""
 IMAGES_PER_S = 1_000
 
 USER = "user_12345678-1234-1234-1234-123456789012"
@@ -57,7 +59,7 @@ PROFILE: dict[str, Any] = {
     "updatedAt": "2023-12-31T12:00:07.512Z",
     "ttl": 1_735_689_600,
 }
-REPORTED: dict[StepName, dict[str, Json]] = {
+DETAILS: dict[StepName, dict[str, Json]] = {
     StepName.VALIDATION: {"result": "valid", "format": "jpeg", "mode": "RGB", "frames": 1},
     StepName.RESIZE: {
         "dimensions": {
@@ -67,12 +69,12 @@ REPORTED: dict[StepName, dict[str, Json]] = {
     },
     StepName.WATERMARK: {"watermarkType": "text", "watermarkText": "Processed by Image Platform"},
 }
-"""What a child says of each step of a photograph."""
+"""The details that a decoder reports for a photograph."""
 EXIF = {"camera": "Apple iPhone 12", "takenAt": "2023-12-31T16:20:41+01:00"}
 
 
-def moves(*, file_name: str | None = "vacation-photo.jpg") -> list[Transition]:
-    """Return every move of a photograph after its claim, as the worker makes them."""
+def transitions(*, file_name: str | None = "vacation-photo.jpg") -> list[Transition]:
+    """Return the transitions of a photograph after its claim, as the worker makes them."""
     description = Description(
         file_name=file_name,
         file_size=UPLOAD_BYTES,
@@ -87,7 +89,7 @@ def moves(*, file_name: str | None = "vacation-photo.jpg") -> list[Transition]:
             step=step,
             move=StepMove.COMPLETED,
             elapsed_ms=12,
-            detail=REPORTED[step],
+            detail=DETAILS[step],
             metadata=EXIF if step is StepName.VALIDATION else {},
         )
         made.append(step_ended(report, at=after(0.1 + number / 50)))
@@ -104,9 +106,9 @@ def moves(*, file_name: str | None = "vacation-photo.jpg") -> list[Transition]:
 
 
 async def written(made: list[Transition], *, before_the_end: int = 0) -> MeteredTable:
-    """Claim an image, record so many moves in a write of their own, and settle the rest."""
-    table = MeteredTable(items={"user_profile": encode_map(PROFILE)})
-    ledger = DynamoLedger(table, table="metadata", index_shards=8)  # type: ignore[arg-type]
+    """Claim an image, record the first transitions in one write if there are any, and settle the rest."""
+    client: Any = (table := MeteredTable(items={"user_profile": encode_map(PROFILE)}))
+    ledger = DynamoLedger(client, table=Table("metadata", index_shards=8), retry=RETRY.table)
     version = SourceVersion(
         e_tag="d41d8cd98f00b204e9800998ecf8427e",
         version_id=None,
@@ -122,9 +124,9 @@ async def written(made: list[Transition], *, before_the_end: int = 0) -> Metered
         version=version,
         size_bytes=UPLOAD_BYTES,
     )
-    answer = await ledger.claim(job, a_claimant("ip-10-0-12-34-9f3c/5d8a01c2", recipe="8c5a1f0e9b7d3246"))
-    assert isinstance(answer, Claimed)
-    image = answer.image
+    claim = await ledger.claim(job, a_claimant("ip-10-0-12-34-9f3c/5d8a01c2", recipe="8c5a1f0e9b7d3246"))
+    assert isinstance(claim, Claimed)
+    image = claim.image
     if before_the_end:
         image = await ledger.record(image, made[:before_the_end])
     image = await ledger.settle(image, made[before_the_end:])
@@ -133,9 +135,9 @@ async def written(made: list[Transition], *, before_the_end: int = 0) -> Metered
 
 
 def largest_share(shards: int) -> float:
-    """Return the share of images that falls to the fullest shard."""
-    images = 20_000
-    return max(Counter(shard_of(f"img_{number:016x}", shards) for number in range(images)).values()) / images
+    """Return the share of images in the fullest shard."""
+    images, table = 20_000, Table("metadata", index_shards=shards)
+    return max(Counter(table.shard_of(f"img_{number:016x}") for number in range(images)).values()) / images
 
 
 @pytest.mark.parametrize(
@@ -151,12 +153,12 @@ def largest_share(shards: int) -> float:
         ({"M": {"ms": {"N": "9"}}}, 3 + 1 + 2 + 2),
     ],
 )
-def test_attributes_are_as_large_as_dynamodb_says(attribute: dict[str, Any], expected: int) -> None:
+def test_attributes_have_the_size_that_dynamodb_documents(attribute: dict[str, Any], expected: int) -> None:
     assert attribute_bytes(attribute) == expected
 
 
-async def test_a_picture_that_is_done_in_two_writes_costs_sixteen_units_of_the_twenty_that_it_may() -> None:
-    table = await written(moves())
+async def test_an_image_that_is_completed_in_two_writes_costs_sixteen_of_at_most_twenty_units() -> None:
+    table = await written(transitions())
 
     claim, image, profile = table.table_units
     assert (claim, image, profile) == (1, 2 * 3, 2 * 1)
@@ -165,48 +167,50 @@ async def test_a_picture_that_is_done_in_two_writes_costs_sixteen_units_of_the_t
         "StatusIndex": 3,
         "DateIndex": 2,
     }
-    assert table.units == 16 <= MOST_UNITS
+    assert table.units == 16 <= MAX_UNITS
 
 
-async def test_a_further_write_costs_the_item_alone_while_nothing_changes_that_lists_show() -> None:
-    unnamed = moves(file_name=None)
+async def test_a_further_write_costs_only_the_item_if_nothing_changes_in_the_indexes() -> None:
+    unnamed = transitions(file_name=None)
     assert (await written(unnamed, before_the_end=3)).units == (await written(unnamed)).units + 2
 
 
-async def test_a_further_write_that_brings_the_file_s_name_is_written_to_each_index_once_more() -> None:
-    assert (await written(moves(), before_the_end=3)).units == (await written(moves())).units + 2 + 3
+async def test_a_further_write_with_the_file_name_is_written_to_each_index_too() -> None:
+    assert (await written(transitions(), before_the_end=3)).units == (
+        await written(transitions())
+    ).units + 2 + 3
 
 
-async def test_a_photograph_s_item_takes_three_units_and_its_entry_in_an_index_one() -> None:
-    item = (await written(moves())).items[IMAGE]
+async def test_the_item_of_a_photograph_takes_three_units_and_its_entry_in_an_index_one() -> None:
+    item = (await written(transitions())).items[IMAGE]
     assert item_write_units(item) == 3
     assert [item_write_units(index.entry(item)) for index in indexes()] == [1, 1, 1]
 
 
-async def test_what_takes_most_of_an_item_is_the_audit_trail() -> None:
-    item = (await written(moves())).items[IMAGE]
+async def test_the_largest_attribute_of_an_item_is_the_history() -> None:
+    item = (await written(transitions())).items[IMAGE]
     largest = sorted(item, key=lambda name: item_bytes({name: item[name]}), reverse=True)
     assert largest[:3] == ["history", "processingSteps", "renditions"]
 
 
 @pytest.mark.parametrize("before_the_end", [0, 3])
 @pytest.mark.parametrize("index", ["StatusIndex", "DateIndex"])
-async def test_at_a_thousand_images_a_second_no_key_of_a_sharded_index_comes_near_its_limit(
+async def test_at_a_thousand_images_per_second_no_key_of_a_sharded_index_reaches_half_of_its_limit(
     index: str, before_the_end: int
 ) -> None:
-    per_image = (await written(moves(), before_the_end=before_the_end)).busiest_key_units(index)
+    per_image = (await written(transitions(), before_the_end=before_the_end)).busiest_key_units(index)
     assert per_image == (3 if before_the_end else 2)
     assert per_image * IMAGES_PER_S * largest_share(Settings().index_shards) < KEY_UNITS_PER_S / 2
 
 
 @pytest.mark.parametrize("index", ["StatusIndex", "DateIndex"])
-async def test_two_shards_are_at_their_limit_with_a_thousand_images_a_second_and_four_are_not(
+async def test_a_thousand_images_per_second_overload_two_shards_and_not_four(
     index: str,
 ) -> None:
-    in_two_writes, in_three = await written(moves()), await written(moves(), before_the_end=3)
+    in_two_writes, in_three = await written(transitions()), await written(transitions(), before_the_end=3)
     assert in_two_writes.busiest_key_units(index) * IMAGES_PER_S * largest_share(2) >= KEY_UNITS_PER_S
     assert in_three.busiest_key_units(index) * IMAGES_PER_S * largest_share(4) < KEY_UNITS_PER_S
 
 
-async def test_one_user_s_list_takes_five_hundred_images_a_second() -> None:
-    assert (await written(moves())).busiest_key_units("UserImages") * 500 == KEY_UNITS_PER_S
+async def test_the_index_of_one_user_s_images_sustains_five_hundred_images_per_second() -> None:
+    assert (await written(transitions())).busiest_key_units("UserImages") * 500 == KEY_UNITS_PER_S

@@ -1,4 +1,4 @@
-"""A mark makes a file unlike any other, and every decoder sees the same picture as before."""
+"""A nonce makes each file unique, and decoders show the same picture as before."""
 
 import io
 from typing import Any
@@ -9,11 +9,11 @@ from PIL import ExifTags, Image
 
 from tests.support.pictures import encoded, noise
 from worker.domain.step import EXTENSIONS, NONCE_BYTES, EncodedRendition
-from worker.s3.nonce import marked, new_nonce
+from worker.s3.nonce import new_nonce, with_nonce
 
-MARK = b"0123456789abcdef"
+NONCE = b"0123456789abcdef"
 CREDITS = Image.Exif()
-CREDITS[ExifTags.Base.Copyright] = "somebody"
+CREDITS[ExifTags.Base.Copyright] = "a photographer"
 FRAMES: Any = {
     "save_all": True,
     "append_images": [noise(37, 21, seed=2), noise(37, 21, seed=3)],
@@ -44,8 +44,8 @@ def a_rendition(picture_format: str, content: bytes) -> EncodedRendition:
     return EncodedRendition(size="medium", width=37, height=21, format=picture_format, content=content)
 
 
-def seen(content: bytes) -> list[tuple[Any, ...]]:
-    """Return everything that a decoder shows, frame by frame."""
+def decoded(content: bytes) -> list[tuple[Any, ...]]:
+    """Return all that a decoder reads from a file, frame by frame."""
     with Image.open(io.BytesIO(content)) as image:
         frames = []
         for number in range(getattr(image, "n_frames", 1)):
@@ -58,32 +58,32 @@ def seen(content: bytes) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_marked_file_shows_the_same_picture_and_differs_with_its_mark(name: str) -> None:
+def test_a_file_with_a_nonce_shows_the_same_picture_and_differs_from_one_with_another(name: str) -> None:
     picture_format, content = FILES[name]
     rendition = a_rendition(picture_format, content)
 
-    one, other = marked(rendition, MARK), marked(rendition, new_nonce())
+    first, second = with_nonce(rendition, NONCE), with_nonce(rendition, new_nonce())
 
-    with Image.open(io.BytesIO(one)) as image:
+    with Image.open(io.BytesIO(first)) as image:
         image.verify()
-    assert seen(one) == seen(content) == seen(other)
-    assert one.count(MARK) == 1
-    assert one != other
-    assert len(content) < len(one) == len(other) <= len(content) + NONCE_BYTES
+    assert decoded(first) == decoded(content) == decoded(second)
+    assert first.count(NONCE) == 1
+    assert first != second
+    assert len(content) < len(first) == len(second) <= len(content) + NONCE_BYTES
 
 
-def test_every_format_of_a_rendition_can_be_marked() -> None:
+def test_every_format_of_renditions_is_covered() -> None:
     assert {picture_format for picture_format, _ in FILES.values()} == EXTENSIONS.keys()
 
 
-def test_the_most_that_a_mark_adds_is_what_is_said() -> None:
-    grown = [len(marked(a_rendition(*file), MARK)) - len(file[1]) for file in FILES.values()]
+def test_a_nonce_adds_at_most_nonce_bytes() -> None:
+    grown = [len(with_nonce(a_rendition(*file), NONCE)) - len(file[1]) for file in FILES.values()]
 
     assert max(grown) == NONCE_BYTES
 
 
-def test_the_checksums_of_a_marked_png_are_right() -> None:
-    content, at, kinds = marked(a_rendition(*FILES["png"]), MARK), 8, []
+def test_the_checksums_of_a_png_with_a_nonce_are_valid() -> None:
+    content, at, kinds = with_nonce(a_rendition(*FILES["png"]), NONCE), 8, []
 
     while at < len(content):
         end = at + 8 + int.from_bytes(content[at : at + 4], "big")
@@ -94,8 +94,8 @@ def test_the_checksums_of_a_marked_png_are_right() -> None:
     assert kinds == [b"IHDR", b"tEXt", b"IDAT", b"IEND"]
 
 
-def test_a_marked_jpeg_still_begins_with_the_segments_that_have_to_come_first() -> None:
-    content = marked(a_rendition(*FILES["jpeg with credits"]), MARK)
+def test_a_jpeg_with_a_nonce_still_begins_with_its_application_segments() -> None:
+    content = with_nonce(a_rendition(*FILES["jpeg with credits"]), NONCE)
 
     assert content[2:4] == b"\xff\xe0"
     with Image.open(io.BytesIO(content)) as image:
@@ -103,8 +103,8 @@ def test_a_marked_jpeg_still_begins_with_the_segments_that_have_to_come_first() 
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if "webp" in name])
-def test_a_marked_webp_is_an_extended_one_of_the_sides_and_the_length_that_it_has(name: str) -> None:
-    content = marked(a_rendition(*FILES[name]), MARK)
+def test_a_webp_with_a_nonce_is_an_extended_file_with_the_right_length_and_size(name: str) -> None:
+    content = with_nonce(a_rendition(*FILES[name]), NONCE)
 
     assert content[12:16] == b"VP8X"
     assert int.from_bytes(content[4:8], "little") == len(content) - 8
@@ -116,11 +116,11 @@ def test_a_marked_webp_is_an_extended_one_of_the_sides_and_the_length_that_it_ha
     ("name", "is_transparent"),
     [("webp", False), ("lossless webp", False), ("transparent lossless webp", True)],
 )
-def test_a_simple_webp_that_becomes_an_extended_one_says_whether_it_is_transparent(
+def test_a_simple_webp_that_becomes_an_extended_one_keeps_its_transparency(
     name: str,
     is_transparent: bool,  # noqa: FBT001 - a case of the table
 ) -> None:
-    before, after = FILES[name][1], marked(a_rendition(*FILES[name]), MARK)
+    before, after = FILES[name][1], with_nonce(a_rendition(*FILES[name]), NONCE)
 
     assert before[12:16] != b"VP8X"
     assert after[20] == (0x10 if is_transparent else 0)
@@ -128,16 +128,16 @@ def test_a_simple_webp_that_becomes_an_extended_one_says_whether_it_is_transpare
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("damage", ["cut short", "empty", "of another format"])
-def test_what_is_no_whole_file_of_its_format_is_refused(name: str, damage: str) -> None:
+def test_an_incomplete_file_or_another_format_is_rejected(name: str, damage: str) -> None:
     picture_format, content = FILES[name]
     broken = {"cut short": content[:20], "empty": b"", "of another format": b"no picture" * 20}[damage]
 
     with pytest.raises(ValueError, match=picture_format):
-        marked(a_rendition(picture_format, broken), MARK)
+        with_nonce(a_rendition(picture_format, broken), NONCE)
 
 
-def test_marks_are_sixteen_digits_that_do_not_come_twice() -> None:
-    marks = {new_nonce() for _ in range(1000)}
+def test_nonces_are_sixteen_hexadecimal_digits_and_unique() -> None:
+    nonces = {new_nonce() for _ in range(1000)}
 
-    assert len(marks) == 1000
-    assert all(len(mark) == 16 and int(mark, 16) >= 0 for mark in marks)
+    assert len(nonces) == 1000
+    assert all(len(nonce) == 16 and int(nonce, 16) >= 0 for nonce in nonces)

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from worker.bootstrap import RETRY_POLICIES, table_of
 from worker.domain.errors import ConfigurationError
 from worker.domain.image import Image
 from worker.dynamodb.queries import Queries
@@ -20,7 +21,7 @@ UserOption = Annotated[
 
 def queries_of(dynamodb: "DynamoDBClient", settings: Settings) -> Queries:
     """Return the record's read side as the settings have it."""
-    return Queries(dynamodb, table=settings.table_name, index_shards=settings.index_shards)
+    return Queries(dynamodb, table=table_of(settings), retry=RETRY_POLICIES.table)
 
 
 async def the_image(queries: Queries, image_id: str, user: str | None, *, consistent: bool) -> Image | None:

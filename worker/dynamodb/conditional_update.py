@@ -1,0 +1,75 @@
+"""Conditional updates of one item."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from botocore.exceptions import ClientError
+
+from worker.aws.errors import is_conditional_check_failed
+from worker.aws.retry import RetryPolicy, call_with_retry
+from worker.domain.image import Image
+from worker.dynamodb.attributes import decode_map
+from worker.dynamodb.items import Item, from_item
+
+if TYPE_CHECKING:
+    from types_aiobotocore_dynamodb import DynamoDBClient
+    from types_aiobotocore_dynamodb.type_defs import UpdateTypeDef
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """The update was made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """
+    The condition of the update failed, and nothing was written.
+
+    Attributes:
+        item: The stored item that failed the condition; None if there is none.
+    """
+
+    item: Item | None
+
+    @classmethod
+    def by(cls, attributes: Mapping[str, Any] | None) -> "Rejected":
+        """Return the rejection by an item as DynamoDB returned it."""
+        return cls(decode_map(attributes) if attributes else None)
+
+    @property
+    def image(self) -> Image | None:
+        """The stored item as an image."""
+        return from_item(self.item) if self.item else None
+
+
+UpdateResult: TypeAlias = Applied | Rejected
+
+
+async def conditional_update(
+    client: "DynamoDBClient", request: "UpdateTypeDef", retry: RetryPolicy, *, what: str
+) -> UpdateResult:
+    """
+    Update an item if its condition holds.
+
+    A retry is rejected when an earlier try was applied and its response was lost: callers that need to know
+    compare the stored item with what they wrote.
+
+    Args:
+        client: DynamoDB client.
+        request: As `UpdateExpression.request` returns it.
+        retry: Retry policy for the table.
+        what: The operation, for the error message: `claim the image`.
+
+    Raises:
+        TransientError: The table was unavailable, or rejected the request for another reason.
+    """
+    try:
+        await call_with_retry(lambda: client.update_item(**request), retry, what=what)
+    except ClientError as error:
+        if not is_conditional_check_failed(error):
+            raise
+        response: Mapping[str, Any] = error.response  # botocore's type does not have the item
+        return Rejected.by(response.get("Item"))
+    return Applied()
