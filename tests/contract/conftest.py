@@ -1,4 +1,4 @@
-"""One suite, every ledger: memory, MiniStack and moto."""
+"""The ledgers that the contract tests run against: in memory, on MiniStack and on moto."""
 
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class LedgerUnderTest:
-    """A ledger, and how to look behind it."""
+    """A ledger, and functions that read what it has written."""
 
     ledger: Ledger
     image: Callable[[str, str], Coroutine[Any, Any, Image | None]]
@@ -43,7 +43,7 @@ def memory_ledger() -> LedgerUnderTest:
 
 
 def table_ledger(dynamodb: "DynamoDBClient", settings: Settings) -> LedgerUnderTest:
-    """Return a ledger on a table that exists."""
+    """Return a ledger on an existing table."""
     queries = queries_of(dynamodb, settings)
 
     async def image(image_id: str, user_id: str) -> Image | None:

@@ -1,4 +1,4 @@
-"""Random interleavings of workers, duplicates, stale uploads, crashes and clock steps."""
+"""Random interleavings of workers, duplicate messages, stale uploads, crashes and clock steps."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
@@ -48,19 +48,19 @@ IMAGES = ("img_1", "img_2")
 WORKERS = ("a", "b", "c")
 LEASE_S = 60
 ENDINGS = (ImageStatus.COMPLETED, ImageStatus.FAILED, ImageStatus.PENDING)
-LEGAL_STEPS = {(start, leads_to) for starts, leads_to in IMAGE_MOVES.values() for start in starts}
+LEGAL_CHANGES = {(start, leads_to) for starts, leads_to in IMAGE_MOVES.values() for start in starts}
 
 
 @dataclass
 class Held:
-    """A claim in some worker's hand; it may have lost the lease without knowing."""
+    """A claimed image of a worker, which may have lost the lease without knowing."""
 
     worker: str
     image: Image
 
 
 class Interleavings(RuleBasedStateMachine):
-    """Drives a ledger as several workers do, each with a clock of its own."""
+    """Calls a ledger as several workers with different clocks do."""
 
     open_ledger: ClassVar[Callable[[AsyncExitStack], Awaitable[LedgerUnderTest]]]
 
@@ -75,7 +75,7 @@ class Interleavings(RuleBasedStateMachine):
         self.deliveries = count()
         self.uploads = dict.fromkeys(IMAGES, 1)
         self.last_settled: tuple[Image, list[Transition]] | None = None
-        self.known: dict[str, Image] = {}
+        self.stored_images: dict[str, Image] = {}
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(work)
@@ -94,7 +94,7 @@ class Interleavings(RuleBasedStateMachine):
 
     @rule(worker=st.sampled_from(WORKERS), image_id=st.sampled_from(IMAGES), age=st.integers(-1, 1))
     def claims(self, worker: str, image_id: str, age: int) -> None:
-        """Ask for a new upload of the image (-1), for the latest again, or for one before it."""
+        """Claim a new upload of the image (-1), the latest (0), or the one before it (1)."""
         if age < 0:
             self.uploads[image_id] += 1
         self.claim(worker, image_id, upload=max(1, self.uploads[image_id] - max(age, 0)))
@@ -102,7 +102,7 @@ class Interleavings(RuleBasedStateMachine):
     @precondition(lambda self: self.held)
     @rule(data=st.data(), worker=st.sampled_from(WORKERS), is_newer=st.booleans())
     def another_takes_over(self, data: st.DataObject, worker: str, is_newer: bool) -> None:  # noqa: FBT001
-        """Claim an image that somebody holds: for a newer upload, or after the lease has ended."""
+        """Claim an image that is held: for a newer upload, or after its lease has expired."""
         image_id = data.draw(st.sampled_from(self.held)).image.image_id
         if is_newer:
             self.uploads[image_id] += 1
@@ -114,18 +114,18 @@ class Interleavings(RuleBasedStateMachine):
         owner = f"{worker}/{next(self.deliveries)}"
         job = a_job(image_id, USER, upload=upload)
         claimant = a_claimant(owner, now=self.now(worker), lease_s=LEASE_S)
-        before = self.known.get(image_id)
-        answer = self.run(self.under_test.ledger.claim(job, claimant))
-        if isinstance(answer, Claimed):
-            assert before is None or answer.image.attempt == before.attempt + 1
+        before = self.stored_images.get(image_id)
+        result = self.run(self.under_test.ledger.claim(job, claimant))
+        if isinstance(result, Claimed):
+            assert before is None or result.image.attempt == before.attempt + 1
             assert (image_id, job.version) not in self.completed
-            self.held.append(Held(worker, answer.image))
+            self.held.append(Held(worker, result.image))
         else:
             assert self.stored(image_id) == before
 
     @precondition(lambda self: self.held)
     @rule(data=st.data())
-    def goes_a_step_further(self, data: st.DataObject) -> None:
+    def completes_a_step(self, data: st.DataObject) -> None:
         held = data.draw(st.sampled_from(self.held))
         step = current_step(held.image)
         if step is None:
@@ -183,11 +183,11 @@ class Interleavings(RuleBasedStateMachine):
 
     @precondition(lambda self: self.last_settled)
     @rule()
-    def repeats_a_write_whose_answer_was_lost(self) -> None:
+    def repeats_a_write_whose_response_was_lost(self) -> None:
         assert self.last_settled
         image, moves = self.last_settled
-        before = self.known.get(image.image_id)
-        with suppress(LeaseLostError):  # when others have moved on since
+        before = self.stored_images.get(image.image_id)
+        with suppress(LeaseLostError):  # if another worker has claimed the image since
             self.run(self.under_test.ledger.settle(image, moves))
         assert self.stored(image.image_id) == before
 
@@ -196,18 +196,18 @@ class Interleavings(RuleBasedStateMachine):
         self.clock_error[worker] = timedelta(seconds=seconds)
 
     def writes(self, held: Held, write: Callable[[], Coroutine[Any, Any, Image]]) -> bool:
-        """Make a write: it lands if and only if the worker still has the lease, or else changes nothing."""
-        before = self.known[held.image.image_id]
+        """Write; return whether it was applied: if and only if the lease is held, or nothing changes."""
+        before = self.stored_images[held.image.image_id]
         is_held = before.lease is not None and held.image.lease is not None
         is_held = is_held and before.lease.owner == held.image.lease.owner  # type: ignore[union-attr]
         try:
             held.image = self.run(write())
         except LeaseLostError:
-            assert not is_held, "the holder of the lease was refused"
-            assert self.stored(held.image.image_id) == before, "a refused write changed the record"
+            assert not is_held, "a write by the holder of the lease was rejected"
+            assert self.stored(held.image.image_id) == before, "a rejected write changed the record"
             self.held.remove(held)
             return False
-        assert is_held, "a worker without the lease wrote"
+        assert is_held, "a write without the lease was applied"
         return True
 
     def stored(self, image_id: str) -> Image | None:
@@ -215,26 +215,26 @@ class Interleavings(RuleBasedStateMachine):
 
     @precondition(lambda self: hasattr(self, "under_test"))
     @invariant()
-    def the_record_keeps_its_promises(self) -> None:
-        """Read the record once after each step; the next one changes what is known here, or nothing."""
+    def the_record_is_consistent(self) -> None:
+        """Read the record once after each rule, for the checks here and for the next rule to compare with."""
         images = map(self.stored, IMAGES)
-        self.known = {image.image_id: image for image in images if image is not None}
+        self.stored_images = {image.image_id: image for image in images if image is not None}
         self.every_history_is_legal()
-        self.statistics_are_the_sum_over_what_counts()
+        self.statistics_are_the_sum_of_the_counted_images()
 
     def every_history_is_legal(self) -> None:
-        for image in self.known.values():
+        for image in self.stored_images.values():
             of_image = [ImageStatus(entry.status) for entry in image.history if entry.step is None]
             assert of_image[0] is ImageStatus.PENDING
             assert of_image[-1] is image.status
-            assert set(pairwise(of_image)) <= LEGAL_STEPS
+            assert set(pairwise(of_image)) <= LEGAL_CHANGES
             attempts = [entry.attempt for entry in image.history]
             assert attempts == sorted(attempts)
             assert image.attempt == attempts[-1]
             assert (image.lease is not None) == (image.status is ImageStatus.PROCESSING)
 
-    def statistics_are_the_sum_over_what_counts(self) -> None:
-        images = self.known.values()
+    def statistics_are_the_sum_of_the_counted_images(self) -> None:
+        images = self.stored_images.values()
         counted = [image.counted_bytes for image in images if image.counted_bytes is not None]
         for image in images:
             if image.status is ImageStatus.COMPLETED:
@@ -245,7 +245,7 @@ class Interleavings(RuleBasedStateMachine):
         assert (statistics.total_images, statistics.total_storage_used) == (len(counted), sum(counted))
 
 
-def test_random_interleavings_keep_the_promises_in_memory() -> None:
+def test_random_interleavings_leave_a_consistent_record_in_memory() -> None:
     async def open_ledger(_: AsyncExitStack) -> LedgerUnderTest:
         return memory_ledger()
 
@@ -256,7 +256,7 @@ def test_random_interleavings_keep_the_promises_in_memory() -> None:
 
 
 @pytest.mark.timeout(300)
-def test_random_interleavings_keep_the_promises_on_ministack(ministack_endpoint: str) -> None:
+def test_random_interleavings_leave_a_consistent_record_on_ministack(ministack_endpoint: str) -> None:
     async def open_ledger(stack: AsyncExitStack) -> LedgerUnderTest:
         names = unique_settings(ministack_endpoint)
         dynamodb = await stack.enter_async_context(client("dynamodb", names))

@@ -1,4 +1,4 @@
-"""What every ledger promises."""
+"""The contract of every ledger."""
 
 from datetime import timedelta
 
@@ -20,16 +20,18 @@ from worker.domain.transition import (
     step_started,
 )
 
-TROUBLE = Failure(code="unavailable", message="the bucket is away", step=None, retryable=True)
-REFUSAL = Failure(code="truncated", message="the file ends early", step=StepName.VALIDATION, retryable=False)
+UNAVAILABLE = Failure(code="unavailable", message="the bucket is unavailable", step=None, retryable=True)
+TRUNCATED = Failure(
+    code="truncated", message="the file ends early", step=StepName.VALIDATION, retryable=False
+)
 
 
 async def claimed(
     under_test: LedgerUnderTest, job: Job | None = None, claimant: Claimant | None = None
 ) -> Image:
-    answer = await under_test.ledger.claim(job or a_job(), claimant or a_claimant())
-    assert isinstance(answer, Claimed)
-    return answer.image
+    result = await under_test.ledger.claim(job or a_job(), claimant or a_claimant())
+    assert isinstance(result, Claimed)
+    return result.image
 
 
 async def completed(under_test: LedgerUnderTest, job: Job | None = None, **sizes: int) -> Image:
@@ -38,7 +40,7 @@ async def completed(under_test: LedgerUnderTest, job: Job | None = None, **sizes
     return await under_test.ledger.settle(image, all_transitions(job.image_id, job.user_id, **sizes))
 
 
-async def test_a_new_upload_is_claimed_with_the_first_attempt_and_validation_under_way(
+async def test_a_new_upload_is_claimed_by_attempt_1_which_starts_with_validation(
     under_test: LedgerUnderTest,
 ) -> None:
     image = await claimed(under_test)
@@ -50,17 +52,17 @@ async def test_a_new_upload_is_claimed_with_the_first_attempt_and_validation_und
     assert image.created_at == a_job().version.uploaded_at
 
 
-async def test_a_second_claim_of_the_same_upload_learns_until_when_it_is_held(
+async def test_a_second_claim_of_a_leased_image_returns_the_end_of_the_lease(
     under_test: LedgerUnderTest,
 ) -> None:
     await claimed(under_test)
 
-    answer = await under_test.ledger.claim(a_job(), a_claimant("worker-b/1", now=after(10)))
+    result = await under_test.ledger.claim(a_job(), a_claimant("worker-b/1", now=after(10)))
 
-    assert answer == LeasedByAnother(after(60))
+    assert result == LeasedByAnother(after(60))
 
 
-async def test_the_same_claimant_asking_again_is_given_what_it_has(under_test: LedgerUnderTest) -> None:
+async def test_repeating_a_claim_returns_the_same_image(under_test: LedgerUnderTest) -> None:
     image = await claimed(under_test)
 
     assert await under_test.ledger.claim(a_job(), a_claimant()) == Claimed(image)
@@ -82,7 +84,7 @@ async def test_a_completed_image_is_not_claimed_again_by_the_same_upload(under_t
     assert await under_test.ledger.claim(a_job(), a_claimant("worker-b/1")) == AlreadyDone(image)
 
 
-async def test_a_newer_upload_takes_a_completed_image(under_test: LedgerUnderTest) -> None:
+async def test_a_newer_upload_of_a_completed_image_is_claimed(under_test: LedgerUnderTest) -> None:
     await completed(under_test)
 
     image = await claimed(under_test, a_job(upload=2), a_claimant("worker-b/1", now=after(10)))
@@ -92,7 +94,7 @@ async def test_a_newer_upload_takes_a_completed_image(under_test: LedgerUnderTes
     assert image == await under_test.image("img_1", "user_1")
 
 
-async def test_a_newer_upload_takes_an_image_from_the_worker_that_has_the_older(
+async def test_claiming_a_newer_upload_ends_the_lease_of_the_older(
     under_test: LedgerUnderTest,
 ) -> None:
     older = await claimed(under_test)
@@ -109,7 +111,7 @@ async def test_an_older_upload_is_superseded(under_test: LedgerUnderTest) -> Non
     assert await under_test.ledger.claim(a_job(upload=1), a_claimant("worker-b/1")) == Superseded(image)
 
 
-async def test_transitions_are_recorded_in_order_with_their_own_times(under_test: LedgerUnderTest) -> None:
+async def test_transitions_are_recorded_in_order_each_with_its_time(under_test: LedgerUnderTest) -> None:
     image = await claimed(under_test)
 
     image = await under_test.ledger.record(
@@ -147,7 +149,7 @@ async def test_a_completed_image_is_stored_as_it_was_returned_and_counted_once(
     assert counted.last_upload_at == image.created_at
 
 
-async def test_a_newer_upload_counts_for_the_difference(under_test: LedgerUnderTest) -> None:
+async def test_a_newer_upload_changes_the_statistics_by_the_difference(under_test: LedgerUnderTest) -> None:
     await completed(under_test, file_size=1000, result_bytes=100)
 
     await completed(under_test, a_job(upload=2), file_size=500, result_bytes=50)
@@ -157,13 +159,13 @@ async def test_a_newer_upload_counts_for_the_difference(under_test: LedgerUnderT
     assert counted.last_upload_at == a_job(upload=2).version.uploaded_at
 
 
-async def test_an_image_whose_newer_upload_fails_no_longer_counts(under_test: LedgerUnderTest) -> None:
+async def test_an_image_whose_newer_upload_fails_is_no_longer_counted(under_test: LedgerUnderTest) -> None:
     await completed(under_test)
     image = await claimed(under_test, a_job(upload=2), a_claimant("worker-b/1"))
 
     moves = [
-        step_failed(REFUSAL, step=StepName.VALIDATION, at=after(20)),
-        image_failed(REFUSAL, at=after(20)),
+        step_failed(TRUNCATED, step=StepName.VALIDATION, at=after(20)),
+        image_failed(TRUNCATED, at=after(20)),
     ]
     await under_test.ledger.settle(image, moves)
 
@@ -181,26 +183,26 @@ async def test_the_last_upload_never_moves_back(under_test: LedgerUnderTest) -> 
     assert (counted.total_images, counted.last_upload_at) == (2, after(100))
 
 
-async def test_a_failed_image_keeps_the_reason_and_drops_the_lease(under_test: LedgerUnderTest) -> None:
+async def test_a_failed_image_has_an_error_and_no_lease(under_test: LedgerUnderTest) -> None:
     image = await claimed(under_test)
 
     moves = [
-        step_failed(REFUSAL, step=StepName.VALIDATION, at=after(2)),
-        image_failed(REFUSAL, at=after(2)),
+        step_failed(TRUNCATED, step=StepName.VALIDATION, at=after(2)),
+        image_failed(TRUNCATED, at=after(2)),
     ]
     await under_test.ledger.settle(image, moves)
 
     stored = await under_test.image("img_1", "user_1")
-    assert (stored.status, stored.error, stored.lease) == (ImageStatus.FAILED, REFUSAL, None)
+    assert (stored.status, stored.error, stored.lease) == (ImageStatus.FAILED, TRUNCATED, None)
     assert stored.steps[StepName.VALIDATION].status is StepStatus.FAILED
     assert (await under_test.statistics("user_1")).total_images == 0
 
 
-async def test_a_released_image_can_be_claimed_at_once_by_another(under_test: LedgerUnderTest) -> None:
+async def test_a_released_image_can_be_claimed_at_once_by_another_worker(under_test: LedgerUnderTest) -> None:
     image = await claimed(under_test)
-    await under_test.ledger.settle(image, [image_released(TROUBLE, at=after(2))])
+    await under_test.ledger.settle(image, [image_released(UNAVAILABLE, at=after(2))])
     stored = await under_test.image("img_1", "user_1")
-    assert (stored.status, stored.lease, stored.error) == (ImageStatus.PENDING, None, TROUBLE)
+    assert (stored.status, stored.lease, stored.error) == (ImageStatus.PENDING, None, UNAVAILABLE)
 
     again = await claimed(under_test, claimant=a_claimant("worker-b/1", now=after(3)))
 
@@ -225,20 +227,20 @@ async def test_a_worker_that_lost_its_lease_changes_nothing(under_test: LedgerUn
     assert (await under_test.statistics("user_1")).total_images == 0
 
 
-async def test_a_renewed_lease_holds_longer_and_the_worker_goes_on_writing(
+async def test_a_renewed_lease_ends_later_and_the_worker_can_continue(
     under_test: LedgerUnderTest,
 ) -> None:
     image = await claimed(under_test)
 
     await under_test.ledger.renew(image, until=after(90))
 
-    answer = await under_test.ledger.claim(a_job(), a_claimant("worker-b/1", now=after(80)))
-    assert answer == LeasedByAnother(after(90))
+    result = await under_test.ledger.claim(a_job(), a_claimant("worker-b/1", now=after(80)))
+    assert result == LeasedByAnother(after(90))
     await under_test.ledger.settle(image, all_transitions())
     assert (await under_test.statistics("user_1")).total_images == 1
 
 
-async def test_a_renewal_that_comes_after_our_own_settlement_has_lost_nothing_and_changes_nothing(
+async def test_renewing_after_settling_changes_nothing_and_raises_nothing(
     under_test: LedgerUnderTest,
 ) -> None:
     image = await claimed(under_test)
@@ -249,7 +251,7 @@ async def test_a_renewal_that_comes_after_our_own_settlement_has_lost_nothing_an
     assert await under_test.image("img_1", "user_1") == settled
 
 
-async def test_settling_the_same_again_because_the_answer_was_lost_counts_once(
+async def test_settling_twice_after_a_lost_response_counts_once(
     under_test: LedgerUnderTest,
 ) -> None:
     image = await claimed(under_test)
@@ -266,14 +268,14 @@ async def test_a_completed_image_cannot_fail_afterwards(under_test: LedgerUnderT
     await under_test.ledger.settle(image, all_transitions())
 
     with pytest.raises(LeaseLostError):
-        await under_test.ledger.settle(image, [image_failed(REFUSAL, at=after(9))])
+        await under_test.ledger.settle(image, [image_failed(TRUNCATED, at=after(9))])
 
     assert (await under_test.statistics("user_1")).total_images == 1
 
 
-async def test_the_audit_trail_outlives_attempts(under_test: LedgerUnderTest) -> None:
+async def test_the_history_holds_all_attempts(under_test: LedgerUnderTest) -> None:
     image = await claimed(under_test)
-    await under_test.ledger.settle(image, [image_released(TROUBLE, at=after(2))])
+    await under_test.ledger.settle(image, [image_released(UNAVAILABLE, at=after(2))])
     image = await claimed(under_test, claimant=a_claimant("worker-b/1", now=after(3)))
 
     shift = timedelta(seconds=10)

@@ -1,4 +1,4 @@
-"""A thousand images of ten users, listed page by page, also while more arrive."""
+"""A thousand images of ten users, listed page by page, also while others are added."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -30,21 +30,21 @@ IMAGES, USERS, DAYS, PAGE = 1000, 10, 5, 7
 FIRST_DAY = date(2024, 1, 1)
 STATUSES = (ImageStatus.COMPLETED, ImageStatus.COMPLETED, ImageStatus.COMPLETED, ImageStatus.FAILED)
 
-Ask = Callable[[str | None], Coroutine[Any, Any, Page]]
+ReadPage = Callable[[str | None], Coroutine[Any, Any, Page]]
 
 
 def an_image(number: int, *, second: int) -> Image:
-    """Return an image of one of the users, uploaded so many seconds after noon of one of the days."""
+    """Return an image of one of the users, uploaded a number of seconds after noon of one of the days."""
     at = after(second) + timedelta(days=number % DAYS)
     job = a_job(f"img_{number:05d}", f"user_{number // DAYS % USERS}", uploaded_at=at)
-    answer = decide(None, job, a_claimant())
-    assert isinstance(answer, Claimed)
-    return replace(answer.image, status=STATUSES[number // 7 % len(STATUSES)], history=())
+    decision = decide(None, job, a_claimant())
+    assert isinstance(decision, Claimed)
+    return replace(decision.image, status=STATUSES[number // 7 % len(STATUSES)], history=())
 
 
 @dataclass
-class Full:
-    """A table with all the images."""
+class FullTable:
+    """A table that holds all images."""
 
     dynamodb: "DynamoDBClient"
     settings: Settings
@@ -54,26 +54,26 @@ class Full:
     def queries(self) -> Queries:
         return queries_of(self.dynamodb, self.settings)
 
-    async def store(self, images: list[Image]) -> None:
+    async def put(self, images: list[Image]) -> None:
         table = table_of(self.settings)
         items = [to_item(image, table) for image in images]
         await put_items(self.dynamodb, table, RETRY.table, items)
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def full(ministack_endpoint: str) -> AsyncIterator[Full]:
+async def full(ministack_endpoint: str) -> AsyncIterator[FullTable]:
     settings = unique_settings(ministack_endpoint)
     async with client("dynamodb", settings) as dynamodb:
         await create_table(dynamodb, settings)
-        table = Full(dynamodb, settings, [an_image(number, second=number) for number in range(IMAGES)])
-        await table.store(table.images)
+        table = FullTable(dynamodb, settings, [an_image(number, second=number) for number in range(IMAGES)])
+        await table.put(table.images)
         yield table
 
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-async def test_every_user_s_images_are_listed_exactly_and_in_order(full: Full) -> None:
+async def test_the_images_of_each_user_are_listed_once_and_in_order(full: FullTable) -> None:
     for number in range(USERS):
         user_id = f"user_{number}"
 
@@ -85,7 +85,7 @@ async def test_every_user_s_images_are_listed_exactly_and_in_order(full: Full) -
         assert ids == newest_first([image for image in full.images if image.user_id == user_id])
 
 
-async def test_a_status_is_listed_exactly_and_in_order(full: Full) -> None:
+async def test_the_images_of_a_status_are_listed_once_and_in_order(full: FullTable) -> None:
     failed = [image for image in full.images if image.status is ImageStatus.FAILED]
 
     ids = await walked(
@@ -95,7 +95,7 @@ async def test_a_status_is_listed_exactly_and_in_order(full: Full) -> None:
     assert ids == newest_first(failed)
 
 
-async def test_all_the_days_are_listed_exactly_and_in_order(full: Full) -> None:
+async def test_the_images_of_all_days_are_listed_once_and_in_order(full: FullTable) -> None:
     last_day = FIRST_DAY + timedelta(days=DAYS - 1)
 
     ids = await walked(
@@ -105,26 +105,28 @@ async def test_all_the_days_are_listed_exactly_and_in_order(full: Full) -> None:
     assert ids == newest_first(full.images)
 
 
-async def test_a_hundred_that_arrive_meanwhile_hide_and_repeat_none_of_the_others(full: Full) -> None:
-    arrivals = [an_image(number, second=number) for number in range(IMAGES, IMAGES + 100)]
+async def test_images_added_during_a_listing_hide_and_repeat_none_of_the_others(
+    full: FullTable,
+) -> None:
+    added = [an_image(number, second=number) for number in range(IMAGES, IMAGES + 100)]
     user = [image for image in full.images if image.user_id == "user_7"]
     failed = [image for image in full.images if image.status is ImageStatus.FAILED]
     day = [image for image in full.images if image.created_at.date() == FIRST_DAY]
     before = {image.image_id for image in full.images}
 
-    async def arrive() -> None:
-        for start in range(0, len(arrivals), 5):
-            await full.store(arrivals[start : start + 5])
+    async def add() -> None:
+        for start in range(0, len(added), 5):
+            await full.put(added[start : start + 5])
 
-    arriving = asyncio.create_task(arrive())
-    walks: list[tuple[Ask, list[Image]]] = [
+    adding = asyncio.create_task(add())
+    listings: list[tuple[ReadPage, list[Image]]] = [
         (lambda token: full.queries.images_of_user("user_7", limit=PAGE, token=token), user),
         (lambda token: full.queries.images_by_status(ImageStatus.FAILED, limit=PAGE, token=token), failed),
         (lambda token: full.queries.recent_images(FIRST_DAY, FIRST_DAY, limit=PAGE, token=token), day),
     ]
-    listed = await asyncio.gather(*(walked(ask, most=PAGE) for ask, _ in walks))
-    await arriving
+    listed = await asyncio.gather(*(walked(read_page, most=PAGE) for read_page, _ in listings))
+    await adding
 
-    for ids, (_, images) in zip(listed, walks, strict=True):
+    for ids, (_, images) in zip(listed, listings, strict=True):
         assert [image_id for image_id in ids if image_id in before] == newest_first(images)
         assert len(ids) == len(set(ids))
