@@ -1,7 +1,7 @@
 """Random interleavings of workers, duplicate messages, stale uploads, crashes and clock steps."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -62,7 +62,7 @@ class Held:
 class Interleavings(RuleBasedStateMachine):
     """Calls a ledger as several workers with different clocks do."""
 
-    open_ledger: ClassVar[Callable[[AsyncExitStack], Awaitable[LedgerUnderTest]]]
+    open_ledger: ClassVar[Callable[[AsyncExitStack], Coroutine[Any, Any, LedgerUnderTest]]]
 
     def __init__(self) -> None:
         super().__init__()

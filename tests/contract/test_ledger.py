@@ -12,6 +12,7 @@ from worker.domain.image import Failure, Image
 from worker.domain.job import Job
 from worker.domain.status import ImageStatus, StepName, StepStatus
 from worker.domain.transition import (
+    Transition,
     image_failed,
     image_released,
     source_described,
@@ -32,6 +33,12 @@ async def claimed(
     result = await under_test.ledger.claim(job or a_job(), claimant or a_claimant())
     assert isinstance(result, Claimed)
     return result.image
+
+
+async def stored_image(under_test: LedgerUnderTest) -> Image:
+    image = await under_test.image("img_1", "user_1")
+    assert image
+    return image
 
 
 async def completed(under_test: LedgerUnderTest, job: Job | None = None, **sizes: int) -> Image:
@@ -123,7 +130,7 @@ async def test_transitions_are_recorded_in_order_each_with_its_time(under_test: 
         ],
     )
 
-    stored = await under_test.image("img_1", "user_1")
+    stored = await stored_image(under_test)
     assert stored == image
     assert stored.steps[StepName.VALIDATION].completed_at == stored.steps[StepName.RESIZE].started_at
     assert [(entry.step, entry.status) for entry in stored.history][-2:] == [
@@ -163,7 +170,7 @@ async def test_an_image_whose_newer_upload_fails_is_no_longer_counted(under_test
     await completed(under_test)
     image = await claimed(under_test, a_job(upload=2), a_claimant("worker-b/1"))
 
-    moves = [
+    moves: list[Transition] = [
         step_failed(TRUNCATED, step=StepName.VALIDATION, at=after(20)),
         image_failed(TRUNCATED, at=after(20)),
     ]
@@ -186,13 +193,13 @@ async def test_the_last_upload_never_moves_back(under_test: LedgerUnderTest) -> 
 async def test_a_failed_image_has_an_error_and_no_lease(under_test: LedgerUnderTest) -> None:
     image = await claimed(under_test)
 
-    moves = [
+    moves: list[Transition] = [
         step_failed(TRUNCATED, step=StepName.VALIDATION, at=after(2)),
         image_failed(TRUNCATED, at=after(2)),
     ]
     await under_test.ledger.settle(image, moves)
 
-    stored = await under_test.image("img_1", "user_1")
+    stored = await stored_image(under_test)
     assert (stored.status, stored.error, stored.lease) == (ImageStatus.FAILED, TRUNCATED, None)
     assert stored.steps[StepName.VALIDATION].status is StepStatus.FAILED
     assert (await under_test.statistics("user_1")).total_images == 0
@@ -201,7 +208,7 @@ async def test_a_failed_image_has_an_error_and_no_lease(under_test: LedgerUnderT
 async def test_a_released_image_can_be_claimed_at_once_by_another_worker(under_test: LedgerUnderTest) -> None:
     image = await claimed(under_test)
     await under_test.ledger.settle(image, [image_released(UNAVAILABLE, at=after(2))])
-    stored = await under_test.image("img_1", "user_1")
+    stored = await stored_image(under_test)
     assert (stored.status, stored.lease, stored.error) == (ImageStatus.PENDING, None, UNAVAILABLE)
 
     again = await claimed(under_test, claimant=a_claimant("worker-b/1", now=after(3)))

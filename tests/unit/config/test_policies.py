@@ -169,7 +169,7 @@ def test_the_source_is_followed_into_every_room_that_talks_to_aws() -> None:
         "worker.sqs.queue",
         "worker.s3.results",
         "worker.s3.sources",
-        "worker.dynamodb.ledger",
+        "worker.dynamodb.conditional_update",
         "worker.dynamodb.profiles",
         "worker.dynamodb.statistics",
     }

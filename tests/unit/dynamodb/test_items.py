@@ -13,7 +13,7 @@ from worker.domain.image import Failure, HistoryEntry, Image, Lease, Rendition, 
 from worker.domain.job import SourceVersion, padded_sequencer
 from worker.domain.status import ImageStatus, StepName, StepStatus
 from worker.domain.step import Json
-from worker.domain.transition import apply_all, image_failed, image_released, step_failed
+from worker.domain.transition import Transition, apply_all, image_failed, image_released, step_failed
 from worker.dynamodb.attributes import decode_map, encode_map
 from worker.dynamodb.items import from_item, to_item
 from worker.dynamodb.table import Table, date_shard, status_shard
@@ -68,7 +68,7 @@ def completed() -> Image:
 
 
 def failed() -> Image:
-    moves = [
+    moves: list[Transition] = [
         step_failed(FAILURE, step=StepName.VALIDATION, at=after(2)),
         image_failed(FAILURE, at=after(2)),
     ]
