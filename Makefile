@@ -60,7 +60,7 @@ image: ## Build the container image, with docker, podman or buildah
 image-demo: ## The same with the embedded AWS in it: docker run --rm image-worker:demo demo --out /tmp/out
 	config/docker/build-image.sh image-worker:demo --build-arg LOCK=requirements/demo.lock
 
-bench: $(SETUP) ## Measure imaging, service, cost and memory beside their rivals (half an hour; node for some)
+bench: $(SETUP) ## Measure imaging, service, cost and memory, compared with peers (half an hour; needs Node.js)
 	$(BIN)/python -m bench
 
 docs: $(SETUP) ## Write the pages that come from the code

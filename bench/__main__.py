@@ -1,31 +1,50 @@
-"""`python -m bench`: run every benchmark, one after the other, and make a page of their sections."""
+"""Run every benchmark of the performance page, then write the page: `python -m bench`."""
 
 import subprocess
 import sys
-from pathlib import Path
+from typing import Final
 
-SECTIONS = ("imaging", "service", "cost", "memory")
-PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
-INTRODUCTION = """# Performance
-How much CPU, memory and money a picture takes, beside what people would otherwise run. Everything is
-measured on one machine in one session, the contenders in turns, and reported as a ratio: absolute figures
-are this machine's. `make bench` makes the page again; each section names its own command.
-[Scaling](scaling.md) has the simulation of fleets.
+from bench.common.paths import PAGES
+
+SECTIONS: Final = ("imaging", "service", "cost", "memory")
+INTRODUCTION: Final = """# Performance
+How much CPU time, memory and money image-worker needs per image, compared with other libraries and stacks.
+
+| question | section | command |
+| --- | --- | --- |
+| How fast is image processing alone? | [Imaging](#imaging) | `python -m bench.imaging` |
+| How fast is the whole service? | [The whole service](#the-whole-service) | `python -m bench.service` |
+| What does a million images cost on AWS? | [Cost](#cost) | `python -m bench.cost` |
+| Does memory grow over time? | [Memory](#memory) | `python -m bench.memory` |
+| How many workers does an upload rate need? | [Scaling](scaling.md) | `python -m bench.scaling` |
+
+**How to read it.** Absolute times are those of one machine, named at the end of each section. Ratios transfer
+better: the compared programs take turns, each ratio is calculated within a round, and the tables give the
+median with the quartiles in parentheses. Nothing on this page is asserted by a test.
+
+**How to repeat it.** `make bench` measures everything and writes this page again, in about half an hour. The
+peers, pyvips, sharp, Celery and Node.js packages, are installed in `bench/.peers`; Node.js 20.15 or newer is
+required. Each command has options for a shorter run, shown by `--help`.
+
+**Before and after a change.** `python -m bench.parent --against before=FOLDER` compares the CPU time of the
+worker process in two working copies, in short turns that show differences of 5 %.
+`python -m bench.service --only --against before=FOLDER` compares the whole service.
 """
 
 
-def put_together() -> None:
-    """Write the page from the sections that have been measured."""
-    parts = [PAGE.parent / "performance" / f"{name}.md" for name in SECTIONS]
-    sections = [part.read_text(encoding="utf-8").strip() for part in parts if part.exists()]
-    PAGE.write_text("\n\n".join([INTRODUCTION.strip(), *sections]) + "\n", encoding="utf-8")
+def write_page() -> None:
+    """Write `docs/performance.md` from the sections that have been measured."""
+    files = [PAGES / f"{name}.md" for name in SECTIONS]
+    sections = [file.read_text(encoding="utf-8").strip() for file in files if file.exists()]
+    text = "\n\n".join([INTRODUCTION.strip(), *sections]) + "\n"
+    PAGES.with_suffix(".md").write_text(text, encoding="utf-8")
 
 
 def main() -> None:
-    """Run the benchmarks in processes of their own, so that none finds the other's memory."""
+    """Run each benchmark in a new process, so that none inherits the memory of another."""
     for name in SECTIONS:
-        subprocess.run([sys.executable, "-m", f"bench.{name}"], check=True)  # noqa: S603 - ours
-    put_together()
+        subprocess.run([sys.executable, "-m", f"bench.{name}"], check=True)  # noqa: S603 - no external input
+    write_page()
 
 
 if __name__ == "__main__":

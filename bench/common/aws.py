@@ -1,4 +1,4 @@
-"""An AWS of the benchmark's own, with the worker's resources, and pictures put in its bucket."""
+"""Embedded AWS with the worker's resources, for one measurement."""
 
 import asyncio
 import os
@@ -9,18 +9,27 @@ from typing import TYPE_CHECKING, Final
 from tests.support.emulators import stack_name_of, unique_settings
 from worker.bootstrap import deploy_storage, open_client
 from worker.local.embedded_aws import embedded_aws, embedded_environment
+from worker.telemetry import logs
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
     from worker.settings import Settings
 
-_AT_ONCE: Final = 16
+_MAX_PARALLEL_UPLOADS: Final = 16
 
 
 @asynccontextmanager
 async def provisioned(**changes: object) -> AsyncIterator["Settings"]:
-    """Start an AWS and make the resources; this process's clients talk to it from then on."""
+    """
+    Start an embedded AWS, deploy the worker's resources, and yield the settings that name them.
+
+    From then on the clients of this process use that AWS, and its log has warnings and errors only.
+
+    Args:
+        changes: Settings that differ from their defaults.
+    """
+    logs.configure(format="console", level="warning")
     async with embedded_aws() as endpoint_url:
         os.environ.update(embedded_environment(endpoint_url))
         settings = unique_settings(endpoint_url, **changes)
@@ -32,12 +41,12 @@ async def provisioned(**changes: object) -> AsyncIterator["Settings"]:
         yield settings
 
 
-async def upload(s3: "S3Client", settings: "Settings", pictures: Iterable[tuple[str, bytes]]) -> None:
-    """Put pictures under their keys, several at once."""
-    room = asyncio.Semaphore(_AT_ONCE)
+async def upload(s3: "S3Client", settings: "Settings", images: Iterable[tuple[str, bytes]]) -> None:
+    """Upload images, given as pairs of key and content."""
+    slots = asyncio.Semaphore(_MAX_PARALLEL_UPLOADS)
 
     async def put(key: str, content: bytes) -> None:
-        async with room:
+        async with slots:
             await s3.put_object(Bucket=settings.bucket, Key=key, Body=content)
 
-    await asyncio.gather(*(put(key, content) for key, content in pictures))
+    await asyncio.gather(*(put(key, content) for key, content in images))

@@ -1,94 +1,76 @@
-"""What processes cost, as the operating system counts it."""
+"""CPU time and memory of processes and their descendants, read from `/proc`."""
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-_TICKS_A_SECOND: Final = os.sysconf("SC_CLK_TCK")
-_PROC: Final = Path("/proc")
+from tests.chaos.processes import children_of, memory_of
+
+_TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+_MIB: Final = 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class CpuTime:
     """
-    CPU seconds, of user and system, until now.
+    User and system CPU time, in seconds.
 
     Attributes:
-        parent: Of the process itself.
-        children: Of all that descend from it, those that have ended and been reaped included.
+        process_s: CPU time of the process itself.
+        descendants_s: CPU time of its descendants, including those that have ended and been reaped.
     """
 
-    parent: float
-    children: float
+    process_s: float
+    descendants_s: float
 
     @property
-    def total(self) -> float:
-        """Of all together."""
-        return self.parent + self.children
+    def total_s(self) -> float:
+        """CPU time of the process and its descendants."""
+        return self.process_s + self.descendants_s
 
     def since(self, earlier: Self) -> "CpuTime":
-        """Return the difference to an earlier reading."""
-        return CpuTime(self.parent - earlier.parent, self.children - earlier.children)
+        """Return the CPU time used since an earlier reading."""
+        return CpuTime(self.process_s - earlier.process_s, self.descendants_s - earlier.descendants_s)
 
 
 def cpu_time(pid: int) -> CpuTime:
-    """Read what a process and its descendants have used."""
-    _, own, reaped = _stat(pid)
-    return CpuTime(own, reaped + sum(cpu_time(child).total for child in children(pid)))
-
-
-def children(pid: int) -> list[int]:
-    """Return the processes that a process has started and that still run."""
-    return [other for other, parent in _parents() if parent == pid]
-
-
-def family(pid: int) -> list[int]:
-    """Return a process and all that descend from it."""
-    return [pid, *(one for child in children(pid) for one in family(child))]
-
-
-def resident_mb(pid: int) -> float:
-    """Return the memory of one process, in mebibytes."""
-    return _kilobytes(_PROC / str(pid) / "status", "VmRSS:") / 1024
-
-
-def proportional_mb(pid: int) -> float:
-    """Return the memory of a process and its descendants, in mebibytes; what they share counts once."""
-    return sum(_kilobytes(_PROC / str(one) / "smaps_rollup", "Pss:") for one in family(pid)) / 1024
-
-
-def is_running(pid: int, *words: str) -> bool:
-    """Tell whether the command line of a process holds all these words."""
+    """Return the CPU time of a process and its descendants; zero for a process that has ended."""
     try:
-        command = (_PROC / str(pid) / "cmdline").read_bytes().decode(errors="replace")
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:  # it ended after it was listed, and its parent counts its CPU time
+        return CpuTime(0.0, 0.0)
+    fields = text.rpartition(")")[2].split()  # the process name before may contain spaces and parentheses
+    user_s, system_s, reaped_user_s, reaped_system_s = (int(ticks) / _TICKS_PER_S for ticks in fields[11:15])
+    running_s = sum(cpu_time(child).total_s for child in children_of(pid))
+    return CpuTime(user_s + system_s, reaped_user_s + reaped_system_s + running_s)
+
+
+def resident_mib(pid: int) -> float:
+    """Return the resident memory of a process, in MiB; 0 for a process that has ended."""
+    memory = memory_of(pid)
+    return memory.rss / _MIB if memory else 0.0
+
+
+def tree_memory_mib(pid: int) -> float:
+    """Return the memory of a process and its descendants, in MiB, counting shared memory once."""
+    memory = memory_of(pid)
+    own_mib = memory.pss / _MIB if memory else 0.0
+    return own_mib + sum(tree_memory_mib(child) for child in children_of(pid))
+
+
+def find_child(pid: int, word: str) -> int:
+    """
+    Return the child of a process whose command line contains a word.
+
+    Raises:
+        StopIteration: No child of the process does.
+    """
+    return next(child for child in children_of(pid) if word in _command_line(child))
+
+
+def _command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
     except OSError:
-        return False
-    return all(word in command for word in words)
-
-
-def _stat(pid: int) -> tuple[int, float, float]:
-    """Return the parent's id, the CPU time of the process, and that of its reaped descendants."""
-    try:
-        text = (_PROC / str(pid) / "stat").read_text()
-    except OSError:  # it ended between being listed and being read; its parent has reaped it
-        return 0, 0.0, 0.0
-    fields = text.rpartition(")")[2].split()  # the name before may hold anything
-    user, system, reaped_user, reaped_system = (int(field) / _TICKS_A_SECOND for field in fields[11:15])
-    return int(fields[1]), user + system, reaped_user + reaped_system
-
-
-def _parents() -> Iterator[tuple[int, int]]:
-    for entry in _PROC.iterdir():
-        if entry.name.isdecimal():
-            pid = int(entry.name)
-            yield pid, _stat(pid)[0]
-
-
-def _kilobytes(file: Path, field: str) -> int:
-    try:
-        lines = file.read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith(field)), 0)
+        return ""

@@ -1,4 +1,4 @@
-"""What every benchmark reports with: ratios and their spread, tables, plots, and the machine it ran on."""
+"""Reporting shared by the benchmarks: ratios with quartiles, tables, plots, and the machine's description."""
 
 import argparse
 import asyncio
@@ -17,18 +17,18 @@ from matplotlib.figure import Figure
 
 from bench.common.paths import PAGES
 
-Figures = TypeVar("Figures")
+Results = TypeVar("Results")
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
     """
-    Several measurements of one thing.
+    Median and quartiles of repeated measurements.
 
     Attributes:
-        median: Of all.
-        low: A quarter of them is below.
-        high: A quarter of them is above.
+        median: Median.
+        low: First quartile.
+        high: Third quartile.
     """
 
     median: float
@@ -37,7 +37,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Self:
-        """Summarise at least one measurement."""
+        """Summarize at least one measurement."""
         values = sorted(values)
         if len(values) == 1:
             return cls(values[0], values[0], values[0])
@@ -45,78 +45,78 @@ class Spread:
         return cls(median(values), low, high)
 
     @classmethod
-    def of_ratios(cls, ours: Sequence[float], theirs: Sequence[float]) -> Self:
-        """Compare round by round, so that what slows a whole round down falls out."""
-        return cls.of(one / other for one, other in zip(ours, theirs, strict=True))
+    def of_ratios(cls, numerators: Sequence[float], denominators: Sequence[float]) -> Self:
+        """Summarize the ratios of each round, so that a slow round does not affect them."""
+        return cls.of(above / below for above, below in zip(numerators, denominators, strict=True))
 
     def __str__(self) -> str:
         return f"{self.median:.2f} ({self.low:.2f} to {self.high:.2f})"
 
 
-def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Lay out a Markdown table: the first column to the left, the others to the right."""
+def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return a Markdown table with the first column aligned left and the others aligned right."""
     rule = ["---", *("---:" for _ in headings[1:])]
     lines = [headings, rule, *([str(cell) for cell in row] for row in rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def machine(*packages: str) -> str:
-    """Say when and on what this runs, with the versions of these Python packages."""
+def describe_machine(*packages: str) -> str:
+    """Return today's date, a description of this machine, and the versions of Python packages."""
     cpu = next(
         (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
         platform.processor() or platform.machine(),
     )
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     versions = ", ".join(f"{package} {version(package)}" for package in packages)
     return (
-        f"{datetime.now(UTC):%Y-%m-%d}; {len(os.sched_getaffinity(0))} CPUs ({cpu}), {memory:.0f} GiB; "
+        f"{datetime.now(UTC):%Y-%m-%d}; {len(os.sched_getaffinity(0))} CPUs ({cpu}), {memory_gib:.0f} GiB; "
         f"{platform.system()} {platform.release()}; {platform.python_implementation()} "
         f"{platform.python_version()}" + (f"; {versions}" if versions else "")
     )
 
 
-def figure(rows: int = 1, *, height: float = 4) -> Figure:
-    """Return a figure without a window; draw on `figure.subplots(...)`, then `save` it."""
+def new_figure(rows: int = 1, *, height: float = 4) -> Figure:
+    """Return an empty figure that needs no display; `save_figure` writes it."""
     mpl.use("Agg")
     return Figure(figsize=(10, rows * height), layout="constrained")
 
 
-def save(drawn: Figure, name: str, *, says: str) -> str:
-    """Save a figure as `<name>.webp`; return the Markdown that shows it, `says` in the place of the eyes."""
+def save_figure(figure: Figure, name: str, *, alt: str) -> str:
+    """Save a figure as `<name>.webp`, and return the Markdown that shows it with this alternative text."""
     PAGES.mkdir(parents=True, exist_ok=True)
-    drawn.savefig(PAGES / f"{name}.webp", dpi=90)
-    return f"![{says}](performance/{name}.webp)\n"
+    figure.savefig(PAGES / f"{name}.webp", dpi=90)
+    return f"![{alt}](performance/{name}.webp)\n"
 
 
 def save_section(name: str, text: str) -> None:
-    """Write a section of `docs/performance.md`, whose links begin at `docs/`."""
+    """Save a section of `docs/performance.md`; its links are relative to `docs/`."""
     PAGES.mkdir(parents=True, exist_ok=True)
     (PAGES / f"{name}.md").write_text(text.rstrip("\n") + "\n")
 
 
-def run(
+def run_benchmark(
     name: str,
-    measure: Callable[[int], Coroutine[object, object, Figures]],
-    section: Callable[[Figures], str],
+    measure: Callable[[int], Coroutine[object, object, Results]],
+    section: Callable[[Results], str],
     *,
-    pictures: int,
+    images: int,
     description: str | None,
 ) -> None:
     """
-    Be the command of a benchmark: measure, print the section, and leave it in `docs/performance`.
+    Run a benchmark as a command: parse `--images`, measure, then print and save the section.
 
     Args:
-        name: Of the benchmark.
-        measure: Measures with so many pictures.
-        section: Writes down what was measured.
-        pictures: How many, unless `--pictures` says otherwise.
-        description: Of the command, for its help.
+        name: Name of the benchmark, and of the section's file.
+        measure: Measures with a number of images.
+        section: Returns the section for the results.
+        images: Default of `--images`.
+        description: Description of the command in its help.
     """
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--pictures", type=int, default=pictures)
-    text = section(asyncio.run(measure(parser.parse_args().pictures)))
+    parser.add_argument("--images", type=int, default=images, help="number of images (default: %(default)s)")
+    text = section(asyncio.run(measure(parser.parse_args().images)))
     save_section(name, text)
-    print(text)  # noqa: T201 - a command
+    print(text)  # noqa: T201 - output of a command
 
 
 def _lines(file: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Photographs to work on: the same for the same seed, made before anything is measured."""
+"""Sets of test images, the same for the same seed, generated before anything is measured."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,19 +6,19 @@ from typing import Final
 
 from bench.common.photographs import encoded, photograph
 
-_QUALITY: Final = 90
+_JPEG_QUALITY: Final = 90
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
     """
-    Pictures of one size.
+    Test images of one size.
 
     Attributes:
-        name: For people.
+        name: Name in reports.
         size: (width, height) in pixels.
-        distinct: How many different ones there are; uploads take them in turn.
-        per_s: How many a second are uploaded where time to completion is measured: few enough for everyone.
+        distinct: Number of different images; uploads cycle through them.
+        per_s: Uploads per second when latency is measured: few enough for every peer to keep up.
     """
 
     name: str
@@ -32,12 +32,12 @@ TWELVE_MEGAPIXELS: Final = Series("12 MP", (4000, 3000), distinct=8, per_s=2.0)
 SERIES: Final = (FULL_HD, TWELVE_MEGAPIXELS)
 
 
-def make(series: Series, folder: Path, *, seed: int) -> list[Path]:
-    """Write the pictures of a series to a folder as JPEGs and return their files."""
+def write_images(series: Series, folder: Path, *, seed: int) -> list[Path]:
+    """Write the images of a series to a folder as JPEG files, and return the files."""
     files = []
     for number in range(series.distinct):
         file = folder / f"{series.size[0]}-{number:02d}.jpg"
-        picture = photograph(*series.size, seed=1000 * seed + number)
-        file.write_bytes(encoded(picture, "JPEG", quality=_QUALITY, subsampling="4:2:0"))
+        image = photograph(*series.size, seed=1000 * seed + number)
+        file.write_bytes(encoded(image, "JPEG", quality=_JPEG_QUALITY, subsampling="4:2:0"))
         files.append(file)
     return files

@@ -1,23 +1,25 @@
 """
-The same record as `dynamodb.md` has it to the letter, and what it takes to write it.
+The record exactly as the table was first specified, and the write units that it takes.
 
-Three indexes with `Projection: ALL`; the item put when the picture is uploaded, then one unconditional
-`UpdateItem` for the start and one for the end of each step and one for the end of the picture, each of which
-sets `status` and `updatedAt`; and one update of the owner's statistics. Where the document cannot work as it
-is written, it is taken at its cheapest: the map of steps is in the item from the start, and `DateIndex`
-takes writes as if somebody could query it. It asks for an audit trail without saying where that is; with one
-in the item, as the worker has it, each of these writes appends an entry.
+Three indexes with `Projection: ALL`; the item is put when the image is uploaded; then one unconditional
+`UpdateItem` for the start and the end of each step and for the end of the image, each of which sets `status`
+and `updatedAt`; and one update of the owner's statistics. Where the specification does not work as written,
+its cheapest interpretation is assumed: the map of steps exists from the start, and `DateIndex` accepts writes
+although it cannot be queried. The specification requires an audit trail but does not define where it is
+stored; if it is in the item, as for image-worker, each write appends an entry.
 """
 
+from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any, Final
+from typing import Final
 
 from tests.support.fakes.metered_table import Index, Item, item_write_units
+from worker.domain.step import Json
 from worker.dynamodb.attributes import encode_map
 
 _USER: Final = "user_12345678-1234-1234-1234-123456789012"
 _IMAGE: Final = "img_1234567890abcdef"
-_STEPS: Final[dict[str, dict[str, Any]]] = {
+_STEPS: Final[Mapping[str, Mapping[str, Json]]] = {
     "validation": {"result": "valid"},
     "resize": {
         "dimensions": {
@@ -33,19 +35,19 @@ _INDEX_KEYS: Final = {
     "DateIndex": ("createdAt", "imageId"),
 }
 _AT: Final = "2024-01-01T12:00:00Z"
-_ENTRY: Final = {
+_HISTORY_ENTRY: Final[Mapping[str, Json]] = {
     "at": "2024-01-01T12:00:05.123Z",
     "step": "validation",
     "status": "completed",
     "attempt": 1,
     "worker": "ip-10-0-12-34-9f3c",
 }
-"""Of the audit trail."""
 
 
 def images(*, has_trail: bool = False) -> list[Item]:
-    """Return the item of an image as each write leaves it; the first is what nothing was before."""
-    item: dict[str, Any] = {
+    """Return the item of an image after each write; the first item is empty, from before the first write."""
+    steps: dict[str, Json] = {}
+    item: dict[str, Json] = {
         "imageId": _IMAGE,
         "userId": _USER,
         "originalFileName": "vacation-photo.jpg",
@@ -53,7 +55,7 @@ def images(*, has_trail: bool = False) -> list[Item]:
         "originalFileType": "image/jpeg",
         "originalS3Key": f"uploads/{_USER}/{_IMAGE}.jpg",
         "status": "pending",
-        "processingSteps": {},
+        "processingSteps": steps,
         "createdAt": _AT,
         "updatedAt": _AT,
         "ttl": 1735689600,
@@ -64,40 +66,53 @@ def images(*, has_trail: bool = False) -> list[Item]:
             "description": "Family vacation photo",
         },
     }
-    written = [{}, item]
-    writes = 0
-    for step, outcome in _STEPS.items():
-        for ended in (False, True):
-            writes += 1
-            at = {"completedAt": _AT, **outcome} if ended else {}
-            done = {"status": "completed" if ended else "processing", "startedAt": _AT, **at}
-            item = item | {
-                "status": "processing",
-                "updatedAt": f"2024-01-01T12:00:{writes:02d}Z",
-                "processingSteps": item["processingSteps"] | {step: done},
+    states: list[dict[str, Json]] = [{}, item]
+    for name, details in _STEPS.items():
+        for is_completed in (False, True):
+            step: dict[str, Json] = {
+                "status": "completed" if is_completed else "processing",
+                "startedAt": _AT,
+                **({"completedAt": _AT, **details} if is_completed else {}),
             }
-            written.append(item)
+            steps = {**steps, name: step}
+            item = {
+                **item,
+                "status": "processing",
+                "updatedAt": f"2024-01-01T12:00:{len(states) - 1:02d}Z",
+                "processingSteps": steps,
+            }
+            states.append(item)
     end = "2024-01-01T12:00:20Z"
     key = f"processed/{_USER}/{_IMAGE}.jpg"
-    written.append(
-        item | {"status": "completed", "updatedAt": end, "processedAt": end, "processedS3Key": key}
+    states.append(
+        {**item, "status": "completed", "updatedAt": end, "processedAt": end, "processedS3Key": key}
     )
     if has_trail:
-        written[1:] = [one | {"history": number * [_ENTRY]} for number, one in enumerate(written[1:], 1)]
-    return [encode_map(one) for one in written]
+        states[1:] = [
+            {**state, "history": [dict(_HISTORY_ENTRY) for _ in range(writes)]}
+            for writes, state in enumerate(states[1:], 1)
+        ]
+    return [encode_map(state) for state in states]
 
 
 def profiles() -> list[Item]:
-    """Return the profile of the owner, before and after its statistics are updated."""
-    preferences = {"defaultImageSize": "medium", "watermarkEnabled": True, "watermarkText": "John's Photos"}
-    names = {"firstName": "John", "lastName": "Doe", "avatar": f"avatars/{_USER}.jpg"}
+    """Return the owner's profile before and after its statistics are updated."""
     return [
         encode_map(
             {
                 "imageId": "user_profile",
                 "userId": _USER,
                 "email": "user@example.com",
-                "profile": {**names, "preferences": preferences},
+                "profile": {
+                    "firstName": "John",
+                    "lastName": "Doe",
+                    "avatar": f"avatars/{_USER}.jpg",
+                    "preferences": {
+                        "defaultImageSize": "medium",
+                        "watermarkEnabled": True,
+                        "watermarkText": "John's Photos",
+                    },
+                },
                 "statistics": {"totalImages": count, "totalStorageUsed": 1073741824, "lastUploadAt": _AT},
                 "createdAt": "2024-01-01T10:00:00Z",
                 "updatedAt": f"2024-01-01T12:00:{count:02d}Z",
@@ -109,17 +124,17 @@ def profiles() -> list[Item]:
 
 
 def write_units(*, has_trail: bool = False) -> int:
-    """Add up the writes of one picture, its owner's statistics among them."""
+    """Return the write units of one image, including those of its owner's statistics."""
     return sum(
         item_write_units(old, new)
         + sum(units for index in _indexes(new) for _, units in index.writes(old, new))
-        for written in (images(has_trail=has_trail), profiles())
-        for old, new in pairwise(written)
+        for states in (images(has_trail=has_trail), profiles())
+        for old, new in pairwise(states)
     )
 
 
 def entries(item: Item) -> list[Item]:
-    """Return an item with what the indexes hold of it."""
+    """Return an item and its entries in the indexes."""
     return [item, *(entry for index in _indexes(item) if (entry := index.entry(item)))]
 
 

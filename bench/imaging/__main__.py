@@ -1,9 +1,9 @@
 """
-CPU time and fidelity of one picture, against other libraries.
+CPU time and fidelity of processing one image, compared with other imaging libraries.
 
-`python -m bench.imaging [--rounds N] [FOLDER]`: each contender makes an 800x600 JPEG of quality 82 with a
-text on it from a file in memory, in one thread of a process of its own. The pictures are like photographs and
-made from a seed, or those of a folder. pyvips and sharp are installed under `bench/.peers` the first time.
+`python -m bench.imaging [--rounds N] [FOLDER]`: each peer makes a watermarked 800x600 JPEG of quality 82 from
+a file in memory, in one thread of its own process. The images are synthetic photographs, or the files of a
+folder. pyvips and sharp are installed in `bench/.peers` on the first run.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -21,15 +21,15 @@ from PIL import Image, ImageOps
 from bench.common import report
 from bench.common.photographs import encoded, photograph
 from bench.imaging.peer_setup import (
-    CAREFUL_SHARP,
+    EXACT_SHARP,
+    IMAGE_WORKER,
     LARGE,
-    OURS,
+    LARGE_AND_SMALLER,
+    MEDIUM_AND_SMALLER,
     PILLOW,
     PYVIPS,
     SHARP,
-    THREE_SIZES,
-    THREE_WITH_LARGE,
-    Contender,
+    PeerProcess,
     install,
     versions,
 )
@@ -41,18 +41,18 @@ from worker.imaging.watermark import margin_px, text_height_px
 from worker.imaging.watermark_text import text_tile
 from worker.settings import FONT
 
-PEERS: Final = (PYVIPS, SHARP, CAREFUL_SHARP)
-COMPARED: Final = (OURS, PILLOW, *PEERS)
-SIZES: Final = ((THREE_SIZES, OURS), (THREE_WITH_LARGE, LARGE))
+OPTIMIZED_PEERS: Final = (PYVIPS, SHARP, EXACT_SHARP)
+COMPARED: Final = (IMAGE_WORKER, PILLOW, *OPTIMIZED_PEERS)
+SEVERAL_SIZES: Final = ((MEDIUM_AND_SMALLER, IMAGE_WORKER), (LARGE_AND_SMALLER, LARGE))
 """Three sizes of one upload, and the largest of them alone."""
 
-LIKE_DB: Final = 3
-"""By how much less fidelity counts as alike."""
+FIDELITY_TOLERANCE_DB: Final = 3
+"""A peer has comparable fidelity if it is at most this much below the worker's."""
 
-TIMES: Final = 5
-"""How often a picture is made in one measurement."""
+REPETITIONS: Final = 5
+"""How often an image is processed in one measurement."""
 
-_SAYS: Final = "CPU time of one picture, by format and library"
+_PLOT_TITLE: Final = "CPU time per image, by format and library"
 _BOX: Final = Size("medium", 800, 600)
 _MARK: Final = Watermark("Processed by Image Platform")
 _SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp"})
@@ -60,7 +60,7 @@ _SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A picture to make something of, and where it lies."""
+    """An image to process, and the watermark that fits it."""
 
     name: str
     file: Path
@@ -68,14 +68,14 @@ class Upload:
 
 
 @dataclass(slots=True)
-class Measured:
+class Measurement:
     """
-    What one contender made of one picture.
+    Results of one peer for one image.
 
     Attributes:
-        cpu_ms: Of one picture, in each round.
-        fidelity_db: PSNR of the resized picture, before mark and encoding.
-        size_bytes: Of the result.
+        fidelity_db: PSNR of the resized image, before watermark and encoding.
+        cpu_ms: CPU time per image, in each round.
+        size_bytes: Size of the result.
     """
 
     fidelity_db: float
@@ -83,89 +83,100 @@ class Measured:
     size_bytes: int = 0
 
 
-Figures = Mapping[str, Mapping[str, Measured]]
-"""By the name of the picture, and by contender."""
+Measurements: TypeAlias = Mapping[str, Mapping[str, Measurement]]
+"""By name of the image, and by name of the peer."""
 
 
-def measure(folder: Path | None, *, rounds: int) -> Figures:
-    """Measure all pictures with all contenders, in turns."""
+def measure(folder: Path | None, *, rounds: int) -> Measurements:
+    """Measure all images with all peers, which take turns."""
     install()
     with TemporaryDirectory(prefix="bench-") as scratch, ExitStack() as stack:
         out = Path(scratch) / "out"
-        uploads = [_with_mark(name, file, Path(scratch)) for name, file in _files(folder, Path(scratch))]
-        names = [*COMPARED, *(name for pair in SIZES for name in pair if name not in COMPARED)]
-        contenders = {name: stack.enter_context(Contender(name)) for name in names}
-        figures: dict[str, dict[str, Measured]] = {}
-        for upload in uploads:
-            figures[upload.name] = {}
-            for name, contender in contenders.items():
-                figures[upload.name][name] = Measured(_fidelity_db(contender, upload, out))
-                contender.ask(times=1, file=upload.file, mark=upload.mark, out=out)  # warms it up
+        images = [_with_mark(name, file, Path(scratch)) for name, file in _files(folder, Path(scratch))]
+        peers = (*COMPARED, *(several for several, _ in SEVERAL_SIZES), LARGE)
+        processes = {peer.name: stack.enter_context(PeerProcess(peer)) for peer in peers}
+        measurements: dict[str, dict[str, Measurement]] = {}
+        for image in images:
+            measurements[image.name] = {}
+            for name, process in processes.items():
+                measurements[image.name][name] = Measurement(_fidelity_db(process, image, out))
+                process.process(image.file, mark=image.mark, out=out, times=1)  # warm-up
         for _ in range(rounds):
-            for upload in uploads:
-                for name, contender in contenders.items():
-                    told = contender.ask(times=TIMES, file=upload.file, mark=upload.mark, out=out)
-                    measured = figures[upload.name][name]
-                    measured.cpu_ms.append(told["cpu_ms"])
-                    measured.size_bytes = out.stat().st_size
-    return figures
+            for image in images:
+                for name, process in processes.items():
+                    used = process.process(image.file, mark=image.mark, out=out, times=REPETITIONS)
+                    measurement = measurements[image.name][name]
+                    measurement.cpu_ms.append(used["cpu_ms"])
+                    measurement.size_bytes = out.stat().st_size
+    return measurements
 
 
-def section(figures: Figures) -> str:
-    """Write the section of `docs/performance.md`."""
-    rounds = len(next(iter(figures.values()))[OURS].cpu_ms)
-    made = [_row(name, contender, by) for name, by in figures.items() for contender in COMPARED]
-    against = [
-        (name, *_fastest(by, at_least_db=0), *_fastest(by, at_least_db=by[OURS].fidelity_db - LIKE_DB))
-        for name, by in figures.items()
+def section(measurements: Measurements) -> str:
+    """Return the section of `docs/performance.md`."""
+    rounds = len(next(iter(measurements.values()))[IMAGE_WORKER.name].cpu_ms)
+    rows = [_row(image, peer.name, by_peer) for image, by_peer in measurements.items() for peer in COMPARED]
+    fastest = [
+        (
+            image,
+            *_fastest(by_peer),
+            *_fastest(by_peer, min_db=by_peer[IMAGE_WORKER.name].fidelity_db - FIDELITY_TOLERANCE_DB),
+        )
+        for image, by_peer in measurements.items()
     ]
-    usual = [(name, _ratio(by, OURS, PILLOW)) for name, by in figures.items()]
-    sizes = [(name, *(_ratio(by, three, one) for three, one in SIZES)) for name, by in figures.items()]
+    usual = [
+        (image, _ratio(by_peer, IMAGE_WORKER.name, PILLOW.name)) for image, by_peer in measurements.items()
+    ]
+    sizes = [
+        (image, *(_ratio(by_peer, several.name, one.name) for several, one in SEVERAL_SIZES))
+        for image, by_peer in measurements.items()
+    ]
+    table = report.markdown_table
     return f"""## Imaging
-One picture from a file in memory to an 800x600 JPEG of quality 82 with a text on it, in one thread: CPU
-milliseconds of the process, and fidelity (PSNR of the resized picture, before mark and encoding, against
-Pillow's Lanczos from full size). Each library in its best form: shrinking while it decodes, reading in
-sequence, the mark rendered once, malloc set as the worker sets it for its children. Only the worker checks
-headers and checksums, reads EXIF, and computes dominant colour, BlurHash and perceptual hash on the way. The
-pictures are like photographs and made from a seed, unless the names of files say otherwise.
-Medians of {rounds} rounds of {TIMES} pictures, taken in turns; in brackets the middle half.
+CPU time of one thread to turn a file in memory into a watermarked 800x600 JPEG of quality 82, and the
+fidelity of the resized image before watermark and encoding (PSNR against Pillow's Lanczos from full size).
+pyvips and sharp run in their fastest form (shrink-on-load, sequential reading, watermark on its bounding
+box); "Pillow as usual" is `thumbnail`, a full-size layer for the watermark, and `save`. All render the
+watermark once and have malloc configured as for decoder processes. Only image-worker also checks headers and
+checksums, reads EXIF, and computes dominant colour, BlurHash and perceptual hash. The images are synthetic
+photographs, unless the first column names a file. Medians of {rounds} rounds of {REPETITIONS} repetitions,
+peers in turn.
 
-{report.table(("picture", "made by", "CPU ms", "fidelity dB", "result kB"), made)}
-![{_SAYS}](performance/imaging.webp)
+{table(("image", "library", "CPU ms", "fidelity dB", "result kB"), rows)}
+![{_PLOT_TITLE}](performance/imaging.webp)
 
-Ratios of CPU time, below 1 where the worker is faster; of like fidelity is whoever is no more than
-{LIKE_DB} dB below it:
+CPU time of image-worker divided by that of the fastest peer (below 1, image-worker is faster), and by that of
+the fastest peer of comparable fidelity (at most {FIDELITY_TOLERANCE_DB} dB lower):
 
-{report.table(("picture", "fastest", "worker / it", "fastest of like fidelity", "worker / it"), against)}
-{report.table(("picture", "worker / Pillow as usual"), usual)}
-Three sizes from one upload against the largest of them alone:
+{table(("image", "fastest", "ratio", "fastest of comparable fidelity", "ratio"), fastest)}
+{table(("image", "image-worker / Pillow as usual"), usual)}
+CPU time of three sizes from one upload, divided by that of the largest of them alone:
 
-{report.table(("picture", "medium, small, thumbnail / medium", "large, medium, thumbnail / large"), sizes)}
-{report.machine("pillow", "cykooz-resizer", "kornia-rs")}; {versions()}.
+{table(("image", "medium, small, thumbnail / medium", "large, medium, thumbnail / large"), sizes)}
+{report.describe_machine("pillow", "cykooz-resizer", "kornia-rs")}; {versions()}.
 `python -m bench.imaging [--rounds N] [FOLDER]`
 """
 
 
 def _files(folder: Path | None, scratch: Path) -> Iterator[tuple[str, Path]]:
-    """Yield names and files: those of the folder, or made ones."""
+    """Yield name and file of the images in the folder, or of synthetic photographs."""
     if folder is not None:
         for file in sorted(folder.iterdir()):
             if file.suffix.lower() in _SUFFIXES:
                 yield file.name, file
         return
-    for name, width, height, picture_format, options in (
+    for name, width, height, image_format, options in (
         ("1920x1080 JPEG", 1920, 1080, "JPEG", {"quality": 88}),
         ("12 MP JPEG", 4032, 3024, "JPEG", {"quality": 90}),
         ("2000x1500 PNG", 2000, 1500, "PNG", {}),
         ("1600x1200 WebP", 1600, 1200, "WEBP", {"quality": 85}),
     ):
         file = scratch / name
-        file.write_bytes(encoded(photograph(width, height), picture_format, **options))
+        file.write_bytes(encoded(photograph(width, height), image_format, **options))
         yield name, file
 
 
 def _with_mark(name: str, file: Path, scratch: Path) -> Upload:
-    """Draw the mark of this picture's result, with the margin that keeps it from the corner."""
+    """Render the watermark for an image, including the margin to the corner."""
     with Image.open(file) as image:
         extent = fit_inside(Extent(*ImageOps.exif_transpose(image).size), _BOX)
     fonts = Fonts((FONT.read_bytes(),))
@@ -178,69 +189,70 @@ def _with_mark(name: str, file: Path, scratch: Path) -> Upload:
     return Upload(name, file, path)
 
 
-def _fidelity_db(contender: Contender, upload: Upload, out: Path) -> float:
-    """Return the PSNR against a full-size Lanczos of Pillow, to the size that the contender chose."""
-    told = contender.ask(times=0, file=upload.file, mark=upload.mark, out=out)
-    extent = (told["width"], told["height"])
-    with Image.open(upload.file) as image:
-        reference = ImageOps.exif_transpose(image).convert("RGB").resize(extent, Image.Resampling.LANCZOS)
-    made = np.frombuffer(out.read_bytes(), np.uint8).astype(np.float64)
-    error = float(np.mean((made - np.asarray(reference, np.float64).ravel()) ** 2))
+def _fidelity_db(process: PeerProcess, image: Upload, out: Path) -> float:
+    """Return the PSNR against Pillow's Lanczos from full size, scaled to the size that the peer chose."""
+    size = process.resize(image.file, out=out)
+    extent = (size["width"], size["height"])
+    with Image.open(image.file) as original:
+        upright = ImageOps.exif_transpose(original).convert("RGB")
+    reference = np.asarray(upright.resize(extent, Image.Resampling.LANCZOS), np.float64).ravel()
+    resized = np.frombuffer(out.read_bytes(), np.uint8).astype(np.float64)
+    error = float(np.mean((resized - reference) ** 2))
     return 10 * math.log10(255**2 / error) if error else math.inf
 
 
-def _row(picture: str, contender: str, made: Mapping[str, Measured]) -> Sequence[object]:
-    measured = made[contender]
+def _row(image: str, peer: str, by_peer: Mapping[str, Measurement]) -> Sequence[object]:
+    measurement = by_peer[peer]
     return (
-        picture,
-        contender,
-        f"{report.Spread.of(measured.cpu_ms).median:.1f}",
-        f"{measured.fidelity_db:.1f}",
-        f"{measured.size_bytes / 1000:.0f}",
+        image,
+        peer,
+        f"{report.Spread.of(measurement.cpu_ms).median:.1f}",
+        f"{measurement.fidelity_db:.1f}",
+        f"{measurement.size_bytes / 1000:.0f}",
     )
 
 
-def _fastest(made: Mapping[str, Measured], *, at_least_db: float) -> tuple[str, object]:
-    peers = [name for name in PEERS if made[name].fidelity_db >= at_least_db]
+def _fastest(by_peer: Mapping[str, Measurement], *, min_db: float = 0) -> tuple[str, object]:
+    """Return the fastest peer of at least this fidelity, and image-worker's ratio to it."""
+    peers = [peer.name for peer in OPTIMIZED_PEERS if by_peer[peer.name].fidelity_db >= min_db]
     if not peers:
-        return "nobody", ""
-    fastest = min(peers, key=lambda name: report.Spread.of(made[name].cpu_ms).median)
-    return fastest, _ratio(made, OURS, fastest)
+        return "none", ""
+    fastest = min(peers, key=lambda name: report.Spread.of(by_peer[name].cpu_ms).median)
+    return fastest, _ratio(by_peer, IMAGE_WORKER.name, fastest)
 
 
-def _ratio(made: Mapping[str, Measured], one: str, other: str) -> report.Spread:
-    return report.Spread.of_ratios(made[one].cpu_ms, made[other].cpu_ms)
+def _ratio(by_peer: Mapping[str, Measurement], numerator: str, denominator: str) -> report.Spread:
+    return report.Spread.of_ratios(by_peer[numerator].cpu_ms, by_peer[denominator].cpu_ms)
 
 
-def _draw(figures: Figures) -> None:
-    figure = report.figure()
+def _plot(measurements: Measurements) -> None:
+    figure = report.new_figure()
     axes = figure.subplots()
-    places = np.arange(len(figures))
-    for number, contender in enumerate(COMPARED):
-        spreads = [report.Spread.of(made[contender].cpu_ms) for made in figures.values()]
-        bars = axes.bar(places + 0.16 * (number - 2), [one.median for one in spreads], 0.15, label=contender)
-        axes.bar_label(
-            bars, [f"{made[contender].fidelity_db:.0f} dB" for made in figures.values()], fontsize=7
-        )
-    axes.set_xticks(places, figures)
-    axes.set_ylabel("CPU ms of one picture")
+    positions = np.arange(len(measurements))
+    for number, peer in enumerate(COMPARED):
+        by_image = [by_peer[peer.name] for by_peer in measurements.values()]
+        medians = [report.Spread.of(measurement.cpu_ms).median for measurement in by_image]
+        bars = axes.bar(positions + 0.16 * (number - 2), medians, 0.15, label=peer.name)
+        axes.bar_label(bars, [f"{measurement.fidelity_db:.0f} dB" for measurement in by_image], fontsize=7)
+    axes.set_xticks(positions, list(measurements))
+    axes.set_ylabel("CPU ms per image")
     axes.legend(frameon=False)
     axes.grid(axis="y", alpha=0.3)
-    report.save(figure, "imaging", says=_SAYS)
+    report.save_figure(figure, "imaging", alt=_PLOT_TITLE)
 
 
 def main() -> None:
-    """Measure and print the section; leave it in `docs/performance` where no folder was named."""
+    """Measure and print the section; save it and its plot unless a folder is given."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, nargs="?", help="pictures of your own")
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("folder", type=Path, nargs="?", help="measure the images of this folder instead")
+    parser.add_argument("--rounds", type=int, default=9, help="number of rounds (default: %(default)s)")
     arguments = parser.parse_args()
-    figures = measure(arguments.folder, rounds=arguments.rounds)
-    text = section(figures)
+    measurements = measure(arguments.folder, rounds=arguments.rounds)
+    text = section(measurements)
     if arguments.folder is None:
-        _draw(figures)
+        _plot(measurements)
         report.save_section("imaging", text)
-    print(text)  # noqa: T201 - a command
+    print(text)  # noqa: T201 - output of a command
 
 
 if __name__ == "__main__":

@@ -1,65 +1,103 @@
-"""The libraries that imaging is compared with: installed apart, asked in processes of their own."""
+"""Install and run the libraries that imaging is compared with, each in a process of its own."""
 
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self, TypedDict, cast
 
 from bench.common.install import install_node, install_python
 from bench.common.paths import INSTALLED_PEERS, ROOT
 from worker.decoder_pool.process import MALLOC_ENVIRONMENT
 
-SOURCES: Final = Path(__file__).parent / "peers"
-INSTALLED: Final = INSTALLED_PEERS / "imaging"
-
-OURS, PILLOW = "image-worker", "Pillow as usual"
-PYVIPS, SHARP, CAREFUL_SHARP = "pyvips", "sharp", "sharp, fastShrinkOnLoad false"
-THREE_SIZES, LARGE, THREE_WITH_LARGE = "medium+small+thumbnail", "large", "large+medium+thumbnail"
-
-OWN_COMMAND: Final = (sys.executable, SOURCES / "image_worker_peer.py")
-COMMANDS: Final[Mapping[str, tuple[Sequence[str | Path], Mapping[str, str]]]] = {
-    OURS: (OWN_COMMAND, {}),
-    PILLOW: ((sys.executable, SOURCES / "pillow_peer.py"), {}),
-    PYVIPS: ((INSTALLED / "python" / "bin" / "python", SOURCES / "vips_peer.py"), {}),
-    SHARP: (("node", INSTALLED / "node" / "sharp_peer.mjs"), {}),
-    CAREFUL_SHARP: (("node", INSTALLED / "node" / "sharp_peer.mjs"), {"FAST_SHRINK": "no"}),
-    THREE_SIZES: (
-        OWN_COMMAND,
-        {"OWN_SIZES": "medium,small,thumbnail"},
-    ),
-    LARGE: (OWN_COMMAND, {"OWN_SIZES": "large"}),
-    THREE_WITH_LARGE: (
-        OWN_COMMAND,
-        {"OWN_SIZES": "large,medium,thumbnail"},
-    ),
-}
+_SOURCES: Final = Path(__file__).parent / "peers"
+_INSTALLED: Final = INSTALLED_PEERS / "imaging"
+_INSTALLED_PYTHON: Final = _INSTALLED / "python" / "bin" / "python"
 
 
-class Contender:
-    """A process that answers as `peers/imaging/answering.py` says; malloc is set as for a child."""
+class ProcessingTime(TypedDict):
+    """Response to a request to process an image: CPU time of one repetition."""
 
-    def __init__(self, name: str) -> None:
-        command, environment = COMMANDS[name]
-        self._process = subprocess.Popen(  # noqa: S603 - our own scripts
-            command,
-            env=os.environ | MALLOC_ENVIRONMENT | {"PYTHONPATH": str(ROOT)} | environment,
+    cpu_ms: float
+
+
+class ResizedSize(TypedDict):
+    """Response to a request to resize an image only."""
+
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class ImagingPeer:
+    """
+    A library, used in one particular way.
+
+    Attributes:
+        name: Name in reports.
+        command: Command line of the program that implements `bench.imaging.peers.protocol`.
+        environment: Environment variables that select the way.
+    """
+
+    name: str
+    command: tuple[str | Path, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def _python_peer(module: str, *, python: str | Path = sys.executable) -> tuple[str | Path, ...]:
+    return (python, "-m", f"bench.imaging.peers.{module}")
+
+
+_WORKER: Final = _python_peer("image_worker_peer")
+_SHARP: Final = ("node", _INSTALLED / "node" / "sharp_peer.mjs")
+
+IMAGE_WORKER: Final = ImagingPeer("image-worker", _WORKER)
+PILLOW: Final = ImagingPeer("Pillow as usual", _python_peer("pillow_peer"))
+PYVIPS: Final = ImagingPeer("pyvips", _python_peer("vips_peer", python=_INSTALLED_PYTHON))
+SHARP: Final = ImagingPeer("sharp", _SHARP)
+EXACT_SHARP: Final = ImagingPeer("sharp, fastShrinkOnLoad false", _SHARP, {"FAST_SHRINK": "no"})
+
+MEDIUM_AND_SMALLER: Final = ImagingPeer(
+    "medium, small, thumbnail", _WORKER, {"PEER_SIZES": "medium,small,thumbnail"}
+)
+LARGE: Final = ImagingPeer("large", _WORKER, {"PEER_SIZES": "large"})
+LARGE_AND_SMALLER: Final = ImagingPeer(
+    "large, medium, thumbnail", _WORKER, {"PEER_SIZES": "large,medium,thumbnail"}
+)
+
+
+class PeerProcess:
+    """A running peer, with malloc configured as for the worker's decoder processes."""
+
+    def __init__(self, peer: ImagingPeer) -> None:
+        self._process = subprocess.Popen(  # noqa: S603 - no external input
+            peer.command,
+            env={**os.environ, **MALLOC_ENVIRONMENT, "PYTHONPATH": str(ROOT), **peer.environment},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
 
-    def ask(self, **request: object) -> dict[str, Any]:
-        """Put a request, wait for the answer."""
-        assert self._process.stdin is not None  # noqa: S101 - both are pipes
+    def process(self, file: Path, *, mark: Path, out: Path, times: int) -> ProcessingTime:
+        """Process an image several times and write the last result to `out`; return the CPU time."""
+        response = self._request({"file": str(file), "mark": str(mark), "out": str(out), "times": times})
+        return cast("ProcessingTime", response)
+
+    def resize(self, file: Path, *, out: Path) -> ResizedSize:
+        """Resize an image and write its RGB pixels to `out`; return its size."""
+        return cast("ResizedSize", self._request({"file": str(file), "out": str(out), "times": 0}))
+
+    def _request(self, request: Mapping[str, str | int]) -> object:
+        assert self._process.stdin is not None  # noqa: S101 - both streams are pipes
         assert self._process.stdout is not None  # noqa: S101
-        self._process.stdin.write(json.dumps(request, default=str) + "\n")
+        self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
-        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
-        return answer
+        response: object = json.loads(self._process.stdout.readline())
+        return response
 
     def __enter__(self) -> Self:
         return self
@@ -71,17 +109,17 @@ class Contender:
 
 
 def install() -> None:
-    """Install pyvips and sharp in the pinned versions, unless that has been done."""
-    install_python(INSTALLED / "python", SOURCES / "requirements.txt")
-    pins = [SOURCES / name for name in ("package.json", "package-lock.json", ".npmrc")]
-    install_node(INSTALLED / "node", pins)
-    shutil.copy(SOURCES / "sharp_peer.mjs", INSTALLED / "node")  # Node looks for packages beside the script
+    """Install the pinned versions of pyvips and sharp, unless they are installed."""
+    install_python(_INSTALLED / "python", _SOURCES / "requirements.txt")
+    pins = [_SOURCES / name for name in ("package.json", "package-lock.json", ".npmrc")]
+    install_node(_INSTALLED / "node", pins)
+    shutil.copy(_SOURCES / "sharp_peer.mjs", _INSTALLED / "node")  # Node.js finds packages next to the script
 
 
 def versions() -> str:
-    """Say which versions are compared."""
-    python = _output(INSTALLED / "python" / "bin" / "python", "-c", _PYTHON_VERSIONS)
-    node = _output("node", "-e", _NODE_VERSIONS, cwd=INSTALLED / "node")
+    """Return the versions of the installed peers."""
+    python = _output(_INSTALLED_PYTHON, "-c", _PYTHON_VERSIONS)
+    node = _output("node", "-e", _NODE_VERSIONS, folder=_INSTALLED / "node")
     return f"{python}; {node}"
 
 
@@ -95,6 +133,5 @@ _NODE_VERSIONS: Final = (
 )
 
 
-def _output(*command: str | Path, cwd: Path | None = None) -> str:
-    done = subprocess.run(command, check=True, cwd=cwd, stdout=subprocess.PIPE, text=True)  # noqa: S603
-    return done.stdout.strip()
+def _output(*command: str | Path, folder: Path | None = None) -> str:
+    return subprocess.check_output(command, cwd=folder, text=True).strip()  # noqa: S603 - no external input

@@ -1,8 +1,8 @@
 """
-What the worker keeps in memory over thousands of pictures: `python -m bench.memory [--pictures N]`.
+Memory of the worker over thousands of images: `python -m bench.memory [--images N]`.
 
-One `image-worker run` works off uploads of mixed sizes and formats on an embedded AWS; after each hundred,
-the resident memory of the process and of its decoder children is read from `/proc`.
+`image-worker run` processes uploads of mixed sizes and formats on an embedded AWS. After every 100 images,
+the resident memory of the worker process and of its decoder processes is read from `/proc`.
 """
 
 import asyncio
@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 
 BATCH: Final = 100
 MB: Final = 1_000_000
-_KEPT: Final = 3
-"""Batches whose objects stay in the bucket: the embedded AWS has all of them in its memory."""
+_KEPT_BATCHES: Final = 3
+"""Number of batches whose objects stay in the bucket: the embedded AWS keeps objects in memory."""
 _PROCESSES: Final = 2
+_POLL_INTERVAL_S: Final = 0.2
 _MIX: Final = (
     (640, 480, "JPEG", 4),
     (1280, 853, "JPEG", 4),
@@ -40,28 +41,28 @@ _MIX: Final = (
     (2000, 1500, "PNG", 1),
     (1600, 1200, "WEBP", 2),
 )
-"""Width, height, format, and how often."""
+"""Width, height, format, and relative frequency."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
     """
-    One look, in bytes.
+    Resident memory at one moment, in bytes.
 
     Attributes:
-        pictures: Done until then.
-        parent: Resident memory of the service.
-        children: Of each of its decoder children.
+        images: Number of images processed so far.
+        worker: Memory of the worker process.
+        decoders: Memory of each decoder process.
     """
 
-    pictures: int
-    parent: int
-    children: tuple[int, ...]
+    images: int
+    worker: int
+    decoders: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
-    """What was seen, how many pictures were completed, and how many children were replaced meanwhile."""
+class Results:
+    """All samples, and the number of completed images and of replaced decoder processes."""
 
     samples: Sequence[Sample]
     completed: int
@@ -69,24 +70,25 @@ class Figures:
 
     @property
     def warm(self) -> Sequence[Sample]:
-        """Without the first fifth."""
+        """The samples without the first fifth."""
         return self.samples[len(self.samples) // 5 :]
 
     @property
-    def parent_slope(self) -> float:
-        """Bytes that each picture adds to the parent, once it is warm."""
-        return linear_regression([one.pictures for one in self.warm], [one.parent for one in self.warm]).slope
+    def growth_per_image(self) -> float:
+        """Bytes that the warm worker process grows by for each image, by linear regression."""
+        images, memory = zip(*((sample.images, sample.worker) for sample in self.warm), strict=True)
+        return linear_regression(images, memory).slope
 
 
-async def measure(pictures: int) -> Figures:
-    """Have so many pictures processed, and look after each hundred."""
-    dice = random.Random(1)  # noqa: S311 - no cryptography
+async def measure(images: int) -> Results:
+    """Let a worker process images, and sample its memory after each batch."""
+    rng = random.Random(1)  # noqa: S311 - no cryptography
     files = [
         file
-        for width, height, picture_format, weight in _MIX
-        for file in weight * [encoded(photograph(width, height), picture_format)]
+        for width, height, image_format, frequency in _MIX
+        for file in frequency * [encoded(photograph(width, height), image_format)]
     ]
-    seen: list[Sample] = []
+    samples: list[Sample] = []
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(TemporaryDirectory(prefix="bench-"))
         settings = await stack.enter_async_context(provisioned())
@@ -99,45 +101,45 @@ async def measure(pictures: int) -> Figures:
                 WORKER_PROCESSES=str(_PROCESSES),
             )
         )
-        batches = [range(first, min(first + BATCH, pictures)) for first in range(0, pictures, BATCH)]
+        batches = [range(first, min(first + BATCH, images)) for first in range(0, images, BATCH)]
         for number, batch in enumerate(batches):
-            await upload(s3, settings, [(_key(picture), dice.choice(files)) for picture in batch])
-            while (told := await worker.scrape()).total("images_total") < batch.stop:  # noqa: ASYNC110
-                await asyncio.sleep(0.2)  # nobody tells when a backlog has been worked off
-            parent, children = memories_of(worker.pid)
-            seen.append(Sample(batch.stop, parent.rss, tuple(child.rss for child in children.values())))
-            if number >= _KEPT:
-                await _delete(s3, settings.bucket, batches[number - _KEPT])
+            await upload(s3, settings, [(_key(image), rng.choice(files)) for image in batch])
+            while (metrics := await worker.scrape()).total("images_total") < batch.stop:  # noqa: ASYNC110 - no event
+                await asyncio.sleep(_POLL_INTERVAL_S)
+            memory, decoders = memories_of(worker.pid)
+            samples.append(Sample(batch.stop, memory.rss, tuple(each.rss for each in decoders.values())))
+            if number >= _KEPT_BATCHES:
+                await _delete(s3, settings.bucket, batches[number - _KEPT_BATCHES])
         await worker.drain()
-    completed = round(told.value("images_total", status="completed", code=""))
-    return Figures(seen, completed, told.total("decoder_restarts_total"))
+    completed = round(metrics.value("images_total", status="completed", code=""))
+    return Results(samples, completed, metrics.total("decoder_restarts_total"))
 
 
-def section(figures: Figures) -> str:
-    """Write the section of `docs/performance.md`; draw its plot."""
-    every = max(1, len(figures.samples) // 10)
+def section(results: Results) -> str:
+    """Return the section of `docs/performance.md`, and save its plot."""
+    interval = max(1, len(results.samples) // 10)
     rows = [
-        (f"{one.pictures:,}", f"{one.parent / MB:.1f}", f"{sum(one.children) / MB:.0f}")
-        for one in figures.samples[every - 1 :: every]
+        (f"{sample.images:,}", f"{sample.worker / MB:.1f}", f"{sum(sample.decoders) / MB:.0f}")
+        for sample in results.samples[interval - 1 :: interval]
     ]
-    parents = [one.parent / MB for one in figures.warm]
-    children = [child / MB for one in figures.warm for child in one.children]
+    worker = [sample.worker / MB for sample in results.warm]
+    decoders = [memory / MB for sample in results.warm for memory in sample.decoders]
     return f"""## Memory
-Resident memory of one `image-worker run` with {_PROCESSES} decoder children over
-{figures.samples[-1].pictures:,} pictures ({figures.completed:,} completed) of mixed sizes and formats, from
-640x480 to 12 megapixels, JPEG, PNG and WebP, on an embedded AWS; read after every {BATCH} pictures. After the
-first fifth the service holds between {min(parents):.1f} and {max(parents):.1f} MB, and each picture adds
-{figures.parent_slope:+,.0f} bytes by the line through all samples. A child holds {median(children):.0f} MB in
-the median and {max(children):.0f} MB at the most; {figures.replaced} were replaced, each after 500 pictures.
+Resident memory of `image-worker run` with {_PROCESSES} decoder processes over {results.samples[-1].images:,}
+images ({results.completed:,} completed) of mixed sizes and formats, from 640x480 to 12 megapixels, JPEG, PNG
+and WebP, on an embedded AWS; read after every {BATCH} images. After the first fifth, the worker process uses
+{min(worker):.1f} to {max(worker):.1f} MB, and linear regression gives a growth of
+{results.growth_per_image:+,.0f} bytes per image. The median decoder process uses {median(decoders):.0f} MB,
+the largest {max(decoders):.0f} MB; {results.replaced} were replaced, each after 500 images.
 
-{_plot(figures)}
-{report.table(("pictures", "service, MB", "children together, MB"), rows)}
-{report.machine("aiobotocore", "aiohttp", "pillow")}. `python -m bench.memory [--pictures N]`
+{_plot(results)}
+{report.markdown_table(("images", "worker process, MB", "decoder processes together, MB"), rows)}
+{report.describe_machine("aiobotocore", "aiohttp", "pillow")}. `python -m bench.memory [--images N]`
 """
 
 
 async def _delete(s3: "S3Client", bucket: str, batch: range) -> None:
-    keys = [_key(picture) for picture in batch]
+    keys = [_key(image) for image in batch]
     results = [
         key.replace("uploads/", "processed/").replace("jpg", extension)
         for key in keys
@@ -147,23 +149,27 @@ async def _delete(s3: "S3Client", bucket: str, batch: range) -> None:
         await s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key} for key in part]})
 
 
-def _key(picture: int) -> str:
-    return f"uploads/user_{picture % 20}/img_{picture:016x}.jpg"
+def _key(image: int) -> str:
+    return f"uploads/user_{image % 20}/img_{image:016x}.jpg"
 
 
-def _plot(figures: Figures) -> str:
-    figure = report.figure()
+def _plot(results: Results) -> str:
+    figure = report.new_figure()
     axes = figure.subplots()
-    pictures = [one.pictures for one in figures.samples]
-    axes.plot(pictures, [one.parent / MB for one in figures.samples], label="service")
-    axes.plot(pictures, [sum(one.children) / MB for one in figures.samples], label="its children together")
+    images = [sample.images for sample in results.samples]
+    axes.plot(images, [sample.worker / MB for sample in results.samples], label="worker process")
+    axes.plot(
+        images,
+        [sum(sample.decoders) / MB for sample in results.samples],
+        label="decoder processes together",
+    )
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("pictures")
+    axes.set_xlabel("images")
     axes.set_ylabel("resident MB")
     axes.legend(frameon=False)
     axes.grid(alpha=0.3)
-    return report.save(figure, "memory", says="Resident memory over the pictures done")
+    return report.save_figure(figure, "memory", alt="Resident memory over the number of processed images")
 
 
 if __name__ == "__main__":
-    report.run("memory", measure, section, pictures=5000, description=__doc__)
+    report.run_benchmark("memory", measure, section, images=5000, description=__doc__)

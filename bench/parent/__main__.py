@@ -1,10 +1,10 @@
 """
-The worker's own process alone: its CPU for one picture, before and after a change.
+CPU time of the worker process alone, before and after a change.
 
-`python -m bench.parent --against before=FOLDER`: the real `image-worker run` of this working copy and of
-others, each beside an AWS that keeps nothing and with decoder children that repeat what they made of the
-first picture. They take turns of a fraction of a second, so that what the machine does meanwhile falls on all
-of them alike: differences of 5 % show, where `bench.service` needs ten.
+`python -m bench.parent --against before=FOLDER` runs `image-worker run` from this working copy and from
+others, each against an AWS with canned responses and with decoder processes that replay the results of their
+first image. They take turns of a fraction of a second, so that other load on the machine affects all of them
+equally. This shows differences of 5 %, where `bench.service` needs 10 %.
 """
 
 import argparse
@@ -20,41 +20,78 @@ from typing import Final
 from bench.common import report
 from bench.common.aws import provisioned
 from bench.common.paths import ROOT
-from bench.common.peers import inherited, last_lines, named_tree, running, service
-from bench.common.series import SERIES, Series, make
+from bench.common.peers import (
+    IMAGE_WORKER,
+    PeerFailedError,
+    image_worker,
+    inherited_environment,
+    log_tail,
+    named_tree,
+    running,
+)
+from bench.common.series import SERIES, Series, write_images
 from bench.parent.canned_aws import CannedAws
-from bench.service.measurement import StandstillError
 from tests.support.emulators import variables_of
 from worker.local.embedded_aws import embedded_environment
 
-OURS: Final = "image-worker"
 _REPLAY: Final = Path(__file__).parent / "replay"
 _TURN: Final = 48
-"""Pictures in one turn."""
+"""Images in one turn."""
 _WARM_UP: Final = 96
+
+
+@dataclass(frozen=True, slots=True)
+class _Worker:
+    """A running worker and its AWS."""
+
+    aws: CannedAws
+    process: asyncio.subprocess.Process
+    log: Path
+
+    async def process_images(self, images: int) -> None:
+        """
+        Let the worker process images.
+
+        Raises:
+            PeerFailedError: The worker ended.
+        """
+        delivered = asyncio.create_task(self.aws.deliver(images), name="deliver")
+        ended = asyncio.create_task(self.process.wait(), name="wait for worker")
+        done, pending = await asyncio.wait([delivered, ended], return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+        if ended in done:
+            message = f"the worker ended with exit status {self.process.returncode}:\n{log_tail(self.log)}"
+            raise PeerFailedError(message)
 
 
 async def measure(trees: Mapping[str, Path], series: Series, *, rounds: int) -> dict[str, list[float]]:
     """
-    Return the CPU milliseconds that each tree's own process takes for one picture, turn by turn.
+    Return the CPU milliseconds per image of each tree's worker process, for each turn.
+
+    Args:
+        trees: Working copies of the project, by name.
+        series: Series whose first image is processed.
+        rounds: Number of turns of each tree.
 
     Raises:
-        StandstillError: One of them has ended.
+        PeerFailedError: A worker ended.
     """
-    first, *_, last = sorted(os.sched_getaffinity(0)) * 2
-    spent: dict[str, list[float]] = {name: [] for name in trees}
+    first_cpu, *_, last_cpu = sorted(os.sched_getaffinity(0)) * 2
+    cpu_ms: dict[str, list[float]] = {name: [] for name in trees}
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="image-worker-bench-")))
-        picture = make(series, folder, seed=1)[0].read_bytes()
+        content = write_images(series, folder, seed=1)[0].read_bytes()
         settings = await stack.enter_async_context(provisioned(http_port=0))
-        os.sched_setaffinity(0, {first})  # ours apart from theirs, where there are two CPUs
-        contestants = {}
+        os.sched_setaffinity(0, {first_cpu})  # keeps this process off the workers' CPU if there are two
+        workers = {}
         for name, tree in trees.items():
             aws = await stack.enter_async_context(
-                CannedAws.serving(picture, bucket=settings.bucket, behind=str(settings.endpoint_url))
+                CannedAws.serve(content, bucket=settings.bucket, backend_url=str(settings.endpoint_url))
             )
             environment = {
-                **inherited(),
+                **inherited_environment(),
                 **embedded_environment(aws.endpoint_url),
                 **variables_of(settings),
                 "BENCH_REPLAY": "1",
@@ -63,69 +100,61 @@ async def measure(trees: Mapping[str, Path], series: Series, *, rounds: int) -> 
                 "WORKER_LOG_FORMAT": "json",
             }
             log = folder / f"{name}.log"
-            process = await stack.enter_async_context(running(service(name, tree), environment, log))
-            os.sched_setaffinity(process.pid, {last})
-            contestants[name] = _Contestant(aws, process, log)
-            await contestants[name].deliver(_WARM_UP)
+            process = await stack.enter_async_context(running(image_worker(name, tree), environment, log))
+            os.sched_setaffinity(process.pid, {last_cpu})
+            workers[name] = _Worker(aws, process, log)
+            await workers[name].process_images(_WARM_UP)
         for number in range(rounds):
-            turn = list(contestants.items())
-            for name, one in turn if number % 2 else reversed(turn):
-                before_ms = _cpu_ms(one.process.pid)
-                await one.deliver(_TURN)
-                spent[name].append((_cpu_ms(one.process.pid) - before_ms) / _TURN)
-    return spent
-
-
-@dataclass(frozen=True, slots=True)
-class _Contestant:
-    """A worker and its AWS."""
-
-    aws: CannedAws
-    process: asyncio.subprocess.Process
-    log: Path
-
-    async def deliver(self, pictures: int) -> None:
-        delivered = asyncio.create_task(self.aws.deliver(pictures), name="deliver")
-        ended = asyncio.create_task(self.process.wait(), name="wait for the worker's end")
-        done, waiting = await asyncio.wait([delivered, ended], return_when=asyncio.FIRST_COMPLETED)
-        for task in waiting:
-            task.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
-        if ended in done:
-            message = f"it ended with {self.process.returncode}:\n{last_lines(self.log)}"
-            raise StandstillError(message)
+            order = list(workers.items())
+            for name, worker in order if number % 2 else reversed(order):
+                before_ms = _cpu_ms(worker.process.pid)
+                await worker.process_images(_TURN)
+                cpu_ms[name].append((_cpu_ms(worker.process.pid) - before_ms) / _TURN)
+    return cpu_ms
 
 
 def _cpu_ms(pid: int) -> float:
-    """Read what a process has used, more finely than in ticks of the clock."""
+    """Return the CPU time of a process without its descendants, more precisely than in clock ticks."""
     threads = Path(f"/proc/{pid}/task").iterdir()
     return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e6
 
 
-def rows(spent: Mapping[str, Sequence[float]]) -> list[tuple[object, ...]]:
-    """Return each tree's milliseconds, and their ratio to ours turn by turn."""
+def rows(cpu_ms: Mapping[str, Sequence[float]]) -> list[tuple[object, ...]]:
+    """Return name, CPU milliseconds, and ratio to this working copy for each tree."""
     return [
-        (name, report.Spread.of(each), report.Spread.of_ratios(each, spent[OURS]))
-        for name, each in spent.items()
+        (name, report.Spread.of(turns), report.Spread.of_ratios(turns, cpu_ms[IMAGE_WORKER]))
+        for name, turns in cpu_ms.items()
     ]
 
 
 def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description="CPU of the worker's own process, before and after.")
-    parser.add_argument("--series", choices=[one.name for one in SERIES], default=SERIES[0].name)
-    parser.add_argument("--rounds", type=int, default=40)
-    parser.add_argument("--against", nargs="*", default=[], metavar="NAME=FOLDER", type=named_tree)
-    arguments = parser.parse_args()
-    trees = {OURS: ROOT, **dict(arguments.against)}
-    series = next(one for one in SERIES if one.name == arguments.series)
-    spent = asyncio.run(measure(trees, series, rounds=arguments.rounds))
-    headings = (
-        f"{series.name}, {arguments.rounds} turns of {_TURN}",
-        "CPU ms of the parent",
-        "ratio to ours",
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description="CPU time of the worker process, before and after a change.")
+    parser.add_argument(
+        "--series",
+        choices=[series.name for series in SERIES],
+        default=SERIES[0].name,
+        help="series of test images (default: %(default)s)",
     )
-    print(report.table(headings, rows(spent)))  # noqa: T201 - a command
+    parser.add_argument("--rounds", type=int, default=40, help="turns of each worker (default: %(default)s)")
+    parser.add_argument(
+        "--against",
+        nargs="*",
+        default=[],
+        metavar="NAME=FOLDER",
+        type=named_tree,
+        help="other working copies of this project, for example from before the change",
+    )
+    arguments = parser.parse_args()
+    trees = {IMAGE_WORKER: ROOT, **dict(arguments.against)}
+    series = next(series for series in SERIES if series.name == arguments.series)
+    cpu_ms = asyncio.run(measure(trees, series, rounds=arguments.rounds))
+    headings = (
+        f"{series.name}, {arguments.rounds} turns of {_TURN} images",
+        "CPU ms of the worker process",
+        f"ratio to {IMAGE_WORKER}",
+    )
+    print(report.markdown_table(headings, rows(cpu_ms)))  # noqa: T201 - output of a command
 
 
 if __name__ == "__main__":

@@ -1,66 +1,74 @@
 """
-An AWS that keeps nothing: it hands out notifications of one picture, and says yes to every write.
+An AWS with canned responses: notifications of one image, and success for every write.
 
-What is asked at the start, or now and then, it passes on to an emulated AWS.
+Requests that it has no response for, for example those at startup, are forwarded to an emulated AWS.
 """
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import aiohttp
 from aiohttp import web
 
+if TYPE_CHECKING:
+    from types_aiobotocore_sqs.type_defs import MessageTypeDef
+
 _USERS: Final = 50
-_OF_S3: Final = {"x-amz-request-id": "canned", "ETag": '"canned"'}
-_PASSED_ON: Final = frozenset({"content-type", "x-amz-request-id", "x-amzn-requestid", "x-amz-bucket-region"})
+_S3_HEADERS: Final = {"x-amz-request-id": "canned", "ETag": '"canned"'}
+_FORWARDED_HEADERS: Final = frozenset(
+    {"content-type", "x-amz-request-id", "x-amzn-requestid", "x-amz-bucket-region"}
+)
 
 
 class CannedAws:
     """
-    Answers what `image-worker run` asks.
+    HTTP server with responses to the requests of `image-worker run`.
 
     Args:
-        picture: The content of every upload.
-        bucket: That they lie in.
-        behind: Where the emulated AWS listens that has everything else.
+        content: Content of every upload.
+        bucket: Name of the upload bucket.
+        backend_url: Endpoint of the emulated AWS that other requests are forwarded to.
+        session: HTTP session for those requests.
 
     Attributes:
-        endpoint_url: Where it listens.
+        endpoint_url: Endpoint of this server.
     """
 
-    def __init__(self, picture: bytes, *, bucket: str, behind: str, session: aiohttp.ClientSession) -> None:
-        self._picture, self._bucket = picture, bucket
-        self._behind, self._session = behind, session
-        self._waiting: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self._announced = self._deleted = 0
+    def __init__(
+        self, content: bytes, *, bucket: str, backend_url: str, session: aiohttp.ClientSession
+    ) -> None:
+        self._content, self._bucket = content, bucket
+        self._backend_url, self._session = backend_url, session
+        self._queue: asyncio.Queue[MessageTypeDef] = asyncio.Queue()
+        self._sent = self._deleted = 0
         self._all_deleted = asyncio.Event()
         self.endpoint_url = ""
 
     @classmethod
     @asynccontextmanager
-    async def serving(cls, picture: bytes, *, bucket: str, behind: str) -> AsyncIterator[Self]:
-        """Listen on a free port while the body runs."""
+    async def serve(cls, content: bytes, *, bucket: str, backend_url: str) -> AsyncIterator[Self]:
+        """Serve on a free port during the body."""
         async with aiohttp.ClientSession() as session:
-            aws = cls(picture, bucket=bucket, behind=behind, session=session)
-            async with aws._listening():
+            aws = cls(content, bucket=bucket, backend_url=backend_url, session=session)
+            async with aws._listen():
                 yield aws
 
-    async def deliver(self, pictures: int) -> None:
-        """Announce so many uploads, and wait until the message of each has been deleted."""
+    async def deliver(self, images: int) -> None:
+        """Send a notification for each image, and wait until all messages have been deleted."""
         self._all_deleted.clear()
-        for number in range(self._announced, self._announced + pictures):
-            self._waiting.put_nowait(_message(number, self._bucket))
-        self._announced += pictures
+        for number in range(self._sent, self._sent + images):
+            self._queue.put_nowait(_message(number, self._bucket))
+        self._sent += images
         await self._all_deleted.wait()
 
     @asynccontextmanager
-    async def _listening(self) -> AsyncIterator[None]:
+    async def _listen(self) -> AsyncIterator[None]:
         application = web.Application(client_max_size=2**26)
-        application.router.add_route("*", "/{path:.*}", self._answer)
+        application.router.add_route("*", "/{path:.*}", self._respond)
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         try:
@@ -71,49 +79,53 @@ class CannedAws:
         finally:
             await runner.cleanup()
 
-    async def _answer(self, request: web.Request) -> web.Response:
-        asked = await request.read()
+    async def _respond(self, request: web.Request) -> web.Response:
+        body = await request.read()
         match request.method:
             case "GET":
-                headers = {**_OF_S3, "Last-Modified": "Tue, 24 Nov 2026 12:00:00 GMT"}
-                return web.Response(body=self._picture, content_type="image/jpeg", headers=headers)
+                headers = {**_S3_HEADERS, "Last-Modified": "Tue, 24 Nov 2026 12:00:00 GMT"}
+                return web.Response(body=self._content, content_type="image/jpeg", headers=headers)
             case "PUT":
-                return web.Response(headers=_OF_S3)
+                return web.Response(headers=_S3_HEADERS)
             case "POST":
                 operation = request.headers["x-amz-target"].rpartition(".")[2]
-                answer = await self._say(operation, json.loads(asked))
-                if answer is not None:
-                    return web.Response(body=json.dumps(answer), content_type="application/x-amz-json-1.0")
-        url = self._behind + request.path_qs
-        async with self._session.request(
-            request.method, url, headers=request.headers, data=asked
-        ) as answered:
-            kept = {name: value for name, value in answered.headers.items() if name.lower() in _PASSED_ON}
-            return web.Response(body=await answered.read(), status=answered.status, headers=kept)
+                result = await self._call(operation, json.loads(body))
+                if result is not None:
+                    return web.Response(body=json.dumps(result), content_type="application/x-amz-json-1.0")
+        return await self._forward(request, body)
 
-    async def _say(self, operation: str, asked: dict[str, Any]) -> dict[str, Any] | None:
+    async def _forward(self, request: web.Request, body: bytes) -> web.Response:
+        url = self._backend_url + request.path_qs
+        async with self._session.request(request.method, url, headers=request.headers, data=body) as response:
+            headers = {
+                name: value for name, value in response.headers.items() if name.lower() in _FORWARDED_HEADERS
+            }
+            return web.Response(body=await response.read(), status=response.status, headers=headers)
+
+    async def _call(self, operation: str, parameters: Mapping[str, Any]) -> Mapping[str, object] | None:
+        """Return the canned response to an operation of SQS or DynamoDB; None if there is none."""
         match operation:
             case "UpdateItem" | "TransactWriteItems":
                 return {}
             case "ReceiveMessage":
-                return {"Messages": await self._received(asked["MaxNumberOfMessages"])}
+                return {"Messages": await self._receive(parameters["MaxNumberOfMessages"])}
             case "DeleteMessageBatch":
-                self._deleted += len(asked["Entries"])
-                if self._deleted == self._announced:
+                self._deleted += len(parameters["Entries"])
+                if self._deleted == self._sent:
                     self._all_deleted.set()
-                return {"Successful": [{"Id": entry["Id"]} for entry in asked["Entries"]], "Failed": []}
+                return {"Successful": [{"Id": entry["Id"]} for entry in parameters["Entries"]], "Failed": []}
         return None
 
-    async def _received(self, most: int) -> list[dict[str, Any]]:
-        received = [await self._waiting.get()]
-        while len(received) < most and not self._waiting.empty():
-            received.append(self._waiting.get_nowait())
-        return received
+    async def _receive(self, max_messages: int) -> "list[MessageTypeDef]":
+        messages = [await self._queue.get()]
+        while len(messages) < max_messages and not self._queue.empty():
+            messages.append(self._queue.get_nowait())
+        return messages
 
 
-def _message(number: int, bucket: str) -> dict[str, Any]:
+def _message(number: int, bucket: str) -> "MessageTypeDef":
     now = datetime.now(UTC)
-    upload = {
+    record = {
         "eventSource": "aws:s3",
         "eventName": "ObjectCreated:Put",
         "eventTime": now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -129,7 +141,7 @@ def _message(number: int, bucket: str) -> dict[str, Any]:
     return {
         "MessageId": str(number),
         "ReceiptHandle": str(number),
-        "Body": json.dumps({"Records": [upload]}),
+        "Body": json.dumps({"Records": [record]}),
         "Attributes": {
             "ApproximateReceiveCount": "1",
             "SentTimestamp": str(round(now.timestamp() * 1000)),

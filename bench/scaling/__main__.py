@@ -1,8 +1,8 @@
 """
-Three days of uploads through the autoscaling policies that are shipped: `python -m bench.scaling`.
+Simulate the shipped autoscaling policies under three days of traffic: `python -m bench.scaling`.
 
-Reads the policies from `config/`, prints what they do for delay and cost, and draws the pictures of
-`docs/scaling.md`. The same seed gives the same figures.
+Reads the policies from `config/`, prints delay and cost of each fleet, and draws the plots of
+`docs/scaling.md`. The same seed gives the same results.
 """
 
 import argparse
@@ -15,34 +15,37 @@ from rich.console import Console
 from bench.common.paths import ROOT
 from bench.scaling.cases import cases
 from bench.scaling.fleet import simulate
-from bench.scaling.plots import draw, draw_burst
-from bench.scaling.report import report
+from bench.scaling.plots import plot_burst, plot_days
+from bench.scaling.report import table
 from bench.scaling.traffic import Traffic
 
-OUT: Final = ROOT / "docs" / "scaling"
+PLOTS: Final = ROOT / "docs" / "scaling"
 
 
 def main() -> None:
-    """Run all, print the table and draw the pictures."""
+    """Simulate every fleet, print the table and draw the plots."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=OUT, help="where the pictures go")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the traffic (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=PLOTS, help="folder for the plots")
     arguments = parser.parse_args()
     mpl.use("Agg")
     traffic = Traffic()
     arrived = traffic.arrivals(arguments.seed)
     runs = {
-        name: (case, simulate(arrived, case.autoscaler, case.replica, busy_s=case.busy_s))
+        name: (
+            case,
+            simulate(arrived, case.autoscaler, case.replica, protected_after_s=case.protected_after_s),
+        )
         for name, case in cases().items()
     }
-    Console(width=160).print(report(runs, traffic))
+    Console(width=160).print(table(runs, traffic))
     arguments.out.mkdir(parents=True, exist_ok=True)
-    shown = {"kubernetes": "Kubernetes, as shipped", "ecs": "ECS, as shipped"}
-    for file, name in {**shown, "ecs-backlog-alone": "ECS, backlog alone"}.items():
+    shipped = {"kubernetes": "Kubernetes, as shipped", "ecs": "ECS, as shipped"}
+    for file, name in {**shipped, "ecs-backlog-only": "ECS, backlog only"}.items():
         case, run = runs[name]
-        draw(name, run, case.replica, arguments.out / f"{file}.webp")
-    both = {name: runs[name][1] for name in (*shown.values(), "20 replicas, always")}
-    draw_burst(both, traffic, arguments.out / "burst.webp")
+        plot_days(name, run, case.replica, arguments.out / f"{file}.webp")
+    burst_runs = {name: runs[name][1] for name in (*shipped.values(), "20 replicas, constant")}
+    plot_burst(burst_runs, traffic, arguments.out / "burst.webp")
 
 
 if __name__ == "__main__":

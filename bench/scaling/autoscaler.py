@@ -1,4 +1,4 @@
-"""What an autoscaler is: it sees the queue and the fleet, and says how many replicas there should be."""
+"""Interface of the simulated autoscalers, and the metrics that they observe."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -7,57 +7,62 @@ from typing import Final, Protocol
 PERIOD_S: Final = 60
 """Resolution of the metrics that SQS and Container Insights send to CloudWatch."""
 METRIC_DELAY_S: Final = 60
-"""Assumed: how long after the end of a minute its figures can be read."""
+"""Assumed time from the end of a minute until its metrics can be read."""
 
 
 @dataclass(frozen=True, slots=True)
-class Observed:
-    """What an autoscaler can see."""
+class Observation:
+    """
+    State of the queue and the fleet in one second.
+
+    Attributes:
+        now_s: Time since the start of the simulation.
+        backlog: Messages visible and in flight.
+        sent: Messages that arrived in this second.
+        running: Replicas that have started.
+    """
 
     now_s: int
     backlog: float
-    """Messages visible and in flight."""
     sent: float
-    """Messages that came in this second."""
     running: int
-    """Replicas that work."""
 
 
-class Minutes:
-    """What CloudWatch knows: a figure for each minute, some time after its end."""
+class MinuteMetric:
+    """CloudWatch metric: the sum of each minute, which can be read after a delay."""
 
     def __init__(self, keep: int) -> None:
         self._sum = 0.0
-        self._figures: deque[tuple[int, float]] = deque(maxlen=keep + METRIC_DELAY_S // PERIOD_S + 1)
+        self._minutes: deque[tuple[int, float]] = deque(maxlen=keep + METRIC_DELAY_S // PERIOD_S + 1)
 
     def add(self, now_s: int, value: float) -> None:
-        """Add what happened in a second."""
+        """Add the value of a second."""
         self._sum += value
         if now_s % PERIOD_S == PERIOD_S - 1:
-            self._figures.append((now_s + 1 + METRIC_DELAY_S, self._sum))
+            self._minutes.append((now_s + 1 + METRIC_DELAY_S, self._sum))
             self._sum = 0.0
 
-    def known(self, now_s: int) -> list[float]:
-        """Return the sums of the last minutes that can be read, the newest last."""
-        return [figure for at, figure in self._figures if at <= now_s]
+    def readable(self, now_s: int) -> list[float]:
+        """Return the sums of the latest minutes that can be read, oldest first."""
+        return [value for readable_s, value in self._minutes if readable_s <= now_s]
 
 
 class Autoscaler(Protocol):
-    """Decides how many replicas there should be."""
+    """Determines the number of replicas."""
 
-    least: int
+    min_replicas: int
 
-    def decide(self, seen: Observed, desired: int) -> int:
-        """Hear of every second; return how many replicas are wanted, `desired` if nothing is to change."""
+    def decide(self, observation: Observation, desired: int) -> int:
+        """Return the desired number of replicas; called every second with the current one."""
         ...
 
 
 @dataclass(slots=True)
 class Fixed:
-    """A fleet of one size."""
+    """A fleet of constant size."""
 
-    least: int
+    min_replicas: int
 
-    def decide(self, seen: Observed, desired: int) -> int:  # noqa: ARG002 - the protocol's
-        """Return its size."""
-        return self.least
+    def decide(self, observation: Observation, desired: int) -> int:  # noqa: ARG002 - required by the protocol
+        """Return the constant size."""
+        return self.min_replicas

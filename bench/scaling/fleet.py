@@ -1,4 +1,4 @@
-"""A queue and the replicas that work on it, second by second."""
+"""Simulation of a queue and the replicas that consume it, second by second."""
 
 import math
 from copy import deepcopy
@@ -6,121 +6,144 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.scaling.autoscaler import Autoscaler, Observed
+from bench.scaling.autoscaler import Autoscaler, Observation
 from bench.scaling.traffic import Series
 
 
 @dataclass(frozen=True, slots=True)
 class Replica:
     """
-    What one replica does a second.
+    Capacity of one replica.
 
-    The times were measured on two shared cores with an embedded AWS, for 1920x1080 JPEGs of 0.4 MB: 13.1 ms
-    of the children and 9.1 ms of the parent. How long a picture waits for AWS is assumed.
+    CPU times were measured for 1920x1080 JPEGs of 0.4 MB on two shared cores with an embedded AWS: 13.1 ms in
+    decoder processes and 9.1 ms in the worker process. The time for AWS requests is assumed.
+
+    Attributes:
+        decoder_s: CPU time per image in decoder processes.
+        worker_s: CPU time per image in the worker process.
+        aws_s: Waiting time per image for all requests to S3, DynamoDB and SQS together.
+        cpus: Number of CPUs.
+        processes: Number of decoder processes.
+        slots: Images in flight at most.
+        utilization: Share of the theoretical capacity that is reached, because images differ and arrive
+            irregularly.
+        startup_s: Time from the decision to the first image: scheduling, image pull, start. A new node takes
+            longer.
     """
 
-    child_s: float = 0.014
-    parent_s: float = 0.010
-    waiting_s: float = 0.130
-    """For S3, DynamoDB and SQS, all calls of one picture together."""
+    decoder_s: float = 0.014
+    worker_s: float = 0.010
+    aws_s: float = 0.130
     cpus: float = 2
     processes: int = 2
     slots: int = 8
-    share: float = 0.75
-    """How much of what is possible is reached: pictures differ, and their arrival is no march."""
-    starts_in_s: int = 90
-    """From the decision to the first picture: place, image, start; a new node takes longer."""
+    utilization: float = 0.75
+    startup_s: int = 90
 
     @property
     def latency_s(self) -> float:
-        """How long a picture takes that needs not wait for its turn."""
-        return self.child_s + self.parent_s + self.waiting_s
+        """Time to process an image that does not wait in the queue."""
+        return self.decoder_s + self.worker_s + self.aws_s
 
     @property
     def per_s(self) -> float:
-        """Pictures a second: whatever runs out first, of CPUs, children, the parent and slots."""
-        return self.share * min(
-            self.cpus / (self.child_s + self.parent_s),
-            self.processes / self.child_s,
-            1 / self.parent_s,
+        """Images per second, limited by CPUs, decoder processes, the worker process or slots."""
+        return self.utilization * min(
+            self.cpus / (self.decoder_s + self.worker_s),
+            self.processes / self.decoder_s,
+            1 / self.worker_s,
             self.slots / self.latency_s,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What came of it: one figure for each second."""
+    """
+    Result of a simulation, with one value per second in each series.
+
+    Attributes:
+        arrived: Uploads.
+        processed: Processed images.
+        backlog: Messages in the queue.
+        replicas: Replicas that are paid for, running or starting.
+        latency_s: Time to process an image that does not wait in the queue.
+    """
 
     arrived: Series
-    served: Series
-    waiting: Series
+    processed: Series
+    backlog: Series
     replicas: Series
-    """All that are paid for: those that work and those that start."""
     latency_s: float
 
     @property
     def replica_hours(self) -> float:
-        """How long replicas were paid for."""
+        """Hours that are paid for, over all replicas."""
         return float(self.replicas.sum()) / 3600
 
     def delays(self) -> Series:
         """
-        Return how long what arrived in each second waited until it was done, first come, first served.
+        Return the time from upload to completion of the uploads of each second, in a FIFO queue.
 
-        The middle of what arrived in a second, between the curves of all arrived and all served. What is not
-        done at the end has waited at least until then.
+        It is measured for the middle upload of each second, between the cumulative curves of arrived and
+        processed images. Uploads that are not processed at the end have waited until the end.
         """
-        arrived, served = np.cumsum(self.arrived), np.cumsum(self.served)
+        arrived, processed = np.cumsum(self.arrived), np.cumsum(self.processed)
         middle = arrived - self.arrived / 2
-        done = np.minimum(np.searchsorted(served, middle), len(served) - 1)
-        into = (middle - (served[done] - self.served[done])) / np.maximum(self.served[done], 1e-9)
-        waited = done + np.clip(into, 0, 1) - (np.arange(len(middle)) + 0.5)
-        # Where nothing came there is no delay, and rounding would find one.
+        second = np.minimum(np.searchsorted(processed, middle), len(processed) - 1)
+        before = processed[second] - self.processed[second]
+        fraction = (middle - before) / np.maximum(self.processed[second], 1e-9)
+        waited = second + np.clip(fraction, 0, 1) - (np.arange(len(middle)) + 0.5)
+        # Rounding would give seconds without uploads a small delay.
         return np.where(self.arrived > 0, np.maximum(waited, 0), 0) + self.latency_s
 
 
 def simulate(
-    arrived: Series, autoscaler: Autoscaler, replica: Replica, *, busy_s: float | None = None
+    arrived: Series, autoscaler: Autoscaler, replica: Replica, *, protected_after_s: float | None = None
 ) -> Run:
     """
-    Run the fleet through the traffic.
+    Run a fleet through the traffic.
 
     Args:
         arrived: Uploads in each second.
-        autoscaler: Decides on the size of the fleet.
-        replica: What its replicas do.
-        busy_s: How long a replica has to have something in hand, without a pause, before scaling in leaves it
-            alone; None stops any.
+        autoscaler: Determines the size of the fleet.
+        replica: Capacity of each replica.
+        protected_after_s: Time without a pause after which a replica is protected from scaling in. With None,
+            any replica can be stopped.
     """
-    served, waiting, replicas = (np.zeros(len(arrived)) for _ in range(3))
-    autoscaler = deepcopy(autoscaler)  # what it remembers belongs to this run
-    desired = ready = autoscaler.least
+    processed, backlog, replicas = (np.zeros(len(arrived)) for _ in range(3))
+    autoscaler = deepcopy(autoscaler)  # its state belongs to this run
+    desired = running = autoscaler.min_replicas
     starting: list[int] = []
-    """When each of those that start will be ready, the soonest first."""
+    """Times at which the starting replicas will be running, earliest first."""
     queue = 0.0
-    for now_s, come in enumerate(arrived.tolist()):
+    for now_s, arriving in enumerate(arrived.tolist()):
         while starting and starting[0] <= now_s:
             starting.pop(0)
-            ready += 1
-        queue += come
-        done = min(queue, ready * replica.per_s)
+            running += 1
+        queue += arriving
+        done = min(queue, running * replica.per_s)
         queue -= done
-        served[now_s], waiting[now_s], replicas[now_s] = done, queue, ready + len(starting)
-        seen = Observed(now_s=now_s, backlog=queue + done * replica.latency_s, sent=come, running=ready)
-        desired = autoscaler.decide(seen, desired)
-        starting += [now_s + replica.starts_in_s] * (desired - ready - len(starting))
-        while starting and ready + len(starting) > desired:
+        processed[now_s], backlog[now_s], replicas[now_s] = done, queue, running + len(starting)
+        observation = Observation(
+            now_s=now_s, backlog=queue + done * replica.latency_s, sent=arriving, running=running
+        )
+        desired = autoscaler.decide(observation, desired)
+        starting += [now_s + replica.startup_s] * (desired - running - len(starting))
+        while starting and running + len(starting) > desired:
             starting.pop()
-        if ready > desired and (busy_s is None or _is_idle(queue, done / ready, replica.latency_s, busy_s)):
-            ready = desired
-    return Run(arrived, served, waiting, replicas, replica.latency_s)
+        if running > desired and (
+            protected_after_s is None
+            or _has_pauses(queue, done / running, replica.latency_s, within_s=protected_after_s)
+        ):
+            running = desired
+    return Run(arrived, processed, backlog, replicas, replica.latency_s)
 
 
-def _is_idle(queue: float, per_s: float, latency_s: float, busy_s: float) -> bool:
+def _has_pauses(queue: float, per_s: float, latency_s: float, *, within_s: float) -> bool:
     """
-    Return whether a replica has pauses that come soon enough, as a mean.
+    Return whether the mean busy period of a replica is shorter than `within_s`.
 
-    Pictures that come by chance, each in hand for a fixed time, make busy periods of (exp(load) - 1) / rate:
-    those of a queue with as many servers as customers (M/G/infinity).
+    For images that arrive at random and are in flight for a fixed time, the mean busy period is
+    (exp(load) - 1) / rate, as in a queue with unlimited servers (M/G/infinity).
     """
-    return queue == 0 and (per_s == 0 or math.expm1(per_s * latency_s) / per_s < busy_s)
+    return queue == 0 and (per_s == 0 or math.expm1(per_s * latency_s) / per_s < within_s)

@@ -1,8 +1,8 @@
-"""The autoscaler that `config/kubernetes` configures, as its documentation and source say that it decides."""
+"""Model of the autoscaler that `config/kubernetes` configures, from its documentation and source."""
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, Self
@@ -10,19 +10,19 @@ from typing import Any, Final, Literal, Self
 import yaml
 
 from bench.common.paths import ROOT
-from bench.scaling.autoscaler import Minutes, Observed
+from bench.scaling.autoscaler import MinuteMetric, Observation
 
 KUBERNETES: Final = ROOT / "config" / "kubernetes"
 
-SYNC_S: Final = 15
-"""How often the Horizontal Pod Autoscaler looks (`--horizontal-pod-autoscaler-sync-period`, its default)."""
+SYNC_PERIOD_S: Final = 15
+"""Default of `--horizontal-pod-autoscaler-sync-period`."""
 TOLERANCE: Final = 0.1
-"""How far the metric may be off before it acts (`--horizontal-pod-autoscaler-tolerance`, its default)."""
+"""Default of `--horizontal-pod-autoscaler-tolerance`, the deviation of the metric that is ignored."""
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One policy of the autoscaler's `behavior`: how much may change within a period."""
+class Policy:
+    """A scaling policy of the autoscaler's `behavior`: the maximum change within a period."""
 
     kind: Literal["Pods", "Percent"]
     value: int
@@ -34,133 +34,151 @@ class Rules:
     """The autoscaler's `behavior` in one direction."""
 
     window_s: int
-    steps: Sequence[Step]
+    policies: Sequence[Policy]
     select: Literal["Max", "Min", "Disabled"] = "Max"
 
     @classmethod
-    def read(cls, rules: dict[str, Any]) -> Self:
-        """Read `scaleUp` or `scaleDown`."""
-        steps = tuple(Step(one["type"], one["value"], one["periodSeconds"]) for one in rules["policies"])
-        return cls(rules["stabilizationWindowSeconds"], steps, rules["selectPolicy"])
+    def parse(cls, rules: Mapping[str, Any]) -> Self:
+        """Parse `scaleUp` or `scaleDown`."""
+        policies = tuple(
+            Policy(policy["type"], policy["value"], policy["periodSeconds"]) for policy in rules["policies"]
+        )
+        return cls(rules["stabilizationWindowSeconds"], policies, rules["selectPolicy"])
 
 
 @dataclass(slots=True)
 class Keda:
     """
-    KEDA and the Horizontal Pod Autoscaler that it makes: of all triggers, that which asks for most decides.
+    KEDA and the Horizontal Pod Autoscaler that it creates; the trigger with the highest demand decides.
 
     Source: kubernetes/kubernetes, pkg/controller/podautoscaler (`GetExternalPerPodMetricReplicas`,
     `stabilizeRecommendationWithBehaviors`, `calculateScaleUpLimitWithScalingRules`).
+
+    Attributes:
+        backlog_per_replica: Target of the trigger on the backlog.
+        sent_per_replica: Target of the trigger on the messages sent in a minute; None without it.
+        min_replicas: Minimum number of replicas.
+        max_replicas: Maximum number of replicas.
+        polling_s: Interval at which KEDA polls its triggers.
+        cooldown_s: Time without work before the fleet is scaled to zero.
+        up: Rules for scaling up.
+        down: Rules for scaling down.
     """
 
-    backlog_each: float
-    sent_each: float | None
-    """Messages sent in a minute for each replica; None without such a trigger."""
-    least: int
-    most: int
+    backlog_per_replica: float
+    sent_per_replica: float | None
+    min_replicas: int
+    max_replicas: int
     polling_s: int
     cooldown_s: int
     up: Rules
     down: Rules
-    _recommended: deque[tuple[int, int]] = field(default_factory=deque, init=False)
+    _recommendations: deque[tuple[int, int]] = field(default_factory=deque, init=False)
     _changes: deque[tuple[int, int]] = field(default_factory=deque, init=False)
     _active_s: int = field(default=0, init=False)
-    _sent: Minutes = field(default_factory=lambda: Minutes(1), init=False)
-    _polled: float = field(default=0.0, init=False)
-    """What CloudWatch said at the last poll; it is not asked in between (`useCachedMetrics`)."""
+    _sent: MinuteMetric = field(default_factory=lambda: MinuteMetric(1), init=False)
+    _sent_at_last_poll: float = field(default=0.0, init=False)
+    """Cached between polls (`useCachedMetrics`)."""
 
     @classmethod
     def shipped(cls, file: Path = KUBERNETES / "base" / "scaled-object.yaml") -> Self:
-        """Read the policy that is deployed."""
+        """
+        Read the policy from the manifest.
+
+        Raises:
+            ValueError: The manifest has a trigger that is not modelled.
+        """
         spec = yaml.safe_load(file.read_text())["spec"]
-        triggers = {one["type"]: one["metadata"] for one in spec["triggers"]}
+        triggers = {trigger["type"]: trigger["metadata"] for trigger in spec["triggers"]}
         behavior = spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
         return cls(
-            backlog_each=float(triggers.pop("aws-sqs-queue")["queueLength"]),
-            sent_each=_sent_each(triggers.pop("aws-cloudwatch", None), triggers),
-            least=spec["minReplicaCount"],
-            most=spec["maxReplicaCount"],
+            backlog_per_replica=float(triggers.pop("aws-sqs-queue")["queueLength"]),
+            sent_per_replica=_sent_per_replica(triggers.pop("aws-cloudwatch", None), triggers),
+            min_replicas=spec["minReplicaCount"],
+            max_replicas=spec["maxReplicaCount"],
             polling_s=spec["pollingInterval"],
             cooldown_s=spec["cooldownPeriod"],
-            up=Rules.read(behavior["scaleUp"]),
-            down=Rules.read(behavior["scaleDown"]),
+            up=Rules.parse(behavior["scaleUp"]),
+            down=Rules.parse(behavior["scaleDown"]),
         )
 
-    def decide(self, seen: Observed, desired: int) -> int:
-        """Look every 15 s; from and to zero every polling interval."""
-        self._sent.add(seen.now_s, seen.sent)
-        if seen.now_s % self.polling_s == 0:
-            (*_, self._polled) = self._sent.known(seen.now_s) or [0.0]
-            if seen.backlog > 0:
-                self._active_s = seen.now_s
+    def decide(self, observation: Observation, desired: int) -> int:
+        """Evaluate the metrics every 15 s; scale to and from zero at each poll."""
+        now_s = observation.now_s
+        self._sent.add(now_s, observation.sent)
+        if now_s % self.polling_s == 0:
+            (*_, self._sent_at_last_poll) = self._sent.readable(now_s) or [0.0]
+            if observation.backlog > 0:
+                self._active_s = now_s
             if desired == 0:
-                return 1 if seen.backlog > 0 else 0
-            if self.least == 0 and seen.now_s - self._active_s >= self.cooldown_s:
+                return 1 if observation.backlog > 0 else 0
+            if self.min_replicas == 0 and now_s - self._active_s >= self.cooldown_s:
                 return 0
-        if seen.now_s % SYNC_S or desired == 0:
+        if now_s % SYNC_PERIOD_S or desired == 0:
             return desired
-        wanted = self._limited(seen.now_s, desired, self._stabilized(seen, desired))
+        wanted = self._limited(now_s, desired, self._stabilized(observation, desired))
         if wanted != desired:
-            self._changes.append((seen.now_s, wanted - desired))
+            self._changes.append((now_s, wanted - desired))
         return wanted
 
-    def recommend(self, seen: Observed, replicas: int) -> int:
-        """Return what the metrics alone ask for."""
-        asked = [_for_average(seen.backlog, self.backlog_each, replicas)]
-        if self.sent_each is not None:
-            asked.append(_for_average(self._polled, self.sent_each, replicas))
-        return max(asked)
+    def recommend(self, observation: Observation, replicas: int) -> int:
+        """Return the number of replicas that the metrics demand, without stabilization and limits."""
+        demands = [_for_average(observation.backlog, self.backlog_per_replica, replicas)]
+        if self.sent_per_replica is not None:
+            demands.append(_for_average(self._sent_at_last_poll, self.sent_per_replica, replicas))
+        return max(demands)
 
-    def _stabilized(self, seen: Observed, replicas: int) -> int:
-        """Take the lowest recommendation of the window upwards, and the highest downwards."""
-        now_s, recommended = seen.now_s, self.recommend(seen, replicas)
-        self._recommended.append((now_s, recommended))
-        while self._recommended[0][0] <= now_s - max(self.up.window_s, self.down.window_s, 1):
-            self._recommended.popleft()
-        lowest = min([n for at, n in self._recommended if at > now_s - self.up.window_s] or [recommended])
-        highest = max([n for at, n in self._recommended if at > now_s - self.down.window_s] or [recommended])
+    def _stabilized(self, observation: Observation, replicas: int) -> int:
+        """Scale up to the lowest and down to the highest recommendation of the stabilization window."""
+        now_s, current = observation.now_s, self.recommend(observation, replicas)
+        self._recommendations.append((now_s, current))
+        while self._recommendations[0][0] <= now_s - max(self.up.window_s, self.down.window_s, 1):
+            self._recommendations.popleft()
+        lowest = min(self._since(now_s - self.up.window_s) or [current])
+        highest = max(self._since(now_s - self.down.window_s) or [current])
         return min(max(replicas, lowest), highest)
 
+    def _since(self, start_s: int) -> list[int]:
+        return [recommendation for at_s, recommendation in self._recommendations if at_s > start_s]
+
     def _limited(self, now_s: int, replicas: int, wanted: int) -> int:
-        """Keep to the steps that are allowed in their periods, and between the bounds."""
+        """Apply the scaling policies, and the minimum and maximum number of replicas."""
+        floor = max(1, self.min_replicas)
         if wanted > replicas:
             limit = max(replicas, self._limit(now_s, replicas, self.up, sign=1))
-            return max(self._floor, min(wanted, limit, self.most))
+            return max(floor, min(wanted, limit, self.max_replicas))
         if wanted < replicas:
             limit = min(replicas, self._limit(now_s, replicas, self.down, sign=-1))
-            return min(self.most, max(wanted, limit, self._floor))
-        return min(self.most, max(self._floor, wanted))
-
-    @property
-    def _floor(self) -> int:
-        return max(1, self.least)
+            return min(self.max_replicas, max(wanted, limit, floor))
+        return min(self.max_replicas, max(floor, wanted))
 
     def _limit(self, now_s: int, replicas: int, rules: Rules, *, sign: Literal[1, -1]) -> int:
+        """Return the number of replicas up or down to which the policies allow scaling now."""
         if rules.select == "Disabled":
             return replicas
         limits = []
-        for step in rules.steps:
-            start = replicas - sum(change for at, change in self._changes if at > now_s - step.period_s)
-            if step.kind == "Pods":
-                limits.append(start + sign * step.value)
+        for policy in rules.policies:
+            start = replicas - sum(change for at_s, change in self._changes if at_s > now_s - policy.period_s)
+            if policy.kind == "Pods":
+                limits.append(start + sign * policy.value)
             else:
-                exact = start * (100 + sign * step.value) / 100
+                exact = start * (100 + sign * policy.value) / 100
                 limits.append(math.ceil(exact) if sign == 1 else math.floor(exact))
-        longest = max(step.period_s for rule in (self.up, self.down) for step in rule.steps)
-        while self._changes and self._changes[0][0] <= now_s - longest:
+        longest_s = max(policy.period_s for rule in (self.up, self.down) for policy in rule.policies)
+        while self._changes and self._changes[0][0] <= now_s - longest_s:
             self._changes.popleft()
         farthest, nearest = (max, min) if sign == 1 else (min, max)
         return farthest(limits) if rules.select == "Max" else nearest(limits)
 
 
-def _for_average(value: float, each: float, replicas: int) -> int:
-    """Return the replicas that bring the metric's average to its target; the same if it is near enough."""
-    return replicas if abs(1 - value / (each * replicas)) <= TOLERANCE else math.ceil(value / each)
+def _for_average(value: float, target: float, replicas: int) -> int:
+    """Return the number of replicas that brings the average to the target; the same within the tolerance."""
+    return replicas if abs(1 - value / (target * replicas)) <= TOLERANCE else math.ceil(value / target)
 
 
-def _sent_each(cloudwatch: dict[str, str] | None, others: dict[str, Any]) -> float | None:
-    """Return the target of the trigger on what is sent; refuse triggers that are not modelled here."""
+def _sent_per_replica(cloudwatch: Mapping[str, str] | None, others: Mapping[str, object]) -> float | None:
+    """Return the target of the trigger on messages sent; raise for triggers that are not modelled."""
     if others or (cloudwatch and cloudwatch["metricName"] != "NumberOfMessagesSent"):
-        message = f"the model knows no such trigger: {others or cloudwatch}"
+        message = f"bench.scaling does not model this trigger: {others or cloudwatch}"
         raise ValueError(message)
     return float(cloudwatch["targetMetricValue"]) if cloudwatch else None

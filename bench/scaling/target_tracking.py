@@ -1,18 +1,18 @@
-"""The autoscaler that `config/cloudformation/service.yaml` configures, as far as AWS says how it decides."""
+"""Model of the autoscaler that `config/cloudformation/service.yaml` configures, from AWS documentation."""
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
-from bench.scaling.autoscaler import PERIOD_S, Minutes, Observed
+from bench.scaling.autoscaler import PERIOD_S, MinuteMetric, Observation
 from tests.support.templates import resolved, template
 
-HIGH_POINTS: Final = 3
-LOW_POINTS: Final = 15
-LOW_SHARE: Final = 0.9
-"""The alarms of target tracking: above the target for 3 minutes, below 0.9 of it for 15."""
+HIGH_ALARM_MINUTES: Final = 3
+LOW_ALARM_MINUTES: Final = 15
+LOW_ALARM_SHARE: Final = 0.9
+"""Alarms of target tracking: 3 minutes above the target, or 15 minutes below 0.9 of it."""
 
 
 @dataclass(slots=True)
@@ -20,76 +20,93 @@ class TargetTracking:
     """
     Application Auto Scaling of an ECS service by target tracking.
 
-    AWS documents its alarms and cooldowns, and that it scales in proportion, but not how far it scales in at
-    once; here that is in proportion, too, which is the worst for the delay.
+    AWS documents the alarms and cooldowns and that it scales out in proportion, but not how far it scales in
+    at once. This model scales in in proportion, too, which is the worst case for the delay.
+
+    Attributes:
+        target: Target of work per replica.
+        min_replicas: Minimum number of replicas.
+        max_replicas: Maximum number of replicas.
+        out_cooldown_s: Cooldown after scaling out.
+        in_cooldown_s: Cooldown after scaling in.
+        counts_sent: Whether the messages sent in the last minute count as work, in addition to the backlog.
     """
 
     target: float
-    least: int
-    most: int
+    min_replicas: int
+    max_replicas: int
     out_cooldown_s: int
     in_cooldown_s: int
     counts_sent: bool
-    """Whether what was sent in the last minute counts as work, beside what waits."""
-    _work: Minutes = field(default_factory=lambda: Minutes(LOW_POINTS), init=False)
-    _running: Minutes = field(default_factory=lambda: Minutes(LOW_POINTS), init=False)
-    _out_s: int = field(default=-(10**9), init=False)
-    _out_to: int = field(default=0, init=False)
-    _in_s: int = field(default=-(10**9), init=False)
+    _work: MinuteMetric = field(default_factory=lambda: MinuteMetric(LOW_ALARM_MINUTES), init=False)
+    _running: MinuteMetric = field(default_factory=lambda: MinuteMetric(LOW_ALARM_MINUTES), init=False)
+    _scaled_out_s: int = field(default=-(10**9), init=False)
+    _scaled_out_to: int = field(default=0, init=False)
+    _scaled_in_s: int = field(default=-(10**9), init=False)
 
     @classmethod
     def shipped(cls) -> Self:
-        """Read the policy that is deployed."""
+        """
+        Read the policy from the template.
+
+        Raises:
+            ValueError: The template has a metric that is not modelled.
+        """
         service = template("service.yaml")
-        parts = resolved(service["Resources"], service)
-        bounds = parts["ScalableTarget"]["Properties"]
-        tracking = parts["BacklogPolicy"]["Properties"]["TargetTrackingScalingPolicyConfiguration"]
+        resources = resolved(service["Resources"], service)
+        scalable_target = resources["ScalableTarget"]["Properties"]
+        policy = resources["BacklogPolicy"]["Properties"]["TargetTrackingScalingPolicyConfiguration"]
         return cls(
-            target=tracking["TargetValue"],
-            least=bounds["MinCapacity"],
-            most=bounds["MaxCapacity"],
-            out_cooldown_s=tracking["ScaleOutCooldown"],
-            in_cooldown_s=tracking["ScaleInCooldown"],
-            counts_sent=_counts_sent(tracking["CustomizedMetricSpecification"]["Metrics"]),
+            target=policy["TargetValue"],
+            min_replicas=scalable_target["MinCapacity"],
+            max_replicas=scalable_target["MaxCapacity"],
+            out_cooldown_s=policy["ScaleOutCooldown"],
+            in_cooldown_s=policy["ScaleInCooldown"],
+            counts_sent=_counts_sent(policy["CustomizedMetricSpecification"]["Metrics"]),
         )
 
-    def decide(self, seen: Observed, desired: int) -> int:
-        """Look every minute at the figures that CloudWatch has by then."""
-        self._work.add(seen.now_s, seen.backlog + (PERIOD_S * seen.sent if self.counts_sent else 0))
-        self._running.add(seen.now_s, seen.running)
-        if seen.now_s % PERIOD_S:
+    def decide(self, observation: Observation, desired: int) -> int:
+        """Evaluate the alarms every minute, with the metrics that can be read by then."""
+        now_s = observation.now_s
+        arrivals = PERIOD_S * observation.sent if self.counts_sent else 0
+        self._work.add(now_s, observation.backlog + arrivals)
+        self._running.add(now_s, observation.running)
+        if now_s % PERIOD_S:
             return desired
-        minutes = zip(self._work.known(seen.now_s), self._running.known(seen.now_s), strict=True)
-        # Averages of a minute both; while no task runs, one is taken for running, as the template says.
-        known = [work / max(running, PERIOD_S) for work, running in minutes]
-        return min(self.most, max(self.least, self._tracked(seen.now_s, desired, known)))
+        minutes = zip(self._work.readable(now_s), self._running.readable(now_s), strict=True)
+        # Both are sums over a minute. While no task runs, the template's expression divides by one.
+        metric = [work / max(running, PERIOD_S) for work, running in minutes]
+        return min(self.max_replicas, max(self.min_replicas, self._tracked(now_s, desired, metric)))
 
-    def _tracked(self, now_s: int, desired: int, known: Sequence[float]) -> int:
-        if len(known) >= HIGH_POINTS and min(known[-HIGH_POINTS:]) > self.target:
-            wanted = min(self.most, math.ceil(desired * known[-1] / self.target))
-            # A larger scale-out than the one that began the cooldown need not wait for its end.
-            if now_s - self._out_s >= self.out_cooldown_s or wanted > self._out_to:
+    def _tracked(self, now_s: int, desired: int, metric: Sequence[float]) -> int:
+        """Return the number of replicas that target tracking sets, before minimum and maximum."""
+        if len(metric) >= HIGH_ALARM_MINUTES and min(metric[-HIGH_ALARM_MINUTES:]) > self.target:
+            wanted = min(self.max_replicas, math.ceil(desired * metric[-1] / self.target))
+            # A larger scale-out than the one that started the cooldown does not wait for its end.
+            if now_s - self._scaled_out_s >= self.out_cooldown_s or wanted > self._scaled_out_to:
                 if wanted > desired:
-                    self._out_s, self._out_to = now_s, wanted
+                    self._scaled_out_s, self._scaled_out_to = now_s, wanted
                 return max(desired, wanted)
-        is_low = len(known) >= LOW_POINTS and max(known[-LOW_POINTS:]) < LOW_SHARE * self.target
-        if is_low and now_s - self._in_s >= self.in_cooldown_s:
-            wanted = math.ceil(desired * known[-1] / self.target)
+        is_low = len(metric) >= LOW_ALARM_MINUTES and (
+            max(metric[-LOW_ALARM_MINUTES:]) < LOW_ALARM_SHARE * self.target
+        )
+        if is_low and now_s - self._scaled_in_s >= self.in_cooldown_s:
+            wanted = math.ceil(desired * metric[-1] / self.target)
             if wanted < desired:
-                self._in_s = now_s
+                self._scaled_in_s = now_s
             return min(desired, wanted)
         return desired
 
 
-def _counts_sent(metrics: Sequence[dict[str, Any]]) -> bool:
-    """Return whether the metric counts what is sent; refuse expressions that are not modelled here."""
-    (expression,) = (one["Expression"] for one in metrics if "Expression" in one)
-    filled = re.sub(r"FILL\((\w+), 0\)", r"\1", expression)  # what sends no figures counts as none here, too
-    known = {
+def _counts_sent(metrics: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether the metric includes messages sent; raise for expressions that are not modelled."""
+    (expression,) = (metric["Expression"] for metric in metrics if "Expression" in metric)
+    filled = re.sub(r"FILL\((\w+), 0\)", r"\1", expression)  # a missing metric counts as 0 here, too
+    modelled = {
         "(visible + inFlight) / IF(running > 0, running, 1)": False,
         "(visible + inFlight + sent) / IF(running > 0, running, 1)": True,
     }
-    if filled not in known:
-        message = f"the model knows no such metric: {expression}"
+    if filled not in modelled:
+        message = f"bench.scaling does not model this metric: {expression}"
         raise ValueError(message)
-    return known[filled]
+    return modelled[filled]

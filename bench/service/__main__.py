@@ -1,12 +1,12 @@
 """
-The whole service beside its rivals: what one picture costs from the notification to the record.
+Compare the whole service with peers on other stacks, from S3 notification to completed record.
 
-Every subject works off the same pictures against an AWS of its own (MiniStack in a process of its own), with
-the same pictures in hand at once, and leaves the same record, which is checked. The subjects take turns in
-each round, and everything is compared round by round: machines are noisy, ratios within a round less so.
+Each peer processes the same images with the same number in flight, against its own embedded AWS. The record
+that it leaves is checked. Peers take turns in each round and ratios are calculated per round, because they
+vary less than absolute times.
 
-`python -m bench.service [--pictures 500] [--rounds 3]` installs the rivals, prints one table, and leaves the
-section of `docs/performance.md`.
+`python -m bench.service [--images 500] [--rounds 3]` installs the peers in `bench/.peers` on the first run,
+prints a table, and saves the section of `docs/performance.md`.
 """
 
 import argparse
@@ -19,271 +19,279 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
+from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-from bench.common import peers as subjects
 from bench.common import report
-from bench.common.peers import Subject
-from bench.common.series import FULL_HD, SERIES, Series, make
-from bench.service import imaging_alone as imaging
-from bench.service import peer_setup as peers
+from bench.common.peers import IMAGE_WORKER, ServicePeer, image_worker, named_tree
+from bench.common.series import FULL_HD, SERIES, Series, write_images
+from bench.service import imaging_alone, peer_setup
 from bench.service.measurement import Load, Measurement, measure
 from bench.service.workload import percentile
 
-OURS: Final = "image-worker"
 CONCURRENCY: Final = 8
 _WARM_UP: Final = 40
-_WIDTH: Final = 170
-_TARGETS: Final[Mapping[str, Mapping[str, float]]] = {
+_TABLE_WIDTH: Final = 185
+_MIN_RATIOS: Final[Mapping[str, Mapping[str, float]]] = {
     "Node": {"1920x1080": 1.7, "12 MP": 1.5},
     "Celery": {"1920x1080": 2.5, "12 MP": 1.8},
 }
-"""What rival / ours is meant to be at least: reported beside what was measured, never asserted."""
-_MOST_OVERHEAD: Final[Mapping[str, float]] = {"1920x1080": 1.5, "12 MP": 1.2}
+"""Targets for CPU time of a peer / image-worker: reported next to the measurement, never asserted."""
+_MAX_OVERHEADS: Final[Mapping[str, float]] = {"1920x1080": 1.5, "12 MP": 1.2}
+"""Targets for CPU time of image-worker / imaging alone."""
+_PLOT_TITLE: Final = "CPU time per image: image-worker, its peers, and imaging alone"
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class Results:
     """
-    Everything measured in one session.
+    All measurements of one run.
 
     Attributes:
-        pictures: Counted in each measurement of the larger backlog.
-        rounds: How often everybody took their turn.
-        measured: By the series' name and the subject's, one for each round.
-        imaging_ms: CPU of the imaging alone, by the series' name, one for each round.
+        images: Measured images of the 1920x1080 backlog.
+        rounds: Number of rounds.
+        measured: Measurements of each round, by name of the series and name of the peer.
+        imaging_ms: CPU time of imaging alone in each round, by name of the series.
     """
 
-    pictures: int
+    images: int
     rounds: int
     measured: Mapping[str, Mapping[str, Sequence[Measurement]]]
     imaging_ms: Mapping[str, Sequence[float]]
 
-    def ratio(self, series: str, subject: str) -> report.Spread:
-        """Compare a subject's CPU for one picture with ours, round by round."""
-        return report.Spread.of_ratios(
-            [one.cpu_ms for one in self.measured[series][subject]],
-            [one.cpu_ms for one in self.measured[series][OURS]],
-        )
+    def ratio(self, series: str, peer: str) -> report.Spread:
+        """Return the ratio of a peer's CPU time to that of image-worker."""
+        return report.Spread.of_ratios(self._cpu_ms(series, peer), self._cpu_ms(series, IMAGE_WORKER))
 
     def overhead(self, series: str) -> report.Spread:
-        """Compare our CPU for one picture with that of the imaging alone."""
-        return report.Spread.of_ratios(
-            [one.cpu_ms for one in self.measured[series][OURS]], self.imaging_ms[series]
-        )
+        """Return the ratio of image-worker's CPU time to that of imaging alone."""
+        return report.Spread.of_ratios(self._cpu_ms(series, IMAGE_WORKER), self.imaging_ms[series])
+
+    def _cpu_ms(self, series: str, peer: str) -> list[float]:
+        return [measurement.cpu_ms for measurement in self.measured[series][peer]]
 
 
 def main() -> None:
-    """Measure, print, and leave the section."""
-    parser = argparse.ArgumentParser(description="The whole service beside its rivals.")
-    parser.add_argument("--pictures", type=int, default=500, help="counted in each backlog of 1920x1080")
-    parser.add_argument("--rounds", type=int, default=3, help="how often everybody takes their turn")
-    parser.add_argument("--paced-s", type=float, default=10.0, help="how long pictures come at an even pace")
-    parser.add_argument("--seed", type=int, default=1, help="of the pictures")
-    parser.add_argument("--series", choices=[one.name for one in SERIES], help="only this one")
-    parser.add_argument("--only", nargs="*", metavar="NAME", help="only these subjects beside ours")
+    """Measure, print the table and save the section."""
+    parser = argparse.ArgumentParser(description="Compare the whole service with peers on other stacks.")
+    parser.add_argument("--images", type=int, default=500, help="measured images of a 1920x1080 backlog")
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="number of rounds in which each peer has a turn"
+    )
+    parser.add_argument(
+        "--paced-s", type=float, default=10.0, help="duration of the uploads at constant rate"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="seed of the test images")
+    parser.add_argument(
+        "--series", choices=[series.name for series in SERIES], help="measure only this series"
+    )
+    parser.add_argument(
+        "--only", nargs="*", metavar="NAME", help="compare only with these peers; without a name with none"
+    )
     parser.add_argument(
         "--against",
         nargs="*",
         default=[],
         metavar="NAME=FOLDER",
-        type=subjects.named_tree,
-        help="other working copies of this project, to compare a change before and after",
+        type=named_tree,
+        help="compare with other working copies of this project, for example from before a change",
     )
     arguments = parser.parse_args()
-    peers.install()
-    others = [subjects.node(), subjects.celery(CONCURRENCY), subjects.threads()]
+    peer_setup.install()
+    peers = [peer_setup.node(), peer_setup.celery(CONCURRENCY), peer_setup.threads()]
     if arguments.only is not None:
-        others = [one for one in others if one.name in arguments.only]
-    others += [subjects.service(name, tree) for name, tree in arguments.against]
-    chosen = [one for one in SERIES if arguments.series in {None, one.name}]
-    console = Console(stderr=True)
-    figures = asyncio.run(
+        peers = [peer for peer in peers if peer.name in arguments.only]
+    peers += [image_worker(name, tree) for name, tree in arguments.against]
+    results = asyncio.run(
         run(
-            [subjects.service(OURS), *others],
-            chosen,
-            pictures=arguments.pictures,
+            [image_worker(), *peers],
+            [series for series in SERIES if arguments.series in {None, series.name}],
+            images=arguments.images,
             rounds=arguments.rounds,
             paced_s=arguments.paced_s,
             seed=arguments.seed,
-            console=console,
+            console=Console(stderr=True),
         )
     )
-    Console(width=max(_WIDTH, Console().width)).print(table(figures))
+    Console(width=max(_TABLE_WIDTH, Console().width)).print(table(results))
     if arguments.series is None and arguments.only is None and not arguments.against:
-        report.save_section("service", section(figures))
+        report.save_section("service", section(results))
 
 
 async def run(
-    contestants: Sequence[Subject],
-    chosen: Iterable[Series],
+    peers: Sequence[ServicePeer],
+    selected: Iterable[Series],
     *,
-    pictures: int,
+    images: int,
     rounds: int,
     paced_s: float,
     seed: int,
     console: Console,
-) -> Figures:
-    """Let everybody take their turn, in another order each round; larger pictures are a third as many."""
+) -> Results:
+    """Measure every peer in each round, in rotating order; a third as many images of the larger series."""
     measured: dict[str, dict[str, list[Measurement]]] = {}
-    alone: dict[str, list[float]] = {}
+    imaging_ms: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory(prefix="image-worker-bench-") as name:
         folder = Path(name)
-        files = {series: make(series, folder, seed=seed) for series in chosen}
+        files_by_series = {series: write_images(series, folder, seed=seed) for series in selected}
         for number in range(rounds):
-            for series, made in files.items():
-                count = pictures if series is FULL_HD else max(1, pictures // 3)
+            for series, files in files_by_series.items():
+                count = images if series is FULL_HD else max(1, images // 3)
                 load = Load(
-                    contents=[file.read_bytes() for file in made],
+                    contents=[file.read_bytes() for file in files],
                     warm_up=_WARM_UP,
-                    pictures=count,
+                    images=count,
                     paced=max(1, round(paced_s * series.per_s)),
                     per_s=series.per_s,
                     concurrency=CONCURRENCY,
                     processes=len(os.sched_getaffinity(0)),
                 )
-                alone_ms = 1000 * imaging.measure(made, count // 2)
-                alone.setdefault(series.name, []).append(alone_ms)
+                alone_ms = imaging_alone.measure_ms(files, max(1, count // 2))
+                imaging_ms.setdefault(series.name, []).append(alone_ms)
                 console.print(f"round {number + 1}, {series.name}, imaging alone: {alone_ms:.1f} ms")
-                turn = number % len(contestants)
-                for subject in (*contestants[turn:], *contestants[:turn]):
-                    one = await measure(subject, load, folder / "subject.log")
-                    measured.setdefault(series.name, {}).setdefault(subject.name, []).append(one)
+                first = number % len(peers)
+                for peer in (*peers[first:], *peers[:first]):
+                    measurement = await measure(peer, load, folder / "peer.log")
+                    measured.setdefault(series.name, {}).setdefault(peer.name, []).append(measurement)
                     console.print(
-                        f"round {number + 1}, {series.name}, {subject.name}: {one.cpu_ms:.1f} ms, "
-                        f"of which the first process {one.parent_cpu_ms:.1f}; AWS {one.aws_cpu_ms:.1f}; "
-                        f"{one.per_s:.1f} a second"
+                        f"round {number + 1}, {series.name}, {peer.name}: {measurement.cpu_ms:.1f} ms, "
+                        f"main process {measurement.main_cpu_ms:.1f} ms; "
+                        f"AWS {measurement.aws_cpu_ms:.1f} ms; {measurement.per_s:.1f} images/s"
                     )
-    return Figures(pictures, rounds, measured, alone)
+    return Results(images, rounds, measured, imaging_ms)
 
 
 _HEADINGS: Final = (
     "CPU ms",
-    "first process",
-    "ratio to ours",
-    "pictures/s",
-    "done p50 ms",
-    "done p99 ms",
-    "peak MB",
-    "first process MB",
-    "its growth MB",
+    "main process",
+    "ratio",
+    "images/s",
+    "latency p50 ms",
+    "latency p99 ms",
+    "peak MiB",
+    "main process MiB",
+    "growth MiB",
     "AWS ms",
 )
 
 
-def rows(figures: Figures) -> list[tuple[str, ...]]:
-    """Return series, subject, and what `_HEADINGS` says, medians over the rounds."""
-    lines = []
-    for series, by_subject in figures.measured.items():
-        for subject, measurements in by_subject.items():
-            done_ms = [1000 * seconds for one in measurements for seconds in one.done_s]
+def rows(results: Results) -> list[tuple[str, ...]]:
+    """Return the columns series, peer and `_HEADINGS`: medians over the rounds, maxima for memory."""
+    lines: list[tuple[str, ...]] = []
+    for series, by_peer in results.measured.items():
+        for peer, measurements in by_peer.items():
+            latencies_ms = [1000 * latency_s for each in measurements for latency_s in each.latencies_s]
             lines.append(
                 (
                     series,
-                    subject,
-                    f"{median(one.cpu_ms for one in measurements):.1f}",
-                    f"{median(one.parent_cpu_ms for one in measurements):.1f}",
-                    "1" if subject == OURS else str(figures.ratio(series, subject)),
-                    f"{median(one.per_s for one in measurements):.1f}",
-                    f"{percentile(done_ms, 0.5):.0f}",
-                    f"{percentile(done_ms, 0.99):.0f}",
-                    f"{max(one.memory_mb for one in measurements):.0f}",
-                    f"{max(one.parent_mb for one in measurements):.0f}",
-                    f"{max(one.parent_growth_mb for one in measurements):.1f}",
-                    f"{median(one.aws_cpu_ms for one in measurements):.1f}",
+                    peer,
+                    f"{median(each.cpu_ms for each in measurements):.1f}",
+                    f"{median(each.main_cpu_ms for each in measurements):.1f}",
+                    "1" if peer == IMAGE_WORKER else str(results.ratio(series, peer)),
+                    f"{median(each.per_s for each in measurements):.1f}",
+                    f"{percentile(latencies_ms, 0.5):.0f}",
+                    f"{percentile(latencies_ms, 0.99):.0f}",
+                    f"{max(each.memory_mib for each in measurements):.0f}",
+                    f"{max(each.main_mib for each in measurements):.0f}",
+                    f"{max(each.main_growth_mib for each in measurements):.1f}",
+                    f"{median(each.aws_cpu_ms for each in measurements):.1f}",
                 )
             )
-        lines.append((series, "imaging alone", f"{median(figures.imaging_ms[series]):.1f}", *([""] * 9)))
+        lines.append((series, "imaging alone", f"{median(results.imaging_ms[series]):.1f}", *([""] * 9)))
     return lines
 
 
-def table(figures: Figures) -> Table:
-    """Lay everything out for the terminal."""
-    laid = Table("pictures", "who", title="One picture, from notification to record")
+def table(results: Results) -> Table:
+    """Return the table for the terminal."""
+    terminal_table = Table("images", "peer", title="Resources per image, from notification to record")
     for heading in _HEADINGS:
-        laid.add_column(heading, justify="right")
-    for row in rows(figures):
-        laid.add_row(*row)
-    return laid
+        terminal_table.add_column(heading, justify="right")
+    for row in rows(results):
+        terminal_table.add_row(*row)
+    return terminal_table
 
 
-def section(figures: Figures) -> str:
-    """Return the section of `docs/performance.md`, and draw its plot."""
-    paces = " and ".join(f"{one.per_s:g} a second of {one.name}" for one in SERIES)
-    plot = report.save(
-        _plot(figures), "service", says="CPU of one picture: the service, its rivals, and the imaging alone"
-    )
-    return f"""## The whole service beside its rivals
-What one picture costs from its notification to its record: CPU of all processes, as the operating system
-counts it. Everybody has {CONCURRENCY} pictures in hand at once, gets the same pictures, and leaves the same
-record, which is looked at after each run: eight entries of history, three steps with their times, the result,
-and the owner's statistics counted once. Medians of {figures.rounds} rounds of {figures.pictures} pictures (a
-third as many of 12 MP); ratios are taken round by round, with their quartiles. The AWS is an emulator on the
-same machine, and the last column is its own cost, so that pictures a second compare but do not transfer. Time
-to completion is taken at an even pace of {paces}.
+def section(results: Results) -> str:
+    """Return the section of `docs/performance.md`, and save its plot."""
+    rates = " and ".join(f"{series.per_s:g} per second of {series.name}" for series in SERIES)
+    plot = report.save_figure(_plot(results), "service", alt=_PLOT_TITLE)
+    return f"""## The whole service
+Resources per image from the S3 notification to the completed record, compared with the same service on other
+stacks. CPU time is that of all processes of a peer. Every peer has {CONCURRENCY} images in flight, gets the
+same images, and has to leave the same record, which is checked after each run: eight history entries, three
+steps with their times, the result, and the owner's statistics counted once. Medians of {results.rounds}
+rounds of {results.images} images (a third as many of 12 MP); "ratio" is CPU time of the peer / image-worker,
+above 1 where image-worker needs less. The AWS is an emulator on the same machine; the last column is its own
+CPU time. Images per second therefore compare the peers but do not transfer to other machines. Latency is from
+upload to completion at {rates}.
 
 {plot}
-{report.table(("pictures", "who", *_HEADINGS), rows(figures))}
-{report.table(("", "measured", "meant to be"), _targets(figures))}
-Who they are:
-- **Node**: sqs-consumer (two consumers of four messages each), AWS SDK 3 with kept connections, sharp, which
-  resizes to raw pixels and marks those; deletes in batches, heartbeat by the framework.
-- **Celery**: prefork, SQS as its broker, boto3, Pillow's `thumbnail`. It reads no messages but its own, so
-  its tasks are published at the upload; a bridge from the notifications would cost three calls more.
-- **Threads**: boto3 and Pillow's `thumbnail` on a pool of threads; prefetching, deletes in batches.
+{report.markdown_table(("images", "peer", *_HEADINGS), rows(results))}
+{report.markdown_table(("", "measured", "target"), _targets(results))}
+The peers:
+- **Node**: sqs-consumer (two consumers of four messages each), AWS SDK v3 with keep-alive, and sharp, which
+  resizes to raw pixels and watermarks those; deletes in batches, heartbeat by sqs-consumer.
+- **Celery**: prefork pool, SQS as broker, boto3, Pillow's `thumbnail`. It receives only messages in its own
+  format, so its tasks are published at the upload; a bridge from the notifications would cost three more
+  requests per image.
+- **Threads**: boto3 and Pillow's `thumbnail` on a thread pool, with prefetching; deletes in batches.
 
-All claim with one conditional write and complete in one transaction with the owner's statistics. The rivals
-write a step in between only when a second has passed since their last write, which is almost never; ours
-writes each step after 100 ms at the latest. Only ours describes the picture's colours, keeps the statistics'
-last upload from running backwards, renews its leases, and decodes in confined processes.
+Every peer claims an image with one conditional write and completes it in one transaction with the owner's
+statistics. The others write progress in between at most once per second, which is almost never; image-worker
+writes each step after at most 100 ms. Only image-worker analyses colours, prevents the date of the owner's
+last upload from going backwards, renews leases, and decodes in confined processes.
 
-{report.machine("aiobotocore", "aiohttp", "Pillow", "cykooz-resizer", "ministack")};
-rivals: {peers.versions()}.
+{report.describe_machine("aiobotocore", "aiohttp", "Pillow", "cykooz-resizer", "ministack")};
+peers: {peer_setup.versions()}.
 
-`python -m bench.service --pictures {figures.pictures} --rounds {figures.rounds}`
+`python -m bench.service --images {results.images} --rounds {results.rounds}`
 """
 
 
-def _targets(figures: Figures) -> list[tuple[object, ...]]:
-    hd = figures.measured[FULL_HD.name][OURS]
+def _targets(results: Results) -> list[tuple[object, ...]]:
+    own = {series: by_peer[IMAGE_WORKER] for series, by_peer in results.measured.items()}
     return [
         *(
-            (f"CPU, {rival} / ours, {series}", figures.ratio(series, rival), f"at least {least}")
-            for rival, by_series in _TARGETS.items()
-            for series, least in by_series.items()
+            (f"CPU time, {peer} / image-worker, {series}", results.ratio(series, peer), f"at least {target}")
+            for peer, by_series in _MIN_RATIOS.items()
+            for series, target in by_series.items()
         ),
         *(
-            (f"CPU, ours / imaging alone, {series}", figures.overhead(series), f"at most {most}")
-            for series, most in _MOST_OVERHEAD.items()
+            (
+                f"CPU time, image-worker / imaging alone, {series}",
+                results.overhead(series),
+                f"at most {target}",
+            )
+            for series, target in _MAX_OVERHEADS.items()
         ),
         (
-            f"CPU ms of the parent, {FULL_HD.name}",
-            report.Spread.of(one.parent_cpu_ms for one in hd),
+            f"CPU ms of the worker process, {FULL_HD.name}",
+            report.Spread.of(measurement.main_cpu_ms for measurement in own[FULL_HD.name]),
             "at most 6",
         ),
         (
-            "memory of the parent, MB",
-            f"{max(one.parent_mb for by in figures.measured.values() for one in by[OURS]):.0f}",
+            "memory of the worker process, MiB",
+            f"{max(each.main_mib for measurements in own.values() for each in measurements):.0f}",
             "at most 150",
         ),
     ]
 
 
-def _plot(figures: Figures) -> "report.Figure":
-    drawn = report.figure(height=3)
-    axes = drawn.subplots(1, len(figures.measured), squeeze=False)[0]
-    for axis, (series, by_subject) in zip(axes, figures.measured.items(), strict=True):
-        for name, ones in by_subject.items():
-            first = median(one.parent_cpu_ms for one in ones)
-            rest = median(one.cpu_ms - one.parent_cpu_ms for one in ones)
-            axis.barh(name, rest, color="tab:blue")
-            axis.barh(name, first, left=rest, color="tab:orange")
-        axis.axvline(median(figures.imaging_ms[series]), color="black", linestyle=":")
-        axis.invert_yaxis()
-        axis.set_title(f"{series}: CPU ms of one picture")
-        axis.set_xlabel("orange: the first process; dotted: our imaging alone")
-    return drawn
+def _plot(results: Results) -> Figure:
+    figure = report.new_figure(height=3)
+    all_axes = figure.subplots(1, len(results.measured), squeeze=False)[0]
+    for axes, (series, by_peer) in zip(all_axes, results.measured.items(), strict=True):
+        for name, measurements in by_peer.items():
+            main_ms = median(each.main_cpu_ms for each in measurements)
+            others_ms = median(each.cpu_ms - each.main_cpu_ms for each in measurements)
+            axes.barh(name, others_ms, color="tab:blue")
+            axes.barh(name, main_ms, left=others_ms, color="tab:orange")
+        axes.axvline(median(results.imaging_ms[series]), color="black", linestyle=":")
+        axes.invert_yaxis()
+        axes.set_title(f"{series}: CPU ms per image")
+        axes.set_xlabel("orange: main process; blue: other processes; dotted: image-worker's imaging alone")
+    return figure
 
 
 if __name__ == "__main__":

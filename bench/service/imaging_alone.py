@@ -1,13 +1,14 @@
 """
-What the imaging alone costs: the service's own pipeline in one process, with nothing around it.
+CPU time of the imaging pipeline alone, in one process.
 
-`python -m bench.service.imaging_alone PICTURES FILE...` prints the CPU seconds of one picture.
+`python -m bench.service.imaging_alone IMAGES FILE...` prints the CPU seconds per image.
 """
 
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench.common.paths import ROOT
@@ -19,16 +20,17 @@ from worker.recipe_settings import standard_recipe
 from worker.settings import FONT, Settings
 
 
-def measure(files: list[Path], pictures: int) -> float:
-    """Return the CPU seconds of one picture, taken in a process of its own."""
-    command = (sys.executable, "-m", "bench.service.imaging_alone", str(pictures), *map(str, files))
-    environment = os.environ | MALLOC_ENVIRONMENT  # as the children have it
-    return float(subprocess.check_output(command, cwd=ROOT, text=True, env=environment))  # noqa: S603 - our own
+def measure_ms(files: Sequence[Path], images: int) -> float:
+    """Return the CPU milliseconds per image, measured in a new process."""
+    command = (sys.executable, "-m", "bench.service.imaging_alone", str(images), *map(str, files))
+    environment = {**os.environ, **MALLOC_ENVIRONMENT}  # as for decoder processes
+    output = subprocess.check_output(command, cwd=ROOT, text=True, env=environment)  # noqa: S603 - no external input
+    return 1000 * float(output)
 
 
 def main() -> None:
-    """Process the files in turn; the first round of them is not counted."""
-    pictures, contents = int(sys.argv[1]), [Path(name).read_bytes() for name in sys.argv[2:]]
+    """Process the files in turn, after each has been processed once as warm-up."""
+    images, contents = int(sys.argv[1]), [Path(name).read_bytes() for name in sys.argv[2:]]
     settings = Settings()
     recipe, fonts = standard_recipe(settings), Fonts((FONT.read_bytes(),))
     limits = Limits(
@@ -38,15 +40,15 @@ def main() -> None:
         min_side_px=settings.min_side_px,
     )
 
-    def work(count: int) -> None:
+    def process_images(count: int) -> None:
         for number in range(count):
             for _ in process(contents[number % len(contents)], recipe, limits=limits, fonts=fonts):
                 pass
 
-    work(len(contents))
+    process_images(len(contents))
     start_s = time.process_time()
-    work(pictures)
-    sys.stdout.write(f"{(time.process_time() - start_s) / pictures}\n")
+    process_images(images)
+    sys.stdout.write(f"{(time.process_time() - start_s) / images}\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One measurement: a backlog worked off, then pictures at an even pace."""
+"""One measurement of a peer: it processes a backlog, then uploads at a constant rate."""
 
 import asyncio
 import os
@@ -8,36 +8,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bench.common.peers import Subject, last_lines, running
-from bench.common.processes import CpuTime, children, cpu_time, is_running, proportional_mb, resident_mb
-from bench.service.workload import Arena, arena
+from bench.common.peers import PeerFailedError, ServicePeer, log_tail, running
+from bench.common.processes import CpuTime, cpu_time, find_child, resident_mib, tree_memory_mib
+from bench.service.workload import Workload, workload
 
-_LOOK_EVERY_S: Final = 0.25
-_GIVE_UP_S: Final = 600.0
-
-
-class StandstillError(Exception):
-    """A subject has ended, or not finished in time."""
+_POLL_INTERVAL_S: Final = 0.25
+_TIMEOUT_S: Final = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
     """
-    How much work there is.
+    The work of one measurement.
 
     Attributes:
-        contents: Of the files, taken in turn.
-        warm_up: Pictures of the backlog before anything is counted.
-        pictures: Pictures of the backlog that are counted.
-        paced: Further pictures, at an even pace, whose time to completion is counted.
-        per_s: Their pace.
-        concurrency: Pictures in hand at once.
-        processes: Processes that compute, where a subject can be told.
+        contents: Contents of the uploads, used in turn.
+        warm_up: Images of the backlog that are processed before the measurement starts.
+        images: Images of the backlog that are measured.
+        paced: Images uploaded at a constant rate afterwards, for latency.
+        per_s: Rate of those uploads.
+        concurrency: Images in flight at most.
+        processes: Decoder processes, for peers that can be configured so.
     """
 
     contents: Sequence[bytes]
     warm_up: int
-    pictures: int
+    images: int
     paced: int
     per_s: float
     concurrency: int
@@ -47,89 +43,87 @@ class Load:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
     """
-    What a subject cost.
+    Resources that a peer used.
 
     Attributes:
-        cpu_ms: CPU of one picture, all processes.
-        parent_cpu_ms: The part of the first process.
-        aws_cpu_ms: CPU of the emulated AWS for one picture.
-        per_s: Pictures a second, beside an AWS on the same machine.
-        done_s: From upload to completion at an even pace, one for each picture.
-        memory_mb: Most memory of all processes; what they share counts once.
-        parent_mb: Most memory of the first process.
-        parent_growth_mb: What the first process took on while the backlog was worked off.
+        cpu_ms: CPU time per image, of all processes.
+        main_cpu_ms: CPU time per image of the main process.
+        aws_cpu_ms: CPU time per image of the emulated AWS.
+        per_s: Images per second, with the AWS on the same machine.
+        latencies_s: Time from upload to completion of each image that was uploaded at a constant rate.
+        memory_mib: Highest memory of all processes, counting shared memory once.
+        main_mib: Highest memory of the main process.
+        main_growth_mib: Growth of the main process's memory during the backlog.
     """
 
     cpu_ms: float
-    parent_cpu_ms: float
+    main_cpu_ms: float
     aws_cpu_ms: float
     per_s: float
-    done_s: tuple[float, ...]
-    memory_mb: float
-    parent_mb: float
-    parent_growth_mb: float
+    latencies_s: tuple[float, ...]
+    memory_mib: float
+    main_mib: float
+    main_growth_mib: float
 
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
     remaining: int
     cpu: CpuTime
-    aws: CpuTime
-    memory_mb: float
-    parent_mb: float
+    aws_cpu: CpuTime
+    memory_mib: float
+    main_mib: float
 
 
-async def measure(subject: Subject, load: Load, log: Path) -> Measurement:
+async def measure(peer: ServicePeer, load: Load, log: Path) -> Measurement:
     """
-    Let a subject work off its load.
+    Let a peer process the load, and measure what it uses.
 
     Raises:
-        StandstillError: It ended, or does not finish.
-        WorkNotDoneError: It says that it has, and has not.
+        PeerFailedError: The peer ended, or did not finish in time.
+        IncompleteRecordError: The peer has omitted part of the work.
     """
-    async with arena(subject, concurrency=load.concurrency, processes=load.processes) as place:
-        backlog = load.warm_up + load.pictures
-        await place.upload_all(load.contents, backlog)
-        async with running(subject, place.environment, log) as process:
+    async with workload(peer, concurrency=load.concurrency, processes=load.processes) as work:
+        backlog = load.warm_up + load.images
+        await work.upload_backlog(load.contents, backlog)
+        async with running(peer, work.environment, log) as process:
             readings = [
-                await _read_at(place, process, load.pictures, log),
-                await _read_at(place, process, load.pictures // 2, log),
-                await _read_at(place, process, 0, log),
+                await _read_at(work, process, load.images, log),
+                await _read_at(work, process, load.images // 2, log),
+                await _read_at(work, process, 0, log),
             ]
-            await place.upload_paced(load.contents, load.paced, per_s=load.per_s)
-            readings.append(await _read_at(place, process, 0, log))
-        record = await place.record()
-    warm, end = readings[0], readings[2]
-    pictures = warm.remaining - end.remaining
-    cpu, aws = end.cpu.since(warm.cpu), end.aws.since(warm.aws)
-    done = sorted(one.processed_s for one in record[:backlog])[-pictures:]
+            await work.upload_at_rate(load.contents, load.paced, per_s=load.per_s)
+            readings.append(await _read_at(work, process, 0, log))
+        times = await work.check_record()
+    start, end = readings[0], readings[2]
+    images = start.remaining - end.remaining
+    cpu, aws_cpu = end.cpu.since(start.cpu), end.aws_cpu.since(start.aws_cpu)
+    completed_s = sorted(image.completed_s for image in times[:backlog])[-images:]
     return Measurement(
-        cpu_ms=1000 * cpu.total / pictures,
-        parent_cpu_ms=1000 * cpu.parent / pictures,
-        aws_cpu_ms=1000 * aws.total / pictures,
-        per_s=(pictures - 1) / (done[-1] - done[0]),
-        done_s=tuple(one.processed_s - one.created_s for one in record[backlog:]),
-        memory_mb=max(one.memory_mb for one in readings),
-        parent_mb=max(one.parent_mb for one in readings),
-        parent_growth_mb=end.parent_mb - warm.parent_mb,
+        cpu_ms=1000 * cpu.total_s / images,
+        main_cpu_ms=1000 * cpu.process_s / images,
+        aws_cpu_ms=1000 * aws_cpu.total_s / images,
+        per_s=(images - 1) / (completed_s[-1] - completed_s[0]),
+        latencies_s=tuple(image.completed_s - image.uploaded_s for image in times[backlog:]),
+        memory_mib=max(reading.memory_mib for reading in readings),
+        main_mib=max(reading.main_mib for reading in readings),
+        main_growth_mib=end.main_mib - start.main_mib,
     )
 
 
-async def _read_at(place: Arena, process: asyncio.subprocess.Process, remaining: int, log: Path) -> _Reading:
-    """Wait until no more than so many messages remain, and read what has been used until then."""
-    give_up_s = time.monotonic() + _GIVE_UP_S
-    while (left := await place.remaining()) > remaining:
+async def _read_at(
+    work: Workload, process: asyncio.subprocess.Process, remaining: int, log: Path
+) -> _Reading:
+    """Wait until at most `remaining` messages are left, then read the resources used so far."""
+    deadline_s = time.monotonic() + _TIMEOUT_S
+    while (left := await work.remaining()) > remaining:
         if process.returncode is not None:
-            message = f"it ended with {process.returncode}:\n{last_lines(log)}"
-            raise StandstillError(message)
-        if time.monotonic() > give_up_s:
-            message = f"{left} messages still there after {_GIVE_UP_S:g} s:\n{last_lines(log)}"
-            raise StandstillError(message)
-        await asyncio.sleep(_LOOK_EVERY_S)
+            message = f"the peer ended with exit status {process.returncode}:\n{log_tail(log)}"
+            raise PeerFailedError(message)
+        if time.monotonic() > deadline_s:
+            message = f"{left} messages are left after {_TIMEOUT_S:g} s:\n{log_tail(log)}"
+            raise PeerFailedError(message)
+        await asyncio.sleep(_POLL_INTERVAL_S)
     pid = process.pid
-    return _Reading(left, cpu_time(pid), cpu_time(_aws()), proportional_mb(pid), resident_mb(pid))
-
-
-def _aws() -> int:
-    """Return the process of the embedded AWS, which we have started."""
-    return next(pid for pid in children(os.getpid()) if is_running(pid, "worker.local.aws_server"))
+    aws_pid = find_child(os.getpid(), "worker.local.aws_server")
+    return _Reading(left, cpu_time(pid), cpu_time(aws_pid), tree_memory_mib(pid), resident_mib(pid))

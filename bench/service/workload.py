@@ -1,136 +1,150 @@
-"""An AWS of its own for each measurement, with its resources, its users, and pictures uploaded to it."""
+"""Embedded AWS for one measurement, with users in the table and uploads in the bucket."""
 
 import asyncio
 import itertools
 import json
 import math
-import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-from bench.common.peers import Subject, inherited, publisher
-from bench.service.record_check import Stored, read_record
-from worker.bootstrap import deploy_storage, open_client
+from bench.common.aws import provisioned
+from bench.common.peers import ServicePeer, inherited_environment
+from bench.service.peer_setup import publisher
+from bench.service.record_check import ImageTimes, check_record
+from tests.support.emulators import variables_of
+from worker.bootstrap import open_client
 from worker.domain.keys import PROFILE_IMAGE_ID
-from worker.local.embedded_aws import embedded_aws, embedded_environment
+from worker.local.embedded_aws import embedded_environment
 from worker.settings import Settings
 
+if TYPE_CHECKING:
+    from types_aiobotocore_dynamodb import DynamoDBClient
+    from types_aiobotocore_s3 import S3Client
+    from types_aiobotocore_sqs import SQSClient
+
 USERS: Final = 50
-_TOGETHER: Final = 8
+_MAX_PARALLEL_UPLOADS: Final = 8
 _TASK_QUEUE: Final = "image-tasks"
+
+Publish: TypeAlias = Callable[[Mapping[str, object]], Awaitable[None]]
+"""Publishes a task for one record of an S3 notification."""
 
 
 @dataclass(slots=True)
-class Arena:
+class Workload:
     """
-    The resources, and what has been uploaded.
+    The resources of one measurement, and what has been uploaded.
 
     Attributes:
-        settings: As the subject has them.
-        environment: What the subject is started with.
-        uploads: How many pictures each user has.
+        settings: Settings that name the resources.
+        environment: Environment variables for the peer.
+        queue_url: Queue that the peer consumes.
+        s3: S3 client.
+        sqs: SQS client.
+        dynamodb: DynamoDB client.
+        publish: Publishes tasks for a peer that does not receive the bucket's notifications.
+        uploads: Number of uploads by user.
     """
 
     settings: Settings
     environment: dict[str, str]
     queue_url: str
-    s3: Any
-    sqs: Any
-    dynamodb: Any
-    announce: Callable[[Mapping[str, Any]], Awaitable[None]]
+    s3: "S3Client"
+    sqs: "SQSClient"
+    dynamodb: "DynamoDBClient"
+    publish: Publish | None = None
     uploads: dict[str, int] = field(default_factory=dict)
-    numbers: Iterator[int] = field(default_factory=itertools.count)
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     async def upload(self, content: bytes) -> None:
-        """Put the next picture in the bucket."""
-        number = next(self.numbers)
+        """Upload the next image."""
+        number = next(self._numbers)
         user_id = f"user-{number % USERS:02d}"
         key = f"{self.settings.uploads_prefix}{user_id}/img_{number:016x}.jpg"
-        answer = await self.s3.put_object(
+        response = await self.s3.put_object(
             Bucket=self.settings.bucket, Key=key, Body=content, ContentType="image/jpeg"
         )
         self.uploads[user_id] = self.uploads.get(user_id, 0) + 1
-        await self.announce(
-            {
-                "eventTime": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-                "s3": {
-                    "bucket": {"name": self.settings.bucket},
-                    "object": {"key": key, "eTag": answer["ETag"].strip('"'), "sequencer": f"{number:016X}"},
-                },
-            }
-        )
+        if self.publish is not None:
+            e_tag = response["ETag"].strip('"')
+            await self.publish(
+                {
+                    "eventTime": _now(),
+                    "s3": {
+                        "bucket": {"name": self.settings.bucket},
+                        "object": {"key": key, "eTag": e_tag, "sequencer": f"{number:016X}"},
+                    },
+                }
+            )
 
-    async def upload_all(self, contents: Sequence[bytes], pictures: int) -> None:
-        """Upload so many pictures, as fast as it goes, taking the contents in turn."""
-        free = asyncio.Semaphore(_TOGETHER)
+    async def upload_backlog(self, contents: Sequence[bytes], images: int) -> None:
+        """Upload images as fast as possible, cycling through the contents."""
+        slots = asyncio.Semaphore(_MAX_PARALLEL_UPLOADS)
 
-        async def one(content: bytes) -> None:
-            async with free:
+        async def upload(content: bytes) -> None:
+            async with slots:
                 await self.upload(content)
 
-        await asyncio.gather(*(one(contents[number % len(contents)]) for number in range(pictures)))
+        await asyncio.gather(*(upload(contents[number % len(contents)]) for number in range(images)))
 
-    async def upload_paced(self, contents: Sequence[bytes], pictures: int, *, per_s: float) -> None:
-        """Upload so many pictures at an even pace."""
+    async def upload_at_rate(self, contents: Sequence[bytes], images: int, *, per_s: float) -> None:
+        """Upload images at a constant rate, cycling through the contents."""
         start_s = time.monotonic()
         async with asyncio.TaskGroup() as group:
-            for number in range(pictures):
+            for number in range(images):
                 await asyncio.sleep(max(0.0, start_s + number / per_s - time.monotonic()))
                 group.create_task(self.upload(contents[number % len(contents)]))
 
     async def remaining(self) -> int:
-        """Return how many messages are in the subject's queue, those in hand included."""
-        answer = await self.sqs.get_queue_attributes(QueueUrl=self.queue_url, AttributeNames=["All"])
-        names = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
-        return sum(int(answer["Attributes"][name]) for name in names)
+        """Return the number of messages in the peer's queue, including those in flight."""
+        response = await self.sqs.get_queue_attributes(QueueUrl=self.queue_url, AttributeNames=["All"])
+        attributes = response["Attributes"]
+        visible = int(attributes["ApproximateNumberOfMessages"])
+        return visible + int(attributes["ApproximateNumberOfMessagesNotVisible"])
 
-    async def record(self) -> list[Stored]:
-        """Return the record of every picture, after checking that nothing is missing; see `read_record`."""
-        return await read_record(self.dynamodb, self.s3, self.settings, uploads=self.uploads)
+    async def check_record(self) -> list[ImageTimes]:
+        """Return the times of every image, after checking the whole record; see `record_check`."""
+        return await check_record(self.dynamodb, self.s3, self.settings, uploads=self.uploads)
 
 
 @asynccontextmanager
-async def arena(subject: Subject, *, concurrency: int, processes: int) -> AsyncIterator[Arena]:
-    """Start an AWS with its resources and users; nothing is uploaded yet, and the subject does not run."""
+async def workload(peer: ServicePeer, *, concurrency: int, processes: int) -> AsyncIterator[Workload]:
+    """Start an embedded AWS with resources and users for a peer; nothing is uploaded or started yet."""
     async with AsyncExitStack() as stack:
-        endpoint_url = await stack.enter_async_context(embedded_aws())
-        of_aws = embedded_environment(endpoint_url)
-        os.environ.update(of_aws)  # our own clients take their credentials from there
-        settings = Settings(concurrency=concurrency, processes=processes, http_port=0)
-        s3, sqs, dynamodb, cloudformation = [
-            await stack.enter_async_context(open_client(name, settings))
-            for name in ("s3", "sqs", "dynamodb", "cloudformation")
-        ]
-        await deploy_storage(cloudformation, dynamodb, settings)
-        if subject.reads_tasks:
-            await sqs.create_queue(QueueName=_TASK_QUEUE)
-        name = _TASK_QUEUE if subject.reads_tasks else settings.queue_name
-        queue_url = (await sqs.get_queue_url(QueueName=name))["QueueUrl"]
+        settings = await stack.enter_async_context(
+            provisioned(concurrency=concurrency, processes=processes, http_port=0)
+        )
+        s3: S3Client = await stack.enter_async_context(open_client("s3", settings))
+        sqs: SQSClient = await stack.enter_async_context(open_client("sqs", settings))
+        dynamodb: DynamoDBClient = await stack.enter_async_context(open_client("dynamodb", settings))
+        queue_name = _TASK_QUEUE if peer.receives_tasks else settings.queue_name
+        if peer.receives_tasks:
+            await sqs.create_queue(QueueName=queue_name)
+        queue_url = (await sqs.get_queue_url(QueueName=queue_name))["QueueUrl"]
         environment = {
-            **inherited(),
-            **of_aws,
-            "WORKER_TABLE_NAME": settings.table_name,
+            **inherited_environment(),
+            **embedded_environment(str(settings.endpoint_url)),
+            **variables_of(settings),
             "WORKER_CONCURRENCY": str(concurrency),
             "WORKER_PROCESSES": str(processes),
             "WORKER_HTTP_PORT": "0",
             "WORKER_LOG_FORMAT": "json",
-            "RIVAL_QUEUE_URL": queue_url,
+            "PEER_QUEUE_URL": queue_url,
         }
-        announce: Callable[[Mapping[str, Any]], Awaitable[None]] = _announced_by_the_bucket
-        if subject.reads_tasks:
-            announce = _publishing(await stack.enter_async_context(publisher(environment)))
+        publish = None
+        if peer.receives_tasks:
+            publish = _publish_through(await stack.enter_async_context(publisher(environment)))
         await _add_users(dynamodb, settings)
-        yield Arena(settings, environment, queue_url, s3, sqs, dynamodb, announce)
+        yield Workload(settings, environment, queue_url, s3, sqs, dynamodb, publish)
 
 
-async def _add_users(dynamodb: Any, settings: Settings) -> None:  # noqa: ANN401 - an untyped client
-    """Put the users' profiles in the table, so that nobody pays for anybody's first picture."""
-    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    statistics = {"totalImages": {"N": "0"}, "totalStorageUsed": {"N": "0"}}
+async def _add_users(dynamodb: "DynamoDBClient", settings: Settings) -> None:
+    """Create the users' profiles, so that no peer has to create statistics with a user's first image."""
+    now = _now()
     for number in range(USERS):
         await dynamodb.put_item(
             TableName=settings.table_name,
@@ -138,32 +152,32 @@ async def _add_users(dynamodb: Any, settings: Settings) -> None:  # noqa: ANN401
                 "imageId": {"S": PROFILE_IMAGE_ID},
                 "userId": {"S": f"user-{number:02d}"},
                 "profile": {"M": {"preferences": {"M": {"defaultImageSize": {"S": "medium"}}}}},
-                "statistics": {"M": statistics},
+                "statistics": {"M": {"totalImages": {"N": "0"}, "totalStorageUsed": {"N": "0"}}},
                 "createdAt": {"S": now},
                 "updatedAt": {"S": now},
             },
         )
 
 
-async def _announced_by_the_bucket(_: Mapping[str, Any]) -> None:
-    """Say nothing: the bucket has told the queue."""
+def _publish_through(process: asyncio.subprocess.Process) -> Publish:
+    lock = asyncio.Lock()
 
-
-def _publishing(process: asyncio.subprocess.Process) -> Callable[[Mapping[str, Any]], Awaitable[None]]:
-    one_at_a_time = asyncio.Lock()
-
-    async def publish(record: Mapping[str, Any]) -> None:
-        assert process.stdin is not None  # noqa: S101 - both are pipes
+    async def publish(record: Mapping[str, object]) -> None:
+        assert process.stdin is not None  # noqa: S101 - both streams are pipes
         assert process.stdout is not None  # noqa: S101
-        async with one_at_a_time:
+        async with lock:
             process.stdin.write(json.dumps({"Records": [record]}).encode() + b"\n")
             if not await process.stdout.readline():
-                message = "the publisher of Celery's tasks has ended"
+                message = "the publisher of Celery tasks has ended; its error is above"
                 raise RuntimeError(message)
 
     return publish
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """Return the smallest value that so large a share of all does not exceed."""
+    """Return the smallest value that is at least as large as this share of the values."""
     return sorted(values)[math.ceil(share * len(values)) - 1]
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

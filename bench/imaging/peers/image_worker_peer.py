@@ -1,44 +1,44 @@
 """
-The worker's own steps, as a decoder child runs them; every result a JPEG, whatever the upload was.
+image-worker's own pipeline, as a decoder process runs it; every result is a JPEG.
 
-OWN_SIZES names the sizes to make, `medium` by default; the first is the one that is answered with. The
-worker draws its mark by itself, once for all pictures of a size.
+The environment variable `PEER_SIZES` names the sizes, `medium` by default; the first one is the result. The
+pipeline renders its own watermark, once per size.
 """
 
 import os
 from functools import cache
 
-from protocol import answer
-
+from bench.imaging.peers.protocol import serve
 from worker.domain.recipe import Limits, OutputFormat, Recipe, Size, Watermark
 from worker.domain.step import EncodedRendition
+from worker.imaging import pipeline
 from worker.imaging.fonts import Fonts
-from worker.imaging.pipeline import process, steps
 from worker.settings import FONT, SIZES
-
-
-@cache
-def recipe() -> Recipe:
-    """Return what to make."""
-    named = os.environ.get("OWN_SIZES", "medium").split(",")
-    sizes = tuple(Size(name, *SIZES[name], format=OutputFormat.JPEG) for name in named)
-    return Recipe(sizes=sizes, watermark=Watermark("Processed by Image Platform"))
-
 
 LIMITS, FONTS = Limits(), Fonts((FONT.read_bytes(),))
 
 
-def finish(content: bytes, _: str) -> bytes:
-    """Make the results, return the main one."""
-    outcomes = process(content, recipe(), limits=LIMITS, fonts=FONTS)
-    return bytes(next(one.content for one in list(outcomes) if isinstance(one, EncodedRendition)))
+@cache
+def recipe() -> Recipe:
+    """Return the recipe for the requested sizes."""
+    names = os.environ.get("PEER_SIZES", "medium").split(",")
+    sizes = tuple(Size(name, *SIZES[name], format=OutputFormat.JPEG) for name in names)
+    return Recipe(sizes=sizes, watermark=Watermark("Processed by Image Platform"))
 
 
-def shrink(content: bytes) -> tuple[int, int, bytes]:
-    """Return the pixels."""
-    validation, resize, _ = steps(recipe(), limits=LIMITS, fonts=FONTS)
-    (picture, *_), _ = resize.do(validation.do(content)[0])
+def process(content: bytes, _: str) -> bytes:
+    """Run the pipeline and return its first rendition."""
+    outputs = list(pipeline.process(content, recipe(), limits=LIMITS, fonts=FONTS))
+    return bytes(next(output.content for output in outputs if isinstance(output, EncodedRendition)))
+
+
+def resize(content: bytes) -> tuple[int, int, bytes]:
+    """Run the first two steps and return the pixels."""
+    validate_step, resize_step, _ = pipeline.steps(recipe(), limits=LIMITS, fonts=FONTS)
+    source, _ = validate_step.do(content)
+    (picture, *_), _ = resize_step.do(source)
     return *picture.image.size, picture.image.convert("RGB").tobytes()
 
 
-answer(finish, shrink)
+if __name__ == "__main__":
+    serve(process, resize)

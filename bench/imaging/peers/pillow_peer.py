@@ -1,29 +1,30 @@
-"""Pillow as people write it: `thumbnail`, a layer over the whole picture for the text, `save`."""
+"""Pillow as it is usually used: `thumbnail`, a full-size layer for the watermark, `save`."""
 
 import io
 from functools import cache
 
 from PIL import Image
-from protocol import answer
+
+from bench.imaging.peers.protocol import serve
 
 
 @cache
-def mark_of(file: str) -> Image.Image:
-    """Return the mark; a text drawn anew for each picture would cost more."""
+def open_mark(file: str) -> Image.Image:
+    """Return the watermark, rendered once: to draw the text for each image would take longer."""
     return Image.open(file).convert("RGBA")
 
 
-def shrunk(content: bytes) -> Image.Image:
+def thumbnail(content: bytes) -> Image.Image:
     """Decode and resize."""
     image = Image.open(io.BytesIO(content))
     image.thumbnail((800, 600), Image.Resampling.LANCZOS)
     return image
 
 
-def finish(content: bytes, mark_file: str) -> bytes:
-    """Make the result."""
-    image = shrunk(content).convert("RGBA")
-    mark = mark_of(mark_file)
+def process(content: bytes, mark_file: str) -> bytes:
+    """Return the watermarked JPEG."""
+    image = thumbnail(content).convert("RGBA")
+    mark = open_mark(mark_file)
     layer = Image.new("RGBA", image.size)
     layer.paste(mark, (image.width - mark.width, image.height - mark.height))
     file = io.BytesIO()
@@ -31,10 +32,11 @@ def finish(content: bytes, mark_file: str) -> bytes:
     return file.getvalue()
 
 
-def shrink(content: bytes) -> tuple[int, int, bytes]:
-    """Return the pixels."""
-    image = shrunk(content).convert("RGB")
+def resize(content: bytes) -> tuple[int, int, bytes]:
+    """Return the resized pixels."""
+    image = thumbnail(content).convert("RGB")
     return *image.size, image.tobytes()
 
 
-answer(finish, shrink)
+if __name__ == "__main__":
+    serve(process, resize)

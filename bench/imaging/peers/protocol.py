@@ -1,10 +1,10 @@
 """
-How a contender answers: a request on each line of its input, an answer on each of its output, in JSON.
+Protocol of the imaging peers: JSON objects, one per line, requests on stdin and responses on stdout.
 
-`{"times": 5, "file": ..., "mark": ..., "out": ...}` has the file made into a marked JPEG so many times,
-leaves the last one in `out`, and answers `{"cpu_ms": ...}`: of the whole process, for one.
-`{"times": 0, ...}` has it decoded and resized only, leaves the pixels in `out`, and answers
-`{"width": ..., "height": ...}`.
+`{"times": 5, "file": ..., "mark": ..., "out": ...}` processes a file five times to a watermarked JPEG and
+writes the last result to `out`. The response is `{"cpu_ms": ...}`, the CPU time of the process for one
+repetition. `{"times": 0, "file": ..., "out": ...}` only decodes and resizes, and writes the RGB pixels to
+`out`. The response is `{"width": ..., "height": ...}`.
 """
 
 import json
@@ -12,28 +12,31 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
-Finish = Callable[[bytes, str], bytes]
-"""Makes the result of a file's content; also given the path of the mark."""
-Shrink = Callable[[bytes], tuple[int, int, bytes]]
-"""Decodes and resizes: width, height, and the pixels as RGB."""
+Process: TypeAlias = Callable[[bytes, str], bytes]
+"""Returns the result for the content of a file and the path of the mark."""
+
+Resize: TypeAlias = Callable[[bytes], tuple[int, int, bytes]]
+"""Returns width, height and RGB pixels for the content of a file."""
 
 
-def answer(finish: Finish, shrink: Shrink) -> None:
-    """Answer until standard input ends."""
+def serve(process: Process, resize: Resize) -> None:
+    """Respond to requests until the end of standard input."""
+    response: dict[str, float]
     for line in sys.stdin:
         request = json.loads(line)
         content, out = Path(request["file"]).read_bytes(), Path(request["out"])
         if request["times"]:
-            began = time.process_time()
+            start_s = time.process_time()
             for _ in range(request["times"]):
-                result = finish(content, request["mark"])
-            spent = time.process_time() - began
+                result = process(content, request["mark"])
+            cpu_s = time.process_time() - start_s
             out.write_bytes(result)
-            told = {"cpu_ms": 1000 * spent / request["times"]}
+            response = {"cpu_ms": 1000 * cpu_s / request["times"]}
         else:
-            width, height, pixels = shrink(content)
+            width, height, pixels = resize(content)
             out.write_bytes(pixels)
-            told = {"width": width, "height": height}
-        sys.stdout.write(json.dumps(told) + "\n")
+            response = {"width": width, "height": height}
+        sys.stdout.write(json.dumps(response) + "\n")
         sys.stdout.flush()

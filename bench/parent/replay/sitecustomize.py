@@ -18,7 +18,7 @@ if "BENCH_REPLAY" in os.environ:  # the worker process; decoder processes do not
         """Start a decoder process that imports this module."""
         return await start(*command, env=env | {"PYTHONPATH": os.environ["PYTHONPATH"]}, **options)
 
-    asyncio.create_subprocess_exec = start_with_replay
+    asyncio.create_subprocess_exec = start_with_replay  # type: ignore[assignment]  # only what the worker uses
 else:
     from worker.imaging import pipeline
 

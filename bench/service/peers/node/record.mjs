@@ -1,4 +1,4 @@
-// The record: a claim under a lease, the steps as they end, the completion with the owner's statistics.
+// The image's record in DynamoDB: claim with a lease, step progress, completion with the owner's statistics.
 import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 import { crc32 } from "node:zlib";
@@ -14,41 +14,42 @@ import {
 const TABLE = process.env.WORKER_TABLE_NAME;
 const WORKER = `${hostname()}-${process.pid}`;
 const LEASE_MS = 60_000;
-const PROGRESS_MS = 1000; // ours waits 100 ms at the most: with that, this would write twice more
-const PROFILE_MS = 60_000;
+const PROGRESS_INTERVAL_MS = 1000; // image-worker writes after at most 100 ms: two more writes per image here
+const PROFILE_TTL_MS = 60_000;
 const SHARDS = 8;
-const NAMES = ["validation", "resize", "watermark"];
+const STEPS = ["validation", "resize", "watermark"];
+const HOLDS_LEASE = "leaseOwner = :owner AND attempt = :attempt AND #status = :processing";
 
 const client = new DynamoDBClient({ requestHandler: { httpAgent: { keepAlive: true, maxSockets: 64 } } });
 const profiles = new Map();
 
-export async function profileOf(userId) {
-  const known = profiles.get(userId);
-  if (known && Date.now() - known.at < PROFILE_MS) return known.item;
+export async function getProfile(userId) {
+  const cached = profiles.get(userId);
+  if (cached && Date.now() - cached.at < PROFILE_TTL_MS) return cached.item;
   const item = client
     .send(new GetItemCommand({ TableName: TABLE, Key: keyOf("user_profile", userId) }))
-    .then((answer) => answer.Item);
+    .then((response) => response.Item);
   profiles.set(userId, { at: Date.now(), item });
   item.catch(() => profiles.delete(userId));
   return item;
 }
 
-// Null when the picture is done, or somebody else has it.
+// Returns null if the image is completed; throws if another worker holds the lease.
 export async function claim(job) {
-  const claimed = { ...job, attempt: 1, owner: `${WORKER}/${randomUUID()}`, entries: [], wroteAt: Date.now() };
+  const attempt = { ...job, number: 1, owner: `${WORKER}/${randomUUID()}`, unwritten: [], writtenAt: Date.now() };
   const at = now();
-  claimed.steps = {
+  attempt.steps = {
     validation: { status: "processing", startedAt: at },
     resize: { status: "pending" },
     watermark: { status: "pending" },
   };
-  claimed.entries = [{ at, status: "processing" }, { at, step: "validation", status: "processing" }];
-  const set = () => ({
-    ...progressOf(claimed, at),
+  attempt.unwritten = [{ at, status: "processing" }, { at, step: "validation", status: "processing" }];
+  const changes = () => ({
+    ...progressOf(attempt, at),
     status: { S: "processing" },
     statusShard: { S: `processing#${shard(job.imageId)}` },
-    attempt: { N: String(claimed.attempt) },
-    leaseOwner: { S: claimed.owner },
+    attempt: { N: String(attempt.number) },
+    leaseOwner: { S: attempt.owner },
     leaseExpiresAt: { N: String(Date.now() + LEASE_MS) },
     recipe: { S: "medium-text" },
     originalS3Key: { S: job.key },
@@ -59,46 +60,48 @@ export async function claim(job) {
     dateShard: { S: `${job.eventTime.slice(0, 10)}#${shard(job.imageId)}` },
   });
   try {
-    await write(claimed, set(), "attribute_not_exists(imageId)", {});
-  } catch (refused) {
-    if (!(refused instanceof ConditionalCheckFailedException)) throw refused;
-    const { status, leaseExpiresAt, attempt } = refused.Item;
+    await write(attempt, changes(), "attribute_not_exists(imageId)", {});
+  } catch (error) {
+    if (!(error instanceof ConditionalCheckFailedException)) throw error;
+    const { status, leaseExpiresAt, attempt: lastAttempt } = error.Item;
     if (status.S === "completed") return null;
-    if (status.S === "processing" && Number(leaseExpiresAt.N) > Date.now()) throw new Error("held by another");
-    claimed.attempt = Number(attempt.N) + 1;
-    await write(claimed, set(), "attempt = :seen AND leaseExpiresAt = :lease", {
-      ":seen": attempt,
+    if (status.S === "processing" && Number(leaseExpiresAt.N) > Date.now()) {
+      throw new Error("another worker holds the lease");
+    }
+    attempt.number = Number(lastAttempt.N) + 1;
+    await write(attempt, changes(), "attempt = :seen AND leaseExpiresAt = :lease", {
+      ":seen": lastAttempt,
       ":lease": leaseExpiresAt,
     });
   }
-  claimed.entries = [];
-  return claimed;
+  attempt.unwritten = [];
+  return attempt;
 }
 
-export async function stepEnded(claimed, name, detail) {
+export async function completeStep(attempt, name, details) {
   const at = now();
-  Object.assign(claimed.steps[name], { status: "completed", completedAt: at }, detail);
-  claimed.entries.push({ at, step: name, status: "completed" });
-  const next = NAMES[NAMES.indexOf(name) + 1];
+  Object.assign(attempt.steps[name], { status: "completed", completedAt: at }, details);
+  attempt.unwritten.push({ at, step: name, status: "completed" });
+  const next = STEPS[STEPS.indexOf(name) + 1];
   if (next) {
-    Object.assign(claimed.steps[next], { status: "processing", startedAt: at });
-    claimed.entries.push({ at, step: next, status: "processing" });
+    Object.assign(attempt.steps[next], { status: "processing", startedAt: at });
+    attempt.unwritten.push({ at, step: next, status: "processing" });
   }
-  if (Date.now() - claimed.wroteAt < PROGRESS_MS) return; // it goes with the next write
-  await write(claimed, progressOf(claimed, at), HELD, held(claimed));
-  claimed.entries = [];
-  claimed.wroteAt = Date.now();
+  if (Date.now() - attempt.writtenAt < PROGRESS_INTERVAL_MS) return; // included in the next write
+  await write(attempt, progressOf(attempt, at), HOLDS_LEASE, leaseValues(attempt));
+  attempt.unwritten = [];
+  attempt.writtenAt = Date.now();
 }
 
-export async function complete(claimed, result) {
+export async function completeImage(attempt, result) {
   const at = now();
-  claimed.entries.push({ at, status: "completed" });
+  attempt.unwritten.push({ at, status: "completed" });
   const image = update(
-    claimed,
+    attempt,
     {
-      ...progressOf(claimed, at),
+      ...progressOf(attempt, at),
       status: { S: "completed" },
-      statusShard: { S: `completed#${shard(claimed.imageId)}` },
+      statusShard: { S: `completed#${shard(attempt.imageId)}` },
       processedAt: { S: at },
       processedS3Key: { S: result.key },
       originalFileSize: { N: String(result.bytesIn) },
@@ -106,20 +109,20 @@ export async function complete(claimed, result) {
       countedBytes: { N: String(result.bytesIn + result.bytes) },
       renditions: {
         M: {
-          medium: wrap({
+          medium: attributeOf({
             key: result.key, width: result.width, height: result.height,
             bytes: result.bytes, format: "jpeg", eTag: result.eTag,
           }),
         },
       },
     },
-    HELD,
-    held(claimed),
+    HOLDS_LEASE,
+    leaseValues(attempt),
     " REMOVE leaseOwner, leaseExpiresAt",
   );
   const profile = {
     TableName: TABLE,
-    Key: keyOf("user_profile", claimed.userId),
+    Key: keyOf("user_profile", attempt.userId),
     UpdateExpression:
       "SET updatedAt = :at, #s.totalImages = #s.totalImages + :one, " +
       "#s.totalStorageUsed = #s.totalStorageUsed + :bytes, #s.lastUploadAt = :upload",
@@ -129,12 +132,12 @@ export async function complete(claimed, result) {
       ":at": { S: at },
       ":one": { N: "1" },
       ":bytes": { N: String(result.bytesIn + result.bytes) },
-      ":upload": { S: claimed.eventTime },
+      ":upload": { S: attempt.eventTime },
     },
   };
   const command = new TransactWriteItemsCommand({
     TransactItems: [{ Update: image }, { Update: profile }],
-    ClientRequestToken: claimed.owner.slice(-36),
+    ClientRequestToken: attempt.owner.slice(-36),
   });
   for (;;) {
     try {
@@ -149,49 +152,51 @@ export async function complete(claimed, result) {
   }
 }
 
-const HELD = "leaseOwner = :owner AND attempt = :attempt AND #status = :processing";
-
-function held(claimed) {
+function leaseValues(attempt) {
   return {
-    ":owner": { S: claimed.owner },
-    ":attempt": { N: String(claimed.attempt) },
+    ":owner": { S: attempt.owner },
+    ":attempt": { N: String(attempt.number) },
     ":processing": { S: "processing" },
   };
 }
 
-function progressOf(claimed, at) {
-  const history = claimed.entries.map((entry) => wrap({ ...entry, attempt: claimed.attempt, worker: WORKER }));
-  return { processingSteps: wrap(claimed.steps), updatedAt: { S: at }, history: { L: history } };
+function progressOf(attempt, at) {
+  const history = attempt.unwritten.map((entry) =>
+    attributeOf({ ...entry, attempt: attempt.number, worker: WORKER }),
+  );
+  return { processingSteps: attributeOf(attempt.steps), updatedAt: { S: at }, history: { L: history } };
 }
 
-function update(claimed, set, condition, values, more = "") {
-  const parts = [];
+function update(attempt, changes, condition, values, suffix = "") {
+  const assignments = [];
   const placeholders = {};
-  for (const [name, value] of Object.entries(set)) {
+  for (const [name, value] of Object.entries(changes)) {
     placeholders[`:_${name}`] = value;
-    if (name === "history") parts.push("history = list_append(if_not_exists(history, :none), :_history)");
-    else parts.push(`${name === "status" ? "#status" : name} = :_${name}`);
+    if (name === "history") assignments.push("history = list_append(if_not_exists(history, :none), :_history)");
+    else assignments.push(`${name === "status" ? "#status" : name} = :_${name}`);
   }
-  const usesStatus = "status" in set || condition.includes("#status");
+  const usesStatus = "status" in changes || condition.includes("#status");
   return {
     TableName: TABLE,
-    Key: keyOf(claimed.imageId, claimed.userId),
-    UpdateExpression: `SET ${parts.join(", ")}${more}`,
+    Key: keyOf(attempt.imageId, attempt.userId),
+    UpdateExpression: `SET ${assignments.join(", ")}${suffix}`,
     ConditionExpression: condition,
     ExpressionAttributeNames: usesStatus ? { "#status": "status" } : undefined,
     ExpressionAttributeValues: { ...placeholders, ...values, ":none": { L: [] } },
   };
 }
 
-function write(claimed, set, condition, values) {
-  const request = update(claimed, set, condition, values);
+function write(attempt, changes, condition, values) {
+  const request = update(attempt, changes, condition, values);
   return client.send(new UpdateItemCommand({ ...request, ReturnValuesOnConditionCheckFailure: "ALL_OLD" }));
 }
 
-function wrap(value) {
+function attributeOf(value) {
   if (typeof value === "string") return { S: value };
   if (typeof value === "number") return { N: String(value) };
-  return { M: Object.fromEntries(Object.entries(value).map(([name, one]) => [name, wrap(one)])) };
+  return {
+    M: Object.fromEntries(Object.entries(value).map(([name, member]) => [name, attributeOf(member)])),
+  };
 }
 
 const keyOf = (imageId, userId) => ({ imageId: { S: imageId }, userId: { S: userId } });

@@ -1,27 +1,27 @@
-// The same service on sqs-consumer: a batch is received, worked on at once, and deleted in one call.
+// The service on sqs-consumer: each batch is received, processed in parallel, and deleted in one request.
 import { GetObjectCommand, PutObjectCommand, S3Client } from "@aws-sdk/client-s3";
 import { SQSClient } from "@aws-sdk/client-sqs";
 import { Consumer } from "sqs-consumer";
-import { steps } from "./picture.mjs";
-import { claim, complete, profileOf, stepEnded } from "./record.mjs";
+import { claim, completeImage, completeStep, getProfile } from "./record.mjs";
+import { steps } from "./steps.mjs";
 
-const CONSUMERS = 2; // so that one receives and deletes while the other works
+const CONSUMERS = 2; // one receives and deletes while the other processes
 const requestHandler = { httpAgent: { keepAlive: true, maxSockets: 64 } };
 const s3 = new S3Client({ forcePathStyle: true, requestHandler });
 const sqs = new SQSClient({ requestHandler });
 
 const consumers = Array.from({ length: CONSUMERS }, () =>
   Consumer.create({
-    queueUrl: process.env.RIVAL_QUEUE_URL,
+    queueUrl: process.env.PEER_QUEUE_URL,
     sqs,
     batchSize: Number(process.env.WORKER_CONCURRENCY) / CONSUMERS,
     visibilityTimeout: 60,
     heartbeatInterval: 20,
     waitTimeSeconds: 20,
     handleMessageBatch: async (messages) => {
-      const settled = await Promise.allSettled(messages.map(deliver));
-      settled.forEach(({ reason }) => reason && log({ event: "image.released", reason: String(reason) }));
-      return messages.filter((_, index) => settled[index].status === "fulfilled");
+      const results = await Promise.allSettled(messages.map(processMessage));
+      results.forEach(({ reason }) => reason && log({ event: "image.released", reason: String(reason) }));
+      return messages.filter((_, index) => results[index].status === "fulfilled");
     },
   }),
 );
@@ -36,14 +36,14 @@ process.once("SIGTERM", () => {
   setTimeout(() => process.exit(), 100);
 });
 
-async function deliver(message) {
+async function processMessage(message) {
   for (const record of JSON.parse(message.Body).Records ?? []) {
     const { key, eTag, sequencer } = record.s3.object;
-    const plainKey = decodeURIComponent(key.replaceAll("+", " "));
-    const [, userId, name] = plainKey.split("/");
-    await settle({
+    const decodedKey = decodeURIComponent(key.replaceAll("+", " "));
+    const [, userId, name] = decodedKey.split("/");
+    await processImage({
       bucket: record.s3.bucket.name,
-      key: plainKey,
+      key: decodedKey,
       userId,
       imageId: name.slice(0, name.lastIndexOf(".")),
       eTag,
@@ -53,16 +53,16 @@ async function deliver(message) {
   }
 }
 
-async function settle(job) {
-  const began = performance.now();
-  await profileOf(job.userId);
-  const claimed = await claim(job);
-  if (!claimed) return;
+async function processImage(job) {
+  const start = performance.now();
+  await getProfile(job.userId);
+  const attempt = await claim(job);
+  if (!attempt) return;
   const source = await s3.send(
     new GetObjectCommand({ Bucket: job.bucket, Key: job.key, IfMatch: `"${job.eTag}"` }),
   );
   const state = { content: await source.Body.transformToByteArray() };
-  for (const [name, step] of steps) await stepEnded(claimed, name, await step(state));
+  for (const [name, step] of steps) await completeStep(attempt, name, await step(state));
   const key = `processed/${job.userId}/${job.imageId}.jpg`;
   const stored = await s3.send(
     new PutObjectCommand({
@@ -71,10 +71,10 @@ async function settle(job) {
       Body: state.result,
       ContentType: "image/jpeg",
       IfNoneMatch: "*",
-      Metadata: { attempt: String(claimed.attempt), "source-etag": job.eTag },
+      Metadata: { attempt: String(attempt.number), "source-etag": job.eTag },
     }),
   );
-  await complete(claimed, {
+  await completeImage(attempt, {
     key,
     bytesIn: state.content.length,
     bytes: state.result.length,
@@ -83,7 +83,7 @@ async function settle(job) {
     width: state.size.width,
     height: state.size.height,
   });
-  const fields = { image_id: job.imageId, user_id: job.userId, ms: Math.round(performance.now() - began) };
+  const fields = { image_id: job.imageId, user_id: job.userId, ms: Math.round(performance.now() - start) };
   log({ event: "image.completed", ...fields, bytes_in: state.content.length, bytes_out: state.result.length });
 }
 

@@ -1,15 +1,15 @@
-"""Publish a task for each notification, one line of standard input; answer each with a line."""
+"""Publish a Celery task for each S3 notification on stdin, one per line; acknowledge each with a line."""
 
 import json
 import sys
 
-from celery_worker import process
+from bench.service.peers.python.celery_worker import process_task
 
 
 def main() -> None:
-    """Publish until the input ends."""
+    """Publish tasks until the end of standard input."""
     for line in sys.stdin:
-        process.delay(json.loads(line))
+        process_task.delay(json.loads(line))
         sys.stdout.write("\n")
         sys.stdout.flush()
 

@@ -1,32 +1,44 @@
-"""The record: a claim under a lease, the steps as they end, the completion with the owner's statistics."""
+"""The image's record in DynamoDB: claim with a lease, step progress, completion with statistics."""
 
 import os
 import random
 import socket
 import time
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import uuid4
 
 TABLE = os.environ["WORKER_TABLE_NAME"]
 WORKER = f"{socket.gethostname()}-{os.getpid()}"
 LEASE_S = 60
-PROGRESS_S = 1.0  # ours waits 100 ms at the most: with that, this would write twice more
-PROFILE_S = 60.0
+PROGRESS_INTERVAL_S = (
+    1.0  # image-worker writes after at most 100 ms: that would cost two more writes per image
+)
+PROFILE_TTL_S = 60.0
 SHARDS = 8
-_NAMES = ("validation", "resize", "watermark")
-_HELD = "leaseOwner = :owner AND attempt = :attempt AND #status = :processing"
+_STEPS = ("validation", "resize", "watermark")
+_HOLDS_LEASE = "leaseOwner = :owner AND attempt = :attempt AND #status = :processing"
+
+Client: TypeAlias = Any
+"""Client of boto3, which creates its classes at run time."""
+
+Attributes: TypeAlias = dict[str, Any]
+"""Attribute values of DynamoDB, for example `{"status": {"S": "completed"}}`."""
+
+Value: TypeAlias = "str | int | Mapping[str, Value]"
+"""Value that `_attribute` converts."""
 
 
-class HeldByAnotherError(Exception):
-    """Somebody else works on the picture."""
+class LeaseHeldError(Exception):
+    """Raised when another worker holds the lease of the image."""
 
 
 @dataclass
 class Job:
-    """What a notification tells of an upload."""
+    """An upload, from its S3 notification."""
 
     bucket: str
     key: str
@@ -37,113 +49,127 @@ class Job:
     event_time: str
 
 
-def job_of(record: dict[str, Any]) -> Job:
-    """Read one record of an S3 notification; the keys of the benchmark need no decoding."""
-    stored = record["s3"]["object"]
-    _, user_id, name = stored["key"].split("/")
+def parse_record(record: Mapping[str, Any]) -> Job:
+    """Parse a record of an S3 notification; the benchmark's keys need no URL decoding."""
+    s3_object = record["s3"]["object"]
+    _, user_id, name = s3_object["key"].split("/")
     return Job(
         bucket=record["s3"]["bucket"]["name"],
-        key=stored["key"],
+        key=s3_object["key"],
         user_id=user_id,
         image_id=name.rpartition(".")[0],
-        e_tag=stored["eTag"],
-        sequencer=stored["sequencer"],
+        e_tag=s3_object["eTag"],
+        sequencer=s3_object["sequencer"],
         event_time=record["eventTime"],
     )
 
 
 @dataclass
-class Claimed:
-    """A picture in hand."""
+class Attempt:
+    """An image whose lease this worker holds."""
 
     job: Job
     owner: str = field(default_factory=lambda: f"{WORKER}/{uuid4()}")
-    attempt: int = 1
-    steps: dict[str, dict[str, Any]] = field(default_factory=dict)
-    entries: list[dict[str, Any]] = field(default_factory=list)
-    wrote_at: float = field(default_factory=time.monotonic)
+    number: int = 1
+    steps: dict[str, dict[str, Value]] = field(default_factory=dict)
+    unwritten: list[dict[str, Value]] = field(default_factory=list)
+    """History entries for the next write."""
+    written_s: float = field(default_factory=time.monotonic)
 
     @property
-    def held(self) -> dict[str, Any]:
-        """The values of the condition under which anything is written."""
+    def lease_values(self) -> Attributes:
+        """Values of the condition that every write depends on."""
         return {
             ":owner": {"S": self.owner},
-            ":attempt": {"N": str(self.attempt)},
+            ":attempt": {"N": str(self.number)},
             ":processing": {"S": "processing"},
         }
 
 
 class Record:
-    """The table, on one client of boto3."""
+    """The DynamoDB table, through one boto3 client."""
 
-    def __init__(self, client: Any) -> None:  # noqa: ANN401 - boto3 makes its classes as it runs
+    def __init__(self, client: Client) -> None:
         self._client = client
-        self._profiles: dict[str, tuple[float, Any]] = {}
+        self._profiles: dict[str, tuple[float, Attributes | None]] = {}
 
-    def profile_of(self, user_id: str) -> Any:  # noqa: ANN401 - an item, or None
-        """Read the owner's wishes, at most a minute old."""
-        read_at, item = self._profiles.get(user_id, (-PROFILE_S, None))
-        if time.monotonic() - read_at >= PROFILE_S:
-            answer = self._client.get_item(TableName=TABLE, Key=_key("user_profile", user_id))
-            item = answer.get("Item")
+    def get_profile(self, user_id: str) -> Attributes | None:
+        """Return the owner's profile, cached for a minute."""
+        read_s, item = self._profiles.get(user_id, (-PROFILE_TTL_S, None))
+        if time.monotonic() - read_s >= PROFILE_TTL_S:
+            response = self._client.get_item(TableName=TABLE, Key=_key("user_profile", user_id))
+            item = response.get("Item")
             self._profiles[user_id] = (time.monotonic(), item)
         return item
 
-    def claim(self, job: Job) -> Claimed | None:
-        """Take the picture; None when it is done."""
-        claimed, at = Claimed(job), _now()
-        claimed.steps = {name: {"status": "pending"} for name in _NAMES}
-        claimed.steps["validation"] = {"status": "processing", "startedAt": at}
-        claimed.entries = [
+    def claim(self, job: Job) -> Attempt | None:
+        """
+        Acquire the lease of an image; return None if the image is completed.
+
+        Raises:
+            LeaseHeldError: Another worker holds the lease.
+        """
+        attempt, at = Attempt(job), _now()
+        attempt.steps = {name: {"status": "pending"} for name in _STEPS}
+        attempt.steps["validation"] = {"status": "processing", "startedAt": at}
+        attempt.unwritten = [
             {"at": at, "status": "processing"},
             {"at": at, "step": "validation", "status": "processing"},
         ]
         try:
-            self._write(claimed, _claim(claimed, at), "attribute_not_exists(imageId)", {})
-        except self._client.exceptions.ConditionalCheckFailedException as refused:
-            item = refused.response["Item"]
+            self._write(attempt, _claim(attempt, at), "attribute_not_exists(imageId)", {})
+        except self._client.exceptions.ConditionalCheckFailedException as error:
+            item = error.response["Item"]
             if item["status"]["S"] == "completed":
                 return None
             if item["status"]["S"] == "processing" and int(item["leaseExpiresAt"]["N"]) > time.time() * 1000:
-                raise HeldByAnotherError from refused
-            claimed.attempt = int(item["attempt"]["N"]) + 1
+                raise LeaseHeldError from error
+            attempt.number = int(item["attempt"]["N"]) + 1
             seen = {":seen": item["attempt"], ":lease": item["leaseExpiresAt"]}
-            self._write(claimed, _claim(claimed, at), "attempt = :seen AND leaseExpiresAt = :lease", seen)
-        claimed.entries = []
-        return claimed
+            self._write(attempt, _claim(attempt, at), "attempt = :seen AND leaseExpiresAt = :lease", seen)
+        attempt.unwritten = []
+        return attempt
 
-    def step_ended(self, claimed: Claimed, name: str, detail: dict[str, Any]) -> None:
-        """Note the end of a step and the start of the next; within a second it goes with the next write."""
+    def complete_step(self, attempt: Attempt, name: str, details: Mapping[str, Value]) -> None:
+        """Complete a step and start the next; the progress is written at most once per second."""
         at = _now()
-        claimed.steps[name] |= {"status": "completed", "completedAt": at, **detail}
-        claimed.entries.append({"at": at, "step": name, "status": "completed"})
-        for following in _NAMES[_NAMES.index(name) + 1 :][:1]:
-            claimed.steps[following] = {"status": "processing", "startedAt": at}
-            claimed.entries.append({"at": at, "step": following, "status": "processing"})
-        if time.monotonic() - claimed.wrote_at >= PROGRESS_S:
-            self._write(claimed, _progress(claimed, at), _HELD, claimed.held)
-            claimed.entries, claimed.wrote_at = [], time.monotonic()
+        attempt.steps[name] |= {"status": "completed", "completedAt": at, **details}
+        attempt.unwritten.append({"at": at, "step": name, "status": "completed"})
+        for following in _STEPS[_STEPS.index(name) + 1 :][:1]:
+            attempt.steps[following] = {"status": "processing", "startedAt": at}
+            attempt.unwritten.append({"at": at, "step": following, "status": "processing"})
+        if time.monotonic() - attempt.written_s >= PROGRESS_INTERVAL_S:
+            self._write(attempt, _progress(attempt, at), _HOLDS_LEASE, attempt.lease_values)
+            attempt.unwritten, attempt.written_s = [], time.monotonic()
 
-    def complete(self, claimed: Claimed, *, bytes_in: int, file_type: str, rendition: dict[str, Any]) -> None:
-        """Write the end and the owner's statistics in one transaction."""
-        at, job = _now(), claimed.job
-        counted = str(bytes_in + rendition["bytes"])
-        claimed.entries.append({"at": at, "status": "completed"})
+    def complete_image(
+        self,
+        attempt: Attempt,
+        *,
+        source_bytes: int,
+        result_bytes: int,
+        source_type: str,
+        rendition: Mapping[str, Value],
+    ) -> None:
+        """Write the completion and the owner's statistics in one transaction."""
+        at, job = _now(), attempt.job
+        counted = str(source_bytes + result_bytes)
+        attempt.unwritten.append({"at": at, "status": "completed"})
         image = _update(
-            claimed,
+            attempt,
             {
-                **_progress(claimed, at),
+                **_progress(attempt, at),
                 "status": {"S": "completed"},
                 "statusShard": {"S": f"completed#{_shard(job.image_id)}"},
                 "processedAt": {"S": at},
-                "processedS3Key": {"S": rendition["key"]},
-                "originalFileSize": {"N": str(bytes_in)},
-                "originalFileType": {"S": file_type},
+                "processedS3Key": _attribute(rendition["key"]),
+                "originalFileSize": {"N": str(source_bytes)},
+                "originalFileType": {"S": source_type},
                 "countedBytes": {"N": counted},
-                "renditions": {"M": {"medium": _wrap(rendition)}},
+                "renditions": {"M": {"medium": _attribute(rendition)}},
             },
-            _HELD,
-            claimed.held,
+            _HOLDS_LEASE,
+            attempt.lease_values,
         )
         image["UpdateExpression"] += " REMOVE leaseOwner, leaseExpiresAt"
         profile = {
@@ -164,56 +190,55 @@ class Record:
             try:
                 self._client.transact_write_items(
                     TransactItems=[{"Update": image}, {"Update": profile}],
-                    ClientRequestToken=claimed.owner[-36:],
+                    ClientRequestToken=attempt.owner[-36:],
                 )
-            except self._client.exceptions.TransactionCanceledException as cancelled:
-                reasons = {reason["Code"] for reason in cancelled.response["CancellationReasons"]}
+            except self._client.exceptions.TransactionCanceledException as error:
+                reasons = {reason["Code"] for reason in error.response["CancellationReasons"]}
                 if reasons - {"None", "TransactionConflict"}:
                     raise
-                time.sleep(random.uniform(0, 0.05))  # noqa: S311 - spreads load only
+                time.sleep(random.uniform(0, 0.05))  # noqa: S311 - jitter, not cryptography
             else:
                 return
 
-    def _write(
-        self, claimed: Claimed, changes: dict[str, Any], condition: str, values: dict[str, Any]
-    ) -> None:
+    def _write(self, attempt: Attempt, changes: Attributes, condition: str, values: Attributes) -> None:
         self._client.update_item(
-            **_update(claimed, changes, condition, values), ReturnValuesOnConditionCheckFailure="ALL_OLD"
+            **_update(attempt, changes, condition, values), ReturnValuesOnConditionCheckFailure="ALL_OLD"
         )
 
 
-def _claim(claimed: Claimed, at: str) -> dict[str, Any]:
-    job, shard = claimed.job, _shard(claimed.job.image_id)
+def _claim(attempt: Attempt, at: str) -> Attributes:
+    job, shard = attempt.job, _shard(attempt.job.image_id)
     return {
-        **_progress(claimed, at),
+        **_progress(attempt, at),
         "status": {"S": "processing"},
         "statusShard": {"S": f"processing#{shard}"},
-        "attempt": {"N": str(claimed.attempt)},
-        "leaseOwner": {"S": claimed.owner},
+        "attempt": {"N": str(attempt.number)},
+        "leaseOwner": {"S": attempt.owner},
         "leaseExpiresAt": {"N": str(round((time.time() + LEASE_S) * 1000))},
         "recipe": {"S": "medium-text"},
         "originalS3Key": {"S": job.key},
         "originalFileName": {"S": job.key.rpartition("/")[2]},
         "sourceBucket": {"S": job.bucket},
-        "sourceVersion": _wrap({"eTag": job.e_tag, "sequencer": job.sequencer}),
+        "sourceVersion": _attribute({"eTag": job.e_tag, "sequencer": job.sequencer}),
         "createdAt": {"S": job.event_time},
         "dateShard": {"S": f"{job.event_time[:10]}#{shard}"},
     }
 
 
-def _progress(claimed: Claimed, at: str) -> dict[str, Any]:
-    entries = [_wrap({**entry, "attempt": claimed.attempt, "worker": WORKER}) for entry in claimed.entries]
+def _progress(attempt: Attempt, at: str) -> Attributes:
+    entries = [
+        _attribute({**entry, "attempt": attempt.number, "worker": WORKER}) for entry in attempt.unwritten
+    ]
     return {
-        "processingSteps": _wrap(claimed.steps),
+        "processingSteps": _attribute(attempt.steps),
         "updatedAt": {"S": at},
         "history": {"L": entries},
     }
 
 
-def _update(
-    claimed: Claimed, changes: dict[str, Any], condition: str, values: dict[str, Any]
-) -> dict[str, Any]:
-    parts = [
+def _update(attempt: Attempt, changes: Attributes, condition: str, values: Attributes) -> dict[str, Any]:
+    """Return the parameters of an `UpdateItem` request."""
+    assignments = [
         "history = list_append(if_not_exists(history, :none), :_history)"
         if name == "history"
         else f"{'#status' if name == 'status' else name} = :_{name}"
@@ -222,8 +247,8 @@ def _update(
     uses_status = "status" in changes or "#status" in condition
     return {
         "TableName": TABLE,
-        "Key": _key(claimed.job.image_id, claimed.job.user_id),
-        "UpdateExpression": f"SET {', '.join(parts)}",
+        "Key": _key(attempt.job.image_id, attempt.job.user_id),
+        "UpdateExpression": f"SET {', '.join(assignments)}",
         "ConditionExpression": condition,
         **({"ExpressionAttributeNames": {"#status": "status"}} if uses_status else {}),
         "ExpressionAttributeValues": {
@@ -234,15 +259,15 @@ def _update(
     }
 
 
-def _wrap(value: str | int | dict[str, Any]) -> dict[str, Any]:
+def _attribute(value: Value) -> Attributes:
     if isinstance(value, str):
         return {"S": value}
     if isinstance(value, int):
         return {"N": str(value)}
-    return {"M": {name: _wrap(one) for name, one in value.items()}}
+    return {"M": {name: _attribute(member) for name, member in value.items()}}
 
 
-def _key(image_id: str, user_id: str) -> dict[str, Any]:
+def _key(image_id: str, user_id: str) -> Attributes:
     return {"imageId": {"S": image_id}, "userId": {"S": user_id}}
 
 

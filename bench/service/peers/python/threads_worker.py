@@ -1,69 +1,68 @@
-"""The same service on threads: one receives, the others settle, and what is settled is deleted in batches."""
+"""The service on a thread pool: one thread receives and deletes messages in batches, the others process."""
 
 import json
 import os
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from typing import Any
 
-import boto3
-from settle import Settler, log
+import boto3  # type: ignore[import-untyped]
 
-QUEUE_URL = os.environ["RIVAL_QUEUE_URL"]
+from bench.service.peers.python.processor import ImageProcessor, log
+from bench.service.peers.python.record import Client
+
+QUEUE_URL = os.environ["PEER_QUEUE_URL"]
 CONCURRENCY = int(os.environ["WORKER_CONCURRENCY"])
-TOGETHER = 10
+MAX_BATCH = 10
 
 
 def main() -> None:
-    """Consume until SIGTERM."""
+    """Consume the queue until SIGTERM."""
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
-    sqs = boto3.session.Session().client("sqs")
-    settler = Settler(connections=CONCURRENCY)
+    sqs: Client = boto3.session.Session().client("sqs")
+    processor = ImageProcessor(connections=CONCURRENCY)
     in_flight: dict[Future[None], str] = {}
-    done: list[str] = []
+    processed: list[str] = []
     with ThreadPoolExecutor(CONCURRENCY) as pool:
         while not stopping.is_set():
-            is_idle = not in_flight
-            if len(in_flight) <= CONCURRENCY:  # all at work and none waiting: fetch a whole batch
-                answer = sqs.receive_message(
+            if len(in_flight) <= CONCURRENCY:  # every thread is busy and none waits: prefetch a whole batch
+                response = sqs.receive_message(
                     QueueUrl=QUEUE_URL,
-                    MaxNumberOfMessages=TOGETHER,
-                    WaitTimeSeconds=1 if is_idle else 0,  # a longer poll would not see SIGTERM
+                    MaxNumberOfMessages=MAX_BATCH,
+                    WaitTimeSeconds=0 if in_flight else 1,  # a longer poll would delay SIGTERM
                     VisibilityTimeout=60,
                 )
-                for message in answer.get("Messages", []):
-                    work = pool.submit(settler.settle_all, json.loads(message["Body"]))
-                    in_flight[work] = message["ReceiptHandle"]
+                for message in response.get("Messages", []):
+                    future = pool.submit(processor.process_notification, json.loads(message["Body"]))
+                    in_flight[future] = message["ReceiptHandle"]
             if in_flight:
                 finished, _ = wait(in_flight, return_when=FIRST_COMPLETED)
-                done += _settled(finished, in_flight)
-            if len(done) >= TOGETHER // 2 or (done and not in_flight):
-                _delete(sqs, done)
-                done = []
+                processed += _processed(finished, in_flight)
+            if len(processed) >= MAX_BATCH // 2 or (processed and not in_flight):
+                _delete(sqs, processed)
+                processed = []
 
 
-def _settled(
-    finished: Sequence[Future[None]] | set[Future[None]], in_flight: dict[Future[None], str]
-) -> list[str]:
-    receipts = []
-    for work in finished:
-        receipt = in_flight.pop(work)
-        error = work.exception()
+def _processed(finished: Iterable[Future[None]], in_flight: dict[Future[None], str]) -> list[str]:
+    """Remove finished messages from those in flight; return the receipt handles of the successful ones."""
+    handles = []
+    for future in finished:
+        handle = in_flight.pop(future)
+        error = future.exception()
         if error is None:
-            receipts.append(receipt)
+            handles.append(handle)
         else:
             log(event="image.released", reason=repr(error))
-    return receipts
+    return handles
 
 
-def _delete(sqs: Any, receipts: list[str]) -> None:  # noqa: ANN401 - a client of boto3
-    for start in range(0, len(receipts), TOGETHER):
+def _delete(sqs: Client, handles: list[str]) -> None:
+    for start in range(0, len(handles), MAX_BATCH):
         entries = [
-            {"Id": str(index), "ReceiptHandle": receipt}
-            for index, receipt in enumerate(receipts[start : start + TOGETHER])
+            {"Id": str(index), "ReceiptHandle": handle}
+            for index, handle in enumerate(handles[start : start + MAX_BATCH])
         ]
         for failed in sqs.delete_message_batch(QueueUrl=QUEUE_URL, Entries=entries).get("Failed", []):
             log(event="queue.delete_failed", reason=str(failed))

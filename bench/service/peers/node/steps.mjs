@@ -1,12 +1,12 @@
-// The three steps with sharp: check, resize, and mark and encode.
+// The three steps with sharp: validate, resize, watermark and encode.
 import sharp from "sharp";
 
 const BOX = { width: 800, height: 600 };
-const MOST_PIXELS = 100_000_000;
+const MAX_PIXELS = 100_000_000;
 const TEXT = "Processed by Image Platform";
 const tiles = new Map();
 
-sharp.cache(false); // no picture comes twice
+sharp.cache(false); // no image is processed twice
 
 export const steps = [
   ["validation", validate],
@@ -15,15 +15,15 @@ export const steps = [
 ];
 
 async function validate(state) {
-  const found = await sharp(state.content, { limitInputPixels: MOST_PIXELS }).metadata();
-  if (found.format !== "jpeg") throw new Error(`a ${found.format}, not a jpeg`);
-  state.original = { width: found.width, height: found.height };
-  return { result: "valid", format: found.format };
+  const metadata = await sharp(state.content, { limitInputPixels: MAX_PIXELS }).metadata();
+  if (metadata.format !== "jpeg") throw new Error(`${metadata.format} is not accepted, only jpeg`);
+  state.original = { width: metadata.width, height: metadata.height };
+  return { result: "valid", format: metadata.format };
 }
 
-// To raw pixels: marking those is cheaper than composing and resizing in one pipeline.
+// Resizes to raw pixels: watermarking those is cheaper than composing and resizing in one pipeline.
 async function resize(state) {
-  const { data, info } = await sharp(state.content, { limitInputPixels: MOST_PIXELS, failOn: "error" })
+  const { data, info } = await sharp(state.content, { limitInputPixels: MAX_PIXELS, failOn: "error" })
     .autoOrient()
     .resize({ ...BOX, fit: "inside", withoutEnlargement: true })
     .raw()
@@ -40,7 +40,7 @@ async function resize(state) {
 
 async function watermark(state) {
   const { width, height } = state.size;
-  const tile = await tileFor(Math.round(Math.min(width, height) * 0.045));
+  const tile = await textTile(Math.round(Math.min(width, height) * 0.045));
   const margin = Math.round(Math.min(width, height) * 0.02);
   state.result = await sharp(state.raw, { raw: state.size })
     .composite([
@@ -56,7 +56,7 @@ async function watermark(state) {
   return { watermarkType: "text", watermarkText: TEXT };
 }
 
-function tileFor(heightPx) {
+function textTile(heightPx) {
   if (!tiles.has(heightPx)) {
     const width = Math.ceil(heightPx * 0.62 * TEXT.length);
     const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${heightPx * 1.4}">
