@@ -55,7 +55,7 @@ async def test_the_demo_says_what_happened_to_people(newcomer: Command) -> None:
     assert ended.status == 0, ended.stderr
     assert re.search(r"holidays\.jpg +1200x800 .* 800x533 .* completed", ended.stdout)
     assert re.search(r"broken\.png .* failed", ended.stdout)
-    assert "broken.png: truncated: the file ends before the picture does" in ended.stdout
+    assert "broken.png: truncated: the file is incomplete: it ends before the image data does" in ended.stdout
     assert "Left out, as folders, or by their endings: more/, notes.txt" in ended.stdout
     assert (newcomer.folder / "demo-out" / "holidays.jpg").exists()
 

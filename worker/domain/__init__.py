@@ -1,1 +1,1 @@
-"""What the worker talks about: pure values and rules, standard library only."""
+"""Images, recipes, messages and the rules of their state machine: pure values, standard library only."""

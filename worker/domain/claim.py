@@ -1,7 +1,7 @@
 """
-Who gets an image: the rules by which a worker may take it, what taking it writes, and what offers it again.
+Claims: when a worker may claim an image, and what a claim writes; and the moves that make it pending again.
 
-The moves that offer it again name who asked in the audit trail: the command of the repair tool.
+The repair tools' moves record the command that requested them in the history.
 """
 
 from collections.abc import Awaitable
@@ -19,14 +19,14 @@ from worker.domain.transition import initial_steps
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimant:
     """
-    A delivery that asks for an image.
+    A delivery that claims an image.
 
     Attributes:
-        owner: `{worker}/{delivery}`: unique, so that the answer to a lost call can be recognised.
-        lease_until: When the lease ends if nobody renews it.
-        now: The claimant's clock.
-        recipe: Hash of the recipe that it will follow.
-        retention: How long the record of an upload is kept from its first claim; None keeps it for ever.
+        owner: `{worker}/{delivery}`; unique, to recognise its own claim when the response was lost.
+        lease_until: When the lease expires unless it is renewed.
+        now: Current time of the claimant.
+        recipe: Hash of the recipe that it will use.
+        retention: How long the record is kept after the upload's first claim; None keeps it forever.
     """
 
     owner: str
@@ -37,11 +37,11 @@ class Claimant:
 
     def not_before(self, moment: datetime, *, passed: timedelta) -> "Claimant":
         """
-        Return the claimant at a moment that it has lived to see: it comes after the write that it lost to.
+        Return the claimant with its time advanced to the write that made its claim fail.
 
         Args:
-            moment: Of that write, by another's clock.
-            passed: Since `now`; the claimant never goes further, however fast the other's clock is.
+            moment: Time of that write, by the other worker's clock.
+            passed: Time since `now`; limits the advance, in case the other clock is fast.
         """
         later = min(max(moment - self.now, timedelta()), passed)
         return replace(self, now=self.now + later, lease_until=self.lease_until + later)
@@ -49,28 +49,28 @@ class Claimant:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """The image is ours: every write from now on carries its attempt and its lease's owner."""
+    """The claim succeeded: later writes are conditional on the image's attempt and lease owner."""
 
     image: Image
 
 
 @dataclass(frozen=True, slots=True)
 class AlreadyDone:
-    """The very upload that is asked for has been completed, or has failed for good."""
+    """The image has already completed or failed for the same upload."""
 
     image: Image
 
 
 @dataclass(frozen=True, slots=True)
 class LeasedByAnother:
-    """Another delivery works on this upload."""
+    """Another delivery is processing this upload."""
 
     until: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Superseded:
-    """The record knows a newer upload of the same image."""
+    """The record is about a newer upload of the same image."""
 
     image: Image
 
@@ -88,22 +88,22 @@ class RenewLease(Protocol):
 
 def decide(existing: Image | None, job: Job, claimant: Claimant) -> ClaimResult:
     """
-    Say whether the claimant may take the image, and if so, what the image becomes.
+    Return whether the claimant may claim the image, with the image as the claim writes it.
 
-    Absent, expired or pending: taken. Processing: taken when the lease is over, or when this upload is
-    newer than the one in work. Completed or failed: taken only by a newer upload. An older upload than the
-    recorded one is never taken.
+    An absent, expired or pending image can be claimed. A processing one can be claimed when its lease has
+    expired or this upload is newer; a completed or failed one only when this upload is newer. An upload older
+    than the recorded one can never be claimed.
     """
     if existing is None:
-        return Claimed(_claimed(_announced(job, claimant), claimant))
+        return Claimed(_claimed(_new_image(job, claimant), claimant))
     if existing.lease is not None and existing.lease.owner == claimant.owner:
-        return Claimed(existing)  # our own earlier call landed, and its answer was lost
+        return Claimed(existing)  # an earlier request of this claimant succeeded, but its response was lost
     if existing.is_expired(claimant.now) and not existing.is_leased(claimant.now):
-        return Claimed(_claimed(_restarted(_announced(job, claimant), existing), claimant))
+        return Claimed(_claimed(_new_image_over(_new_image(job, claimant), existing), claimant))
     if existing.version.is_newer_than(job.version):
         return Superseded(existing)
     if job.version.is_newer_than(existing.version):
-        return Claimed(_claimed(_uploaded_again(existing, job, claimant), claimant))
+        return Claimed(_claimed(_with_newer_upload(existing, job, claimant), claimant))
     if existing.status in TERMINAL_STATUSES:
         return AlreadyDone(existing)
     if existing.lease is not None and existing.is_leased(claimant.now):
@@ -113,8 +113,8 @@ def decide(existing: Image | None, job: Job, claimant: Claimant) -> ClaimResult:
     return Claimed(_claimed(existing, claimant))
 
 
-def _announced(job: Job, claimant: Claimant) -> Image:
-    """Return the image as the upload alone describes it: pending, since the moment of the upload."""
+def _new_image(job: Job, claimant: Claimant) -> Image:
+    """Return the image of a new upload: pending since the time of the upload."""
     return Image(
         image_id=job.image_id,
         user_id=job.user_id,
@@ -133,8 +133,8 @@ def _announced(job: Job, claimant: Claimant) -> Image:
     )
 
 
-def _restarted(fresh: Image, expired: Image) -> Image:
-    """Start over in place of an item past its ttl, which still fences its old workers and counts once."""
+def _new_image_over(fresh: Image, expired: Image) -> Image:
+    """Return a new image over an expired item, with its fencing token and its share of the statistics."""
     return replace(
         fresh,
         attempt=expired.attempt,
@@ -143,8 +143,8 @@ def _restarted(fresh: Image, expired: Image) -> Image:
     )
 
 
-def _uploaded_again(existing: Image, job: Job, claimant: Claimant) -> Image:
-    """Turn to a newer upload of the same image; its old results stay until they are replaced."""
+def _with_newer_upload(existing: Image, job: Job, claimant: Claimant) -> Image:
+    """Return the image with a newer upload; the earlier results stay until they are replaced."""
     moved = _moved(existing, ImageMove.UPLOADED_AGAIN, at=claimant.now)
     return replace(
         moved,
@@ -163,13 +163,13 @@ def _uploaded_again(existing: Image, job: Job, claimant: Claimant) -> Image:
 
 
 def _ttl(job: Job, claimant: Claimant) -> int | None:
-    # Counted from now, because an old upload that is only announced today must not be gone at once.
+    # From now on, because an old upload whose event arrives today must not expire at once.
     since = max(job.created_at, claimant.now)
     return int((since + claimant.retention).timestamp()) if claimant.retention else None
 
 
 def image_retried(image: Image, *, by: str, at: datetime) -> Image:
-    """Move a failed image to pending, because somebody asks for it again."""
+    """Move a failed image to pending, for a retry."""
     return _moved(image, ImageMove.RETRIED, at=at, by=by)
 
 
@@ -179,13 +179,13 @@ def image_reprocessed(image: Image, *, by: str, at: datetime) -> Image:
 
 
 def lease_expired(image: Image, *, by: str, at: datetime) -> Image:
-    """Move an image from processing to pending, because its lease is over and nobody has come for it."""
+    """Move a processing image to pending, because its lease has expired and no message is left for it."""
     return _moved(image, ImageMove.LEASE_EXPIRED, at=at, by=by)
 
 
 def image_requeued(image: Image, *, by: str, at: datetime) -> Image:
     """
-    Note that a pending image has been asked for once more; no status changes.
+    Record that the message of a pending image was sent again; its status stays.
 
     Raises:
         IllegalMoveError: The image is not pending.

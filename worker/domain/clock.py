@@ -1,4 +1,4 @@
-"""Time as the record writes it: UTC, always three decimals, so that text sorts as time does."""
+"""Times in UTC with millisecond precision, as the record stores them."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -8,37 +8,37 @@ Clock: TypeAlias = Callable[[], datetime]
 
 
 def utc_now() -> datetime:
-    """Return the present moment, in UTC, cut to the millisecond that the record keeps."""
+    """Return the current time in UTC, truncated to milliseconds."""
     return to_milliseconds(datetime.now(UTC))
 
 
 def to_milliseconds(at: datetime) -> datetime:
-    """Cut a moment to whole milliseconds, so that what is written reads back equal."""
+    """Truncate a time to milliseconds, so that it reads back equal from the record."""
     return at.replace(microsecond=at.microsecond // 1000 * 1000)
 
 
 def to_text(at: datetime) -> str:
-    """Write a moment as the record does: `2024-01-01T12:00:05.123Z`."""
+    """Format a time with exactly three decimals, so that text sorts by time: `2024-01-01T12:00:05.123Z`."""
     return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
 def from_text(text: str) -> datetime:
     """
-    Read an ISO 8601 moment of any precision; one without an offset is taken as UTC.
+    Parse an ISO 8601 time of any precision; without an offset it is UTC.
 
     Raises:
-        ValueError: The text is not a moment.
+        ValueError: The text is not an ISO 8601 time.
     """
     at = datetime.fromisoformat(text)
     return to_milliseconds(at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC))
 
 
 def to_epoch_ms(at: datetime) -> int:
-    """Count the whole milliseconds since 1970."""
+    """Return the milliseconds since 1970."""
     return round(at.timestamp() * 1000)
 
 
 def from_epoch_ms(epoch_ms: int) -> datetime:
-    """Return the moment that many milliseconds after 1970, in UTC."""
+    """Return the time in UTC from milliseconds since 1970."""
     seconds, milliseconds = divmod(epoch_ms, 1000)
     return datetime.fromtimestamp(seconds, UTC).replace(microsecond=milliseconds * 1000)

@@ -1,5 +1,5 @@
 """
-What can go wrong with a picture, and what its base class says happens next.
+The errors of the worker; an error's base class decides what happens next.
 
 ```
 ImageWorkerError
@@ -16,14 +16,14 @@ ImageWorkerError
 │   ├── DecodeOutOfMemoryError  decode_out_of_memory
 │   ├── DecoderCrashedError     decoder_crashed
 │   └── SourceMissingError      source_missing
-├── TransientError           passing: the image is released, the message comes back later
-├── LeaseLostError           another worker has the image: walk away, write nothing
-├── ReceiptLostError         the message is gone or another's; whoever has it settles it
-├── SupersededError          a newer upload is on its way: nothing left to do for this one
-├── UnreadableMessageError   the message goes to the dead letters with the reason
-├── IllegalMoveError         a bug: the state machine has no such move
-├── PageTokenError           the token of a list is not this query's; exit status 2
-└── ConfigurationError       one sentence for the person who runs the worker; exit status 2
+├── TransientError           transient: the image and the message are released for a retry
+├── LeaseLostError           another worker owns the image: nothing is written, the message is abandoned
+├── ReceiptLostError         the receipt handle expired: the message's next receiver settles it
+├── SupersededError          a newer upload replaced this one: the message is deleted
+├── UnreadableMessageError   the message goes to the dead-letter queue with the reason
+├── IllegalMoveError         a bug: the state machine does not allow the move
+├── PageTokenError           a page token is invalid for the query; exit status 2
+└── ConfigurationError       a setting or resource is wrong; one sentence on stderr, exit status 2
 ```
 """
 
@@ -31,158 +31,179 @@ from typing import ClassVar, Final
 
 
 class ImageWorkerError(Exception):
-    """Base of every error that the worker raises on purpose."""
+    """Base class of the errors that the worker raises."""
 
 
 class RejectedError(ImageWorkerError):
-    """The picture itself is at fault, and trying again would end the same way."""
+    """Raised when an image cannot be processed, and another attempt would fail in the same way."""
 
     code: str = "rejected"
     retryable: ClassVar[bool] = False
 
     @classmethod
     def from_report(cls, code: str, message: str) -> "RejectedError":
-        """Rebuild the refusal that a decoder child reported by its code."""
-        found = next((kind for kind in cls.__subclasses__() if kind.code == code), cls)
-        error = found.__new__(found)
+        """Return the error that a decoder process reported by its code."""
+        error_type = next((subclass for subclass in cls.__subclasses__() if subclass.code == code), cls)
+        error = error_type.__new__(error_type)
         Exception.__init__(error, message)
         error.code = code
         return error
 
 
 class NotAnImageError(RejectedError):
-    """The bytes are not a picture in any format."""
+    """Raised when the upload is not an image in any known format."""
 
     code = "not_an_image"
 
     def __init__(self) -> None:
-        super().__init__("the file is not a picture in any format that this worker knows")
+        super().__init__(
+            "the file is not an image in any known format; upload one in a common format, such as JPEG or PNG"
+        )
 
 
 class FormatNotAllowedError(RejectedError):
-    """The picture is in a format that this worker does not take."""
+    """Raised when the image is in a format that the worker does not process."""
 
     code = "format_not_allowed"
 
     def __init__(self, *, found: str, allowed: tuple[str, ...], hint: str = "") -> None:
         why = f" ({hint})" if hint else ""
-        super().__init__(f"{found} is not taken{why}; these are: {', '.join(allowed)}")
+        super().__init__(f"the format {found} is not supported{why}; upload one of: {', '.join(allowed)}")
         self.found, self.allowed = found, allowed
 
 
 class TooManyBytesError(RejectedError):
-    """The file is larger than this worker reads."""
+    """Raised when the upload is larger than the limit."""
 
     code = "too_many_bytes"
 
     def __init__(self, *, size_bytes: int, limit_bytes: int) -> None:
-        super().__init__(f"{size_bytes:,} bytes or more; the limit is {limit_bytes:,}")
+        super().__init__(
+            f"the file has {size_bytes:,} bytes or more, above the limit of {limit_bytes:,}; "
+            "upload a smaller file"
+        )
         self.size_bytes, self.limit_bytes = size_bytes, limit_bytes
 
 
 class TooManyPixelsError(RejectedError):
-    """The picture has more pixels than this worker decodes."""
+    """Raised when the image has more pixels than the limit."""
 
     code = "too_many_pixels"
 
     def __init__(self, *, pixels: int, limit: int) -> None:
-        super().__init__(f"{pixels:,} pixels; the limit is {limit:,}")
+        super().__init__(
+            f"the image has {pixels:,} pixels, above the limit of {limit:,}; upload a smaller image"
+        )
         self.pixels, self.limit = pixels, limit
 
 
 class TooManyFramesError(RejectedError):
-    """The animation has more frames, or more pixels in all its frames, than this worker accepts."""
+    """Raised when an animation has too many frames, or too many pixels in all its frames."""
 
     code = "too_many_frames"
 
     def __init__(self, *, frames: int, limit: int) -> None:
-        super().__init__(f"{frames:,} frames or more; the limit is {limit:,}")
+        super().__init__(
+            f"the animation has {frames:,} frames or more, above the limit of {limit:,}; "
+            "upload a shorter or smaller animation"
+        )
         self.frames, self.limit = frames, limit
 
 
 class TooSmallError(RejectedError):
-    """The picture is smaller than this worker accepts."""
+    """Raised when a side of the image is shorter than the limit."""
 
     code = "too_small"
 
     def __init__(self, *, width: int, height: int, limit_px: int) -> None:
-        super().__init__(f"{width}x{height} pixels; each side needs at least {limit_px}")
+        super().__init__(
+            f"the image has {width}x{height} pixels, but each side must have at least {limit_px}; "
+            "upload a larger image"
+        )
         self.width, self.height, self.limit_px = width, height, limit_px
 
 
 class TruncatedError(RejectedError):
-    """The file ends before the picture does."""
+    """Raised when the file ends before the image data does."""
 
     code = "truncated"
 
     def __init__(self) -> None:
-        super().__init__("the file ends before the picture does; upload it again, whole")
+        super().__init__("the file is incomplete: it ends before the image data does; upload it again")
 
 
 class CorruptError(RejectedError):
-    """The decoder cannot make sense of the file."""
+    """Raised when the image data cannot be decoded."""
 
     code = "corrupt"
 
     def __init__(self, *, reason: str) -> None:
-        super().__init__(f"the picture is damaged: {reason}")
+        super().__init__(f"the image data is corrupt: {reason}")
         self.reason = reason
 
 
 class DecodeTimeoutError(RejectedError):
-    """The decoder did not finish the step in its time."""
+    """Raised when a step takes longer than its timeout."""
 
     code = "decode_timeout"
     retryable = True
 
     def __init__(self, *, limit_s: float) -> None:
-        super().__init__(f"the step took longer than {limit_s:g} s and was stopped")
+        super().__init__(
+            f"the step took longer than {limit_s:g} s and was stopped; "
+            "raise WORKER_STEP_TIMEOUT_S and retry the image"
+        )
         self.limit_s = limit_s
 
 
 class DecodeOutOfMemoryError(RejectedError):
-    """The decoder needed more memory than a child may have."""
+    """Raised when decoding needs more memory than a decoder process may use."""
 
     code = "decode_out_of_memory"
     retryable = True
 
     def __init__(self) -> None:
-        super().__init__("the picture needs more memory than a decoder may have")
+        super().__init__(
+            "the image needs more memory than a decoder process may use; "
+            "raise WORKER_DECODER_MEMORY_MB and retry the image"
+        )
 
 
 class DecoderCrashedError(RejectedError):
-    """The decoder child died while it had this picture."""
+    """Raised when the decoder process exits while it processes the image."""
 
     code = "decoder_crashed"
     retryable = True
 
     def __init__(self, *, exit_status: str) -> None:
-        super().__init__(f"the decoder died on this picture ({exit_status})")
+        super().__init__(
+            f"the decoder process crashed while it processed the image ({exit_status}); retry the image"
+        )
         self.exit_status = exit_status
 
 
 class SourceMissingError(RejectedError):
-    """The uploaded object is gone from the bucket."""
+    """Raised when the uploaded object no longer exists."""
 
     code = "source_missing"
 
     def __init__(self, *, bucket: str, key: str) -> None:
-        super().__init__(f"s3://{bucket}/{key} was deleted before it was read")
+        super().__init__(f"s3://{bucket}/{key} was deleted before it was read; upload it again")
         self.bucket, self.key = bucket, key
 
 
 class TransientError(ImageWorkerError):
-    """Something outside failed in a way that passes: the same picture may succeed later."""
+    """Raised when a dependency fails in a way that a retry may resolve."""
 
     code: str = "unavailable"
 
 
 INTERNAL_ERROR: Final = "internal_error"
-"""The code of a failure that is a bug of ours."""
+"""Error code of a failure caused by a bug in the worker."""
 
 
 class LeaseLostError(ImageWorkerError):
-    """Another worker holds the image now: nothing that this one does may be written."""
+    """Raised when another worker owns the image, so that this one must not write its record or results."""
 
     def __init__(self, *, image_id: str, attempt: int) -> None:
         super().__init__(f"{image_id}: attempt {attempt} no longer holds the lease")
@@ -190,11 +211,11 @@ class LeaseLostError(ImageWorkerError):
 
 
 class ReceiptLostError(ImageWorkerError):
-    """The queue no longer accepts this receipt: the message is gone, or has been handed to another."""
+    """Raised when SQS rejects a receipt handle: the message was deleted or received again."""
 
 
 class SupersededError(ImageWorkerError):
-    """The object was replaced: the event of the newer upload does the work."""
+    """Raised when a newer upload has replaced the object; its own event processes it."""
 
     def __init__(self, *, image_id: str) -> None:
         super().__init__(f"{image_id}: a newer upload has replaced this one")
@@ -202,11 +223,11 @@ class SupersededError(ImageWorkerError):
 
 
 class UnreadableMessageError(ImageWorkerError):
-    """The message names no picture that this worker could process."""
+    """Raised when a message does not name an image that the worker could process."""
 
 
 class IllegalMoveError(ImageWorkerError):
-    """The state machine has no such move: a bug of ours, never of a picture."""
+    """Raised when the state machine does not allow a move; always a bug in the worker."""
 
     def __init__(self, *, what: str, move: str, status: str) -> None:
         super().__init__(f"{what} is {status}: it cannot be {move}")
@@ -214,14 +235,14 @@ class IllegalMoveError(ImageWorkerError):
 
 
 class PageTokenError(ImageWorkerError):
-    """A page token is damaged, or belongs to another query."""
+    """Raised when a page token is invalid, or belongs to another query."""
 
     def __init__(self) -> None:
         super().__init__(
-            "this page token is damaged or belongs to another query; use the nextToken of the page before, "
-            "with the same command and options, or leave it out to begin anew"
+            "the page token is invalid or belongs to another query; use the nextToken of the previous page "
+            "with the same command and options, or omit it to start at the first page"
         )
 
 
 class ConfigurationError(ImageWorkerError):
-    """A setting or a resource is wrong; the message says which, and what to do."""
+    """Raised when a setting or an AWS resource is wrong; the message says which, and what to do."""

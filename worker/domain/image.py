@@ -1,4 +1,4 @@
-"""An image as the record knows it."""
+"""An image as its record describes it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from worker.domain.step import Json
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepRecord:
-    """Where one step is, since when, and what it found."""
+    """Status, times and details of one step."""
 
     status: StepStatus = StepStatus.PENDING
     started_at: datetime | None = None
@@ -22,15 +22,15 @@ class StepRecord:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rendition:
     """
-    One stored result.
+    A stored result.
 
     Attributes:
-        key: In the output bucket.
-        width: In pixels.
-        height: In pixels.
-        size_bytes: Of the encoded picture.
-        format: One of `EXTENSIONS` of `domain.step`.
-        e_tag: As S3 answered, without quotes.
+        key: Key in the results bucket.
+        width: Width in pixels.
+        height: Height in pixels.
+        size_bytes: Size of the file.
+        format: A key of `EXTENSIONS` in `domain.step`.
+        e_tag: ETag in S3, without quotes.
     """
 
     key: str
@@ -53,7 +53,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryEntry:
-    """One line of the audit trail; `step` is None where the image itself moved."""
+    """An entry of the history; `step` is None if the status of the image itself changed."""
 
     at: datetime
     status: str
@@ -65,28 +65,28 @@ class HistoryEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
-    """Who may write to an image, and until when if nobody renews it."""
+    """The exclusive right to write to an image until it expires."""
 
     owner: str
     expires_at: datetime
 
     @property
     def worker(self) -> str:
-        """The worker's name, as the audit trail has it: the owner is `{worker}/{delivery}`."""
+        """Name of the worker, as in the history: the owner is `{worker}/{delivery}`."""
         return self.owner.partition("/")[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
     """
-    One picture's item.
+    An image's item in the table.
 
     Attributes:
-        attempt: Raised by each claim: the fencing token of every write that follows it.
-        renditions: Size name to result.
-        processed_key: The key of the main one; of the attempt before until this one is completed.
-        counted_bytes: What the owner's statistics hold for this image; None when it is not counted.
-        ttl: Seconds since 1970 after which the image counts as gone.
+        attempt: Number of claims; the fencing token that every write is conditional on.
+        renditions: Results by size name.
+        processed_key: Key of the main result; the previous attempt's until this one completes.
+        counted_bytes: Bytes included for this image in the owner's statistics; None if it is not included.
+        ttl: Expiry time in seconds since 1970.
     """
 
     image_id: str
@@ -115,15 +115,15 @@ class Image:
     ttl: int | None = None
 
     def is_expired(self, now: datetime) -> bool:
-        """Tell whether its retention is over, although the table may still hold it."""
+        """Return whether its retention has ended, although DynamoDB may not have deleted it yet."""
         return self.ttl is not None and self.ttl <= now.timestamp()
 
     def is_leased(self, now: datetime) -> bool:
-        """Tell whether somebody works on it."""
+        """Return whether a worker holds an unexpired lease."""
         return self.lease is not None and self.lease.expires_at > now
 
     def step_durations_ms(self) -> dict[StepName, int]:
-        """Return how long each step of the last attempt computed, as far as the audit trail has noted it."""
+        """Return the duration of each step of the last attempt, as far as the history contains it."""
         return {
             entry.step: ms
             for entry in self.history
@@ -131,13 +131,13 @@ class Image:
         }
 
     def total_bytes(self) -> int:
-        """Return the bytes that a completed image occupies: the upload and all its results."""
+        """Return the storage that a completed image uses: its upload and all results."""
         return (self.file_size or 0) + sum(rendition.size_bytes for rendition in self.renditions.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageSummary:
-    """What lists show of an image; the names are those of `Image`."""
+    """The attributes of an image that lists show, named as in `Image`."""
 
     image_id: str
     user_id: str
@@ -153,7 +153,7 @@ class ImageSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Description:
-    """What the uploaded object says of itself."""
+    """Metadata of an uploaded object."""
 
     file_name: str | None
     file_size: int
@@ -164,7 +164,7 @@ class Description:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An uploaded object, read whole."""
+    """An uploaded object with its content."""
 
     content: bytes | bytearray | memoryview
     description: Description

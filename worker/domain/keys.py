@@ -1,16 +1,16 @@
-"""The names of objects: where uploads lie and where their results go."""
+"""Object keys: parse those of uploads, build those of results."""
 
 from dataclasses import dataclass
 
 from worker.domain.errors import UnreadableMessageError
 
 PROFILE_IMAGE_ID = "user_profile"
-"""The `imageId` under which a user's profile lies in the table; no image may be called so."""
+"""The `imageId` of a user's profile in the table, which no image may have."""
 
 
 @dataclass(frozen=True, slots=True)
 class UploadKey:
-    """Whom and what `uploads/{userId}/{imageId}.{ext}` names; the format is what the content says."""
+    """User and image of `uploads/{userId}/{imageId}.{ext}`; the extension does not determine the format."""
 
     user_id: str
     image_id: str
@@ -18,22 +18,22 @@ class UploadKey:
 
 def parse_upload_key(key: str, *, prefix: str) -> UploadKey:
     """
-    Take an upload's key apart. The image id is all that follows the user, less the last extension.
+    Parse the key of an upload. The image id is everything after the user id, without the last extension.
 
     Raises:
-        UnreadableMessageError: The key has another form, or names the profile's reserved id.
+        UnreadableMessageError: The key has another form, or the reserved image id.
     """
     rest = key.removeprefix(prefix)
     user_id, slash, name = rest.partition("/")
     if rest == key or not slash or not user_id or not name or name.endswith("/"):
-        message = f"the key {key!r} is not of the form {prefix}{{userId}}/{{imageId}}.{{ext}}"
+        message = f"the key {key!r} does not have the form {prefix}{{userId}}/{{imageId}}.{{ext}}"
         raise UnreadableMessageError(message)
     folder, slash, file_name = name.rpartition("/")
     stem, _, _ = file_name.rpartition(".")
     image_id = folder + slash + (stem or file_name)
     if image_id == PROFILE_IMAGE_ID:
         message = (
-            f"the key {key!r} names the reserved image id {PROFILE_IMAGE_ID!r}; upload it by another name"
+            f"the key {key!r} has the reserved image id {PROFILE_IMAGE_ID!r}; upload it under another name"
         )
         raise UnreadableMessageError(message)
     return UploadKey(user_id=user_id, image_id=image_id)
@@ -41,14 +41,14 @@ def parse_upload_key(key: str, *, prefix: str) -> UploadKey:
 
 def result_key(*, prefix: str, user_id: str, image_id: str, extension: str, size: str | None = None) -> str:
     """
-    Name a result: `processed/{userId}/{imageId}.{ext}`, other sizes `..._{size}.{ext}`.
+    Return the key of a result: `processed/{userId}/{imageId}.{ext}`, other sizes `..._{size}.{ext}`.
 
     Args:
-        prefix: Where results go, with its slash.
-        user_id: The owner.
-        image_id: The image.
-        extension: Of the format that was written, without the dot.
-        size: The rendition's name; None for the main one.
+        prefix: Key prefix of results, with its slash.
+        user_id: Id of the owner.
+        image_id: Id of the image.
+        extension: File extension of the format, without the dot.
+        size: Name of the size; None for the main one.
     """
     suffix = "" if size is None else f"_{size}"
     return f"{prefix}{user_id}/{image_id}{suffix}.{extension}"

@@ -1,4 +1,4 @@
-"""A message in hand, and what is to become of it."""
+"""A received message, and its disposition: what happens to it in the queue."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,13 +8,13 @@ from typing import TypeAlias
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
     """
-    One message as the queue handed it out.
+    A received message.
 
     Attributes:
-        message_id: The queue's name for it.
-        receipt_handle: The right to delete this receipt of it.
-        body: As sent.
-        receive_count: How often it has been handed out, this time included.
+        message_id: Message id in SQS.
+        receipt_handle: Receipt handle of this receive, for deleting it or changing its visibility.
+        body: Body as sent.
+        receive_count: How often it has been received, this time included.
         sent_at: When it was sent.
         trace_header: `AWSTraceHeader` of the sender, if any.
     """
@@ -29,17 +29,17 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """All that it asked for is settled."""
+    """Delete the message: everything that it announced is settled."""
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
     """
-    Somebody should see it again.
+    Make the message visible again after a delay.
 
     Attributes:
-        after_s: In so many seconds.
-        is_trouble: Something outside failed: with the next message it would most likely fail again.
+        after_s: Delay in seconds.
+        is_dependency_failure: Whether a dependency failed, so that the next message would likely fail too.
     """
 
     after_s: float
@@ -48,7 +48,7 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Abandon:
-    """Another worker has it: leave it as it is."""
+    """Leave the message as it is: another worker has received it."""
 
 
 Disposition: TypeAlias = Delete | Release | Abandon
@@ -56,7 +56,7 @@ Disposition: TypeAlias = Delete | Release | Abandon
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A part of a message that names no picture: why, and a body that holds nothing but this part."""
+    """A part of a message that names no image: the reason, and a message body with only this part."""
 
     reason: str
     body: str

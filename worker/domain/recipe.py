@@ -1,4 +1,4 @@
-"""Everything that determines what comes out of a picture."""
+"""A recipe: everything that determines the renditions of an image."""
 
 import hashlib
 import json
@@ -7,24 +7,24 @@ from enum import StrEnum
 from functools import cached_property
 
 IMAGING_REVISION = 2
-"""Raised whenever the same recipe would come out differently than before."""
+"""Increased whenever the output of an unchanged recipe changes."""
 
 
 class Fit(StrEnum):
-    """How a picture meets its box."""
+    """How an image is fitted into the box of a size."""
 
     INSIDE = "inside"
-    """As large as the box allows, all of it visible."""
+    """As large as fits into the box, uncropped."""
     COVER = "cover"
-    """As small as covers the box, what hangs over cut off."""
+    """As small as covers the box, cropped to it."""
     CONTAIN = "contain"
-    """Inside, on a canvas as large as the box."""
+    """Like inside, on a canvas of the size of the box."""
     FILL = "fill"
-    """Exactly the box, stretched."""
+    """Stretched to the box."""
 
 
 class Anchor(StrEnum):
-    """Nine places in a picture: what is kept of it, or where something stands on it."""
+    """A position in an image: of the part kept when cropping, or of the watermark."""
 
     TOP_LEFT = "top-left"
     TOP = "top"
@@ -38,27 +38,27 @@ class Anchor(StrEnum):
 
     @property
     def point(self) -> tuple[float, float]:
-        """Where it is, as shares of width and height: (0, 0) is top left, (1, 1) bottom right."""
-        across = 0.0 if "left" in self else 1.0 if "right" in self else 0.5
-        down = 0.0 if "top" in self else 1.0 if "bottom" in self else 0.5
-        return across, down
+        """Position as fractions of width and height: (0, 0) is top left, (1, 1) bottom right."""
+        x = 0.0 if "left" in self else 1.0 if "right" in self else 0.5
+        y = 0.0 if "top" in self else 1.0 if "bottom" in self else 0.5
+        return x, y
 
 
 class OutputFormat(StrEnum):
-    """What a rendition is encoded as."""
+    """Format of a rendition."""
 
     SOURCE = "source"
-    """As the upload, or as what browsers show in its place."""
+    """Format of the upload, or the closest one that browsers display."""
     JPEG = "jpeg"
     PNG = "png"
     WEBP = "webp"
     AVIF = "avif"
     AUTO = "auto"
-    """PNG for drawings of few colours, JPEG for opaque photographs, WebP for transparent ones."""
+    """PNG for graphics with few colours, JPEG for opaque photographs, WebP for transparent ones."""
 
 
 class Animation(StrEnum):
-    """What becomes of a picture with several frames."""
+    """How an image with several frames is handled."""
 
     FIRST = "first"
     KEEP = "keep"
@@ -68,20 +68,20 @@ class Animation(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Size:
     """
-    A named box that a rendition is made for.
+    A named size, whose rendition is fitted into a box.
 
     Attributes:
-        name: In keys and in the record.
-        width: In pixels.
-        height: In pixels.
-        fit: How the picture meets the box.
-        gravity: What `cover` keeps, and where `contain` puts the picture.
-        background: `#rrggbb` or `#rrggbbaa`: around a contained picture, and behind transparency where the
-            output has none.
-        enlarge: Whether a picture smaller than the box may be scaled up.
-        format: What it is encoded as.
-        quality: 1 to 100, for JPEG, WebP and AVIF; None leaves the recipe's.
-        target_bytes: Quality is lowered until the file weighs no more; None leaves it.
+        name: Name in keys and in the record.
+        width: Width of the box in pixels.
+        height: Height of the box in pixels.
+        fit: How the image is fitted into the box.
+        gravity: Part that `cover` keeps, and position of the image with `contain`.
+        background: `#rrggbb` or `#rrggbbaa`: around an image fitted with `contain`, and behind transparent
+            pixels in formats without transparency.
+        enlarge: Whether an image smaller than the box is scaled up.
+        format: Format of the rendition.
+        quality: 1 to 100, for JPEG, WebP and AVIF; None for the recipe's quality.
+        target_bytes: Maximum file size, to which the quality is lowered; None for no maximum.
     """
 
     name: str
@@ -99,12 +99,12 @@ class Size:
 @dataclass(frozen=True, slots=True)
 class Logo:
     """
-    A picture that marks pictures.
+    An image used as a watermark.
 
     Attributes:
-        source: Where it lies: `s3://bucket/key`, or the path of a file.
-        e_tag: What tells its content from others; empty until it has been fetched.
-        content: The file; the hash of a recipe knows it by its eTag.
+        source: `s3://bucket/key`, or the path of a file.
+        e_tag: ETag of its content, which represents it in the recipe's hash; empty until it is fetched.
+        content: Content of the file.
     """
 
     source: str
@@ -115,23 +115,23 @@ class Logo:
 @dataclass(frozen=True, slots=True)
 class Watermark:
     """
-    What marks a picture: a text, or a logo with the text in its place where it cannot be used.
+    A watermark: a text, or a logo with the text as its fallback.
 
     Attributes:
-        text: What it says.
-        opacity: 0 (invisible) to 1 (solid).
-        height_share: Height of the text as a share of the rendition's shorter side.
-        logo: What is shown instead of the text.
-        logo_share: The logo's longer side as a share of the rendition's shorter one.
-        min_px: A text is no lower, a logo's longer side no shorter than this, while there is room.
-        max_px: And no higher or longer than this.
-        min_side_px: A rendition whose shorter side is below this stays unmarked.
-        position: Where it stands.
-        tiled: Whether it is repeated all over the picture.
-        rotation_deg: Counterclockwise.
-        colour: Of the letters, `#rrggbb`.
-        outline: Around them, `#rrggbb`; None draws none.
-        fonts: What tells the fonts from others; empty for those that come with the worker.
+        text: Text to draw.
+        opacity: 0 (invisible) to 1 (opaque).
+        height_share: Height of the text as a fraction of the rendition's shorter side.
+        logo: Image to draw instead of the text.
+        logo_share: Longer side of the logo as a fraction of the rendition's shorter side.
+        min_px: Minimum height of the text or length of the logo's longer side, if there is room.
+        max_px: Maximum height of the text or length of the logo's longer side.
+        min_side_px: Renditions whose shorter side is below this get no watermark.
+        position: Position on the rendition.
+        tiled: Whether it is repeated over the whole rendition.
+        rotation_deg: Counterclockwise rotation.
+        colour: Colour of the text, `#rrggbb`.
+        outline: Colour of the text's outline, `#rrggbb`; None for no outline.
+        fonts: Hash of the configured font files; empty for the bundled font.
     """
 
     text: str
@@ -152,7 +152,7 @@ class Watermark:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a picture may be, before it is decoded."""
+    """Limits that an image must satisfy before it is decoded."""
 
     max_bytes: int = 50 * 1024 * 1024
     max_pixels: int = 100_000_000
@@ -163,15 +163,15 @@ class Limits:
 @dataclass(frozen=True)
 class Recipe:
     """
-    What to make of a picture.
+    How an image is processed.
 
     Attributes:
-        sizes: The renditions, the main one first.
-        watermark: None leaves the picture unmarked.
+        sizes: Sizes of the renditions, the main one first.
+        watermark: The watermark; None for no watermark.
         quality: 1 to 100, for JPEG, WebP and AVIF.
-        animation: What becomes of frames.
-        keep_credits: Whether renditions carry the upload's artist and copyright.
-        record_location: Whether the record learns where a picture was taken; a rendition never does.
+        animation: How animations are handled.
+        keep_credits: Whether renditions keep the artist and copyright of the upload.
+        record_location: Whether the record includes where a photo was taken; renditions never do.
     """
 
     sizes: tuple[Size, ...]
@@ -183,32 +183,32 @@ class Recipe:
 
     @property
     def main(self) -> Size:
-        """The size whose result the record calls `processedS3Key`."""
+        """Size of the result that the record names as `processedS3Key`."""
         return self.sizes[0]
 
     @property
     def logo(self) -> Logo | None:
-        """The logo of its watermark."""
+        """Logo of the watermark."""
         return self.watermark.logo if self.watermark else None
 
     @cached_property
     def hash(self) -> str:
-        """Sixteen hexadecimal digits that differ whenever the output would."""
+        """Sixteen hexadecimal digits that change whenever the output does."""
         canonical = json.dumps(
-            [IMAGING_REVISION, asdict(self)], sort_keys=True, separators=(",", ":"), default=_unwritten
+            [IMAGING_REVISION, asdict(self)], sort_keys=True, separators=(",", ":"), default=_omit_content
         )
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
     def with_text(self, text: str) -> "Recipe":
-        """Return the same recipe with this text for its watermark, and no logo."""
+        """Return the recipe with this text as its watermark, without a logo."""
         return replace(self, watermark=replace(self.watermark or Watermark(text=text), text=text, logo=None))
 
     def with_logo(self, logo: Logo | None) -> "Recipe":
-        """Return the same recipe with this logo for its watermark; None leaves the text."""
+        """Return the recipe with this logo as its watermark; None for the text."""
         return replace(self, watermark=replace(self.watermark or Watermark(text=""), logo=logo))
 
 
-def _unwritten(content: object) -> None:
-    """Leave a logo's content out: its eTag stands for it."""
+def _omit_content(content: object) -> None:
+    """Omit the content of a logo, which its ETag represents."""
     if not isinstance(content, bytes):
         raise TypeError(content)

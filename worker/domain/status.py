@@ -1,4 +1,4 @@
-"""The statuses of an image and of its steps, and the one table of legal moves between them."""
+"""The statuses of an image and of its steps, and the tables of legal moves between them."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -8,7 +8,7 @@ from worker.domain.errors import IllegalMoveError
 
 
 class ImageStatus(StrEnum):
-    """Where an image is on its way."""
+    """Status of an image."""
 
     PENDING = "pending"
     PROCESSING = "processing"
@@ -17,7 +17,7 @@ class ImageStatus(StrEnum):
 
 
 class StepStatus(StrEnum):
-    """Where a step of an image is on its way."""
+    """Status of a step of an image."""
 
     PENDING = "pending"
     PROCESSING = "processing"
@@ -27,7 +27,7 @@ class StepStatus(StrEnum):
 
 
 class StepName(StrEnum):
-    """The steps, in the order in which they are done."""
+    """The steps, in order of execution."""
 
     VALIDATION = "validation"
     RESIZE = "resize"
@@ -35,7 +35,7 @@ class StepName(StrEnum):
 
 
 class ImageMove(StrEnum):
-    """The moves of an image."""
+    """Moves of an image from one status to another."""
 
     CLAIMED = "claimed"
     COMPLETED = "completed"
@@ -48,7 +48,7 @@ class ImageMove(StrEnum):
 
 
 class StepMove(StrEnum):
-    """The moves of a step."""
+    """Moves of a step from one status to another."""
 
     STARTED = "started"
     COMPLETED = "completed"
@@ -58,7 +58,7 @@ class StepMove(StrEnum):
 
 
 TERMINAL_STATUSES: Final = frozenset({ImageStatus.COMPLETED, ImageStatus.FAILED})
-"""Where an image stays unless somebody asks for it again, or uploads it again."""
+"""Statuses that an image leaves only when it is retried, reprocessed or uploaded again."""
 
 _I, _S = ImageStatus, StepStatus
 
@@ -72,7 +72,7 @@ IMAGE_MOVES: Final[Mapping[ImageMove, tuple[frozenset[ImageStatus], ImageStatus]
     ImageMove.RETRIED: (frozenset({_I.FAILED}), _I.PENDING),
     ImageMove.REPROCESSED: (frozenset({_I.COMPLETED, _I.FAILED}), _I.PENDING),
 }
-"""Move -> (the statuses it may start from, the status it leads to)."""
+"""Move -> (statuses it may start from, status it leads to)."""
 
 STEP_MOVES: Final[Mapping[StepMove, tuple[frozenset[StepStatus], StepStatus]]] = {
     StepMove.STARTED: (frozenset({_S.PENDING}), _S.PROCESSING),
@@ -81,12 +81,12 @@ STEP_MOVES: Final[Mapping[StepMove, tuple[frozenset[StepStatus], StepStatus]]] =
     StepMove.SKIPPED: (frozenset({_S.PROCESSING}), _S.SKIPPED),
     StepMove.RELEASED: (frozenset({_S.PROCESSING}), _S.PENDING),
 }
-"""Move -> (the statuses it may start from, the status it leads to); a claim sets all back to pending."""
+"""Move -> (statuses it may start from, status it leads to); a claim resets all steps to pending."""
 
 
 def image_status_after(move: ImageMove, status: ImageStatus) -> ImageStatus:
     """
-    Return the status that a move of the image leads to.
+    Return the status of an image after a move.
 
     Raises:
         IllegalMoveError: The move is not legal from this status.
@@ -99,7 +99,7 @@ def image_status_after(move: ImageMove, status: ImageStatus) -> ImageStatus:
 
 def step_status_after(move: StepMove, step: StepName, status: StepStatus) -> StepStatus:
     """
-    Return the status that a move of a step leads to.
+    Return the status of a step after a move.
 
     Raises:
         IllegalMoveError: The move is not legal from this status.

@@ -1,4 +1,4 @@
-"""What a decoder child tells of its work on one picture."""
+"""The output of a decoder process for one image: step reports and renditions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -7,20 +7,20 @@ from typing import TypeAlias
 from worker.domain.status import StepMove, StepName
 
 Json: TypeAlias = str | int | bool | list["Json"] | dict[str, "Json"] | None
-"""What the record can hold: JSON without fractions."""
+"""JSON without fractions, as the record stores it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepReport:
     """
-    One step that ended well.
+    A completed or skipped step.
 
     Attributes:
-        step: Which one.
+        step: The step.
         move: `completed`, or `skipped` with the reason in the detail.
-        elapsed_ms: How long the child computed.
-        detail: What the record keeps under `processingSteps`, by its attribute names.
-        metadata: What the picture says of itself (camera, takenAt, ...); only validation fills it.
+        elapsed_ms: Duration of the step in the decoder process.
+        detail: Attributes of the step in the record's `processingSteps`.
+        metadata: Metadata in the file (camera, takenAt, ...); only from validation.
     """
 
     step: StepName
@@ -33,14 +33,14 @@ class StepReport:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodedRendition:
     """
-    One finished picture.
+    An encoded rendition.
 
     Attributes:
-        size: The name of the size, as in the recipe.
-        width: In pixels.
-        height: In pixels.
-        format: One of `EXTENSIONS`.
-        content: The encoded picture.
+        size: Name of the size in the recipe.
+        width: Width in pixels.
+        height: Height in pixels.
+        format: A key of `EXTENSIONS`.
+        content: Content of the file.
     """
 
     size: str
@@ -53,12 +53,12 @@ class EncodedRendition:
 DecoderOutput: TypeAlias = StepReport | EncodedRendition
 
 NONCE_BYTES = 42
-"""What a stored rendition weighs more than the encoded one, at the most: see `objects.marks`."""
+"""Maximum by which a stored rendition is larger than the encoded one: see `worker.s3.nonce`."""
 
 EXTENSIONS: Mapping[str, str] = {"jpeg": "jpg", "png": "png", "webp": "webp", "gif": "gif", "avif": "avif"}
 CONTENT_TYPES: Mapping[str, str] = {name: f"image/{name}" for name in EXTENSIONS}
 
-_ALSO_CALLED: Mapping[str, str] = {
+_ALIASES: Mapping[str, str] = {
     "jpg": "jpeg",
     "jpe": "jpeg",
     "jfif": "jpeg",
@@ -77,29 +77,32 @@ _ALSO_CALLED: Mapping[str, str] = {
     "heif-sequence": "heic",
     "avifs": "avif",
 }
-_SAYS_NOTHING = frozenset({"", "octet-stream", "binary", "x-www-form-urlencoded", "bin", "tmp", "img"})
-_LONGEST_DECLARED = 60
+_UNSPECIFIC = frozenset({"", "octet-stream", "binary", "x-www-form-urlencoded", "bin", "tmp", "img"})
+_MAX_DECLARED_LENGTH = 60
 
 
 def type_mismatch(found: str, *, content_type: str | None, key: str) -> str | None:
     """
-    Return what an upload was declared as, where that is another format than its content; None where it fits.
+    Return the declared format of an upload if it differs from the format of its content, otherwise None.
 
     Args:
-        found: The format of the content.
-        content_type: As the object's header says: `image/png`, perhaps with parameters.
-        key: Whose ending says something too.
+        found: Format of the content.
+        content_type: `Content-Type` header of the object: `image/png`, possibly with parameters.
+        key: Key of the upload, whose extension declares a format too.
     """
     media = (content_type or "").partition(";")[0].strip().lower()
-    _, dot, ending = key.rpartition("/")[2].rpartition(".")
-    for said, shown in ((media.rpartition("/")[2], media), (ending.lower() if dot else "", f".{ending}")):
-        if said not in _SAYS_NOTHING and _ALSO_CALLED.get(said, said) != found:
-            return shown[:_LONGEST_DECLARED]
+    _, dot, extension = key.rpartition("/")[2].rpartition(".")
+    for declared, shown in (
+        (media.rpartition("/")[2], media),
+        (extension.lower() if dot else "", f".{extension}"),
+    ):
+        if declared not in _UNSPECIFIC and _ALIASES.get(declared, declared) != found:
+            return shown[:_MAX_DECLARED_LENGTH]
     return None
 
 
 def with_type_mismatch(report: StepReport, *, content_type: str | None, key: str) -> StepReport:
-    """Return the validation's report with what the upload was declared as, where its content is another."""
+    """Return the report of validation with the declared format if it differs from that of the content."""
     found = report.detail.get("format")
     declared = type_mismatch(found, content_type=content_type, key=key) if isinstance(found, str) else None
     if report.step is not StepName.VALIDATION or declared is None:

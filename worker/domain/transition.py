@@ -1,8 +1,8 @@
 """
-The moves of an image under a lease: one constructor per legal move, and what each does to the image.
+Transitions of an image under a lease: one constructor per legal move, and its effect on the image.
 
-A transition knows when it happened and what it changes; `apply` refuses what the table of legal moves in
-`status` does not hold, so a wrong combination of fields cannot be written down.
+A transition contains when it happened and what it changes. `apply` raises an error for a move that the tables
+in `status` do not allow, so that an invalid combination of fields cannot be written.
 """
 
 from collections.abc import Iterable, Mapping
@@ -37,7 +37,7 @@ class StepMoved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceDescribed:
-    """The uploaded object was opened and told of itself."""
+    """The metadata of the uploaded object is known."""
 
     at: datetime
     description: Description
@@ -45,7 +45,7 @@ class SourceDescribed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageCompleted:
-    """All steps are done and the results are stored."""
+    """All steps are completed and the results are stored."""
 
     at: datetime
     renditions: Mapping[str, Rendition]
@@ -54,7 +54,7 @@ class ImageCompleted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageFailed:
-    """The picture cannot be processed."""
+    """The image cannot be processed."""
 
     at: datetime
     failure: Failure
@@ -62,7 +62,7 @@ class ImageFailed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageReleased:
-    """The worker gives the image back for another try."""
+    """The worker releases the image for another attempt."""
 
     at: datetime
     failure: Failure
@@ -72,12 +72,12 @@ Transition: TypeAlias = StepMoved | SourceDescribed | ImageCompleted | ImageFail
 
 
 def step_started(step: StepName, *, at: datetime) -> StepMoved:
-    """Pending to processing."""
+    """Move a step from pending to processing."""
     return StepMoved(at=at, step=step, move=StepMove.STARTED, detail={}, note={}, metadata={})
 
 
 def step_ended(report: StepReport, *, at: datetime) -> StepMoved:
-    """Move a step from processing to completed or skipped, as the child reported it."""
+    """Move a step from processing to completed or skipped, as the decoder reported it."""
     return StepMoved(
         at=at,
         step=report.step,
@@ -89,13 +89,13 @@ def step_ended(report: StepReport, *, at: datetime) -> StepMoved:
 
 
 def step_failed(failure: Failure, *, step: StepName, at: datetime) -> StepMoved:
-    """Move a step from processing to failed; the reason goes with the image."""
+    """Move a step from processing to failed; the message is recorded with the image."""
     note: dict[str, Json] = {"code": failure.code}
     return StepMoved(at=at, step=step, move=StepMove.FAILED, detail=note, note=note, metadata={})
 
 
 def source_described(description: Description, *, at: datetime) -> SourceDescribed:
-    """Note what the object's headers say; no status changes."""
+    """Record the metadata of the uploaded object; no status changes."""
     return SourceDescribed(at=at, description=description)
 
 
@@ -110,21 +110,21 @@ def image_failed(failure: Failure, *, at: datetime) -> ImageFailed:
 
 
 def image_released(failure: Failure, *, at: datetime) -> ImageReleased:
-    """Move the image from processing back to pending, for another try."""
+    """Move the image from processing to pending, for another attempt."""
     return ImageReleased(at=at, failure=failure)
 
 
 def apply_all(image: Image, transitions: Iterable[Transition]) -> Image:
-    """Return the image as it is after all the transitions, in their order."""
+    """Return the image after the transitions, applied in order."""
     return reduce(apply, transitions, image)
 
 
 def apply(image: Image, transition: Transition) -> Image:
     """
-    Return the image as it is after the transition.
+    Return the image after the transition.
 
     Raises:
-        IllegalMoveError: The image or its step is not in a status from which this move is legal.
+        IllegalMoveError: The move is not legal from the status of the image or its step.
     """
     match transition:
         case StepMoved():
@@ -157,7 +157,7 @@ def apply(image: Image, transition: Transition) -> Image:
 
 
 def current_step(image: Image) -> StepName | None:
-    """Return the step that is processing; None between the last one and the end."""
+    """Return the step that is processing; None after the last one has completed."""
     return next(
         (step for step, record in image.steps.items() if record.status is StepStatus.PROCESSING), None
     )
@@ -211,6 +211,6 @@ def _entry(
 
 
 def initial_steps(*, validation_started_at: datetime) -> dict[StepName, StepRecord]:
-    """Return the steps of a new attempt: validation under way, the others waiting."""
+    """Return the steps of a new attempt: validation processing, the others pending."""
     first = StepRecord(status=StepStatus.PROCESSING, started_at=validation_started_at)
     return {step: first if step is StepName.VALIDATION else StepRecord() for step in StepName}

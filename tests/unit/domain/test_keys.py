@@ -56,7 +56,9 @@ def test_a_key_names_its_user_and_its_image(key: str, expected: UploadKey) -> No
     ],
 )
 def test_a_key_of_another_form_is_refused_by_name(key: str) -> None:
-    with pytest.raises(UnreadableMessageError, match=r"not of the form uploads/\{userId\}/\{imageId\}"):
+    with pytest.raises(
+        UnreadableMessageError, match=r"does not have the form uploads/\{userId\}/\{imageId\}"
+    ):
         parsed(key)
 
 
