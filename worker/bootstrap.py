@@ -46,7 +46,7 @@ from worker.telemetry.metrics import Metrics
 from worker.telemetry.observer import Observer
 from worker.telemetry.queue_depth import measure_queue
 from worker.telemetry.readiness import Readiness
-from worker.telemetry.traces import Traced, Tracing, Untraced
+from worker.telemetry.traces import NoTracing, OpenTelemetryTracing, Tracing
 
 if TYPE_CHECKING:
     from types_aiobotocore_cloudformation import CloudFormationClient
@@ -242,9 +242,9 @@ def show(metrics: Metrics, *, consumer: Consumer, pool: DecoderPool, slots: int)
     metrics.decoders.labels("busy").set_function(lambda: pool.busy)
     metrics.decoders.labels("idle").set_function(lambda: pool.alive - pool.busy)
     metrics.images_waiting.set_function(lambda: pool.waiting)
-    metrics.count_restarts(lambda: pool.restarts)
-    metrics.resident_bytes.labels("parent").set_function(lambda: resident_bytes(os.getpid()))
-    metrics.resident_bytes.labels("children").set_function(lambda: sum(map(resident_bytes, pool.pids)))
+    metrics.count_decoder_restarts(lambda: pool.restarts)
+    metrics.resident_bytes.labels("worker").set_function(lambda: resident_bytes(os.getpid()))
+    metrics.resident_bytes.labels("decoders").set_function(lambda: sum(map(resident_bytes, pool.pids)))
 
 
 @asynccontextmanager
@@ -257,7 +257,7 @@ async def open_consumer(settings: Settings, clients: Clients) -> AsyncIterator[C
     """
     async with AsyncExitStack() as stack:
         metrics = Metrics()
-        tracing: Tracing = Traced() if settings.traces else Untraced()
+        tracing: Tracing = OpenTelemetryTracing() if settings.traces else NoTracing()
         stack.push_async_callback(tracing.close)
         readiness = Readiness(metrics)
         for client in (clients.s3, clients.sqs, clients.polling, clients.dynamodb):

@@ -85,8 +85,8 @@ async def test_the_metrics_of_a_worker_under_load_agree_with_the_records(
     assert told.value("aws_calls_total", service="sqs", operation="SendMessage", code="OK") == 1
     assert told.value("slots") == 8
     assert told.value("decoders", state="idle") == 2
-    children = told.value("resident_bytes", process="children")
-    assert told.value("resident_bytes", process="parent") > children / 10 > 0
+    decoders = told.value("resident_bytes", process="decoders")
+    assert told.value("resident_bytes", process="worker") > decoders / 10 > 0
     assert told.value("loop_lag_seconds_count") > 0
     assert (health.status, health.stdout) == (0, "ok\n")
 

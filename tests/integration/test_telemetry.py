@@ -1,4 +1,4 @@
-"""Calls of AWS that are counted, and what the worker serves over HTTP."""
+"""Metrics of AWS calls, and the HTTP endpoint of a worker."""
 
 import asyncio
 import socket
@@ -9,6 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.support.emulators import client, refusing, unique_settings
+from tests.support.scrape import value_of
 from worker.aws.retry import RetryPolicy, call_with_retry
 from worker.bootstrap import open_clients, open_consumer
 from worker.domain.errors import ConfigurationError, TransientError
@@ -16,22 +17,22 @@ from worker.settings import Settings
 from worker.telemetry.aws_calls import watch_calls
 from worker.telemetry.metrics import Metrics
 from worker.telemetry.readiness import Readiness
-from worker.telemetry.traces import Untraced
+from worker.telemetry.traces import NoTracing
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
 
-QUICKLY = RetryPolicy(attempts=3, timeout_s=5, attempt_timeout_s=2, wait_initial_s=0.001)
+QUICK = RetryPolicy(attempts=3, timeout_s=5, attempt_timeout_s=2, wait_initial_s=0.001)
 
 
-def watched(client: Any) -> tuple[Metrics, Readiness]:  # noqa: ANN401 - of any service
+def watched(client: Any) -> tuple[Metrics, Readiness]:  # noqa: ANN401 - a client of any service
     metrics = Metrics()
     readiness = Readiness(metrics)
-    watch_calls(client, metrics=metrics, tracing=Untraced(), readiness=readiness)
+    watch_calls(client, metrics=metrics, tracing=NoTracing(), readiness=readiness)
     return metrics, readiness
 
 
-async def test_throttled_calls_are_counted_with_their_retries_and_are_no_answers() -> None:
+async def test_throttled_calls_are_counted_with_their_retries_and_are_not_responses() -> None:
     code = "ProvisionedThroughputExceededException"
     async with (
         refusing(code, status=400) as endpoint_url,
@@ -39,16 +40,18 @@ async def test_throttled_calls_are_counted_with_their_retries_and_are_no_answers
     ):
         metrics, _ = watched(dynamodb)
         with pytest.raises(TransientError):
-            await call_with_retry(lambda: dynamodb.describe_table(TableName="images"), QUICKLY, what="look")
+            await call_with_retry(
+                lambda: dynamodb.describe_table(TableName="images"), QUICK, what="describe the table"
+            )
 
     names = {"service": "dynamodb", "operation": "DescribeTable"}
-    assert metrics.value("aws_calls_total", **names, code=code) == 3
-    assert metrics.value("aws_retries_total", **names) == 2
-    assert metrics.value("aws_throttles_total", **names) == 3
-    assert metrics.value("ready", dependency="table") == 0
+    assert value_of(metrics, "aws_calls_total", **names, code=code) == 3
+    assert value_of(metrics, "aws_retries_total", **names) == 2
+    assert value_of(metrics, "aws_throttles_total", **names) == 3
+    assert value_of(metrics, "ready", dependency="table") == 0
 
 
-async def test_a_refusal_that_means_something_is_an_answer_and_a_denial_is_none(
+async def test_a_failed_condition_counts_as_a_response_and_a_denied_call_does_not(
     dynamodb: "DynamoDBClient", provisioned: Settings
 ) -> None:
     metrics, _ = watched(dynamodb)
@@ -58,8 +61,8 @@ async def test_a_refusal_that_means_something_is_an_answer_and_a_denial_is_none(
             Key={"imageId": {"S": "a"}, "userId": {"S": "b"}},
             ConditionExpression="attribute_exists(imageId)",
         )
-    assert metrics.value("ready", dependency="table") == 1
-    assert metrics.value("aws_throttles_total", service="dynamodb", operation="DeleteItem") == 0
+    assert value_of(metrics, "ready", dependency="table") == 1
+    assert value_of(metrics, "aws_throttles_total", service="dynamodb", operation="DeleteItem") == 0
 
     async with (
         refusing("AccessDeniedException", status=400) as endpoint_url,
@@ -68,10 +71,10 @@ async def test_a_refusal_that_means_something_is_an_answer_and_a_denial_is_none(
         metrics, _ = watched(denied)
         with pytest.raises(ClientError, match="AccessDenied"):
             await denied.describe_table(TableName="images")
-    assert metrics.value("ready", dependency="table") == 0
+    assert value_of(metrics, "ready", dependency="table") == 0
 
 
-async def test_a_bucket_that_is_gone_is_no_answer() -> None:
+async def test_a_missing_bucket_does_not_count_as_a_response() -> None:
     async with (
         refusing("NoSuchBucket", status=404) as endpoint_url,
         client("s3", unique_settings(endpoint_url)) as s3,
@@ -80,14 +83,14 @@ async def test_a_bucket_that_is_gone_is_no_answer() -> None:
         with pytest.raises(ClientError):
             await s3.head_bucket(Bucket="gone")
 
-    assert metrics.value("ready", dependency="bucket") == 0
+    assert value_of(metrics, "ready", dependency="bucket") == 0
 
 
-async def test_a_call_that_nobody_waits_for_any_longer_is_counted_as_abandoned() -> None:
-    with socket.socket() as deaf:  # it takes connections, and never reads from them
-        deaf.bind(("127.0.0.1", 0))
-        deaf.listen()
-        endpoint_url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+async def test_a_call_whose_caller_stopped_waiting_is_counted_as_abandoned() -> None:
+    with socket.socket() as listener:  # accepts connections and never reads from them
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        endpoint_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         async with client("dynamodb", unique_settings(endpoint_url)) as dynamodb:
             metrics, _ = watched(dynamodb)
             with pytest.raises(TimeoutError):
@@ -95,25 +98,25 @@ async def test_a_call_that_nobody_waits_for_any_longer_is_counted_as_abandoned()
                     await dynamodb.describe_table(TableName="images")
 
     names = {"service": "dynamodb", "operation": "DescribeTable"}
-    assert metrics.value("aws_calls_total", **names, code="Abandoned") == 1
-    assert metrics.value("aws_call_seconds_count", **names) == 1
+    assert value_of(metrics, "aws_calls_total", **names, code="Abandoned") == 1
+    assert value_of(metrics, "aws_call_seconds_count", **names) == 1
 
 
 async def get(port: int, path: str) -> tuple[int, str]:
     async with (
         aiohttp.ClientSession() as session,
-        session.get(f"http://127.0.0.1:{port}/{path}") as answer,
+        session.get(f"http://127.0.0.1:{port}/{path}") as response,
     ):
-        return answer.status, await answer.text()
+        return response.status, await response.text()
 
 
 async def until(port: int, path: str, expected: tuple[int, str]) -> None:
     async with asyncio.timeout(10):
-        while await get(port, path) != expected:  # noqa: ASYNC110 - what is asked has no event to wait for
+        while await get(port, path) != expected:  # noqa: ASYNC110 - an HTTP endpoint has no event to wait for
             await asyncio.sleep(0.02)
 
 
-async def test_a_worker_tells_over_http_how_it_is(provisioned: Settings, free_port: int) -> None:
+async def test_a_worker_serves_health_readiness_and_metrics(provisioned: Settings, free_port: int) -> None:
     settings = provisioned.model_copy(
         update={"http_port": free_port, "http_host": "127.0.0.1", "processes": 1}
     )
@@ -128,7 +131,7 @@ async def test_a_worker_tells_over_http_how_it_is(provisioned: Settings, free_po
         await running
 
     assert before[0] == 503
-    assert "has not answered yet" in before[1]
+    assert "has not responded yet" in before[1]
     assert draining == (503, "draining\n")
     assert "image_worker_slots 4.0" in text
     assert 'image_worker_decoders{state="idle"} 1.0' in text
@@ -136,7 +139,7 @@ async def test_a_worker_tells_over_http_how_it_is(provisioned: Settings, free_po
     assert 'image_worker_queue_messages{state="visible"}' in text
 
 
-async def test_a_port_that_is_taken_is_named_with_the_way_out(provisioned: Settings) -> None:
+async def test_a_port_in_use_is_reported_with_the_setting_to_change(provisioned: Settings) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

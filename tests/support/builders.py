@@ -19,7 +19,7 @@ from worker.domain.transition import (
 )
 from worker.telemetry.metrics import Metrics
 from worker.telemetry.observer import Observer
-from worker.telemetry.traces import Untraced
+from worker.telemetry.traces import NoTracing
 
 NOON = datetime(2024, 1, 1, 12, 0, 0, tzinfo=UTC)
 """The moment at which most tests begin."""
@@ -27,7 +27,7 @@ NOON = datetime(2024, 1, 1, 12, 0, 0, tzinfo=UTC)
 
 def an_observer(metrics: Metrics | None = None, *, clock: Clock = utc_now) -> Observer:
     """Return the observer of a worker that sends no traces."""
-    return Observer(metrics or Metrics(), Untraced(), clock=clock)
+    return Observer(metrics or Metrics(), NoTracing(), clock=clock)
 
 
 def after(seconds: float) -> datetime:

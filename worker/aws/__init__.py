@@ -1,1 +1,1 @@
-"""How AWS is spoken to."""
+"""Code shared by the adapters of AWS services: errors, retries, batching, provisioning."""

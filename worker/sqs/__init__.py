@@ -1,1 +1,1 @@
-"""SQS: messages in, verdicts out."""
+"""The queue of uploads and its dead-letter queue, on SQS."""

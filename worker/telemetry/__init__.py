@@ -1,1 +1,1 @@
-"""Logs, metrics, traces, and whether the worker is well."""
+"""Logs, metrics, traces, and the health endpoint."""

@@ -1,7 +1,8 @@
-"""`/healthz`, `/readyz` and `/metrics` over HTTP."""
+"""HTTP endpoint for `/healthz`, `/readyz` and `/metrics`."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import Final
 
 from aiohttp import web
@@ -10,10 +11,8 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from worker.domain.errors import ConfigurationError
 from worker.telemetry.metrics import Metrics
 
-_OK: Final = 200
-_UNAVAILABLE: Final = 503
-_SILENCE_S: Final = 75.0
-"""How long a connection is kept on which nothing is asked; by default it would be an hour."""
+_KEEPALIVE_TIMEOUT_S: Final = 75.0
+"""aiohttp's default is an hour."""
 
 
 @asynccontextmanager
@@ -26,42 +25,45 @@ async def endpoint(
     why_unready: Callable[[], str | None],
 ) -> AsyncIterator[None]:
     """
-    Answer while the body runs: 200, or 503 and the reason.
+    Serve health and metrics while the body runs.
+
+    `/healthz` and `/readyz` respond with 200, or with 503 and the reason.
 
     Args:
-        host: The address to listen at.
-        port: The port.
-        metrics: What `/metrics` shows.
-        why_unhealthy: What makes a restart worth while, if anything does.
-        why_unready: What the service waits for, if for anything.
+        host: Address to listen on.
+        port: Port to listen on.
+        metrics: Content of `/metrics`.
+        why_unhealthy: Returns why the worker should be restarted, or None.
+        why_unready: Returns why the worker does not process images at present, or None.
 
     Raises:
-        ConfigurationError: The port cannot be had.
+        ConfigurationError: The address or port is not available.
     """
 
-    def stating(why: Callable[[], str | None]) -> Callable[[web.Request], Awaitable[web.Response]]:
-        async def state(_: web.Request) -> web.Response:
+    def status_handler(why: Callable[[], str | None]) -> Callable[[web.Request], Awaitable[web.Response]]:
+        async def handle(_: web.Request) -> web.Response:
             reason = why()
-            return web.Response(text=f"{reason or 'ok'}\n", status=_UNAVAILABLE if reason else _OK)
+            status = HTTPStatus.SERVICE_UNAVAILABLE if reason else HTTPStatus.OK
+            return web.Response(text=f"{reason or 'ok'}\n", status=status)
 
-        return state
+        return handle
 
-    async def show(_: web.Request) -> web.Response:
+    async def handle_metrics(_: web.Request) -> web.Response:
         return web.Response(body=metrics.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     app = web.Application()
-    app.router.add_get("/healthz", stating(why_unhealthy))
-    app.router.add_get("/readyz", stating(why_unready))
-    app.router.add_get("/metrics", show)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, keepalive_timeout=_SILENCE_S)
+    app.router.add_get("/healthz", status_handler(why_unhealthy))
+    app.router.add_get("/readyz", status_handler(why_unready))
+    app.router.add_get("/metrics", handle_metrics)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, keepalive_timeout=_KEEPALIVE_TIMEOUT_S)
     await runner.setup()
     try:
         try:
             await web.TCPSite(runner, host, port).start()
         except OSError as error:
             message = (
-                f"cannot listen at {host}:{port} ({error.strerror or error}): set WORKER_HTTP_PORT to a port "
-                "that is free, or to 0 for no health and metrics"
+                f"cannot listen on {host}:{port} ({error.strerror or error}): set WORKER_HTTP_PORT to a free "
+                "port, or to 0 to serve neither health nor metrics"
             )
             raise ConfigurationError(message) from error
         yield

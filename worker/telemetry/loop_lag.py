@@ -1,17 +1,17 @@
-"""How late the event loop is."""
+"""Measurement of the event loop's lag."""
 
 import asyncio
 from typing import Final
 
 from worker.telemetry.metrics import Metrics
 
-_BEAT_S: Final = 0.1
+_INTERVAL_S: Final = 0.1
 
 
 async def measure_lag(metrics: Metrics) -> None:
-    """Measure, for ever, how late the loop is with what is due."""
+    """Measure until cancelled how late the event loop runs a callback that is due."""
     loop = asyncio.get_running_loop()
     while True:
-        due = loop.time() + _BEAT_S
-        await asyncio.sleep(_BEAT_S)
+        due = loop.time() + _INTERVAL_S
+        await asyncio.sleep(_INTERVAL_S)
         metrics.loop_lag_seconds.observe(max(0.0, loop.time() - due))

@@ -1,4 +1,4 @@
-"""What the service counts and measures, as Prometheus reads it."""
+"""Prometheus metrics of the worker."""
 
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -18,8 +18,8 @@ from worker.domain.errors import RejectedError
 
 NAMESPACE: Final = "image_worker"
 
-# Half as many series again, which nobody reads.
-disable_created_metrics()  # type: ignore[no-untyped-call]
+# They would add a series to each counter and histogram.
+disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus_client does not type it
 
 _FAST: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _SLOW: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 14400)
@@ -28,80 +28,68 @@ _LAG: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 
 class Metrics:
     """
-    Everything that `/metrics` tells, in a registry of its own.
+    All metrics of `/metrics`, in a registry of their own. docs/metrics.md describes each.
 
-    Gauges of what something else knows (slots, children, memory) are given a function by whoever builds that,
-    asked when they are read; they cost nothing in between.
-
-    Attributes:
-        images: Deliveries of pictures that have ended, by `status` and `code`. `completed` and `failed` are
-            what the record says; `released` pictures are tried again; `lost` ones are another worker's.
-        step_seconds: How long each `step` took; fetch, compute (with the wait for a child), store and settle
-            among them.
-        event_to_done_seconds: From the message's sending to the record of the picture's end.
-        message_age_seconds: How old messages are when they are received.
-        queue_messages: How many there are, by `state`; as SQS estimates it.
-        in_hand: Messages that this worker has.
-        slots: Messages that it may have.
-        decoders: Its children, by `state`: busy or idle.
-        images_waiting: Pictures that wait for a child.
-        resident_bytes: Memory, by `process`: parent, or children together.
-        aws_calls: Calls that ended, by `service`, `operation` and `code`: `OK`, AWS's own, or the name of
-            the exception; `Abandoned` where nobody waited any longer.
-        aws_call_seconds: How long they took; long polls among them.
-        aws_retries: Calls made again after one that failed.
-        aws_throttles: Calls that were told to slow down.
-        bytes: Of pictures, by `direction`: in or out.
-        loop_lag_seconds: How late the event loop is with what is due.
-        ready: Whether queue, table and bucket have answered lately, by `dependency`: 1 or 0.
+    Gauges of values that other objects hold (slots, decoders, memory) are set to functions, which are called
+    when the gauge is read.
     """
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self.images = self._counter("images", "MessageHandler of pictures that ended.", "status", "code")
-        self.step_seconds = self._histogram("step_seconds", "Time that a step took.", _FAST, "step")
+        self.images = self._counter("images", "Number of attempts that ended.", "status", "code")
+        self.step_seconds = self._histogram("step_seconds", "Duration of a step.", _FAST, "step")
         self.event_to_done_seconds = self._histogram(
-            "event_to_done_seconds", "From the message's sending to the picture's end.", _SLOW
+            "event_to_done_seconds",
+            "Time from the sending of the message to the image's final status.",
+            _SLOW,
         )
-        self.message_age_seconds = self._histogram("message_age_seconds", "Age at receipt.", _SLOW)
-        self.queue_messages = self._gauge("queue_messages", "Messages, as SQS estimates them.", "state")
-        self.in_flight = self._gauge("in_flight", "Messages in flight.")
-        self.slots = self._gauge("slots", "Messages in hand at the most.")
-        self.decoders = self._gauge("decoders", "DecoderProcess children that are up.", "state")
-        self.images_waiting = self._gauge("images_waiting", "Pictures that wait for a decoder child.")
-        self.resident_bytes = self._gauge("resident_bytes", "Resident memory.", "process")
-        self.aws_calls = self._counter("aws_calls", "Calls of AWS.", "service", "operation", "code")
+        self.message_age_seconds = self._histogram(
+            "message_age_seconds", "Age of a message when it is received.", _SLOW
+        )
+        self.queue_messages = self._gauge(
+            "queue_messages", "Number of messages in the queue, as SQS estimates it.", "state"
+        )
+        self.in_flight = self._gauge("in_flight", "Number of messages in flight in this worker.")
+        self.slots = self._gauge("slots", "Maximum number of messages in flight in this worker.")
+        self.decoders = self._gauge("decoders", "Number of running decoder processes.", "state")
+        self.images_waiting = self._gauge("images_waiting", "Number of images that wait for a decoder.")
+        self.resident_bytes = self._gauge(
+            "resident_bytes", "Resident memory of the worker process, or of all decoders.", "process"
+        )
+        self.aws_calls = self._counter(
+            "aws_calls", "Number of AWS calls that ended.", "service", "operation", "code"
+        )
         self.aws_call_seconds = self._histogram(
-            "aws_call_seconds", "Time that a call of AWS took.", _FAST, "service", "operation"
+            "aws_call_seconds", "Duration of an AWS call.", _FAST, "service", "operation"
         )
-        self.aws_retries = self._counter("aws_retries", "Calls made again.", "service", "operation")
-        self.aws_throttles = self._counter("aws_throttles", "Calls turned away.", "service", "operation")
-        self.bytes = self._counter("bytes", "Bytes of pictures.", "direction")
-        self.loop_lag_seconds = self._histogram("loop_lag_seconds", "Lateness of the event loop.", _LAG)
-        self.ready = self._gauge("ready", "Whether it answered lately.", "dependency")
+        self.aws_retries = self._counter(
+            "aws_retries", "Number of AWS calls that were retries.", "service", "operation"
+        )
+        self.aws_throttles = self._counter(
+            "aws_throttles", "Number of AWS calls that were throttled.", "service", "operation"
+        )
+        self.bytes = self._counter("bytes", "Number of bytes read and stored.", "direction")
+        self.loop_lag_seconds = self._histogram("loop_lag_seconds", "Lag of the event loop.", _LAG)
+        self.ready = self._gauge("ready", "Whether the dependency has responded recently.", "dependency")
 
-        self._begin()
+        self._initialise_series()
 
-    def _begin(self) -> None:
-        """Begin at zero: of a series that begins with its first event, rates miss that event."""
+    def _initialise_series(self) -> None:
+        """Start series at zero: `rate` does not count the event with which a series appears."""
         for status, code in (("completed", ""), ("lost", "")):
             self.images.labels(status, code)
-        for kind in RejectedError.__subclasses__():
-            self.images.labels("failed", kind.code)
+        for error in RejectedError.__subclasses__():
+            self.images.labels("failed", error.code)
         for direction in ("in", "out"):
             self.bytes.labels(direction)
 
-    def count_restarts(self, restarts: Callable[[], int]) -> None:
-        """Tell of the decoder children that were replaced, as `restarts` counts them."""
-        self._registry.register(_Restarts(restarts))
+    def count_decoder_restarts(self, restarts: Callable[[], int]) -> None:
+        """Add the counter of replaced decoders, whose total `restarts` returns."""
+        self._registry.register(_DecoderRestarts(restarts))
 
     def exposition(self) -> bytes:
-        """Return everything in Prometheus's text format."""
+        """Return all metrics in Prometheus's text format."""
         return generate_latest(self._registry)
-
-    def value(self, name: str, **labels: str) -> float:
-        """Return one sample by its name without the prefix; 0 where nothing has been counted."""
-        return self._registry.get_sample_value(f"{NAMESPACE}_{name}", labels) or 0.0
 
     def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
         return Counter(name, documentation, labels, namespace=NAMESPACE, registry=self._registry)
@@ -117,13 +105,15 @@ class Metrics:
         )
 
 
-class _Restarts(Collector):
-    """A total that somebody else counts: `Counter` can only count by itself."""
+class _DecoderRestarts(Collector):
+    """A counter whose total is kept elsewhere, which `Counter` does not support."""
 
     def __init__(self, restarts: Callable[[], int]) -> None:
         self._restarts = restarts
 
     def collect(self) -> Iterator[CounterMetricFamily]:
         yield CounterMetricFamily(
-            f"{NAMESPACE}_decoder_restarts", "DecoderProcess children replaced.", value=self._restarts()
+            f"{NAMESPACE}_decoder_restarts",
+            "Number of decoder processes that were replaced.",
+            value=self._restarts(),
         )

@@ -1,4 +1,4 @@
-"""What is seen of each picture on its way: for the metrics, the traces, and its one line of the log."""
+"""Metrics, traces and the log line of each attempt at an image."""
 
 import time
 from collections.abc import Iterator
@@ -19,31 +19,31 @@ log = structlog.get_logger(__name__)
 
 class Observer:
     """
-    The observer of `worker.delivery.ports`.
+    Observes messages and attempts: the implementation of `worker.delivery.ports.Observer`.
 
     Args:
-        metrics: Where things are counted.
-        tracing: Where spans are taken down.
-        clock: The time that messages' ages are counted to.
+        metrics: Metrics to update.
+        tracing: Records the spans.
+        clock: Clock for the ages of messages.
     """
 
     def __init__(self, metrics: Metrics, tracing: Tracing, *, clock: Clock) -> None:
         self._metrics, self._tracing, self._clock = metrics, tracing, clock
 
     def received(self, message: Message) -> None:
-        """Note how old a message is at its receipt."""
+        """Record the age of a message when it is received."""
         self._metrics.message_age_seconds.observe(self._age_s(message))
 
     @contextmanager
     def observing(self, job: Job, message: Message) -> Iterator["Observation"]:
-        """Observe a picture while the body takes it on its way."""
-        names = {"image_id": job.image_id, "user_id": job.user_id}
-        tracing = self._tracing.picture(
-            message.trace_header, message_id=message.message_id, receive_count=message.receive_count, **names
+        """Observe an attempt while the body runs; the image's ids are in each log line of the body."""
+        ids = {"image_id": job.image_id, "user_id": job.user_id}
+        tracing = self._tracing.image(
+            message.trace_header, message_id=message.message_id, receive_count=message.receive_count, **ids
         )
         with tracing as trace_id:
-            known = {**names, "trace_id": trace_id} if trace_id else names
-            with structlog.contextvars.bound_contextvars(**known):
+            fields = {**ids, "trace_id": trace_id} if trace_id else ids
+            with structlog.contextvars.bound_contextvars(**fields):
                 observation = Observation(self._metrics, self._tracing)
                 try:
                     yield observation
@@ -60,7 +60,7 @@ class Observer:
 
 
 class Observation:
-    """What is seen of one picture; its fields end up in its line of the log."""
+    """Observation of one attempt: collects the fields of its log line."""
 
     def __init__(self, metrics: Metrics, tracing: Tracing) -> None:
         self.is_final = self.has_ended = False
@@ -69,62 +69,62 @@ class Observation:
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Measure the body."""
-        began = time.monotonic()
+        """Measure the duration of a step."""
+        started = time.monotonic()
         try:
             with self._tracing.span(name):
                 yield
         finally:
-            self._took(name, time.monotonic() - began)
+            self._record_duration(name, time.monotonic() - started)
 
     def step_reported(self, report: StepReport) -> None:
-        """Take a step of a child as the child measured it."""
-        self._tracing.passed(report.step, elapsed_ms=report.elapsed_ms)
-        self._took(report.step, report.elapsed_ms / 1000)
+        """Record the duration of a step that a decoder measured."""
+        self._tracing.add_finished_span(report.step, elapsed_ms=report.elapsed_ms)
+        self._record_duration(report.step, report.elapsed_ms / 1000)
 
     def read(self, size_bytes: int) -> None:
-        """Note the size of the upload."""
+        """Record the size of the upload."""
         self._metrics.bytes.labels("in").inc(size_bytes)
         self._fields["bytes_in"] = size_bytes
 
     def stored(self, size_bytes: int) -> None:
-        """Note the size of a rendition that is stored."""
+        """Record the size of a stored rendition."""
         self._metrics.bytes.labels("out").inc(size_bytes)
         self._fields["bytes_out"] = self._fields.get("bytes_out", 0) + size_bytes
         self._fields["renditions"] = self._fields.get("renditions", 0) + 1
 
     def completed(self) -> None:
-        """Say that the record holds the picture's completion."""
+        """Record that the image is completed."""
         self.is_final = self.has_ended = True
         self._metrics.images.labels("completed", "").inc()
         log.info("image.completed", **self._fields)
 
     def failed(self, code: str, *, reason: str, step: str | None) -> None:
-        """Say that the record holds why the picture failed for good."""
+        """Record that the image has failed permanently."""
         self.is_final = self.has_ended = True
         self._metrics.images.labels("failed", code).inc()
-        self._tracing.failed(code)
+        self._tracing.set_error(code)
         log.info("image.failed", code=code, reason=reason, step=step, **self._fields)
 
     def released(self, code: str, *, reason: str) -> None:
-        """Say that the picture waits to be tried again."""
+        """Record that the image will be retried."""
         self.has_ended = True
         self._metrics.images.labels("released", code).inc()
-        self._tracing.failed(code)
+        self._tracing.set_error(code)
         log.info("image.released", code=code, reason=reason, **self._fields)
 
     def lost(self) -> None:
-        """Say that the picture is another worker's now."""
+        """Record that another worker holds the image."""
         self.has_ended = True
         self._metrics.images.labels("lost", "").inc()
-        self._tracing.failed("lease_lost")
+        self._tracing.set_error("lease_lost")
         log.warning("image.lease_lost", **self._fields)
 
-    def _took(self, name: str, seconds: float) -> None:
+    def _record_duration(self, name: str, seconds: float) -> None:
         self._metrics.step_seconds.labels(name).observe(seconds)
         self._fields[f"{name}_ms"] = round(seconds * 1000)
 
 
 def _code_of(error: Exception) -> str:
-    """Name what kept a delivery from telling the record how it ended."""
+    """Return the code of an error that prevented the end of the attempt from being recorded."""
     return error.code if isinstance(error, TransientError) else INTERNAL_ERROR

@@ -1,7 +1,7 @@
-"""How many messages the queue holds."""
+"""Measurement of the number of messages in the queue."""
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -9,10 +9,11 @@ from worker.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
+    from types_aiobotocore_sqs.literals import QueueAttributeNameType
 
-_EVERY_S: Final = 15.0
-_CALL_S: Final = 5.0
-_STATES: Final = {
+_INTERVAL_S: Final = 15.0
+_TIMEOUT_S: Final = 5.0
+_STATES: "Final[dict[str, QueueAttributeNameType]]" = {
     "visible": "ApproximateNumberOfMessages",
     "in_flight": "ApproximateNumberOfMessagesNotVisible",
     "delayed": "ApproximateNumberOfMessagesDelayed",
@@ -22,17 +23,17 @@ log = structlog.get_logger(__name__)
 
 
 async def measure_queue(sqs: "SQSClient", *, url: str, metrics: Metrics) -> None:
-    """Measure, for ever; what cannot be measured is not shown."""
+    """Measure until cancelled; while SQS is unavailable, the metric has no values."""
     while True:
         try:
-            async with asyncio.timeout(_CALL_S):
-                answer = await sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
-            attributes: Any = answer["Attributes"]
+            async with asyncio.timeout(_TIMEOUT_S):
+                response = await sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
+            attributes = response["Attributes"]
             counts = {state: int(attributes[name]) for state, name in _STATES.items()}
-        except Exception as error:  # noqa: BLE001 - no failure to measure may stop the work
+        except Exception as error:  # noqa: BLE001 - a failure to measure must not stop the worker
             metrics.queue_messages.clear()
-            log.debug("queue.not_measured", reason=repr(error))
+            log.debug("queue.measurement_failed", reason=repr(error))
         else:
             for state, count in counts.items():
                 metrics.queue_messages.labels(state).set(count)
-        await asyncio.sleep(_EVERY_S)
+        await asyncio.sleep(_INTERVAL_S)

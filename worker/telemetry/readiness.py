@@ -1,4 +1,4 @@
-"""Whether queue, table and bucket have answered lately."""
+"""Readiness: whether queue, table and bucket have responded recently."""
 
 import asyncio
 import time
@@ -13,66 +13,68 @@ from worker.telemetry.metrics import Metrics
 log = structlog.get_logger(__name__)
 
 DEPENDENCIES: Final[Mapping[str, str]] = {"sqs": "queue", "dynamodb": "table", "s3": "bucket"}
+"""AWS service -> the dependency that it provides."""
 
-_EVERY_S: Final = 10.0
-_LATELY_S: Final = 45.0
-"""Long enough for an idle worker to lose one probe."""
-_PROBE_S: Final = 5.0
+_PROBE_INTERVAL_S: Final = 10.0
+_PROBE_TIMEOUT_S: Final = 5.0
+_MAX_AGE_S: Final = 45.0
+"""Long enough that one failed probe of an idle worker does not matter."""
 
 
 class Readiness:
     """
-    Remembers when each dependency last answered, whatever it was asked; asks it when nobody else does.
+    Records when each dependency last responded, and probes those that no other call has reached.
 
-    A refusal that means something (no such key, a failed condition) is an answer; a throttled call, a denied
-    one and a time-out are none.
+    An error that callers handle (no such key, a failed condition) counts as a response; a throttled or denied
+    call and a timeout do not.
 
     Args:
-        monotonic: Seconds that never run backwards.
+        metrics: Shows for each dependency whether it is ready.
+        monotonic: Monotonic clock, in seconds.
     """
 
     def __init__(self, metrics: Metrics, *, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._metrics, self._monotonic = metrics, monotonic
-        self._last: dict[str, float] = {}
+        self._monotonic = monotonic
+        self._last_response_at: dict[str, float] = {}
         for service, dependency in DEPENDENCIES.items():
             metrics.ready.labels(dependency).set_function(partial(self._is_ready, service))
 
-    def answered(self, service: str) -> None:
-        """Note that a service has answered."""
-        self._last[service] = self._monotonic()
+    def record_response(self, service: str) -> None:
+        """Record that an AWS service (`sqs`, `dynamodb`, `s3`) has responded."""
+        self._last_response_at[service] = self._monotonic()
 
     def why_unready(self) -> str | None:
-        """Say which of them have not answered lately; None when all have."""
-        silent = [
-            f"the {dependency} has not answered for {self._age_s(service):.0f} s"
-            if service in self._last
-            else f"the {dependency} has not answered yet"
+        """Return which dependencies have not responded recently; None when all have."""
+        reasons = [
+            f"the {dependency} has not responded for {self._age_s(service):.0f} s"
+            if service in self._last_response_at
+            else f"the {dependency} has not responded yet"
             for service, dependency in DEPENDENCIES.items()
             if not self._is_ready(service)
         ]
-        return "; ".join(silent) or None
+        return "; ".join(reasons) or None
 
     async def probe(self, probes: Mapping[str, Callable[[], Awaitable[object]]]) -> None:
         """
-        Ask, for ever, each service that nobody has heard of for a while.
+        Call, until cancelled, each service that has not responded within the probe interval.
 
         Args:
-            probes: A cheap call for a service; how it ends is seen by whoever watches the calls.
+            probes: A cheap call of each service; `watch_calls` records whether it responds.
         """
         while True:
-            silent = [service for service in probes if self._age_s(service) >= _EVERY_S]
-            await asyncio.gather(*(self._ask(service, probes[service]) for service in silent))
-            await asyncio.sleep(_EVERY_S)
+            due = [service for service in probes if self._age_s(service) >= _PROBE_INTERVAL_S]
+            await asyncio.gather(*(self._probe(service, probes[service]) for service in due))
+            await asyncio.sleep(_PROBE_INTERVAL_S)
 
-    async def _ask(self, service: str, probe: Callable[[], Awaitable[object]]) -> None:
+    async def _probe(self, service: str, call: Callable[[], Awaitable[object]]) -> None:
         try:
-            async with asyncio.timeout(_PROBE_S):
-                await probe()
-        except Exception as error:  # noqa: BLE001 - any failure means the same: it has not answered
-            log.debug("dependency.silent", service=service, reason=repr(error))
+            async with asyncio.timeout(_PROBE_TIMEOUT_S):
+                await call()
+        except Exception as error:  # noqa: BLE001 - whatever the error, there was no response
+            log.debug("dependency.unreachable", service=service, reason=repr(error))
 
     def _is_ready(self, service: str) -> bool:
-        return self._age_s(service) < _LATELY_S
+        return self._age_s(service) < _MAX_AGE_S
 
     def _age_s(self, service: str) -> float:
-        return self._monotonic() - self._last.get(service, float("-inf"))
+        return self._monotonic() - self._last_response_at.get(service, float("-inf"))

@@ -1,9 +1,8 @@
 """
-What the table consumes and turns away, as CloudWatch counts it.
+CloudWatch metrics of the table: capacity, throttles and errors.
 
-Which dimensions a metric has is DynamoDB's: capacity and throttles are told of the table and of each index
-apart, errors of the service by operation, and errors of the callers only for the whole account and region
-("DynamoDB metrics and dimensions", developer guide).
+DynamoDB publishes capacity and throttles for the table and for each index, system errors for each operation,
+and user errors only for the whole account and region ("DynamoDB metrics and dimensions", developer guide).
 """
 
 from collections import defaultdict
@@ -41,11 +40,11 @@ OPERATIONS: Final = (
     "TransactWriteItems",
     "UpdateItem",
 )
-"""Everything that is done with items, by whomever."""
+"""Operations on items, for which DynamoDB publishes system errors."""
 
 
 class Scope(StrEnum):
-    """What a metric is told of."""
+    """What the values of a metric are about."""
 
     TABLE = "table"
     INDEX = "index"
@@ -62,19 +61,19 @@ METRICS: Final[Mapping[str, Scope]] = {
     "UserErrors": Scope.ACCOUNT,
     "SystemErrors": Scope.TABLE,
 }
-"""Metric -> the finest that it is told of."""
+"""Metric -> the narrowest scope for which it is published."""
 
 LEVELS: Final = frozenset({"ProvisionedReadCapacityUnits", "ProvisionedWriteCapacityUnits"})
-"""Metrics that state how much there is; their sum means nothing."""
+"""Metrics of a level, which must not be summed over time."""
 
 _STATISTICS: Final = ("Sum", "SampleCount", "Maximum")
-_MOST_VALUES: Final = 100_800
-"""What CloudWatch puts on one page at the most."""
+_MAX_DATAPOINTS: Final = 100_800
+"""Quota of CloudWatch for one page."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """What was counted in one period; `samples` is over how many occasions."""
+    """The statistics of one period; `samples` is the number of values in it."""
 
     at: datetime
     sum: float
@@ -83,7 +82,7 @@ class Point:
 
     @property
     def average(self) -> float:
-        """The sum over the samples: how CloudWatch defines it."""
+        """Average of the samples, as CloudWatch defines it."""
         return self.sum / self.samples if self.samples else 0.0
 
 
@@ -93,8 +92,10 @@ class Series:
     One metric of the table, of one index or of the account.
 
     Attributes:
-        index: Its name; None for the table or the account.
-        points: Oldest first; a period in which nothing was counted has none.
+        metric: Name of the metric.
+        scope: What the values are about.
+        index: Name of the index; None for the table or the account.
+        points: Statistics of each period with samples, oldest first.
     """
 
     metric: str
@@ -104,23 +105,23 @@ class Series:
 
     @property
     def sum(self) -> float:
-        """Over all periods."""
+        """Sum over all periods."""
         return sum(point.sum for point in self.points)
 
     @property
     def average(self) -> float:
-        """Over all samples, not over the periods: one with more of them counts for more."""
+        """Average over all samples; a period with more of them has more weight."""
         samples = sum(point.samples for point in self.points)
         return self.sum / samples if samples else 0.0
 
     @property
     def maximum(self) -> float:
-        """The largest single sample."""
+        """Maximum of all samples."""
         return max((point.maximum for point in self.points), default=0.0)
 
 
 def window(now: datetime, *, hours: int) -> tuple[datetime, datetime]:
-    """Return from when to when to look: whole periods, the one under way included."""
+    """Return start and end of the last hours, rounded up to include the current period."""
     end = datetime.fromtimestamp(-(-now.timestamp() // PERIOD.total_seconds()) * PERIOD.total_seconds(), UTC)
     return end - timedelta(hours=hours), end
 
@@ -130,9 +131,10 @@ class TableMetrics:
     Reads the metrics of one table.
 
     Args:
-        client: Of CloudWatch.
-        table: The table's name.
-        indexes: The names of its indexes.
+        client: CloudWatch client.
+        table: Name of the table.
+        indexes: Names of its indexes.
+        retry: Retry policy for each request.
     """
 
     def __init__(
@@ -142,54 +144,53 @@ class TableMetrics:
 
     async def read(self, start: datetime, end: datetime) -> list[Series]:
         """
-        Return every metric, of the table or account first and then of each index.
+        Return all metrics: first those of the table or account, then those of each index.
 
         Raises:
-            TransientError: CloudWatch does not answer within its retries, or refuses.
+            TransientError: CloudWatch is unavailable, or rejected the request.
         """
         queries: list[MetricDataQueryTypeDef] = []
-        asked: dict[str, tuple[Series, str]] = {}
+        requested: dict[str, tuple[Series, str]] = {}
         empty = self._empty_series()
         for series in empty:
             for dimensions in self._dimensions(series):
                 for statistic in _STATISTICS:
                     query_id = f"q{len(queries)}"
-                    asked[query_id] = series, statistic
+                    requested[query_id] = series, statistic
                     queries.append(_query(query_id, series.metric, dimensions, statistic))
         values: dict[Series, dict[datetime, dict[str, list[float]]]] = defaultdict(dict)
         async for page in self._pages(queries, start, end):
             for result in page["MetricDataResults"]:
-                if result.get("StatusCode") in {"InternalError", "Forbidden"}:
-                    message = (
-                        f"CloudWatch does not tell {asked[result['Id']][0].metric}: {result['StatusCode']}"
-                    )
+                series, statistic = requested[result["Id"]]
+                status = result.get("StatusCode")
+                if status in {"InternalError", "Forbidden"}:
+                    message = f"CloudWatch could not read {series.metric}: {status}"
                     raise TransientError(message)
-                series, statistic = asked[result["Id"]]
                 for at, value in zip(result["Timestamps"], result["Values"], strict=True):
-                    counted = values[series].setdefault(at.astimezone(UTC), defaultdict(list))
-                    counted[statistic].append(value)
-        return [_filled(series, values[series]) for series in empty]
+                    statistics = values[series].setdefault(at.astimezone(UTC), defaultdict(list))
+                    statistics[statistic].append(value)
+        return [_with_points(series, values[series]) for series in empty]
 
     def _empty_series(self) -> list[Series]:
         of_table = [
             Series(
                 metric=metric,
-                scope=Scope.ACCOUNT if finest is Scope.ACCOUNT else Scope.TABLE,
+                scope=Scope.ACCOUNT if narrowest is Scope.ACCOUNT else Scope.TABLE,
                 index=None,
                 points=(),
             )
-            for metric, finest in METRICS.items()
+            for metric, narrowest in METRICS.items()
         ]
         of_indexes = [
             Series(metric=metric, scope=Scope.INDEX, index=index, points=())
             for index in self._indexes
-            for metric, finest in METRICS.items()
-            if finest is Scope.INDEX
+            for metric, narrowest in METRICS.items()
+            if narrowest is Scope.INDEX
         ]
         return of_table + of_indexes
 
     def _dimensions(self, series: Series) -> "list[list[DimensionTypeDef]]":
-        """Return the sets of dimensions under which the series is told; several add up."""
+        """Return the sets of dimensions whose values add up to the series."""
         if series.scope is Scope.ACCOUNT:
             return [[]]
         table: DimensionTypeDef = {"Name": "TableName", "Value": self._table}
@@ -207,11 +208,11 @@ class TableMetrics:
             "StartTime": start,
             "EndTime": end,
             "ScanBy": "TimestampAscending",
-            "MaxDatapoints": _MOST_VALUES,
+            "MaxDatapoints": _MAX_DATAPOINTS,
         }
         while True:
-            ask = partial(self._client.get_metric_data, **request)
-            page = await call_with_retry(ask, self._retry, what="read the table's metrics")
+            get_page = partial(self._client.get_metric_data, **request)
+            page = await call_with_retry(get_page, self._retry, what="read the table's metrics")
             yield page
             if not page.get("NextToken"):
                 return
@@ -231,14 +232,14 @@ def _query(
     }
 
 
-def _filled(series: Series, values: Mapping[datetime, Mapping[str, list[float]]]) -> Series:
+def _with_points(series: Series, values: Mapping[datetime, Mapping[str, list[float]]]) -> Series:
     points = tuple(
         Point(
             at=at,
-            sum=sum(counted["Sum"]),
-            samples=sum(counted["SampleCount"]),
-            maximum=max(counted["Maximum"], default=0.0),
+            sum=sum(statistics["Sum"]),
+            samples=sum(statistics["SampleCount"]),
+            maximum=max(statistics["Maximum"], default=0.0),
         )
-        for at, counted in sorted(values.items())
+        for at, statistics in sorted(values.items())
     )
     return Series(metric=series.metric, scope=series.scope, index=series.index, points=points)

@@ -1,8 +1,8 @@
 """
-Traces: a span per picture, with spans for what is done to it, linked to whoever uploaded it.
+Traces: a span for each attempt at an image, with child spans for its steps and AWS calls.
 
-Off, nothing of OpenTelemetry is imported. On (`WORKER_TRACES`), spans go out by OTLP as the variables
-`OTEL_EXPORTER_OTLP_*`, `OTEL_TRACES_SAMPLER` and `OTEL_SERVICE_NAME` say.
+An attempt continues the trace of its upload. Unless `WORKER_TRACES` is set, OpenTelemetry is not imported.
+`OTEL_EXPORTER_OTLP_*`, `OTEL_TRACES_SAMPLER` and `OTEL_SERVICE_NAME` configure the export.
 """
 
 import asyncio
@@ -21,74 +21,77 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
     from opentelemetry.util.types import AttributeValue
 
-_ROOT: Final = re.compile(r"(?:^|;)\s*Root=([\w-]+)")
-_FLUSH_S: Final = 5.0
+_TRACE_ID: Final = re.compile(r"(?:^|;)\s*Root=([\w-]+)")
+_FLUSH_TIMEOUT_S: Final = 5.0
 
 log = structlog.get_logger(__name__)
 
 
 class Tracing(Protocol):
-    """Takes down what is done, and when."""
+    """Records spans."""
 
-    def picture(self, header: str | None, **attributes: str | int) -> AbstractContextManager[str | None]:
+    def image(self, header: str | None, **attributes: str | int) -> AbstractContextManager[str | None]:
         """
-        Hold the span of one picture; the body gets the trace's id, if there is a trace.
+        Open the span of an attempt at an image while the body runs.
 
         Args:
-            header: `AWSTraceHeader` of the message: the trace of the uploader, which this one goes on with.
-            attributes: Of the span.
+            header: `AWSTraceHeader` of the message, whose trace the span continues.
+            attributes: Attributes of the span.
+
+        Returns:
+            Context manager that returns the trace id, or None if there is no trace.
         """
         ...
 
     def span(self, name: str) -> AbstractContextManager[None]:
-        """Hold a span inside the one that is open; what belongs to no picture has none."""
+        """Open a child of the current span while the body runs; without a current span, do nothing."""
         ...
 
-    def passed(self, name: str, *, elapsed_ms: int) -> None:
-        """Take down a span that has ended just now."""
+    def add_finished_span(self, name: str, *, elapsed_ms: int) -> None:
+        """Add a child of the current span that ends now."""
         ...
 
-    def failed(self, code: str) -> None:
-        """Say that what the open span is of has failed, and with which code."""
+    def set_error(self, code: str) -> None:
+        """Set the status of the current span to an error with this code."""
         ...
 
     async def close(self) -> None:
-        """Send what is not sent yet."""
+        """Export the remaining spans."""
         ...
 
 
-class Untraced:
-    """Takes nothing down."""
+class NoTracing:
+    """Records nothing."""
 
-    def picture(
+    def image(
         self,
         header: str | None,
-        **attributes: str | int,  # noqa: ARG002 - as in the protocol
+        **attributes: str | int,  # noqa: ARG002 - part of the protocol
     ) -> AbstractContextManager[str | None]:
-        """Return the id of the uploader's trace, for the log."""
-        root = _ROOT.search(header or "")
-        return nullcontext(root[1] if root else None)
+        """Return the trace id of the upload, for the log."""
+        trace_id = _TRACE_ID.search(header or "")
+        return nullcontext(trace_id[1] if trace_id else None)
 
-    def span(self, name: str) -> AbstractContextManager[None]:  # noqa: ARG002 - as in the protocol
+    def span(self, name: str) -> AbstractContextManager[None]:  # noqa: ARG002 - part of the protocol
         """Do nothing."""
         return nullcontext()
 
-    def passed(self, name: str, *, elapsed_ms: int) -> None:
+    def add_finished_span(self, name: str, *, elapsed_ms: int) -> None:
         """Do nothing."""
 
-    def failed(self, code: str) -> None:
+    def set_error(self, code: str) -> None:
         """Do nothing."""
 
     async def close(self) -> None:
         """Do nothing."""
 
 
-class Traced:
+class OpenTelemetryTracing:
     """
-    Takes spans down with OpenTelemetry.
+    Records spans with OpenTelemetry.
 
     Args:
-        exporter: Where they go; OTLP over HTTP if None.
+        exporter: Exporter of the spans; OTLP over HTTP if None.
 
     Raises:
         ConfigurationError: The extra `otel` is not installed.
@@ -96,7 +99,7 @@ class Traced:
 
     def __init__(self, exporter: "SpanExporter | None" = None) -> None:
         try:
-            from opentelemetry import trace  # noqa: PLC0415 - an extra, and slow to import
+            from opentelemetry import trace  # noqa: PLC0415 - optional, and slow to import
             from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415
                 OTLPSpanExporter,
             )
@@ -107,24 +110,24 @@ class Traced:
         except ImportError as error:
             message = (
                 "WORKER_TRACES is on, but OpenTelemetry is not installed: pip install 'image-worker[otel]', "
-                "or turn it off"
+                "or set WORKER_TRACES=false"
             )
             raise ConfigurationError(message) from error
-        named = Resource({SERVICE_NAME: "image-worker"}).merge(OTELResourceDetector().detect())
-        self._provider = TracerProvider(resource=named, shutdown_on_exit=False)
+        resource = Resource({SERVICE_NAME: "image-worker"}).merge(OTELResourceDetector().detect())
+        self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(exporter or OTLPSpanExporter()))
         self._tracer = self._provider.get_tracer("image-worker")
         self._trace, self._propagator = trace, AwsXRayPropagator()
 
     @contextmanager
-    def picture(self, header: str | None, **attributes: str | int) -> Iterator[str | None]:
-        """Hold the span of one picture, as a part of the uploader's trace if there is one."""
+    def image(self, header: str | None, **attributes: str | int) -> Iterator[str | None]:
+        """Open the span of an attempt at an image; it continues the trace of the upload if there is one."""
         parent = self._propagator.extract({"X-Amzn-Trace-Id": header}) if header else None
         with self._tracer.start_as_current_span(
             "image",
             context=parent,
             kind=self._trace.SpanKind.CONSUMER,
-            attributes=_named(attributes),
+            attributes=_with_prefix(attributes),
             record_exception=False,
             set_status_on_exception=False,
         ) as span:
@@ -132,7 +135,7 @@ class Traced:
 
     @contextmanager
     def span(self, name: str) -> Iterator[None]:
-        """Hold a span inside the one that is open, if one is; an exception marks it with its type alone."""
+        """Open a child of the current span, if there is one; an exception adds its type only to the span."""
         if not self._trace.get_current_span().get_span_context().is_valid:
             yield
             return
@@ -145,33 +148,33 @@ class Traced:
                 span.set_status(self._trace.Status(self._trace.StatusCode.ERROR, type(error).__name__))
                 raise
 
-    def passed(self, name: str, *, elapsed_ms: int) -> None:
-        """Take down a span that has ended just now."""
+    def add_finished_span(self, name: str, *, elapsed_ms: int) -> None:
+        """Add a child of the current span that ends now."""
         end_ns = time.time_ns()
         self._tracer.start_span(name, start_time=end_ns - elapsed_ms * 1_000_000).end(end_ns)
 
-    def failed(self, code: str) -> None:
-        """Say that what the open span is of has failed, and with which code."""
+    def set_error(self, code: str) -> None:
+        """Set the status of the current span to an error with this code."""
         status = self._trace.Status(self._trace.StatusCode.ERROR, code)
         self._trace.get_current_span().set_status(status)
 
     async def close(self) -> None:
-        """Send what is not sent yet, as long as that takes no longer than a moment."""
-        loop, sent = asyncio.get_running_loop(), asyncio.Event()
+        """Export the remaining spans, for at most a few seconds."""
+        loop, exported = asyncio.get_running_loop(), asyncio.Event()
 
-        def send() -> None:
+        def export() -> None:
             self._provider.shutdown()
-            with suppress(RuntimeError):  # the loop is closed: nobody waits any longer
-                loop.call_soon_threadsafe(sent.set)
+            with suppress(RuntimeError):  # the loop is closed after the timeout
+                loop.call_soon_threadsafe(exported.set)
 
-        # Not of the loop's executor, whose threads the process waits for at its end, however long they take.
-        threading.Thread(target=send, name="send traces", daemon=True).start()
+        # Not in the loop's executor: at exit, the process would wait for its threads without a limit.
+        threading.Thread(target=export, name="export traces", daemon=True).start()
         try:
-            async with asyncio.timeout(_FLUSH_S):
-                await sent.wait()
+            async with asyncio.timeout(_FLUSH_TIMEOUT_S):
+                await exported.wait()
         except TimeoutError:
-            log.warning("traces.not_flushed", after_s=_FLUSH_S)
+            log.warning("traces.flush_timed_out", after_s=_FLUSH_TIMEOUT_S)
 
 
-def _named(attributes: Mapping[str, str | int]) -> "dict[str, AttributeValue]":
+def _with_prefix(attributes: Mapping[str, str | int]) -> "dict[str, AttributeValue]":
     return {f"image_worker.{name}": value for name, value in attributes.items()}

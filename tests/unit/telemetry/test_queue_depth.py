@@ -1,5 +1,3 @@
-"""How many messages there are, as far as anybody says."""
-
 import asyncio
 from typing import Any
 
@@ -9,21 +7,21 @@ from worker.telemetry.metrics import Metrics
 from worker.telemetry.queue_depth import measure_queue
 
 
-class Sqs:
-    """Answers what it is given, one after the other; then never again."""
+class FakeSQS:
+    """Returns the given responses, one after the other; then hangs."""
 
-    def __init__(self, *answers: dict[str, Any] | Exception) -> None:
-        self._answers = list(answers)
-        self.is_out = asyncio.Event()
+    def __init__(self, *responses: dict[str, Any] | Exception) -> None:
+        self._responses = list(responses)
+        self.is_exhausted = asyncio.Event()
 
     async def get_queue_attributes(self, **_request: object) -> dict[str, Any]:
-        if not self._answers:
-            self.is_out.set()
+        if not self._responses:
+            self.is_exhausted.set()
             await asyncio.Event().wait()
-        answer = self._answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        response = self._responses.pop(0)
+        if isinstance(response, Exception):
+            raise response
+        return response
 
 
 GOOD = {
@@ -35,11 +33,11 @@ GOOD = {
 }
 
 
-async def measured(sqs: Sqs, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr("worker.telemetry.queue_depth._EVERY_S", 0)
+async def measured(sqs: FakeSQS, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr("worker.telemetry.queue_depth._INTERVAL_S", 0)
     metrics = Metrics()
     measuring = asyncio.create_task(measure_queue(sqs, url="queue", metrics=metrics))  # type: ignore[arg-type]
-    waiting = asyncio.create_task(sqs.is_out.wait())
+    waiting = asyncio.create_task(sqs.is_exhausted.wait())
     await asyncio.wait({measuring, waiting}, return_when=asyncio.FIRST_COMPLETED)
     assert not measuring.done()
     for task in (measuring, waiting):
@@ -48,19 +46,19 @@ async def measured(sqs: Sqs, monkeypatch: pytest.MonkeyPatch) -> str:
     return metrics.exposition().decode()
 
 
-async def test_what_waits_and_what_is_in_flight_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = await measured(Sqs(GOOD), monkeypatch)
+async def test_visible_and_in_flight_messages_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = await measured(FakeSQS(GOOD), monkeypatch)
 
-    assert 'image_worker_queue_messages{state="visible"} 7.0' in told
-    assert 'image_worker_queue_messages{state="in_flight"} 2.0' in told
+    assert 'image_worker_queue_messages{state="visible"} 7.0' in text
+    assert 'image_worker_queue_messages{state="in_flight"} 2.0' in text
 
 
 @pytest.mark.parametrize(
-    "odd", [{}, {"Attributes": {"ApproximateNumberOfMessages": "many"}}, ConnectionError()]
+    "failure", [{}, {"Attributes": {"ApproximateNumberOfMessages": "many"}}, ConnectionError()]
 )
-async def test_what_cannot_be_measured_is_not_shown_and_stops_nothing(
-    odd: dict[str, Any] | Exception, monkeypatch: pytest.MonkeyPatch
+async def test_after_a_failed_measurement_no_value_is_shown_and_measuring_goes_on(
+    failure: dict[str, Any] | Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = await measured(Sqs(GOOD, odd), monkeypatch)
+    text = await measured(FakeSQS(GOOD, failure), monkeypatch)
 
-    assert "image_worker_queue_messages{" not in told
+    assert "image_worker_queue_messages{" not in text

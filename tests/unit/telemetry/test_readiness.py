@@ -1,16 +1,15 @@
-"""Whether what the worker needs has answered lately."""
-
 import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
 
+from tests.support.scrape import value_of
 from worker.telemetry.metrics import Metrics
 from worker.telemetry.readiness import Readiness
 
 
-class Times:
-    """Seconds that pass when the test says so."""
+class FakeClock:
+    """Monotonic clock that the test advances."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -20,53 +19,53 @@ class Times:
 
 
 @pytest.fixture
-def times() -> Times:
-    return Times()
+def clock() -> FakeClock:
+    return FakeClock()
 
 
-def test_a_worker_that_nobody_has_answered_yet_is_not_ready(times: Times) -> None:
-    readiness = Readiness(Metrics(), monotonic=times)
+def test_before_the_first_responses_a_worker_is_not_ready(clock: FakeClock) -> None:
+    readiness = Readiness(Metrics(), monotonic=clock)
 
     assert readiness.why_unready() == (
-        "the queue has not answered yet; the table has not answered yet; the bucket has not answered yet"
+        "the queue has not responded yet; the table has not responded yet; the bucket has not responded yet"
     )
 
 
-def test_a_dependency_that_falls_silent_is_named_with_its_silence_and_its_gauge_falls(times: Times) -> None:
+def test_a_dependency_that_stops_responding_is_named_and_its_gauge_falls(clock: FakeClock) -> None:
     metrics = Metrics()
-    readiness = Readiness(metrics, monotonic=times)
+    readiness = Readiness(metrics, monotonic=clock)
     for service in ("sqs", "dynamodb", "s3"):
-        readiness.answered(service)
+        readiness.record_response(service)
     assert readiness.why_unready() is None
 
-    times.now += 44
-    readiness.answered("sqs")
-    readiness.answered("s3")
-    times.now += 2
+    clock.now += 44
+    readiness.record_response("sqs")
+    readiness.record_response("s3")
+    clock.now += 2
 
-    assert readiness.why_unready() == "the table has not answered for 46 s"
-    assert [metrics.value("ready", dependency=name) for name in ("queue", "table", "bucket")] == [1, 0, 1]
+    assert readiness.why_unready() == "the table has not responded for 46 s"
+    assert [value_of(metrics, "ready", dependency=name) for name in ("queue", "table", "bucket")] == [1, 0, 1]
 
 
-async def test_only_the_silent_are_probed_and_a_failing_probe_ends_nothing(
-    times: Times, monkeypatch: pytest.MonkeyPatch
+async def test_only_dependencies_without_recent_responses_are_probed_and_probing_survives_failures(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    readiness = Readiness(Metrics(), monotonic=times)
-    readiness.answered("s3")
-    asked: list[str] = []
+    readiness = Readiness(Metrics(), monotonic=clock)
+    readiness.record_response("s3")
+    probed: list[str] = []
     rounds = asyncio.Semaphore(0)
     sleep = asyncio.sleep
 
     def probe(service: str) -> Callable[[], Awaitable[object]]:
-        async def ask() -> None:
-            asked.append(service)
-            message = f"{service} is away"
+        async def call() -> None:
+            probed.append(service)
+            message = f"{service} is unreachable"
             raise ConnectionError(message)
 
-        return ask
+        return call
 
     async def pass_time(seconds: float) -> None:
-        times.now += seconds
+        clock.now += seconds
         rounds.release()
         await sleep(0)
 
@@ -77,5 +76,5 @@ async def test_only_the_silent_are_probed_and_a_failing_probe_ends_nothing(
     probing.cancel()
     await asyncio.wait([probing])
 
-    assert asked[:3] == ["dynamodb", "s3", "dynamodb"]
+    assert probed[:3] == ["dynamodb", "s3", "dynamodb"]
     assert probing.cancelled()

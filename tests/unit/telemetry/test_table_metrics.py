@@ -10,11 +10,11 @@ from worker.domain.errors import TransientError
 from worker.telemetry.table_metrics import METRICS, OPERATIONS, PERIOD, TableMetrics, window
 
 
-async def test_metrics_come_in_as_many_pages_as_cloudwatch_likes() -> None:
+async def test_all_pages_of_metrics_are_read() -> None:
     start, end = window(NOON, hours=1)
     requests: list[dict[str, Any]] = []
 
-    async def in_two_pages(**request: Any) -> Any:  # noqa: ANN401 - as botocore's
+    async def in_two_pages(**request: Any) -> Any:  # noqa: ANN401 - as botocore takes it
         requests.append(request)
         first = "NextToken" not in request
         result = {
@@ -33,44 +33,44 @@ async def test_metrics_come_in_as_many_pages_as_cloudwatch_likes() -> None:
     assert [request.get("NextToken") for request in requests] == [None, "more"]
 
 
-async def test_each_metric_is_asked_for_under_the_dimensions_that_dynamodb_gives_it() -> None:
-    asked: list[tuple[str, dict[str, str]]] = []
+async def test_each_metric_is_requested_with_the_dimensions_under_which_dynamodb_publishes_it() -> None:
+    requested: list[tuple[str, dict[str, str]]] = []
 
-    async def remember(**request: Any) -> Any:  # noqa: ANN401 - as botocore's
+    async def record(**request: Any) -> Any:  # noqa: ANN401 - as botocore takes it
         for query in request["MetricDataQueries"]:
             metric = query["MetricStat"]["Metric"]
             dimensions = {one["Name"]: one["Value"] for one in metric["Dimensions"]}
-            asked.append((metric["MetricName"], dimensions))
+            requested.append((metric["MetricName"], dimensions))
         return {"MetricDataResults": []}
 
     reader = TableMetrics(
-        SimpleNamespace(get_metric_data=remember),  # type: ignore[arg-type]
+        SimpleNamespace(get_metric_data=record),  # type: ignore[arg-type]
         table="metadata",
         indexes=("UserImages",),
         retry=NO_WAIT,
     )
     await reader.read(*window(NOON, hours=1))
 
-    names = {metric: [given for name, given in asked if name == metric][::3] for metric in METRICS}
+    names = {metric: [given for name, given in requested if name == metric][::3] for metric in METRICS}
     assert names["UserErrors"] == [{}]
     assert names["SystemErrors"] == [{"TableName": "metadata", "Operation": each} for each in OPERATIONS]
     of_index = {"TableName": "metadata", "GlobalSecondaryIndexName": "UserImages"}
     assert names["ReadThrottleEvents"] == [{"TableName": "metadata"}, of_index]
-    assert len(asked) <= 500, "more than one request takes"
+    assert len(requested) <= 500, "quota of one request"
 
 
-def test_the_window_ends_with_the_period_under_way() -> None:
+def test_the_window_ends_with_the_current_period() -> None:
     start, end = window(NOON + timedelta(seconds=1), hours=2)
     assert (start, end) == (NOON + PERIOD - timedelta(hours=2), NOON + PERIOD)
     assert window(NOON, hours=1)[1] == NOON
 
 
-async def test_a_metric_that_cloudwatch_cannot_tell_is_an_error_and_not_a_silence() -> None:
-    async def at_fault(**request: Any) -> Any:  # noqa: ANN401 - as botocore's
+async def test_a_metric_that_cloudwatch_cannot_read_is_an_error() -> None:
+    async def failing(**request: Any) -> Any:  # noqa: ANN401 - as botocore takes it
         first, *_ = request["MetricDataQueries"]
         result = {"Id": first["Id"], "StatusCode": "InternalError", "Timestamps": [], "Values": []}
         return {"MetricDataResults": [result]}
 
-    faulty = SimpleNamespace(get_metric_data=at_fault)
+    client = SimpleNamespace(get_metric_data=failing)
     with pytest.raises(TransientError, match="ConsumedReadCapacityUnits: InternalError"):
-        await TableMetrics(faulty, table="metadata", indexes=(), retry=NO_WAIT).read(*window(NOON, hours=1))  # type: ignore[arg-type]
+        await TableMetrics(client, table="metadata", indexes=(), retry=NO_WAIT).read(*window(NOON, hours=1))  # type: ignore[arg-type]
