@@ -48,7 +48,7 @@ from tests.support.fakes.ports import (
 )
 from tests.support.fault_proxy import FaultProxy, Trouble, fault_proxy
 from tests.support.pictures import encoded, noise, opened, scene
-from tests.support.pools import HEAVY, HEAVY_PNG, make_pool, outcomes_of
+from tests.support.pools import HEAVY, HEAVY_PNG, make_pool, outputs_of
 from tests.support.retry import NO_WAIT
 from tests.support.whole_worker import USER, announcements, emptied, ended, put, working
 from worker.bootstrap import delivery_config, open_client, queue_url
@@ -611,9 +611,9 @@ async def test_fault_30_the_loop_answers_while_children_decode() -> None:
             lags.append(time.monotonic() - due)
 
     async with make_pool(processes=2) as pool:
-        await outcomes_of(pool, HEAVY_PNG, HEAVY)
+        await outputs_of(pool, HEAVY_PNG, HEAVY)
         watching = asyncio.create_task(watch())
-        await asyncio.gather(*(outcomes_of(pool, HEAVY_PNG, HEAVY) for _ in range(20)))
+        await asyncio.gather(*(outputs_of(pool, HEAVY_PNG, HEAVY) for _ in range(20)))
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
 

@@ -1,4 +1,4 @@
-"""Files of every format, damaged in every way, through the real pool."""
+"""Randomly damaged files of every format, and decompression bombs, in a pool of real decoder processes."""
 
 import asyncio
 import collections
@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from tests.support.pictures import animation, encoded, noise, scene, stored_as
-from tests.support.pools import MEDIUM, make_pool, outcomes_of
+from tests.support.pools import MEDIUM, make_pool, outputs_of
 from worker.decoder_pool.pool import DecoderPool
 from worker.decoder_pool.process_memory import resident_bytes
 from worker.domain.errors import RejectedError
@@ -31,7 +31,7 @@ CODES = {kind.code for kind in RejectedError.__subclasses__()}
 
 
 def seeds() -> list[bytes]:
-    """Return one small valid file or more of every format."""
+    """Return small valid files of every format."""
     small, grey = scene(90, 60), noise(48, 32, mode="L")
     exif = stored_as(6, upright=small)
     files = [
@@ -69,7 +69,7 @@ def flipped(content: bytes, dice: random.Random, _: list[bytes]) -> bytes:
     return bytes(damaged)
 
 
-def cut(content: bytes, dice: random.Random, _: list[bytes]) -> bytes:
+def truncated(content: bytes, dice: random.Random, _: list[bytes]) -> bytes:
     return content[: dice.randrange(len(content))]
 
 
@@ -79,8 +79,8 @@ def spliced(content: bytes, dice: random.Random, others: list[bytes]) -> bytes:
     return content[: dice.randint(4, 200)] + other[dice.randint(0, 100) :]
 
 
-def lying(content: bytes, dice: random.Random, _: list[bytes]) -> bytes:
-    """Return the file with numbers in its head that are far off: dimensions, lengths, offsets."""
+def with_wrong_numbers(content: bytes, dice: random.Random, _: list[bytes]) -> bytes:
+    """Return the file with extreme numbers in its header: dimensions, lengths, offsets."""
     damaged = bytearray(content)
     for _number in range(dice.randint(1, 3)):
         at = dice.randrange(2, min(len(damaged) - 4, 256))
@@ -97,9 +97,9 @@ def repeated(content: bytes, dice: random.Random, _: list[bytes]) -> bytes:
 
 MUTATIONS: tuple[Callable[[bytes, random.Random, list[bytes]], bytes], ...] = (
     flipped,
-    cut,
+    truncated,
     spliced,
-    lying,
+    with_wrong_numbers,
     repeated,
 )
 
@@ -109,7 +109,7 @@ def resident_mb(pid: int) -> int:
 
 
 @pytest.mark.timeout(600)
-async def test_every_damaged_file_ends_completed_or_refused_with_a_code() -> None:
+async def test_every_damaged_file_is_completed_or_rejected_with_a_code() -> None:
     seed = int(os.environ.get("IMAGE_WORKER_FUZZ_SEED", str(random.SystemRandom().randrange(10**9))))
     print(f"IMAGE_WORKER_FUZZ_SEED={seed}")  # noqa: T201 - shown by pytest when it fails
     dice, files = random.Random(seed), seeds()
@@ -118,21 +118,21 @@ async def test_every_damaged_file_ends_completed_or_refused_with_a_code() -> Non
     async with make_pool(processes=2, step_timeout_s=STEP_TIMEOUT_S) as pool:
         initial_mb = min(resident_mb(pid) for pid in pool.pids)
 
-        async def one(number: int) -> None:
+        async def process(number: int) -> None:
             nonlocal slowest_s
             content = dice.choice(MUTATIONS)(dice.choice(files), dice, files)
             started = time.monotonic()
             try:
-                await outcomes_of(pool, content, RECIPES[number % 2])
+                await outputs_of(pool, content, RECIPES[number % 2])
                 found["completed"] += 1
-            except RejectedError as refused:
-                assert refused.code in CODES, (number, refused)  # noqa: PT017 - or completed: both are well
-                found[refused.code] += 1
+            except RejectedError as rejected:
+                assert rejected.code in CODES, (number, rejected)  # noqa: PT017 - completed is also fine
+                found[rejected.code] += 1
             slowest_s = max(slowest_s, time.monotonic() - started)
 
         before_mb = 0
         for start in range(0, CASES, 4):
-            await asyncio.gather(*(one(number) for number in range(start, min(start + 4, CASES))))
+            await asyncio.gather(*(process(number) for number in range(start, min(start + 4, CASES))))
             if start == CASES // 8 * 4:
                 before_mb = resident_mb(os.getpid())
         growth_mb = [resident_mb(pid) - initial_mb for pid in pool.pids]
@@ -156,7 +156,7 @@ def png(*chunks: tuple[bytes, bytes], width: int = 8, height: int = 8) -> bytes:
 
 
 def gif_of_549_megapixels() -> bytes:
-    """Return half a megabyte that unpacks to 600 frames of 957 x 956."""
+    """Return half a megabyte that decompresses to 600 frames of 957 x 956."""
     frame = encoded(Image.new("P", (957, 956)), "GIF")
     start = frame.index(b"\x2c", 13)
     head, body = frame[:start], frame[start:-1]
@@ -172,8 +172,8 @@ def deep_profile() -> bytes:
 
 
 def many_text_chunks() -> bytes:
-    one = (b"zTXt", b"Comment\0\0" + zlib.compress(b"x" * 1_000_000, 9))
-    return png(*([one] * 200))
+    chunk = (b"zTXt", b"Comment\0\0" + zlib.compress(b"x" * 1_000_000, 9))
+    return png(*([chunk] * 200))
 
 
 @pytest.fixture(scope="module")
@@ -199,19 +199,21 @@ def bombs() -> dict[str, bytes]:
         ("webp", "too_many_pixels"),
     ],
 )
-async def test_a_bomb_is_refused_within_a_second(bombs: dict[str, bytes], name: str, code: str) -> None:
+async def test_a_decompression_bomb_is_rejected_within_a_second(
+    bombs: dict[str, bytes], name: str, code: str
+) -> None:
     async with make_pool(limits=Limits()) as pool:
         before = pool.pids
         started = time.monotonic()
-        with pytest.raises(RejectedError) as refused:
-            await outcomes_of(pool, bombs[name])
+        with pytest.raises(RejectedError) as rejected:
+            await outputs_of(pool, bombs[name])
         assert time.monotonic() - started < 1
-        assert refused.value.code == code
+        assert rejected.value.code == code
         await _still_works(pool, before)
 
 
 async def _still_works(pool: DecoderPool, before: tuple[int, ...]) -> None:
     text = PngImagePlugin.PngInfo()
-    text.add_text("Comment", "an ordinary picture")
-    assert await outcomes_of(pool, encoded(scene(), "PNG", pnginfo=text))
+    text.add_text("Comment", "an ordinary image")
+    assert await outputs_of(pool, encoded(scene(), "PNG", pnginfo=text))
     assert pool.pids == before

@@ -1,4 +1,4 @@
-"""The real children of the pool: confined, replaced, and gone with their parent."""
+"""Real decoder processes: confined, replaced, and wait_for_exit with the worker process."""
 
 import asyncio
 import os
@@ -11,20 +11,20 @@ from pathlib import Path
 import pytest
 
 from tests.support.pools import (
-    ALL_OUTCOMES,
+    ALL_OUTPUTS,
     HEAVY,
     HEAVY_PNG,
     RECIPE,
     SMALL_JPEG,
-    ended,
     files_of,
-    is_there,
     make_pool,
     only_pid,
     open_files,
-    outcomes_of,
+    outputs_of,
     proc,
+    process_exists,
     until,
+    wait_for_exit,
 )
 from worker.decoder_pool.pool import DecoderPool
 from worker.domain.errors import (
@@ -44,9 +44,9 @@ async def pool() -> AsyncIterator[DecoderPool]:
 
 
 @linux_only
-async def test_a_child_has_no_credentials_and_little_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "very secret")
-    monkeypatch.setenv("AWS_SESSION_TOKEN", "very secret too")
+async def test_a_decoder_has_no_credentials_and_few_resources(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a secret")
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "another secret")
     async with make_pool() as pool:
         pid = only_pid(pool)
         assert b"AWS_" not in proc(pid, "environ")
@@ -64,9 +64,9 @@ async def test_a_child_has_no_credentials_and_little_else(monkeypatch: pytest.Mo
 
 
 @linux_only
-async def test_a_child_knows_nothing_of_networks_and_services() -> None:
+async def test_a_decoder_does_not_load_networking_libraries() -> None:
     async with make_pool() as pool:
-        await outcomes_of(pool, SMALL_JPEG)
+        await outputs_of(pool, SMALL_JPEG)
         mapped = proc(only_pid(pool), "maps")
         assert b"_imaging" in mapped
         assert b"_asyncio" not in mapped
@@ -74,16 +74,16 @@ async def test_a_child_knows_nothing_of_networks_and_services() -> None:
 
 
 @linux_only
-async def test_a_child_can_make_no_sockets_and_start_no_programs() -> None:
+async def test_a_decoder_cannot_create_sockets_or_start_programs() -> None:
     async with make_pool() as pool:
         assert b"Seccomp:\t2" in proc(only_pid(pool), "status")
-    tries = (
+    script = (
         "import os, socket, sys\n"
         "from worker.imaging.confinement import confine\n"
-        "ours, theirs = socket.socketpair()\n"
+        "worker_end, decoder_end = socket.socketpair()\n"
         "confine(memory_mb=1024)\n"
-        "ours.sendall(b'still here')\n"
-        "assert theirs.recv(100) == b'still here'\n"
+        "worker_end.sendall(b'connected')\n"
+        "assert decoder_end.recv(100) == b'connected'\n"
         "for forbidden in (socket.socket, socket.socketpair, lambda: os.execv(sys.executable, ['python'])):\n"
         "    try:\n"
         "        forbidden()\n"
@@ -92,41 +92,41 @@ async def test_a_child_can_make_no_sockets_and_start_no_programs() -> None:
         "    sys.exit(3)\n"
     )
     root = Path(__file__).parents[2]
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", tries, cwd=root, env={"PYTHONPATH": str(root)}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", script, cwd=root, env={"PYTHONPATH": str(root)}
     )
-    assert await child.wait() == 0
+    assert await process.wait() == 0
 
 
 @linux_only
-async def test_a_picture_has_a_limit_of_cpu_time_and_a_child_beyond_it_is_a_timeout() -> None:
+async def test_the_cpu_time_of_an_image_is_limited_and_exceeding_it_is_a_timeout() -> None:
     async with make_pool(step_timeout_s=7.0) as pool:
-        await outcomes_of(pool, SMALL_JPEG)
-        most_s = 7 * len(StepName)
+        await outputs_of(pool, SMALL_JPEG)
+        limit_s = 7 * len(StepName)
         limits = proc(only_pid(pool), "limits").decode().splitlines()
         (soft,) = (line[26:47].strip() for line in limits if line.startswith("Max cpu time"))
-        assert most_s <= int(soft) <= most_s + 3
-        async with aclosing(pool.run(HEAVY_PNG, HEAVY)) as outcomes:
-            await anext(outcomes)
+        assert limit_s <= int(soft) <= limit_s + 3
+        async with aclosing(pool.run(HEAVY_PNG, HEAVY)) as outputs:
+            await anext(outputs)
             os.kill(only_pid(pool), signal.SIGXCPU)
             with pytest.raises(DecodeTimeoutError):
-                _ = [outcome async for outcome in outcomes]
+                _ = [output async for output in outputs]
 
 
 @linux_only
-async def test_a_child_that_has_grown_is_replaced() -> None:
+async def test_a_decoder_whose_memory_has_grown_is_replaced() -> None:
     async with make_pool(decoder_growth_mb=0) as pool:
         before = only_pid(pool)
-        await outcomes_of(pool, HEAVY_PNG, HEAVY)
-        await outcomes_of(pool, SMALL_JPEG)
+        await outputs_of(pool, HEAVY_PNG, HEAVY)
+        await outputs_of(pool, SMALL_JPEG)
         assert only_pid(pool) != before
     async with make_pool(decoder_growth_mb=1000) as pool:
         before = only_pid(pool)
-        await outcomes_of(pool, HEAVY_PNG, HEAVY)
+        await outputs_of(pool, HEAVY_PNG, HEAVY)
         assert only_pid(pool) == before
 
 
-async def test_a_pool_whose_children_cannot_start_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_pool_whose_decoders_cannot_start_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/nonexistent/python")
     pool = make_pool(processes=2)
     with pytest.raises(TransientError, match="did not start"):
@@ -134,44 +134,44 @@ async def test_a_pool_whose_children_cannot_start_says_so(monkeypatch: pytest.Mo
     assert pool.alive == 0
 
 
-async def test_the_reason_why_a_child_did_not_start_is_told() -> None:
+async def test_the_error_of_a_failed_start_contains_the_reason() -> None:
     with pytest.raises(TransientError, match=r"nowhere\.ttf"):
         await make_pool(font=Path("/nonexistent/nowhere.ttf")).start()
 
 
-async def test_pictures_wait_out_one_failed_start_and_are_then_released(
+async def test_waiting_images_fail_as_transient_when_no_decoder_can_be_started(
     pool: DecoderPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     executable = sys.executable
     monkeypatch.setattr(sys, "executable", "/nonexistent/python")
     os.kill(only_pid(pool), signal.SIGKILL)
     with pytest.raises(TransientError, match="did not start"):
-        await outcomes_of(pool, SMALL_JPEG)
+        await outputs_of(pool, SMALL_JPEG)
     monkeypatch.setattr(sys, "executable", executable)
-    results = await asyncio.gather(*(outcomes_of(pool, SMALL_JPEG) for _ in range(2)), return_exceptions=True)
+    results = await asyncio.gather(*(outputs_of(pool, SMALL_JPEG) for _ in range(2)), return_exceptions=True)
     while any(isinstance(result, TransientError) for result in results):
-        results = [await outcomes_of(pool, SMALL_JPEG)]
-    assert {len(result) for result in results if isinstance(result, list)} == {ALL_OUTCOMES}
+        results = [await outputs_of(pool, SMALL_JPEG)]
+    assert {len(result) for result in results if isinstance(result, list)} == {ALL_OUTPUTS}
 
 
-async def test_a_stopped_pool_blames_no_picture() -> None:
+async def test_images_in_a_pool_that_is_stopped_fail_as_transient() -> None:
     pool = make_pool()
     await pool.start()
-    async with aclosing(pool.run(HEAVY_PNG, HEAVY)) as outcomes:
-        await anext(outcomes)
-        waiting = asyncio.create_task(outcomes_of(pool, SMALL_JPEG))
+    async with aclosing(pool.run(HEAVY_PNG, HEAVY)) as outputs:
+        await anext(outputs)
+        waiting = asyncio.create_task(outputs_of(pool, SMALL_JPEG))
         await until(lambda: pool.waiting == 1)
         await pool.stop()
         with pytest.raises(TransientError):
-            _ = [outcome async for outcome in outcomes]
+            _ = [output async for output in outputs]
     with pytest.raises(TransientError):
         await waiting
     with pytest.raises(TransientError):
-        await outcomes_of(pool, SMALL_JPEG)
+        await outputs_of(pool, SMALL_JPEG)
 
 
 @linux_only
-async def test_children_die_with_a_parent_that_is_killed() -> None:
+async def test_decoders_exit_when_the_worker_process_is_killed() -> None:
     script = (
         "import asyncio, sys\n"
         "from tests.support.pools import make_pool\n"
@@ -183,58 +183,58 @@ async def test_children_die_with_a_parent_that_is_killed() -> None:
         "asyncio.run(main())\n"
     )
     root = Path(__file__).parents[2]
-    parent = await asyncio.create_subprocess_exec(
+    worker = await asyncio.create_subprocess_exec(
         sys.executable, "-c", script, stdout=asyncio.subprocess.PIPE, cwd=root, env={"PYTHONPATH": str(root)}
     )
-    assert parent.stdout is not None
+    assert worker.stdout is not None
     line = b""
     while not line.startswith(b"pids "):
-        line = await parent.stdout.readline()
+        line = await worker.stdout.readline()
     pids = [int(pid) for pid in line.split()[1:]]
     assert len(pids) == 2
     watched = [os.pidfd_open(pid) for pid in pids]
-    parent.kill()
-    await parent.wait()
+    worker.kill()
+    await worker.wait()
     for descriptor in watched:
-        await ended(descriptor)
+        await wait_for_exit(descriptor)
 
 
 @linux_only
-async def test_two_hundred_pictures_at_once_leave_nothing_behind() -> None:
+async def test_two_hundred_concurrent_images_leak_no_files_tasks_or_processes() -> None:
     before = open_files()
     async with make_pool(processes=2, decoder_max_images=50) as pool:
-        contents = [SMALL_JPEG if number % 5 else b"no picture" for number in range(200)]
+        contents = [SMALL_JPEG if number % 5 else b"not an image" for number in range(200)]
         done = await asyncio.gather(
-            *(outcomes_of(pool, content) for content in contents), return_exceptions=True
+            *(outputs_of(pool, content) for content in contents), return_exceptions=True
         )
         pids = pool.pids
         assert [len(result) if isinstance(result, list) else type(result) for result in done] == [
-            ALL_OUTCOMES if number % 5 else NotAnImageError for number in range(200)
+            ALL_OUTPUTS if number % 5 else NotAnImageError for number in range(200)
         ]
         assert pool.restarts >= 2
         await until(lambda: pool.busy == 0)
         assert pool.waiting == 0
     assert pool.alive == 0
     assert open_files() == before
-    assert not any(is_there(pid) for pid in pids)
+    assert not any(process_exists(pid) for pid in pids)
     assert [task for task in asyncio.all_tasks() if task.get_name() == "decoder-supervisor"] == []
 
 
-async def test_a_child_is_replaced_after_its_number_of_pictures() -> None:
+async def test_a_decoder_is_replaced_after_its_maximum_of_images() -> None:
     async with make_pool(decoder_max_images=3) as pool:
         seen = []
         for _ in range(7):
-            async with aclosing(pool.run(SMALL_JPEG, RECIPE)) as outcomes:
-                await anext(outcomes)
+            async with aclosing(pool.run(SMALL_JPEG, RECIPE)) as outputs:
+                await anext(outputs)
                 seen.append(only_pid(pool))
-                _ = [outcome async for outcome in outcomes]
+                _ = [output async for output in outputs]
         assert [seen.count(pid) for pid in dict.fromkeys(seen)] == [3, 3, 1]
 
 
-async def test_a_child_that_is_killed_while_idle_fails_no_picture(pool: DecoderPool) -> None:
-    await outcomes_of(pool, SMALL_JPEG)
+async def test_a_decoder_that_is_killed_while_idle_fails_no_image(pool: DecoderPool) -> None:
+    await outputs_of(pool, SMALL_JPEG)
     for _ in range(5):
         killed = only_pid(pool)
         os.kill(killed, signal.SIGKILL)
-        assert len(await outcomes_of(pool, SMALL_JPEG)) == ALL_OUTCOMES
+        assert len(await outputs_of(pool, SMALL_JPEG)) == ALL_OUTPUTS
         assert only_pid(pool) != killed

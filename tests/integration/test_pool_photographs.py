@@ -1,4 +1,4 @@
-"""Real photographs through the real pool, where there are some."""
+"""Real photographs in a pool of real decoder processes; skipped if IMAGE_WORKER_PHOTOS has none."""
 
 import os
 from collections.abc import AsyncIterator
@@ -9,7 +9,7 @@ import pytest
 from PIL import ExifTags
 
 from tests.support.pictures import difference, opened
-from tests.support.pools import ALL_OUTCOMES, MEDIUM, RECIPE, make_pool, outcomes_of
+from tests.support.pools import ALL_OUTPUTS, MEDIUM, RECIPE, make_pool, outputs_of
 from worker.decoder_pool.pool import DecoderPool
 from worker.domain.errors import (
     RejectedError,
@@ -19,7 +19,7 @@ from worker.imaging.image_file import missing_extra
 
 PHOTOS = Path(os.environ.get("IMAGE_WORKER_PHOTOS", Path(__file__).parents[2] / ".." / "shared" / "photos"))
 needs_heic = pytest.mark.skipif(missing_extra("heic") is not None, reason="without the extra heic")
-pytestmark = pytest.mark.skipif(not PHOTOS.is_dir(), reason="no real photographs here")
+pytestmark = pytest.mark.skipif(not PHOTOS.is_dir(), reason="IMAGE_WORKER_PHOTOS is not a folder")
 
 
 @pytest.fixture
@@ -28,11 +28,11 @@ async def pool() -> AsyncIterator[DecoderPool]:
         yield started
 
 
-async def test_real_photographs_of_every_orientation_come_out_alike(pool: DecoderPool) -> None:
+async def test_photographs_of_every_orientation_make_the_same_rendition(pool: DecoderPool) -> None:
     unmarked = replace(RECIPE, sizes=(MEDIUM,), watermark=None)
     images = []
     for number in range(1, 9):
-        *_, rendition = await outcomes_of(pool, (PHOTOS / f"orientation_{number}.jpg").read_bytes(), unmarked)
+        *_, rendition = await outputs_of(pool, (PHOTOS / f"orientation_{number}.jpg").read_bytes(), unmarked)
         assert isinstance(rendition, EncodedRendition)
         images.append(opened(rendition.content))
     assert {image.size for image in images} == {(800, 533)}
@@ -42,19 +42,21 @@ async def test_real_photographs_of_every_orientation_come_out_alike(pool: Decode
 @pytest.mark.parametrize(
     "name", ["phone_gps_9mp.jpg", "iphone_8mp.jpg", pytest.param("iphone_13_pro_max.heic", marks=needs_heic)]
 )
-async def test_the_place_is_in_the_source_and_not_in_the_output(pool: DecoderPool, name: str) -> None:
+async def test_the_location_of_a_photograph_is_not_in_its_renditions(pool: DecoderPool, name: str) -> None:
     content = (PHOTOS / name).read_bytes()
     allowed = replace(RECIPE, record_location=True)
-    reports = [one for one in await outcomes_of(pool, content, allowed) if isinstance(one, StepReport)]
-    has_place = "location" in reports[0].metadata
-    assert has_place or name.endswith(".heic")  # the HEIC was published without it
-    for outcome in await outcomes_of(pool, content):
-        if isinstance(outcome, StepReport):
-            assert "location" not in outcome.metadata
+    reports = [
+        output for output in await outputs_of(pool, content, allowed) if isinstance(output, StepReport)
+    ]
+    has_location = "location" in reports[0].metadata
+    assert has_location or name.endswith(".heic")  # the HEIC was published without it
+    for output in await outputs_of(pool, content):
+        if isinstance(output, StepReport):
+            assert "location" not in output.metadata
         else:
-            exif = opened(outcome.content).getexif()
+            exif = opened(output.content).getexif()
             assert not exif.get_ifd(ExifTags.IFD.GPSInfo)
-            assert b"GPS" not in bytes(outcome.content)
+            assert b"GPS" not in bytes(output.content)
 
 
 @pytest.mark.parametrize(
@@ -64,10 +66,10 @@ async def test_the_place_is_in_the_source_and_not_in_the_output(pool: DecoderPoo
         ("not_an_image.jpg", "not_an_image"),
     ],
 )
-async def test_real_files_that_are_no_good_are_refused(pool: DecoderPool, name: str, code: str) -> None:
-    with pytest.raises(RejectedError) as refused:
-        await outcomes_of(pool, (PHOTOS / name).read_bytes())
-    assert refused.value.code == code
+async def test_damaged_files_are_rejected(pool: DecoderPool, name: str, code: str) -> None:
+    with pytest.raises(RejectedError) as rejected:
+        await outputs_of(pool, (PHOTOS / name).read_bytes())
+    assert rejected.value.code == code
 
 
 @pytest.mark.parametrize(
@@ -86,11 +88,11 @@ async def test_real_files_that_are_no_good_are_refused(pool: DecoderPool, name: 
         "transparent.png",
     ],
 )
-async def test_real_pictures_of_every_kind_complete(pool: DecoderPool, name: str) -> None:
-    outcomes = await outcomes_of(pool, (PHOTOS / name).read_bytes())
-    assert len(outcomes) == ALL_OUTCOMES
+async def test_photographs_of_every_format_complete(pool: DecoderPool, name: str) -> None:
+    outputs = await outputs_of(pool, (PHOTOS / name).read_bytes())
+    assert len(outputs) == ALL_OUTPUTS
     assert all(
-        "ocation" not in outcome.metadata and "gps" not in str(outcome.metadata).casefold()
-        for outcome in outcomes
-        if isinstance(outcome, StepReport)
+        "ocation" not in output.metadata and "gps" not in str(output.metadata).casefold()
+        for output in outputs
+        if isinstance(output, StepReport)
     )

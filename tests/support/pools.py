@@ -1,4 +1,4 @@
-"""Pools of real children for tests, and how to watch processes from outside."""
+"""Pools of real decoder processes for tests, and helpers to observe processes."""
 
 import asyncio
 import os
@@ -17,18 +17,18 @@ from worker.settings import FONT
 
 MEDIUM, THUMBNAIL = Size("medium", 800, 600), Size("thumbnail", 150, 150)
 RECIPE = Recipe(sizes=(MEDIUM, THUMBNAIL), watermark=Watermark("Processed by Image Platform"))
-ALL_OUTCOMES = len(StepName) + len(RECIPE.sizes)
-"""What a picture that goes through yields: a report for each step, and a rendition for each size."""
+ALL_OUTPUTS = len(StepName) + len(RECIPE.sizes)
+"""Number of outputs of a completed image: a report for each step and a rendition for each size."""
 
 HEAVY = Recipe(sizes=(Size("large", 1920, 1920),), watermark=None, quality=95)
-"""With HEAVY_PNG, a rendition larger than a connection holds: the child cannot finish while nobody reads."""
+"""With HEAVY_PNG, a rendition larger than the socket buffers: the decoder cannot finish until it is read."""
 
 SMALL_JPEG = encoded(scene(320, 200), "JPEG")
 HEAVY_PNG = encoded(noise(1200, 900), "PNG", compress_level=1)
 
 
-def make_pool(**changes: Any) -> DecoderPool:  # noqa: ANN401 - its arguments are of any kind
-    """Return a pool of one child, not yet started."""
+def make_pool(**changes: Any) -> DecoderPool:  # noqa: ANN401 - any arguments of DecoderPool
+    """Return a pool of one decoder that is not started yet."""
     arguments: dict[str, Any] = {
         "processes": 1,
         "limits": Limits(),
@@ -40,9 +40,9 @@ def make_pool(**changes: Any) -> DecoderPool:  # noqa: ANN401 - its arguments ar
     return DecoderPool(**(arguments | changes))
 
 
-async def outcomes_of(pool: Pool, content: bytes, recipe: Recipe = RECIPE) -> list[DecoderOutput]:
-    async with aclosing(pool.run(content, recipe)) as outcomes:
-        return [outcome async for outcome in outcomes]
+async def outputs_of(pool: Pool, content: bytes, recipe: Recipe = RECIPE) -> list[DecoderOutput]:
+    async with aclosing(pool.run(content, recipe)) as outputs:
+        return [output async for output in outputs]
 
 
 def only_pid(pool: DecoderPool) -> int:
@@ -55,29 +55,29 @@ def open_files() -> int:
 
 
 def busy_pid(pool: DecoderPool) -> int:
-    """Return the one child that has a picture."""
+    """Return the process id of the only decoder that is assigned to an image."""
     (pid,) = pool.busy_pids
     return pid
 
 
-async def until(is_so: Callable[[], bool]) -> None:
-    """Let everything else run until something is so."""
+async def until(condition: Callable[[], bool]) -> None:
+    """Run the event loop until a condition is true."""
     async with asyncio.timeout(20):
-        while not is_so():  # noqa: ASYNC110 - what is waited for tells nobody
+        while not condition():  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0)
 
 
-async def ended(descriptor: int) -> None:
-    """Wait until the process of a descriptor has ended, and close it."""
+async def wait_for_exit(pidfd: int) -> None:
+    """Wait until the process of a pidfd has ended, and close the pidfd."""
     loop = asyncio.get_running_loop()
     has_ended = asyncio.Event()
-    loop.add_reader(descriptor, has_ended.set)
+    loop.add_reader(pidfd, has_ended.set)
     try:
         async with asyncio.timeout(20):
             await has_ended.wait()
     finally:
-        loop.remove_reader(descriptor)
-        os.close(descriptor)
+        loop.remove_reader(pidfd)
+        os.close(pidfd)
 
 
 def proc(pid: int, name: str) -> bytes:
@@ -85,9 +85,9 @@ def proc(pid: int, name: str) -> bytes:
 
 
 def files_of(pid: int) -> list[str]:
-    """Return what a process has open, in order of name, without the numbers of sockets and pipes."""
+    """Return the open files of a process by name, without the numbers of sockets and pipes."""
     return sorted(str(entry.readlink()).partition(":")[0] for entry in Path(f"/proc/{pid}/fd").iterdir())
 
 
-def is_there(pid: int) -> bool:
+def process_exists(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()

@@ -17,8 +17,8 @@ FONTS = Fonts((FONT.read_bytes(),))
 MARK = Watermark("Processed by Image Platform")
 
 
-def plain(width: int, height: int, colour: object = "black", mode: str = "RGB") -> Picture:
-    return Picture("medium", Image.new(mode, (width, height), colour), "png")  # type: ignore[arg-type]
+def plain(width: int, height: int, colour: str | tuple[int, ...] = "black", mode: str = "RGB") -> Picture:
+    return Picture("medium", Image.new(mode, (width, height), colour), "png")
 
 
 def changed_box(image: Image.Image, before: Image.Image) -> tuple[int, int, int, int] | None:
