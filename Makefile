@@ -1,33 +1,37 @@
-# Everything a contributor types. Each target does its own set-up.
+# Commands for contributors; `make help` lists them. Each target sets up what it needs.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.set-up
 CHECKOV := .venv-checkov
 
-.PHONY: demo test chaos soak bench check format lock image image-demo clean docs docs-pictures
+.PHONY: help demo test chaos soak bench check format lock image image-demo clean docs docs-pictures
+.DEFAULT_GOAL := help
 
-demo: $(SETUP) ## Watch pictures go through an embedded AWS
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
+
+demo: $(SETUP) ## Process demo images on an embedded AWS
 	$(BIN)/image-worker demo
 
-# Side by side what can be; then, alone, what judges what all the others did.
+# First all tests in parallel; then, alone, those that check what all the others recorded.
 CALLS := .pytest_cache/recorded-calls
-test: $(SETUP) ## Run every tier of tests
+test: $(SETUP) ## Run all tests
 	rm -rf $(CALLS)
 	RECORDED_CALLS=$(CALLS) $(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal -m "not after_all_others"
 	RECORDED_CALLS=$(CALLS) $(BIN)/pytest -m after_all_others
 
-chaos: $(SETUP) ## Kill and suspend workers amid troubles of their AWS: CHAOS_SEED, CHAOS_UPLOADS, CHAOS_WORKERS
+chaos: $(SETUP) ## Kill and suspend workers while AWS calls fail (CHAOS_SEED, CHAOS_UPLOADS, CHAOS_WORKERS)
 	$(BIN)/python -m tests.chaos
 
-soak: $(SETUP) ## Watch one worker's memory, open files and lag under load: SOAK_S, SOAK_RATE
+soak: $(SETUP) ## Check memory, open files and event loop lag of a worker under load (SOAK_S, SOAK_RATE)
 	$(BIN)/python -m tests.soak
 
 KUBERNETES := $(addprefix config/kubernetes/,$(addprefix base/,deployment.yaml service-account.yaml \
 	pod-disruption-budget.yaml network-policy.yaml) overlays/example/namespace.yaml)
 SCAN := $(CHECKOV)/bin/checkov --quiet --compact --skip-download
 
-check: $(SETUP) $(CHECKOV)/.set-up ## Lint, format, types, templates, manifests, security, direction of imports
+check: $(SETUP) $(CHECKOV)/.set-up ## Check style, types, import rules, templates, manifests and container files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -40,34 +44,34 @@ check: $(SETUP) $(CHECKOV)/.set-up ## Lint, format, types, templates, manifests,
 	$(SCAN) --framework dockerfile -f Dockerfile
 	$(BIN)/lint-imports
 
-format: $(SETUP)
+format: $(SETUP) ## Fix lint findings and format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 LOCK := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-emit-index-url --no-emit-find-links
 
-lock: $(SETUP) ## Pin every dependency with its hashes: all of them, what the container needs, what checkov needs
+lock: $(SETUP) ## Pin all dependencies with hashes in requirements/
 	$(LOCK) pyproject.toml --all-extras --group dev -o requirements/dev.lock
 	$(LOCK) --group pyproject.toml:build -c requirements/dev.lock -o requirements/build.lock
 	$(LOCK) pyproject.toml --extra heic --extra otel -c requirements/dev.lock -o requirements/runtime.lock
 	$(LOCK) pyproject.toml --extra heic --extra otel --extra local -c requirements/dev.lock -o requirements/demo.lock
 	$(LOCK) --group pyproject.toml:checkov -o requirements/checkov.lock
 
-image: ## Build the container image, with docker, podman or buildah
+image: ## Build the container image with docker, podman or buildah
 	config/docker/build-image.sh image-worker
 
-image-demo: ## The same with the embedded AWS in it: docker run --rm image-worker:demo demo --out /tmp/out
+image-demo: ## Build the image with the embedded AWS: docker run --rm image-worker:demo demo --out /tmp/out
 	config/docker/build-image.sh image-worker:demo --build-arg LOCK=requirements/demo.lock
 
 bench: $(SETUP) ## Measure imaging, service, cost and memory, compared with peers (half an hour; needs Node.js)
 	$(BIN)/python -m bench
 
-docs: $(SETUP) ## Write the pages that come from the code
+docs: $(SETUP) ## Generate the pages that are derived from the code
 	$(BIN)/python docs/make_reference.py
 	$(BIN)/python docs/draw_state_machine.py
 
-docs-pictures: $(SETUP)
+docs-pictures: $(SETUP) ## Generate the images of docs/imaging.md
 	$(BIN)/python docs/make_imaging_pictures.py
 
 $(CHECKOV)/.set-up: requirements/checkov.lock
@@ -81,5 +85,5 @@ $(SETUP): requirements/dev.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
-clean:
+clean: ## Delete environments and caches
 	rm -rf $(VENV) $(CHECKOV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
