@@ -34,8 +34,8 @@ class Rejected:
     item: Item | None
 
     @classmethod
-    def by(cls, attributes: Mapping[str, Any] | None) -> "Rejected":
-        """Return the rejection by an item as DynamoDB returned it."""
+    def from_attributes(cls, attributes: Mapping[str, Any] | None) -> "Rejected":
+        """Return the rejection by an item in DynamoDB's format."""
         return cls(decode_map(attributes) if attributes else None)
 
     @property
@@ -71,5 +71,5 @@ async def conditional_update(
         if not is_conditional_check_failed(error):
             raise
         response: Mapping[str, Any] = error.response  # botocore's type does not have the item
-        return Rejected.by(response.get("Item"))
+        return Rejected.from_attributes(response.get("Item"))
     return Applied()

@@ -2,17 +2,17 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
-Item: TypeAlias = Mapping[str, Any]
+from worker.dynamodb.items import Item
 
 Start: TypeAlias = list[str] | None
 """
 Where to start reading a partition.
 
-`[createdAt, imageId, userId]`: behind this item. `[createdAt]`: at this time, if no item of the partition has
+`[createdAt, imageId, userId]`: after this item. `[createdAt]`: at this time, if no item of the partition has
 been returned yet, but newer ones of other partitions: items added above that time are left out. None: at the
 newest item.
 """
@@ -27,8 +27,8 @@ Fetch: TypeAlias = Callable[[str, Start, int], Awaitable[tuple[Sequence[Item], S
 
 
 def after(item: Item) -> Start:
-    """Return the start right behind an item."""
-    return [item["createdAt"], item["imageId"], item["userId"]]
+    """Return the start right after an item."""
+    return [str(item[name]) for name in ("createdAt", "imageId", "userId")]
 
 
 @dataclass
@@ -38,7 +38,7 @@ class Cursor:
 
     Attributes:
         partition: Partition key.
-        position: Behind the last item that was taken.
+        position: Right after the last item that was taken.
     """
 
     partition: str
@@ -55,7 +55,7 @@ class Cursor:
     @property
     def next_key(self) -> tuple[str, str]:
         """The key that orders the next item among those of other partitions."""
-        return self._ahead[0]["createdAt"], self._ahead[0]["imageId"]
+        return str(self._ahead[0]["createdAt"]), str(self._ahead[0]["imageId"])
 
     async def read(self, fetch: Fetch, count: int) -> None:
         """Read until there is a next item or the partition ends: filters may leave a chunk empty."""
@@ -68,7 +68,7 @@ class Cursor:
                 self.position = DONE
 
     def take(self) -> Item:
-        """Return the next item and move behind it."""
+        """Return the next item and move past it."""
         item = self._ahead.popleft()
         self.position = DONE if self._is_exhausted and not self._ahead else after(item)
         return item
@@ -91,5 +91,5 @@ async def take_newest(cursors: Sequence[Cursor], fetch: Fetch, *, limit: int) ->
         taken.append(max(ready, key=lambda cursor: cursor.next_key).take())
     for cursor in cursors:
         if cursor.position is None and taken:
-            cursor.position = [taken[-1]["createdAt"]]
+            cursor.position = [str(taken[-1]["createdAt"])]
     return taken

@@ -12,8 +12,8 @@ from worker.domain.keys import PROFILE_IMAGE_ID
 from worker.domain.status import ImageStatus
 from worker.dynamodb.attributes import decode_map
 from worker.dynamodb.batches import get_items
-from worker.dynamodb.cursors import DONE, Cursor, Fetch, Item, Start, after, take_newest
-from worker.dynamodb.items import from_item, to_summary
+from worker.dynamodb.cursors import DONE, Cursor, Fetch, Start, after, take_newest
+from worker.dynamodb.items import Item, from_item, to_summary
 from worker.dynamodb.page_tokens import from_token, to_token
 from worker.dynamodb.table import Table, date_shard, status_shard
 

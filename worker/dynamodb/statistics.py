@@ -55,8 +55,8 @@ class Settlement:
         return (self.after.counted_bytes or 0) - (self.before.counted_bytes or 0)
 
 
-class _Stored(Enum):
-    """What is assumed about a user's stored statistics; the update is conditional on it."""
+class _Assumption(Enum):
+    """What is assumed of a user's stored statistics; their update is conditional on it."""
 
     ABSENT = auto()  # there are none: create them
     OLDER = auto()  # the last upload is older than the batch's: move it forward
@@ -69,9 +69,9 @@ class _Cancelled:
     A transaction that was cancelled.
 
     Attributes:
-        images: For each image, in order, the rejection of its update; None if that was not the reason.
+        images: For each image, in order, the rejection of its update; None if its condition held.
         statistics: The same for the statistics.
-        codes: Every reason.
+        codes: The codes of all reasons.
     """
 
     images: Sequence[Rejected | None]
@@ -79,14 +79,15 @@ class _Cancelled:
     codes: Sequence[str]
 
     @classmethod
-    def by(cls, error: ClientError) -> "_Cancelled":
+    def from_error(cls, error: ClientError) -> "_Cancelled":
         reasons = cancellation_reasons(error)
         *images, statistics = map(_rejection, reasons)
         return cls(images, statistics, sorted({str(reason.get("Code")) for reason in reasons} - {"None"}))
 
 
 def _rejection(reason: CancellationReason) -> Rejected | None:
-    return Rejected.by(reason.get("Item")) if reason.get("Code") == CONDITION_FAILED_REASON else None
+    is_rejected = reason.get("Code") == CONDITION_FAILED_REASON
+    return Rejected.from_attributes(reason.get("Item")) if is_rejected else None
 
 
 class StatisticsWriter:
@@ -135,10 +136,10 @@ class StatisticsWriter:
             For each settlement, in order, None or the error for its caller.
         """
         errors: dict[Settlement, Exception] = {}
-        remaining = {settlement: settlement for settlement in batch}  # what is left to write of each
-        stored = _Stored.OLDER
+        remaining = {settlement: settlement for settlement in batch}  # as submitted: what is left to write
+        assumption = _Assumption.OLDER
         while remaining:
-            cancelled = await self._transact(list(remaining.values()), stored)
+            cancelled = await self._transact(list(remaining.values()), assumption)
             if cancelled is None:
                 break
             rejected = [
@@ -156,17 +157,17 @@ class StatisticsWriter:
                 if resumed is not None:
                     remaining[settlement] = replace(rest, before=resumed)
             if cancelled.statistics is not None:
-                stored = _stored(cancelled.statistics.item, _last_upload(remaining))
+                assumption = _assumption_from(cancelled.statistics.item, _last_upload(remaining))
             elif not rejected:
                 codes = ", ".join(cancelled.codes)
                 message = f"could not settle the images of {batch[0].after.user_id}: {codes}"
                 raise TransientError(message)
         return [errors.get(settlement) for settlement in batch]
 
-    async def _transact(self, batch: Sequence[Settlement], stored: _Stored) -> _Cancelled | None:
+    async def _transact(self, batch: Sequence[Settlement], assumption: _Assumption) -> _Cancelled | None:
         updates = [
             *(progress_update(settlement.before, settlement.after, self._table) for settlement in batch),
-            self._statistics_update(batch, stored),
+            self._statistics_update(batch, assumption),
         ]
         items: list[TransactWriteItemTypeDef] = [{"Update": update} for update in updates]
         # All tries of this transaction have one token, so that it counts once even if a response is lost.
@@ -178,17 +179,17 @@ class StatisticsWriter:
                 what="settle the image",
             )
         except ClientError as error:
-            return _Cancelled.by(error)
+            return _Cancelled.from_error(error)
         return None
 
-    def _statistics_update(self, batch: Sequence[Settlement], stored: _Stored) -> "UpdateTypeDef":
+    def _statistics_update(self, batch: Sequence[Settlement], assumption: _Assumption) -> "UpdateTypeDef":
         images = sum(settlement.images for settlement in batch)
         size_bytes = sum(settlement.size_bytes for settlement in batch)
         now = clock.to_text(max(settlement.after.updated_at for settlement in batch))
         last_upload = _last_upload(batch)
         expression = UpdateExpression()
         expression.set("updatedAt", now)
-        if stored is _Stored.ABSENT:
+        if assumption is _Assumption.ABSENT:
             statistics: Item = {"totalImages": images, "totalStorageUsed": size_bytes}
             if last_upload:
                 statistics["lastUploadAt"] = clock.to_text(last_upload)
@@ -199,7 +200,7 @@ class StatisticsWriter:
             expression.add("statistics.totalImages", images)
             expression.add("statistics.totalStorageUsed", size_bytes)
             expression.require_exists("statistics")
-            if stored is _Stored.OLDER and last_upload:
+            if assumption is _Assumption.OLDER and last_upload:
                 expression.set("statistics.lastUploadAt", clock.to_text(last_upload))
                 expression.require_absent_or_less("statistics.lastUploadAt", clock.to_text(last_upload))
         return expression.request(self._table, image_id=PROFILE_IMAGE_ID, user_id=batch[0].after.user_id)
@@ -210,9 +211,9 @@ def _last_upload(batch: Iterable[Settlement]) -> datetime | None:
     return max(uploads, default=None)
 
 
-def _stored(profile: Item | None, last_upload: datetime | None) -> _Stored:
+def _assumption_from(profile: Item | None, last_upload: datetime | None) -> _Assumption:
     statistics: Any = (profile or {}).get("statistics")
     if statistics is None:
-        return _Stored.ABSENT
+        return _Assumption.ABSENT
     is_older = last_upload and statistics.get("lastUploadAt", "") < clock.to_text(last_upload)
-    return _Stored.OLDER if is_older else _Stored.NEWER
+    return _Assumption.OLDER if is_older else _Assumption.NEWER

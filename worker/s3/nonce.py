@@ -1,5 +1,5 @@
 """
-A nonce in each stored file, which gives it an eTag of its own without changing a pixel.
+A nonce in each stored file, which makes its eTag unique without changing a pixel.
 
 S3 compares eTags in conditional writes, and equal files have equal eTags. With a nonce, a result differs from
 every other, even from one with the same pixels.
@@ -97,7 +97,7 @@ def _require(is_valid: bool, rendition: EncodedRendition) -> None:  # noqa: FBT0
 
 
 _APPLICATION_MARKERS: Final = range(0xFFE0, 0xFFF0)
-"""Of segments such as JFIF's and Exif's, which have to come first."""
+"""Markers of the segments that have to come first, such as JFIF's and Exif's."""
 _AFTER_IHDR: Final = 33
 _BOX_HEADER: Final = 8
 

@@ -2,8 +2,9 @@
 Storing results so that a late worker cannot overwrite a newer result.
 
 Each stored object carries the attempt that made it in its metadata, and a nonce that makes its eTag unique.
-It is written on condition that there is no object, or that the object is the one that was seen, of an earlier
-attempt. An object that the preceding attempt made of the same upload by the same recipe is kept instead.
+It is written on condition that no object is stored under its key, or that the stored one is unchanged since
+it was read and is of an earlier attempt. An object that the preceding attempt made of the same upload by the
+same recipe is kept.
 """
 
 from datetime import timedelta

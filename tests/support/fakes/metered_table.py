@@ -140,7 +140,7 @@ class MeteredTable:
 
 
 def updated(old: Item, request: Mapping[str, Any]) -> Item:
-    """Carry out an update expression, as far as `worker.dynamodb.writes` writes them."""
+    """Carry out an update expression, as far as `worker.dynamodb.expressions` builds them."""
     sets, _, removes = request["UpdateExpression"].removeprefix("SET ").partition(" REMOVE ")
     new = {"M": dict(old)}
     for assignment in re.split(r", (?=#)", sets):
