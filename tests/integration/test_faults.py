@@ -383,7 +383,8 @@ async def test_fault_21_a_write_whose_answer_was_lost_is_recognised(
     dynamodb: "DynamoDBClient", provisioned: Settings, lost: int
 ) -> None:
     calls = Calls([Fault(2, Kind.ANSWER_LOST), *([Fault(1, Kind.ANSWER_LOST)] * (lost - 1))])
-    ledger = ledger_of(Tapped(dynamodb, calls, calls.new_life()), provisioned)
+    client: Any = Tapped(dynamodb, calls, calls.new_life())
+    ledger = ledger_of(client, provisioned)
     image = await claimed_by(ledger, "worker/1", a_job())
     *steps, end = all_transitions()
 
@@ -400,7 +401,8 @@ async def test_fault_21_a_write_all_of_whose_answers_were_lost_does_not_cost_the
 ) -> None:
     lost = [Fault(2, Kind.ANSWER_LOST), *([Fault(1, Kind.ANSWER_LOST)] * 9)]
     calls = Calls(lost)
-    ledger = ledger_of(Tapped(dynamodb, calls, calls.new_life()), provisioned)
+    client: Any = Tapped(dynamodb, calls, calls.new_life())
+    ledger = ledger_of(client, provisioned)
     image = await claimed_by(ledger, "worker/1", a_job())
     *steps, end = all_transitions()
     with pytest.raises(TransientError):
@@ -684,7 +686,8 @@ async def test_four_hundred_completions_of_one_user_from_four_ledgers_are_all_co
 ) -> None:
     calls = Calls()
     life = calls.new_life()
-    ledgers = [ledger_of(Tapped(dynamodb, calls, life), provisioned) for _ in range(4)]
+    clients: list[Any] = [Tapped(dynamodb, calls, life) for _ in range(4)]
+    ledgers = [ledger_of(client, provisioned) for client in clients]
     images = [
         await claimed_by(ledgers[number % 4], f"worker-{number % 4}/{number}", a_job(f"img_{number}"))
         for number in range(400)
