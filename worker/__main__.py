@@ -5,8 +5,8 @@ import sys
 
 
 def main() -> None:
-    """Run the command line and leave with its exit status."""
-    # Until there is somebody to catch it, Ctrl-C ends the process as it ends any other: without a traceback.
+    """Run the command line and exit with its status."""
+    # During the imports, let Ctrl-C terminate the process without a traceback.
     handler = signal.signal(signal.SIGINT, signal.SIG_DFL)
     from worker.cli.app import run  # noqa: PLC0415 - see above
 

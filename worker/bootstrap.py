@@ -30,15 +30,20 @@ from worker.domain.errors import ConfigurationError, TransientError
 from worker.domain.recipe import Limits
 from worker.dynamodb.ledger import DynamoLedger
 from worker.dynamodb.profiles import CachedProfiles, ProfileStore
+from worker.dynamodb.queries import Queries
+from worker.dynamodb.repair_writes import RepairWrites
 from worker.dynamodb.table import Table
 from worker.recipe_settings import recipe_builder_from
+from worker.repair.context import RepairContext, Reporter
 from worker.s3.logos import Logos
 from worker.s3.results import S3Results
 from worker.s3.sources import S3Sources
 from worker.settings import FONT, Settings
+from worker.sqs.dead_letters import DeadLetters
 from worker.sqs.events import KeyLayout, parse
 from worker.sqs.heartbeat import Heartbeat
 from worker.sqs.queue import Queue
+from worker.sqs.sender import JobSender, RateLimiter
 from worker.telemetry.aws_calls import watch_calls
 from worker.telemetry.endpoint import endpoint
 from worker.telemetry.loop_lag import measure_lag
@@ -223,6 +228,55 @@ def key_layout(settings: Settings) -> KeyLayout:
     )
 
 
+def build_queries(dynamodb: "DynamoDBClient", settings: Settings) -> Queries:
+    """Return the queries on the table."""
+    return Queries(dynamodb, table=table_of(settings), retry=RETRY_POLICIES.table)
+
+
+def build_ledger(dynamodb: "DynamoDBClient", settings: Settings) -> DynamoLedger:
+    """Return the ledger on the table; close it when done."""
+    return DynamoLedger(dynamodb, table=table_of(settings), retry=RETRY_POLICIES.table)
+
+
+def build_profile_store(dynamodb: "DynamoDBClient", settings: Settings) -> ProfileStore:
+    """Return the user profiles in the table."""
+    return ProfileStore(dynamodb, table=table_of(settings), retry=RETRY_POLICIES.table)
+
+
+def build_profiles(dynamodb: "DynamoDBClient", settings: Settings) -> CachedProfiles:
+    """Return the cache of user profiles; close it when done."""
+    return CachedProfiles(build_profile_store(dynamodb, settings), cache_s=settings.profile_cache_s)
+
+
+def build_logos(s3: "S3Client", settings: Settings) -> Logos:
+    """Return the cache of watermark logos; close it when done."""
+    return Logos(s3, retry=RETRY_POLICIES.bucket, cache_s=settings.watermark_logo_cache_s)
+
+
+async def build_dead_letters(
+    sqs: "SQSClient", settings: Settings, *, visibility_timeout_s: int
+) -> DeadLetters:
+    """
+    Return the dead-letter queue, for reading and deleting dead letters.
+
+    Args:
+        sqs: SQS client.
+        settings: Settings of the worker.
+        visibility_timeout_s: Visibility timeout in seconds of the dead letters that are read.
+
+    Raises:
+        ConfigurationError: The queue does not exist.
+    """
+    url = await queue_url(sqs, settings.dead_letter_queue_name)
+    return DeadLetters(
+        sqs,
+        url=url,
+        key_layout=key_layout(settings),
+        visibility_timeout_s=visibility_timeout_s,
+        retry=RETRY_POLICIES.queue,
+    )
+
+
 def delivery_config(settings: Settings) -> DeliveryConfig:
     """Return the numbers that deliveries go by."""
     return DeliveryConfig(
@@ -272,13 +326,9 @@ async def open_consumer(settings: Settings, clients: Clients) -> AsyncIterator[C
             visibility_timeout_s=settings.visibility_timeout_s,
             retry=RETRY_POLICIES.queue,
         )
-        table = table_of(settings)
-        ledger = DynamoLedger(clients.dynamodb, table=table, retry=RETRY_POLICIES.table)
-        profiles = CachedProfiles(
-            ProfileStore(clients.dynamodb, table=table, retry=RETRY_POLICIES.table),
-            cache_s=settings.profile_cache_s,
-        )
-        logos = Logos(clients.s3, retry=RETRY_POLICIES.bucket, cache_s=settings.watermark_logo_cache_s)
+        ledger = build_ledger(clients.dynamodb, settings)
+        profiles = build_profiles(clients.dynamodb, settings)
+        logos = build_logos(clients.s3, settings)
         pool = decoder_pool(settings)
         handler = MessageHandler(
             parse=partial(parse, key_layout=key_layout(settings)),
@@ -333,3 +383,60 @@ async def open_consumer(settings: Settings, clients: Clients) -> AsyncIterator[C
             stack.push_async_callback(closing.close)
         await pool.start()
         yield consumer
+
+
+@asynccontextmanager
+async def open_repairs(
+    settings: Settings,
+    clients: Clients,
+    *,
+    requested_by: str,
+    reporter: Reporter,
+    rate_per_s: float,
+    dry_run: bool = False,
+) -> AsyncIterator[RepairContext]:
+    """
+    Build the dependencies of the repair tools, and close them at the end.
+
+    Args:
+        settings: Settings of the worker.
+        clients: Open clients.
+        requested_by: Name of the command, for the history and the messages.
+        reporter: Receives the result for each image.
+        rate_per_s: Images requeued per second, at most.
+        dry_run: Report what would be done, and change nothing.
+
+    Raises:
+        ConfigurationError: The queue does not exist.
+    """
+    async with AsyncExitStack() as stack:
+        ledger = build_ledger(clients.dynamodb, settings)
+        profiles, logos = build_profiles(clients.dynamodb, settings), build_logos(clients.s3, settings)
+        for closing in (logos, profiles, ledger):
+            stack.push_async_callback(closing.close)
+        yield RepairContext(
+            bucket=settings.bucket,
+            uploads_prefix=settings.uploads_prefix,
+            s3=clients.s3,
+            s3_retry=RETRY_POLICIES.bucket,
+            queries=build_queries(clients.dynamodb, settings),
+            writes=RepairWrites(
+                clients.dynamodb,
+                table=table_of(settings),
+                retry=RETRY_POLICIES.table,
+                by=requested_by,
+            ),
+            ledger=ledger,
+            sender=JobSender(
+                clients.sqs,
+                url=await queue_url(clients.sqs, settings.queue_name),
+                retry=RETRY_POLICIES.queue,
+            ),
+            rate_limiter=RateLimiter(rate_per_s),
+            recipes=Recipes(profiles, recipe_builder_from(settings), logos.fill),
+            reporter=reporter,
+            requested_by=requested_by,
+            worker_id=worker_id(),
+            lease_s=settings.visibility_timeout_s,
+            dry_run=dry_run,
+        )

@@ -10,7 +10,7 @@ import pytest
 
 from tests.acceptance.conftest import Command, until_logged
 from tests.support.pictures import encoded, scene
-from worker.cli.support.options import queries_of
+from worker.bootstrap import build_queries
 from worker.settings import Settings
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ async def test_a_worker_that_is_stopped_at_work_leaves_nothing_half_done(
         worker.terminate()
         async with asyncio.timeout(30):
             await worker.wait()
-    queries = queries_of(dynamodb, provisioned)
+    queries = build_queries(dynamodb, provisioned)
     images = [await queries.image(image_id, "u", consistent=True) for image_id in image_ids]
 
     assert worker.returncode == 0

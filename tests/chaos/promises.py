@@ -14,7 +14,7 @@ from tests.support.adapters import profiles_of
 from tests.support.crash_points import check_history
 from tests.support.emulators import messages_in
 from tests.support.pictures import opened
-from worker.cli.support.options import queries_of
+from worker.bootstrap import build_queries
 from worker.domain import clock
 from worker.domain.image import HistoryEntry, Image
 from worker.domain.status import TERMINAL_STATUSES, ImageMove, ImageStatus
@@ -47,7 +47,7 @@ class Store:
 
     async def images(self, pictures: Sequence[Picture]) -> dict[str, Image]:
         """Read the records of pictures, by image id."""
-        queries = queries_of(self.dynamodb, self.settings)
+        queries = build_queries(self.dynamodb, self.settings)
         keys = [(picture.image_id, picture.user_id) for picture in pictures]
         return {image.image_id: image for image in await queries.images(keys, consistent=True)}
 

@@ -9,7 +9,7 @@ import pytest
 from tests.support.adapters import ledger_of, profile_store_of
 from tests.support.emulators import client, create_table, unique_settings
 from tests.support.fakes.ledger import MemoryLedger
-from worker.cli.support.options import queries_of
+from worker.bootstrap import build_queries
 from worker.delivery.ports import Ledger
 from worker.domain.image import Image
 from worker.domain.profile import Statistics
@@ -43,8 +43,8 @@ def memory_ledger() -> LedgerUnderTest:
 
 
 def table_ledger(dynamodb: "DynamoDBClient", settings: Settings) -> LedgerUnderTest:
-    """Return a ledger on an existing table."""
-    queries = queries_of(dynamodb, settings)
+    """Return a ledger on a table that exists."""
+    queries = build_queries(dynamodb, settings)
 
     async def image(image_id: str, user_id: str) -> Image | None:
         return await queries.image(image_id, user_id, consistent=True)

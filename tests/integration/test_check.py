@@ -17,133 +17,139 @@ if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
     from types_aiobotocore_sqs import SQSClient
 
-Look = Callable[[Settings], Awaitable[list[Finding]]]
+Check = Callable[[Settings], Awaitable[list[Finding]]]
 
 
 @pytest.fixture
-def look(sqs: "SQSClient", s3: "S3Client", dynamodb: "DynamoDBClient") -> Look:
+def run_check(sqs: "SQSClient", s3: "S3Client", dynamodb: "DynamoDBClient") -> Check:
     return lambda settings: check(sqs, s3, dynamodb, settings, retry=RETRY_POLICIES.startup)
 
 
-async def test_after_provision_everything_is_right(
-    provisioned: Settings, look: Look, sqs: "SQSClient", s3: "S3Client", dynamodb: "DynamoDBClient"
+async def test_all_checks_pass_after_provision(
+    provisioned: Settings, run_check: Check, sqs: "SQSClient", s3: "S3Client", dynamodb: "DynamoDBClient"
 ) -> None:
-    findings = await look(provisioned)
+    findings = await run_check(provisioned)
     assert [finding for finding in findings if not finding.ok] == []
     assert {finding.name for finding in findings} >= {
-        *("bucket", "notification", "queue", "dead-letter queue", "dead-letter policy", "long polling"),
+        *("bucket", "notification", "queue", "dead-letter queue", "redrive policy", "long polling"),
         *("visibility timeout", "table", "index UserImages", "index StatusIndex", "index DateIndex"),
-        *("expiry", "permission"),
+        *("time to live", "permission"),
     }
     require(await check_at_start(sqs, s3, dynamodb, provisioned, retry=RETRY_POLICIES.startup))
 
 
-async def test_looking_changes_nothing(provisioned: Settings, look: Look, s3: "S3Client") -> None:
-    await look(provisioned)
+async def test_the_checks_change_nothing(provisioned: Settings, run_check: Check, s3: "S3Client") -> None:
+    await run_check(provisioned)
     assert "Contents" not in await s3.list_objects_v2(Bucket=provisioned.bucket)
 
 
-async def test_where_nothing_exists_each_finding_says_to_provision(settings: Settings, look: Look) -> None:
-    findings = await look(settings)
+async def test_without_resources_every_finding_recommends_provision(
+    settings: Settings, run_check: Check
+) -> None:
+    findings = await run_check(settings)
     assert {finding.name for finding in findings} == {"bucket", "queue", "dead-letter queue", "table"}
-    assert all("image-worker provision" in finding.remedy for finding in findings)
-    with pytest.raises(ConfigurationError, match=f"there is no bucket {settings.bucket}; run `image-worker"):
+    assert all("image-worker provision" in finding.fix for finding in findings)
+    with pytest.raises(
+        ConfigurationError, match=f"bucket {settings.bucket} does not exist; run `image-worker"
+    ):
         require(findings)
 
 
-async def test_a_bucket_that_announces_nothing_is_found(
-    provisioned: Settings, look: Look, s3: "S3Client"
+async def test_a_bucket_without_notifications_fails_the_check(
+    provisioned: Settings, run_check: Check, s3: "S3Client"
 ) -> None:
     await s3.put_bucket_notification_configuration(Bucket=provisioned.bucket, NotificationConfiguration={})
-    wrong = await _only_wrong(look, provisioned)
-    assert (wrong.name, wrong.required) == ("notification", True)
-    assert "nothing would arrive" in wrong.message
-    assert wrong.remedy == "run `image-worker provision`"
+    failed = await _only_failed(run_check, provisioned)
+    assert (failed.name, failed.required) == ("notification", True)
+    assert "no image would be processed" in failed.message
+    assert failed.fix == "run `image-worker provision`"
 
 
-async def test_a_bucket_that_announces_another_prefix_is_found(provisioned: Settings, look: Look) -> None:
-    wrong = await _only_wrong(look, provisioned.model_copy(update={"uploads_prefix": "incoming/"}))
-    assert "announces uploads under 'uploads/', not 'incoming/'" in wrong.message
-    assert "WORKER_UPLOADS_PREFIX=uploads/" in wrong.remedy
+async def test_a_bucket_with_notifications_for_another_prefix_fails_the_check(
+    provisioned: Settings, run_check: Check
+) -> None:
+    failed = await _only_failed(run_check, provisioned.model_copy(update={"uploads_prefix": "incoming/"}))
+    assert "notifies of uploads under 'uploads/', not under 'incoming/'" in failed.message
+    assert "WORKER_UPLOADS_PREFIX=uploads/" in failed.fix
 
 
-async def test_an_announcement_of_every_object_is_found_for_it_would_loop(
-    provisioned: Settings, look: Look, s3: "S3Client"
+async def test_notifications_for_all_objects_fail_the_check_because_results_would_loop(
+    provisioned: Settings, run_check: Check, s3: "S3Client"
 ) -> None:
     configured = await s3.get_bucket_notification_configuration(Bucket=provisioned.bucket)
     (queue,) = configured["QueueConfigurations"]
     everything = {"QueueConfigurations": [{"QueueArn": queue["QueueArn"], "Events": queue["Events"]}]}
     await _notify(s3, provisioned, everything)
-    wrong = await _only_wrong(look, provisioned)
-    assert (wrong.name, wrong.remedy) == ("notification", "run `image-worker provision`")
+    failed = await _only_failed(run_check, provisioned)
+    assert (failed.name, failed.fix) == ("notification", "run `image-worker provision`")
 
 
-async def test_an_announcement_through_eventbridge_is_as_good(
-    provisioned: Settings, look: Look, s3: "S3Client"
+async def test_notifications_through_eventbridge_pass_the_check(
+    provisioned: Settings, run_check: Check, s3: "S3Client"
 ) -> None:
     await _notify(s3, provisioned, {"EventBridgeConfiguration": {}})
-    assert all(finding.ok for finding in await look(provisioned))
+    assert all(finding.ok for finding in await run_check(provisioned))
 
 
-async def test_a_missing_bucket_for_results_is_found(
-    provisioned: Settings, look: Look, sqs: "SQSClient", s3: "S3Client", dynamodb: "DynamoDBClient"
+async def test_a_missing_output_bucket_fails_the_check(
+    provisioned: Settings, run_check: Check, sqs: "SQSClient", s3: "S3Client", dynamodb: "DynamoDBClient"
 ) -> None:
-    apart = provisioned.model_copy(update={"output_bucket": f"results-{provisioned.bucket}"})
-    wrong = await _only_wrong(look, apart)
-    assert (wrong.name, wrong.remedy) == (
+    separate = provisioned.model_copy(update={"output_bucket": f"results-{provisioned.bucket}"})
+    failed = await _only_failed(run_check, separate)
+    assert (failed.name, failed.fix) == (
         "output bucket",
         "run `image-worker provision`, or set WORKER_OUTPUT_BUCKET",
     )
-    with pytest.raises(ConfigurationError, match="there is no bucket results-"):
-        require(await check_at_start(sqs, s3, dynamodb, apart, retry=RETRY_POLICIES.startup))
+    with pytest.raises(ConfigurationError, match=r"bucket results-.* does not exist"):
+        require(await check_at_start(sqs, s3, dynamodb, separate, retry=RETRY_POLICIES.startup))
 
 
 @pytest.mark.parametrize(
-    ("attribute", "value", "name", "required", "remedy"),
+    ("attribute", "value", "name", "required", "fix"),
     [
-        ("RedrivePolicy", "", "dead-letter policy", True, "run `image-worker provision`"),
+        ("RedrivePolicy", "", "redrive policy", True, "run `image-worker provision`"),
         ("ReceiveMessageWaitTimeSeconds", "0", "long polling", False, "run `image-worker provision`"),
         ("VisibilityTimeout", "30", "visibility timeout", False, "WORKER_VISIBILITY_TIMEOUT_S=30"),
     ],
 )
-async def test_an_attribute_of_the_queue_that_somebody_changed_is_found(
+async def test_a_changed_queue_attribute_fails_the_check(
     provisioned: Settings,
-    look: Look,
+    run_check: Check,
     sqs: "SQSClient",
     *,
     attribute: str,
     value: str,
     name: str,
     required: bool,
-    remedy: str,
+    fix: str,
 ) -> None:
     url = (await sqs.get_queue_url(QueueName=provisioned.queue_name))["QueueUrl"]
     await sqs.set_queue_attributes(QueueUrl=url, Attributes={attribute: value})
-    wrong = await _only_wrong(look, provisioned)
-    assert (wrong.name, wrong.required) == (name, required)
-    assert remedy in wrong.remedy
+    failed = await _only_failed(run_check, provisioned)
+    assert (failed.name, failed.required) == (name, required)
+    assert fix in failed.fix
 
 
-async def test_a_queue_that_gives_up_before_the_worker_does_is_a_warning(
-    provisioned: Settings, look: Look
+async def test_a_redrive_policy_with_fewer_receives_than_the_worker_is_a_warning(
+    provisioned: Settings, run_check: Check
 ) -> None:
-    wrong = await _only_wrong(look, provisioned.model_copy(update={"max_receives": 9}))
-    assert (wrong.name, wrong.required) == ("dead-letter policy", False)
-    assert "WORKER_MAX_RECEIVES=5" in wrong.remedy
+    failed = await _only_failed(run_check, provisioned.model_copy(update={"max_receives": 9}))
+    assert (failed.name, failed.required) == ("redrive policy", False)
+    assert "WORKER_MAX_RECEIVES=5" in failed.fix
 
 
-async def test_dead_letters_that_go_elsewhere_are_found(
-    provisioned: Settings, look: Look, sqs: "SQSClient"
+async def test_a_redrive_policy_with_another_dead_letter_queue_fails_the_check(
+    provisioned: Settings, run_check: Check, sqs: "SQSClient"
 ) -> None:
     other = f"other-{provisioned.dead_letter_queue_name}"
     await sqs.create_queue(QueueName=other)
-    wrong = await _only_wrong(look, provisioned.model_copy(update={"dead_letter_queue_name": other}))
-    assert wrong.name == "dead-letter policy"
-    assert f"WORKER_DEAD_LETTER_QUEUE_NAME={provisioned.dead_letter_queue_name}" in wrong.remedy
+    failed = await _only_failed(run_check, provisioned.model_copy(update={"dead_letter_queue_name": other}))
+    assert failed.name == "redrive policy"
+    assert f"WORKER_DEAD_LETTER_QUEUE_NAME={provisioned.dead_letter_queue_name}" in failed.fix
 
 
-async def test_another_programs_table_is_found_before_anything_is_written_to_it(
-    provisioned: Settings, look: Look, sqs: "SQSClient", s3: "S3Client", dynamodb: "DynamoDBClient"
+async def test_the_table_of_another_program_fails_the_check_before_any_write(
+    provisioned: Settings, run_check: Check, sqs: "SQSClient", s3: "S3Client", dynamodb: "DynamoDBClient"
 ) -> None:
     other = provisioned.model_copy(update={"table_name": f"other-{provisioned.table_name}"})
     await dynamodb.create_table(
@@ -152,16 +158,16 @@ async def test_another_programs_table_is_found_before_anything_is_written_to_it(
         AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
         BillingMode="PAY_PER_REQUEST",
     )
-    wrong = {finding.name: finding for finding in await look(other) if not finding.ok}
-    assert "has the key id, not imageId and userId" in wrong["table"].message
-    assert "set WORKER_TABLE_NAME to another name" in wrong["table"].remedy
-    assert "index UserImages" in wrong
-    with pytest.raises(ConfigurationError, match="another's table"):
+    failed = {finding.name: finding for finding in await run_check(other) if not finding.ok}
+    assert "has the key id, not imageId and userId" in failed["table"].message
+    assert "set WORKER_TABLE_NAME to another name" in failed["table"].fix
+    assert "index UserImages" in failed
+    with pytest.raises(ConfigurationError, match="belongs to another program"):
         require(await check_at_start(sqs, s3, dynamodb, other, retry=RETRY_POLICIES.startup))
 
 
-async def test_a_missing_index_and_missing_expiry_are_found(
-    provisioned: Settings, look: Look, dynamodb: "DynamoDBClient"
+async def test_a_missing_index_fails_the_check_and_missing_time_to_live_is_a_warning(
+    provisioned: Settings, run_check: Check, dynamodb: "DynamoDBClient"
 ) -> None:
     name = provisioned.table_name
     await dynamodb.update_table(
@@ -170,59 +176,61 @@ async def test_a_missing_index_and_missing_expiry_are_found(
     await dynamodb.update_time_to_live(
         TableName=name, TimeToLiveSpecification={"AttributeName": "ttl", "Enabled": False}
     )
-    wrong = {finding.name: finding.required for finding in await look(provisioned) if not finding.ok}
-    assert wrong == {"index DateIndex": True, "expiry": False}
+    failed = {finding.name: finding.required for finding in await run_check(provisioned) if not finding.ok}
+    assert failed == {"index DateIndex": True, "time to live": False}
 
 
-async def test_an_index_that_lacks_what_lists_show_is_a_warning(
-    provisioned: Settings, look: Look, dynamodb: "DynamoDBClient"
+async def test_an_index_without_the_listed_attributes_is_a_warning(
+    provisioned: Settings, run_check: Check, dynamodb: "DynamoDBClient"
 ) -> None:
     table = table_properties(provisioned.table_name)
     (index,) = (each for each in table["GlobalSecondaryIndexes"] if each["IndexName"] == "DateIndex")
-    meagre = index | {"Projection": {"ProjectionType": "KEYS_ONLY"}}
-    for update in ({"Delete": {"IndexName": "DateIndex"}}, {"Create": meagre}):
+    keys_only = index | {"Projection": {"ProjectionType": "KEYS_ONLY"}}
+    for update in ({"Delete": {"IndexName": "DateIndex"}}, {"Create": keys_only}):
         await dynamodb.update_table(
             TableName=provisioned.table_name,
             AttributeDefinitions=table["AttributeDefinitions"],
             GlobalSecondaryIndexUpdates=[update],
         )
-    wrong = await _only_wrong(look, provisioned)
-    assert (wrong.name, wrong.required) == ("index DateIndex", False)
-    assert "processedS3Key" in wrong.message
+    failed = await _only_failed(run_check, provisioned)
+    assert (failed.name, failed.required) == ("index DateIndex", False)
+    assert "processedS3Key" in failed.message
 
 
-async def test_an_aws_that_is_not_there_is_found_once_for_each_service(free_port: int) -> None:
+async def test_an_unreachable_endpoint_is_reported_once_per_resource(free_port: int) -> None:
     findings = await _check_at(f"http://127.0.0.1:{free_port}")
     assert [finding.name for finding in findings] == ["bucket", "queue", "dead-letter queue", "table"]
     assert all("cannot be reached" in finding.message for finding in findings)
-    assert all("AWS_ENDPOINT_URL" in finding.remedy for finding in findings)
+    assert all("AWS_ENDPOINT_URL" in finding.fix for finding in findings)
 
 
-async def test_a_call_that_is_not_allowed_is_named_by_its_action() -> None:
+async def test_a_denied_request_is_reported_with_its_iam_action() -> None:
     async with refusing("AccessDenied", status=403) as endpoint_url:
         findings = await _check_at(endpoint_url)
     denied = {finding.message.split(" on ")[0].removeprefix("AWS does not allow ") for finding in findings}
     assert denied == {"s3:ListBucket", "sqs:GetQueueUrl", "dynamodb:DescribeTable"}
-    assert all(finding.remedy.startswith("allow ") for finding in findings)
+    assert all(finding.fix.startswith("allow ") for finding in findings)
 
 
-async def test_credentials_that_have_expired_are_told_from_missing_permissions() -> None:
+async def test_expired_credentials_are_distinguished_from_missing_permissions() -> None:
     async with refusing("ExpiredTokenException", status=400) as endpoint_url:
         findings = await _check_at(endpoint_url)
-    told = {finding.name: finding for finding in findings}
-    assert "rejected the credentials" in told["table"].message
-    assert "aws sts get-caller-identity" in told["table"].remedy
+    findings_by_name = {finding.name: finding for finding in findings}
+    assert "rejected the credentials" in findings_by_name["table"].message
+    assert "aws sts get-caller-identity" in findings_by_name["table"].fix
 
 
-async def test_missing_credentials_are_found(provisioned: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_missing_credentials_are_reported(
+    provisioned: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     findings = await _check_at(str(provisioned.endpoint_url), credentials=False)
     assert all("no usable AWS credentials" in finding.message for finding in findings)
-    assert all("AWS_PROFILE" in finding.remedy for finding in findings)
+    assert all("AWS_PROFILE" in finding.fix for finding in findings)
 
 
-async def test_moto_finds_the_table_of_the_template_right(moto_endpoint: str) -> None:
+async def test_the_table_of_the_template_passes_the_checks_on_moto(moto_endpoint: str) -> None:
     settings = unique_settings(moto_endpoint)
     async with client("dynamodb", settings) as dynamodb:
         await create_table(dynamodb, settings)
@@ -232,18 +240,21 @@ async def test_moto_finds_the_table_of_the_template_right(moto_endpoint: str) ->
     assert all(finding.ok for finding in table), table
 
 
-async def test_deploying_mends_what_check_finds(
-    provisioned: Settings, look: Look, cloudformation: "CloudFormationClient", dynamodb: "DynamoDBClient"
+async def test_provisioning_fixes_what_the_checks_find(
+    provisioned: Settings,
+    run_check: Check,
+    cloudformation: "CloudFormationClient",
+    dynamodb: "DynamoDBClient",
 ) -> None:
     changed = provisioned.model_copy(update={"uploads_prefix": "incoming/", "visibility_timeout_s": 90})
-    assert len([finding for finding in await look(changed) if not finding.ok]) == 2
+    assert len([finding for finding in await run_check(changed) if not finding.ok]) == 2
     await deploy_storage(cloudformation, dynamodb, changed, stack_name=stack_name_of(changed))
-    assert all(finding.ok for finding in await look(changed))
+    assert all(finding.ok for finding in await run_check(changed))
 
 
-async def _only_wrong(look: Look, settings: Settings) -> Finding:
-    (wrong,) = [finding for finding in await look(settings) if not finding.ok]
-    return wrong
+async def _only_failed(run_check: Check, settings: Settings) -> Finding:
+    (failed,) = [finding for finding in await run_check(settings) if not finding.ok]
+    return failed
 
 
 async def _notify(s3: "S3Client", settings: Settings, configuration: dict[str, object]) -> None:

@@ -5,7 +5,6 @@ import os
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import nullcontext
 from copy import copy
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -31,11 +30,8 @@ from tests.support.crash_points import (
     tapped,
 )
 from tests.support.emulators import messages_in
-from worker.bootstrap import queue_url, table_of
-from worker.cli.enqueue import enqueue_all
-from worker.cli.reconcile import reconcile_all
-from worker.cli.reprocess import reprocess_some, retry_one
-from worker.cli.support.options import queries_of, the_image
+from worker.bootstrap import Clients, build_dead_letters, build_queries, open_repairs, queue_url, table_of
+from worker.cli.support.options import find_image
 from worker.cli.support.report import Report
 from worker.domain.claim import Claimant
 from worker.domain.clock import utc_now
@@ -44,9 +40,12 @@ from worker.domain.image import Image
 from worker.domain.recipe import Recipe, Size
 from worker.domain.status import ImageStatus
 from worker.dynamodb.repair_writes import RepairWrites
-from worker.repair import requests as asking_module
-from worker.repair.redrive import open_letters, redrive_all
-from worker.repair.requests import RepairContext, job_of, open_repair_context
+from worker.repair.context import RepairContext
+from worker.repair.enqueue import enqueue_all
+from worker.repair.reconcile import reconcile_all
+from worker.repair.redrive import redrive_all
+from worker.repair.reprocess import reprocess_images, retry_image
+from worker.repair.requests import job_of
 from worker.settings import Settings
 from worker.sqs import dead_letters
 
@@ -151,7 +150,7 @@ class Case:
         await Lives(self.aws, Calls(), self.conduct).until_the_queue_is_empty()
 
     async def image(self, image_id: str | None = None) -> Image:
-        queries = queries_of(self.aws.dynamodb, self.aws.settings)
+        queries = build_queries(self.aws.dynamodb, self.aws.settings)
         image = await queries.image(image_id or self.image_id, self.user_id, consistent=True)
         assert image, "there is no record"
         return image
@@ -381,34 +380,34 @@ async def unannounced(case: Case) -> None:
     await case.taken()
 
 
-async def retry(asking: RepairContext, case: Case) -> None:
-    image = await the_image(asking.queries, case.image_id, case.user_id, consistent=True)
+async def retry(repairs: RepairContext, _: Clients, case: Case) -> None:
+    image = await find_image(repairs.queries, case.image_id, case.user_id, consistent=True)
     assert image
-    await retry_one(asking, image)
+    await retry_image(repairs, image)
 
 
-async def reprocess(asking: RepairContext, case: Case) -> None:
-    image = await the_image(asking.queries, case.image_id, case.user_id, consistent=True)
+async def reprocess(repairs: RepairContext, _: Clients, case: Case) -> None:
+    image = await find_image(repairs.queries, case.image_id, case.user_id, consistent=True)
     assert image
-    await reprocess_some(asking, [image], before=None, recipe_changed=False)
+    await reprocess_images(repairs, [image], before=None, recipe_changed=False)
 
 
-async def reconcile(asking: RepairContext, case: Case) -> None:  # noqa: ARG001 - it looks at all pictures
-    await reconcile_all(asking, now=utc_now() + timedelta(seconds=1), patience=timedelta(0))
+async def reconcile(repairs: RepairContext, _: Clients, __: Case) -> None:
+    await reconcile_all(repairs, now=utc_now() + timedelta(seconds=1), pending_for=timedelta(0))
 
 
-async def redrive(asking: RepairContext, case: Case) -> None:
-    letters = await open_letters(asking.clients.sqs, asking.settings, visibility_timeout_s=0)
-    await redrive_all(asking, letters, image_id=case.image_id, code=None, limit=1)
+async def redrive(repairs: RepairContext, clients: Clients, case: Case) -> None:
+    letters = await build_dead_letters(clients.sqs, case.aws.settings, visibility_timeout_s=0)
+    await redrive_all(repairs, letters, image_id=case.image_id, code=None, limit=1)
 
 
-async def enqueue(asking: RepairContext, case: Case) -> None:
-    await enqueue_all(asking, prefix=f"uploads/{case.user_id}/")
+async def enqueue(repairs: RepairContext, _: Clients, case: Case) -> None:
+    await enqueue_all(repairs, prefix=f"uploads/{case.user_id}/")
 
 
 SHARDS = 1
 Left: TypeAlias = Callable[[Case], Awaitable[None]]
-Tool: TypeAlias = Callable[[RepairContext, Case], Awaitable[None]]
+Tool: TypeAlias = Callable[[RepairContext, Clients, Case], Awaitable[None]]
 
 
 @pytest.mark.parametrize(
@@ -438,14 +437,12 @@ async def test_a_repair_tool_that_dies_at_any_call_and_is_run_again_loses_and_do
 
     async def use(tool: Tool, case: Case, calls: Calls) -> None:
         clients = tapped(aws, calls)
-        opening = nullcontext(clients)
-        monkeypatch.setattr(asking_module, "open_clients", lambda _: opening)
 
         async def work() -> None:
-            async with open_repair_context(
-                settings, by="a test", rate=10_000, report=Report("testing")
-            ) as asking:
-                await tool(asking, case)
+            async with open_repairs(
+                settings, clients, requested_by="a test", reporter=Report("testing"), rate_per_s=10_000
+            ) as repairs:
+                await tool(repairs, clients, case)
 
         try:
             await live(calls, work())

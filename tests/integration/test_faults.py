@@ -51,8 +51,7 @@ from tests.support.pictures import encoded, noise, opened, scene
 from tests.support.pools import HEAVY, HEAVY_PNG, make_pool, outputs_of
 from tests.support.retry import NO_WAIT
 from tests.support.whole_worker import USER, announcements, emptied, ended, put, working
-from worker.bootstrap import delivery_config, open_client, queue_url
-from worker.cli.support.options import queries_of
+from worker.bootstrap import build_queries, delivery_config, open_client, queue_url
 from worker.delivery.consumer import Consumer
 from worker.delivery.handler import MessageHandler
 from worker.delivery.recipes import Recipes
@@ -510,7 +509,7 @@ async def test_fault_23_a_minute_of_throttling_loses_nothing_and_attempts_are_bo
         elif isinstance(disposition, Abandon):
             await leap(provisioned.visibility_timeout_s)
 
-    image = await queries_of(dynamodb, provisioned).image("img_1", "user_1", consistent=True)
+    image = await build_queries(dynamodb, provisioned).image("img_1", "user_1", consistent=True)
     assert image
     check_history(image)
     assert (image.status, queue.dead_letters) == ("completed", [])

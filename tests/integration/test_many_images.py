@@ -13,8 +13,7 @@ from tests.support.adapters import RETRY
 from tests.support.builders import a_claimant, a_job, after
 from tests.support.emulators import client, create_table, unique_settings
 from tests.support.listing import newest_first, walked
-from worker.bootstrap import table_of
-from worker.cli.support.options import queries_of
+from worker.bootstrap import build_queries, table_of
 from worker.domain.claim import Claimed, decide
 from worker.domain.image import Image
 from worker.domain.status import ImageStatus
@@ -52,7 +51,7 @@ class FullTable:
 
     @property
     def queries(self) -> Queries:
-        return queries_of(self.dynamodb, self.settings)
+        return build_queries(self.dynamodb, self.settings)
 
     async def put(self, images: list[Image]) -> None:
         table = table_of(self.settings)

@@ -13,11 +13,14 @@ from tests.support.adapters import ledger_of, profile_of
 from tests.support.emulators import messages_in
 from tests.support.pictures import encoded, scene
 from tests.support.whole_worker import USER, announcements, emptied, ended, put, working
-from worker.bootstrap import queue_url
-from worker.cli.enqueue import enqueue_all
-from worker.cli.reconcile import reconcile_all
-from worker.cli.reprocess import reprocess_all, retry_one
-from worker.cli.support.options import queries_of
+from worker.bootstrap import (
+    RETRY_POLICIES,
+    build_dead_letters,
+    build_queries,
+    open_clients,
+    open_repairs,
+    queue_url,
+)
 from worker.cli.support.report import Report
 from worker.domain.claim import Claimant, Claimed
 from worker.domain.clock import utc_now
@@ -25,8 +28,12 @@ from worker.domain.image import Failure, Image
 from worker.domain.job import Job, SourceVersion
 from worker.domain.status import ImageStatus
 from worker.domain.transition import image_failed, image_released
-from worker.repair.redrive import LOOK_S, open_letters, records_of, redrive_all, tell
-from worker.repair.requests import RepairContext, job_of, open_repair_context
+from worker.repair.context import RepairContext
+from worker.repair.enqueue import enqueue_all
+from worker.repair.reconcile import reconcile_all
+from worker.repair.redrive import LIST_VISIBILITY_S, diagnose, images_of, redrive_all
+from worker.repair.reprocess import reprocess_all, retry_image
+from worker.repair.requests import job_of
 from worker.settings import Settings
 from worker.sqs import dead_letters
 from worker.sqs.events import to_body
@@ -50,13 +57,23 @@ def _polls_that_do_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def asking(
-    settings: Settings, *, by: str = "a test", is_dry: bool = False
+async def open_tool(
+    settings: Settings, *, requested_by: str = "a test", dry_run: bool = False
 ) -> AsyncIterator[RepairContext]:
-    """Open the tools, as fast as they can be."""
-    report = Report("testing", is_dry=is_dry)
-    async with open_repair_context(settings, by=by, rate=10_000, report=report) as opened:
-        yield opened
+    """Open the dependencies of the repair tools, without a noticeable rate limit."""
+    report = Report("testing", dry_run=dry_run)
+    async with (
+        open_clients(settings) as clients,
+        open_repairs(
+            settings, clients, requested_by=requested_by, reporter=report, rate_per_s=10_000, dry_run=dry_run
+        ) as repairs,
+    ):
+        yield repairs
+
+
+def report_of(repairs: RepairContext) -> Report:
+    assert isinstance(repairs.reporter, Report)
+    return repairs.reporter
 
 
 async def claimed(
@@ -104,7 +121,7 @@ async def failed(
 
 async def the(dynamodb: "DynamoDBClient", settings: Settings, image_id: str) -> Image:
     """Return the image as it is now."""
-    image = await queries_of(dynamodb, settings).image(image_id, USER, consistent=True)
+    image = await build_queries(dynamodb, settings).image(image_id, USER, consistent=True)
     assert image
     return image
 
@@ -143,10 +160,10 @@ async def test_a_retry_after_the_cause_is_gone_ends_completed(
         await emptied(sqs, provisioned)
     assert first.status == "failed"
 
-    async with asking(provisioned, by="images retry") as tool:
-        await retry_one(tool, first)
-        await retry_one(tool, await the(dynamodb, provisioned, "img_1"))
-    assert tool.report.counts == {"retried": 1, "already pending": 1}
+    async with open_tool(provisioned, requested_by="images retry") as repairs:
+        await retry_image(repairs, first)
+        await retry_image(repairs, await the(dynamodb, provisioned, "img_1"))
+    assert report_of(repairs).counts == {"retried": 1, "already pending": 1}
 
     async with working(provisioned):
         (second,) = await ended(dynamodb, provisioned, "img_1")
@@ -167,11 +184,11 @@ async def test_pictures_whose_recipe_has_changed_get_a_new_result_and_count_as_b
     changed = provisioned.model_copy(update={"quality": 40})
 
     async def ask(settings: Settings) -> dict[str, int]:
-        async with asking(settings, by="images reprocess") as tool:
+        async with open_tool(settings, requested_by="images reprocess") as repairs:
             await reprocess_all(
-                tool, user_id=USER, status=ImageStatus.COMPLETED, before=utc_now(), recipe_changed=True
+                repairs, user_id=USER, status=ImageStatus.COMPLETED, before=utc_now(), recipe_changed=True
             )
-        return tool.report.counts
+        return report_of(repairs).counts
 
     assert await ask(provisioned) == {"up to date": 3}
     assert await ask(changed) == {"reprocessed": 3}
@@ -202,11 +219,11 @@ async def test_a_picture_is_up_to_date_until_its_logo_is_another(
         await emptied(sqs, provisioned)
 
     async def ask() -> dict[str, int]:
-        async with asking(marked) as tool:
+        async with open_tool(marked) as repairs:
             await reprocess_all(
-                tool, user_id=None, status=ImageStatus.COMPLETED, before=utc_now(), recipe_changed=True
+                repairs, user_id=None, status=ImageStatus.COMPLETED, before=utc_now(), recipe_changed=True
             )
-        return tool.report.counts
+        return report_of(repairs).counts
 
     assert await ask() == {"up to date": 1}
     await s3.put_object(Bucket=provisioned.bucket, Key=logo, Body=OTHER_PICTURE)
@@ -219,12 +236,12 @@ async def test_reprocessing_by_status_leaves_out_what_ended_after_the_given_mome
     old = await failed(s3, dynamodb, provisioned, "img_1")
     await failed(s3, dynamodb, provisioned, "img_2")
 
-    async with asking(provisioned) as tool:
+    async with open_tool(provisioned) as repairs:
         await reprocess_all(
-            tool, user_id=None, status=ImageStatus.FAILED, before=old.updated_at, recipe_changed=False
+            repairs, user_id=None, status=ImageStatus.FAILED, before=old.updated_at, recipe_changed=False
         )
 
-    assert tool.report.counts == {"reprocessed": 1, "ended later": 1}
+    assert report_of(repairs).counts == {"reprocessed": 1, "ended later": 1}
     assert (await the(dynamodb, provisioned, "img_1")).status == "pending"
 
 
@@ -238,13 +255,13 @@ async def test_a_picture_whose_upload_was_tidied_away_keeps_its_result(
     await s3.delete_object(Bucket=provisioned.bucket, Key=key)
     before = await table(dynamodb, provisioned)
 
-    async with asking(provisioned) as tool:
+    async with open_tool(provisioned) as repairs:
         await reprocess_all(
-            tool, user_id=USER, status=ImageStatus.COMPLETED, before=utc_now(), recipe_changed=False
+            repairs, user_id=USER, status=ImageStatus.COMPLETED, before=utc_now(), recipe_changed=False
         )
 
-    assert tool.report.counts == {"not done": 1}
-    assert f"{key} is gone" in tool.report.problems[0]
+    assert report_of(repairs).counts == {"failed": 1}
+    assert f"{key} no longer exists" in report_of(repairs).errors[0]
     assert await table(dynamodb, provisioned) == before
 
 
@@ -253,18 +270,18 @@ async def test_what_was_moved_and_never_sent_is_found_by_reconcile(
 ) -> None:
     image = await failed(s3, dynamodb, provisioned, "img_1")
     await forget_messages(sqs, provisioned)
-    async with asking(provisioned) as tool:
+    async with open_tool(provisioned) as repairs:
         url = f"{provisioned.endpoint_url}/000000000000/no-such-queue"
-        nowhere = JobSender(tool.clients.sqs, url=url, retry=tool.retries.queue)
-        await retry_one(replace(tool, requests=nowhere), image)
-    assert tool.report.counts == {"not done": 1}
-    assert "reconcile" in tool.report.problems[0]
+        broken_sender = JobSender(sqs, url=url, retry=RETRY_POLICIES.queue)
+        await retry_image(replace(repairs, sender=broken_sender), image)
+    assert report_of(repairs).counts == {"failed": 1}
+    assert "reconcile" in report_of(repairs).errors[0]
     assert (await the(dynamodb, provisioned, "img_1")).status == "pending"
 
-    async with asking(provisioned, by="reconcile") as tool:
-        await reconcile_all(tool, now=utc_now() + timedelta(seconds=1), patience=timedelta(0))
+    async with open_tool(provisioned, requested_by="reconcile") as repairs:
+        await reconcile_all(repairs, now=utc_now() + timedelta(seconds=1), pending_for=timedelta(0))
 
-    assert tool.report.counts == {"requeued": 1}
+    assert report_of(repairs).counts == {"requeued": 1}
     async with working(provisioned):
         (after,) = await ended(dynamodb, provisioned, "img_1")
     assert after.status == "completed"
@@ -277,12 +294,12 @@ async def test_reconcile_revives_what_lost_its_message_or_its_worker_and_the_sec
     await claimed(s3, dynamodb, provisioned, "img_2", lease_s=-1)
     await forget_messages(sqs, provisioned)
 
-    async with asking(provisioned, by="reconcile") as tool:
-        await reconcile_all(tool, now=utc_now() + timedelta(seconds=1), patience=timedelta(0))
+    async with open_tool(provisioned, requested_by="reconcile") as repairs:
+        await reconcile_all(repairs, now=utc_now() + timedelta(seconds=1), pending_for=timedelta(0))
         before = await table(dynamodb, provisioned)
-        await reconcile_all(tool, now=utc_now(), patience=PATIENCE)
+        await reconcile_all(repairs, now=utc_now(), pending_for=PATIENCE)
 
-    assert tool.report.counts == {"requeued": 2}
+    assert report_of(repairs).counts == {"requeued": 2}
     assert await table(dynamodb, provisioned) == before
     assert await messages_in(sqs, provisioned.queue_name) == 2
     async with working(provisioned):
@@ -299,11 +316,13 @@ async def test_two_reconciles_at_once_send_one_message(
     await released(s3, dynamodb, provisioned, "img_1")
     await forget_messages(sqs, provisioned)
 
-    async with asking(provisioned) as one, asking(provisioned) as other:
+    async with open_tool(provisioned) as one, open_tool(provisioned) as other:
         now = utc_now()
-        await asyncio.gather(*(reconcile_all(tool, now=now, patience=timedelta(0)) for tool in (one, other)))
+        await asyncio.gather(
+            *(reconcile_all(repairs, now=now, pending_for=timedelta(0)) for repairs in (one, other))
+        )
 
-    assert (one.report.counts + other.report.counts)["requeued"] == 1
+    assert (report_of(one).counts + report_of(other).counts)["requeued"] == 1
     assert await messages_in(sqs, provisioned.queue_name) == 1
 
 
@@ -316,11 +335,11 @@ async def test_reconcile_fails_what_has_no_upload_any_more(
     ):
         await s3.delete_object(Bucket=provisioned.bucket, Key=image.key)
 
-    async with asking(provisioned, by="reconcile") as tool:
+    async with open_tool(provisioned, requested_by="reconcile") as repairs:
         for _ in range(2):
-            await reconcile_all(tool, now=utc_now() + timedelta(seconds=1), patience=timedelta(0))
+            await reconcile_all(repairs, now=utc_now() + timedelta(seconds=1), pending_for=timedelta(0))
 
-    assert tool.report.counts == {"failed": 2}
+    assert report_of(repairs).counts == {"marked failed": 2}
     for image_id in ("img_1", "img_2"):
         image = await the(dynamodb, provisioned, image_id)
         assert image.error
@@ -334,8 +353,8 @@ async def test_reconcile_asks_for_what_lies_there_now_when_the_upload_was_replac
     await put(s3, provisioned, "img_1", OTHER_PICTURE)
     await forget_messages(sqs, provisioned)
 
-    async with asking(provisioned, by="reconcile") as tool:
-        await reconcile_all(tool, now=utc_now() + timedelta(seconds=1), patience=timedelta(0))
+    async with open_tool(provisioned, requested_by="reconcile") as repairs:
+        await reconcile_all(repairs, now=utc_now() + timedelta(seconds=1), pending_for=timedelta(0))
     async with working(provisioned):
         (after,) = await ended(dynamodb, provisioned, "img_1")
 
@@ -354,10 +373,10 @@ async def test_reconcile_touches_nothing_that_is_leased_or_lately_pending(
     await forget_messages(sqs, provisioned)
     before = await table(dynamodb, provisioned)
 
-    async with asking(provisioned) as tool:
-        await reconcile_all(tool, now=utc_now(), patience=PATIENCE)
+    async with open_tool(provisioned) as repairs:
+        await reconcile_all(repairs, now=utc_now(), pending_for=PATIENCE)
 
-    assert tool.report.counts == {}
+    assert report_of(repairs).counts == {}
     assert await table(dynamodb, provisioned) == before
     assert await messages_in(sqs, provisioned.queue_name) == 0
 
@@ -373,19 +392,19 @@ async def test_redriving_by_code_completes_those_and_leaves_the_others_where_the
     await buried(sqs, provisioned, second, code="internal_error")
     await buried(sqs, provisioned, third, code=None)  # its record knows
 
-    async with asking(provisioned, by="queue redrive") as tool:
-        letters = await open_letters(tool.clients.sqs, provisioned, visibility_timeout_s=LOOK_S)
+    async with open_tool(provisioned, requested_by="queue redrive") as repairs:
+        letters = await build_dead_letters(sqs, provisioned, visibility_timeout_s=LIST_VISIBILITY_S)
         for _ in range(2):
-            await redrive_all(tool, letters, image_id=None, code="unavailable", limit=None)
+            await redrive_all(repairs, letters, image_id=None, code="unavailable", limit=None)
 
-        assert tool.report.counts == {"sent back": 2}
+        assert report_of(repairs).counts == {"redriven": 2}
         async with working(provisioned):
             images = await ended(dynamodb, provisioned, "img_1", "img_3")
         left = [letter async for some in letters.read() for letter in some]
-        records = await records_of(left, tool.queries)
+        images_by_key = await images_of(left, repairs.queries)
 
     assert [image.status for image in images] == ["completed"] * 2
-    assert [tell(letter, records).code for letter in left] == ["internal_error"]
+    assert [diagnose(letter, images_by_key).code for letter in left] == ["internal_error"]
     assert (await the(dynamodb, provisioned, "img_2")).status == "failed"
 
 
@@ -396,16 +415,16 @@ async def test_a_letter_stays_when_its_message_cannot_be_sent_and_goes_with_the_
     await forget_messages(sqs, provisioned)
     await buried(sqs, provisioned, image)
 
-    async with asking(provisioned) as tool:
-        letters = await open_letters(tool.clients.sqs, provisioned, visibility_timeout_s=LOOK_S)
+    async with open_tool(provisioned) as repairs:
+        letters = await build_dead_letters(sqs, provisioned, visibility_timeout_s=LIST_VISIBILITY_S)
         url = f"{provisioned.endpoint_url}/000000000000/no-such-queue"
-        nowhere = JobSender(tool.clients.sqs, url=url, retry=tool.retries.queue)
-        broken = replace(tool, requests=nowhere)
+        broken_sender = JobSender(sqs, url=url, retry=RETRY_POLICIES.queue)
+        broken = replace(repairs, sender=broken_sender)
         await redrive_all(broken, letters, image_id="img_1", code=None, limit=None)
         assert await messages_in(sqs, provisioned.dead_letter_queue_name) == 1
-        await redrive_all(tool, letters, image_id="img_1", code=None, limit=None)
+        await redrive_all(repairs, letters, image_id="img_1", code=None, limit=None)
 
-    assert tool.report.counts == {"not done": 1, "sent back": 1}
+    assert report_of(repairs).counts == {"failed": 1, "redriven": 1}
     assert await messages_in(sqs, provisioned.dead_letter_queue_name) == 0
     assert await messages_in(sqs, provisioned.queue_name) == 1
 
@@ -421,11 +440,11 @@ async def test_letters_that_are_settled_go_and_those_that_nobody_can_read_stay(
     dead_url = await queue_url(sqs, provisioned.dead_letter_queue_name)
     await sqs.send_message(QueueUrl=dead_url, MessageBody="what is this?")
 
-    async with asking(provisioned) as tool:
-        letters = await open_letters(tool.clients.sqs, provisioned, visibility_timeout_s=LOOK_S)
-        await redrive_all(tool, letters, image_id=None, code=None, limit=None)
+    async with open_tool(provisioned) as repairs:
+        letters = await build_dead_letters(sqs, provisioned, visibility_timeout_s=LIST_VISIBILITY_S)
+        await redrive_all(repairs, letters, image_id=None, code=None, limit=None)
 
-    assert tool.report.counts == {"settled already": 1, "not done": 1}
+    assert report_of(repairs).counts == {"already processed": 1, "failed": 1}
     assert await messages_in(sqs, provisioned.queue_name) == 0
     assert await messages_in(sqs, provisioned.dead_letter_queue_name) == 1
 
@@ -439,14 +458,14 @@ async def test_no_more_letters_are_sent_back_than_asked_and_two_of_one_picture_a
     others = [await failed(s3, dynamodb, provisioned, f"img_{number}") for number in range(2, 5)]
     await forget_messages(sqs, provisioned)
 
-    async with asking(provisioned) as tool:
-        letters = await open_letters(tool.clients.sqs, provisioned, visibility_timeout_s=LOOK_S)
-        await redrive_all(tool, letters, image_id=None, code=None, limit=None)
+    async with open_tool(provisioned) as repairs:
+        letters = await build_dead_letters(sqs, provisioned, visibility_timeout_s=LIST_VISIBILITY_S)
+        await redrive_all(repairs, letters, image_id=None, code=None, limit=None)
         assert await messages_in(sqs, provisioned.queue_name) == 1
         assert await messages_in(sqs, provisioned.dead_letter_queue_name) == 0
         for image in others:
             await buried(sqs, provisioned, image)
-        await redrive_all(tool, letters, image_id=None, code=None, limit=2)
+        await redrive_all(repairs, letters, image_id=None, code=None, limit=2)
 
     assert await messages_in(sqs, provisioned.queue_name) == 3
     assert await messages_in(sqs, provisioned.dead_letter_queue_name) == 1
@@ -466,15 +485,15 @@ async def test_of_fifty_objects_of_which_twenty_are_done_thirty_are_asked_for(
     await announcements(sqs, provisioned, 30)
     await s3.put_object(Bucket=provisioned.bucket, Key="uploads/readme.txt", Body=b"no upload")
 
-    async with asking(provisioned, by="enqueue") as tool:
-        await enqueue_all(tool, prefix="uploads/")
-        assert tool.report.counts == {"recorded already": 20, "asked for": 30, "not an upload": 1}
+    async with open_tool(provisioned, requested_by="enqueue") as repairs:
+        await enqueue_all(repairs, prefix="uploads/")
+        assert report_of(repairs).counts == {"already recorded": 20, "enqueued": 30, "not an upload": 1}
         async with working(provisioned):
             images = await ended(dynamodb, provisioned, *image_ids)
-        tool.report.counts.clear()
-        await enqueue_all(tool, prefix="uploads/")
+        report_of(repairs).counts.clear()
+        await enqueue_all(repairs, prefix="uploads/")
 
-    assert tool.report.counts == {"recorded already": 50, "not an upload": 1}
+    assert report_of(repairs).counts == {"already recorded": 50, "not an upload": 1}
     assert [(image.status, image.attempt) for image in images] == [("completed", 1)] * 50
 
 
@@ -488,13 +507,13 @@ async def test_an_object_that_replaced_a_recorded_one_within_the_same_second_is_
     await put(s3, provisioned, "img_1", OTHER_PICTURE)
     await forget_messages(sqs, provisioned)
 
-    async with asking(provisioned) as tool:
-        await enqueue_all(tool, prefix=f"uploads/{USER}/")
+    async with open_tool(provisioned) as repairs:
+        await enqueue_all(repairs, prefix=f"uploads/{USER}/")
     async with working(provisioned), asyncio.timeout(30):
         while (after := (await ended(dynamodb, provisioned, "img_1"))[0]).version == before.version:
             pass
 
-    assert tool.report.counts == {"asked for": 1}
+    assert report_of(repairs).counts == {"enqueued": 1}
     assert after.renditions["medium"].height == 96
 
 
@@ -513,28 +532,28 @@ async def test_a_dry_run_says_what_would_be_done_and_changes_nothing(
     names = (provisioned.queue_name, provisioned.dead_letter_queue_name)
     before = await table(dynamodb, provisioned), [await messages_in(sqs, name) for name in names]
 
-    async with asking(provisioned, is_dry=True) as tool:
+    async with open_tool(provisioned, dry_run=True) as repairs:
         match tool_name:
             case "retry":
-                await retry_one(tool, dead)
+                await retry_image(repairs, dead)
             case "reprocess":
                 await reprocess_all(
-                    tool, user_id=None, status=ImageStatus.FAILED, before=utc_now(), recipe_changed=False
+                    repairs, user_id=None, status=ImageStatus.FAILED, before=utc_now(), recipe_changed=False
                 )
             case "reconcile":
-                await reconcile_all(tool, now=utc_now() + timedelta(seconds=1), patience=timedelta(0))
+                await reconcile_all(repairs, now=utc_now() + timedelta(seconds=1), pending_for=timedelta(0))
             case "redrive":
-                letters = await open_letters(tool.clients.sqs, provisioned, visibility_timeout_s=LOOK_S)
-                await redrive_all(tool, letters, image_id=None, code=None, limit=None)
+                letters = await build_dead_letters(sqs, provisioned, visibility_timeout_s=LIST_VISIBILITY_S)
+                await redrive_all(repairs, letters, image_id=None, code=None, limit=None)
             case "enqueue":
-                await enqueue_all(tool, prefix="uploads/")
+                await enqueue_all(repairs, prefix="uploads/")
 
     expected = {
         "retry": {"retried": 1},
         "reprocess": {"reprocessed": 1},
-        "reconcile": {"requeued": 2, "failed": 1},
-        "redrive": {"sent back": 1},
-        "enqueue": {"recorded already": 3, "asked for": 1},
+        "reconcile": {"requeued": 2, "marked failed": 1},
+        "redrive": {"redriven": 1},
+        "enqueue": {"already recorded": 3, "enqueued": 1},
     }
-    assert tool.report.counts == expected[tool_name]
+    assert report_of(repairs).counts == expected[tool_name]
     assert (await table(dynamodb, provisioned), [await messages_in(sqs, name) for name in names]) == before

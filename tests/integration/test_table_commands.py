@@ -1,4 +1,4 @@
-"""`image-worker table` on MiniStack, and its parts on moto where that answers otherwise."""
+"""`image-worker table` on MiniStack, and its parts on moto where moto behaves differently."""
 
 import asyncio
 import json
@@ -49,7 +49,7 @@ def command(
     capsys: pytest.CaptureFixture[str],
     _unconfigured_logs: None,
 ) -> Command:
-    """Return a way to run `image-worker table ...`: its status, stdout and stderr."""
+    """Return a function that runs `image-worker table` and returns its status, stdout and stderr."""
     assert settings.endpoint_url
     environment = embedded_environment(settings.endpoint_url) | {"WORKER_TABLE_NAME": settings.table_name}
     for name, value in environment.items():
@@ -57,16 +57,16 @@ def command(
 
     async def call(*arguments: str) -> tuple[int, str, str]:
         status = await asyncio.to_thread(run, ["table", *arguments])
-        told = capsys.readouterr()
-        return status, told.out, told.err
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
 
     return call
 
 
-async def count(
+async def put_metric(
     cloudwatch: "CloudWatchClient", metric: str, values: list[float], at: datetime, **dimensions: str
 ) -> None:
-    """Have CloudWatch count what DynamoDB would."""
+    """Put metric data into CloudWatch as DynamoDB would."""
     await cloudwatch.put_metric_data(
         Namespace=NAMESPACE,
         MetricData=[
@@ -82,9 +82,9 @@ async def count(
 
 
 @pytest.mark.usefixtures("table")
-async def test_a_backup_is_made_under_its_name_and_listed(command: Command) -> None:
-    status, said, _ = await command("backup", "--name", "before-migration")
-    assert (status, "before-migration" in said) == (0, True)
+async def test_a_backup_is_created_with_the_given_name_and_listed(command: Command) -> None:
+    status, stdout, _ = await command("backup", "--name", "before-migration")
+    assert (status, "before-migration" in stdout) == (0, True)
 
     status, listed, _ = await command("backups", "--json")
 
@@ -96,33 +96,31 @@ async def test_a_backup_is_made_under_its_name_and_listed(command: Command) -> N
 
 
 @pytest.mark.usefixtures("table")
-async def test_a_backup_that_nobody_names_is_named_after_its_moment(command: Command) -> None:
-    status, said, _ = await command("backup", "--json")
-    backup = json.loads(said)
+async def test_the_default_backup_name_is_the_current_time(command: Command) -> None:
+    status, stdout, _ = await command("backup", "--json")
+    backup = json.loads(stdout)
     assert status == 0
-    made_at = datetime.strptime(backup["name"], "backup-%Y%m%d-%H%M%S").replace(tzinfo=UTC)
-    assert abs(made_at - datetime.now(UTC)) < timedelta(minutes=1)
+    created_at = datetime.strptime(backup["name"], "backup-%Y%m%d-%H%M%S").replace(tzinfo=UTC)
+    assert abs(created_at - datetime.now(UTC)) < timedelta(minutes=1)
 
 
 @pytest.mark.usefixtures("table")
-async def test_where_there_is_no_backup_the_list_says_how_to_make_one(
-    command: Command, settings: Settings
-) -> None:
-    status, said, _ = await command("backups")
-    assert (status, said) == (
+async def test_without_backups_the_list_shows_how_to_create_one(command: Command, settings: Settings) -> None:
+    status, stdout, _ = await command("backups")
+    assert (status, stdout) == (
         0,
-        f"There is no backup of {settings.table_name}: image-worker table backup makes one.\n",
+        f"{settings.table_name} has no backups. Create one with `image-worker table backup`.\n",
     )
 
 
-async def test_a_name_that_dynamodb_would_refuse_is_wrong_usage(command: Command) -> None:
-    status, _, said = await command("backup", "--name", "before the migration")
+async def test_an_invalid_backup_name_is_a_usage_error(command: Command) -> None:
+    status, _, stderr = await command("backup", "--name", "before the migration")
     assert status == 2
-    assert "letters, digits, dots, hyphens and underscores" in said
+    assert "letters, digits, dots, hyphens and underscores" in stderr
 
 
 @pytest.mark.parametrize("emulator", ["ministack", "moto"])
-async def test_a_table_that_is_not_there_is_told_with_what_to_do(
+async def test_a_missing_table_is_a_configuration_error(
     emulator: str, ministack_endpoint: str, moto_endpoint: str
 ) -> None:
     settings = unique_settings(ministack_endpoint if emulator == "ministack" else moto_endpoint)
@@ -134,7 +132,7 @@ async def test_a_table_that_is_not_there_is_told_with_what_to_do(
             await Backups(dynamodb, table=table_of(settings), retry=RETRY.table).create()
 
 
-async def test_all_backups_are_listed_newest_first_over_all_pages(
+async def test_backups_are_listed_newest_first_across_pages(
     table: Settings, dynamodb: "DynamoDBClient"
 ) -> None:
     class InPages:
@@ -153,44 +151,46 @@ async def test_all_backups_are_listed_newest_first_over_all_pages(
 
     found = await Backups(paged, table=table_of(table), retry=RETRY.table).all()  # type: ignore[arg-type]
 
-    assert [one.name for one in found] == [f"backup-{number}" for number in (4, 3, 2, 1, 0)]
+    assert [each.name for each in found] == [f"backup-{number}" for number in (4, 3, 2, 1, 0)]
     assert paged.pages == 3
 
 
-async def test_a_backup_whose_answer_was_lost_is_not_made_twice(
+async def test_a_backup_whose_response_was_lost_is_not_created_twice(
     table: Settings, dynamodb: "DynamoDBClient"
 ) -> None:
-    async def making_it_and_losing_the_answer(**request: Any) -> Any:  # noqa: ANN401 - as botocore's
+    async def create_and_lose_response(**request: Any) -> Any:  # noqa: ANN401 - as botocore's
         await dynamodb.create_backup(**request)
         raise ConnectionResetError
 
-    forgetful = SimpleNamespace(
-        create_backup=making_it_and_losing_the_answer, list_backups=dynamodb.list_backups
+    client_losing_responses = SimpleNamespace(
+        create_backup=create_and_lose_response, list_backups=dynamodb.list_backups
     )
 
-    made = await Backups(forgetful, table=table_of(table), retry=RETRY.table).create("nightly")  # type: ignore[arg-type]
+    created = await Backups(client_losing_responses, table=table_of(table), retry=RETRY.table).create(
+        "nightly"
+    )  # type: ignore[arg-type]
 
-    assert [made] == await Backups(dynamodb, table=table_of(table), retry=RETRY.table).all()
+    assert [created] == await Backups(dynamodb, table=table_of(table), retry=RETRY.table).all()
 
 
-async def test_the_metrics_of_table_index_operations_and_account_are_read(
+async def test_metrics_are_read_for_table_indexes_operations_and_account(
     settings: Settings, cloudwatch: "CloudWatchClient"
 ) -> None:
     start, end = window(datetime.now(UTC), hours=1)
     name, at = settings.table_name, start + PERIOD
-    await count(cloudwatch, "ConsumedWriteCapacityUnits", [1, 1, 4], at, TableName=name)
-    await count(cloudwatch, "ConsumedWriteCapacityUnits", [10], at + 2 * PERIOD, TableName=name)
+    await put_metric(cloudwatch, "ConsumedWriteCapacityUnits", [1, 1, 4], at, TableName=name)
+    await put_metric(cloudwatch, "ConsumedWriteCapacityUnits", [10], at + 2 * PERIOD, TableName=name)
     index = {"GlobalSecondaryIndexName": "StatusIndex"}
-    await count(cloudwatch, "WriteThrottleEvents", [1, 1], at, TableName=name, **index)
+    await put_metric(cloudwatch, "WriteThrottleEvents", [1, 1], at, TableName=name, **index)
     for operation in ("GetItem", "TransactWriteItems"):
-        await count(cloudwatch, "SystemErrors", [1], at, TableName=name, Operation=operation)
-    await count(cloudwatch, "UserErrors", [1], at)
+        await put_metric(cloudwatch, "SystemErrors", [1], at, TableName=name, Operation=operation)
+    await put_metric(cloudwatch, "UserErrors", [1], at)
 
     found = await TableMetrics(
         cloudwatch, table=name, indexes=tuple(INDEXES), retry=RETRY_POLICIES.table
     ).read(start, end)
 
-    by_name = {(one.metric, one.index): one for one in found if one.points}
+    by_name = {(each.metric, each.index): each for each in found if each.points}
     consumed = by_name["ConsumedWriteCapacityUnits", None]
     assert [(point.at, point.sum, point.average, point.maximum) for point in consumed.points] == [
         (at, 6, 2, 4),
@@ -200,47 +200,49 @@ async def test_the_metrics_of_table_index_operations_and_account_are_read(
     assert by_name["WriteThrottleEvents", "StatusIndex"].sum == 2
     assert by_name["SystemErrors", None].sum == 2
     assert by_name["UserErrors", None].scope is Scope.ACCOUNT
-    assert [one.metric for one in found if one.index is None] == list(METRICS)
+    assert [each.metric for each in found if each.index is None] == list(METRICS)
     assert len(found) == 8 + 3 * 6
 
 
-async def test_the_table_of_metrics_shows_sums_and_bars(
+async def test_metrics_are_printed_as_sums_and_bars(
     command: Command, settings: Settings, cloudwatch: "CloudWatchClient"
 ) -> None:
     start, _ = window(datetime.now(UTC), hours=1)
     for number, units in enumerate((1, 8)):
         at, name = start + (number + 2) * PERIOD, settings.table_name
-        await count(cloudwatch, "ConsumedWriteCapacityUnits", [units], at, TableName=name)
-        await count(cloudwatch, "WriteThrottleEvents", [6], at, TableName=name)
+        await put_metric(cloudwatch, "ConsumedWriteCapacityUnits", [units], at, TableName=name)
+        await put_metric(cloudwatch, "WriteThrottleEvents", [6], at, TableName=name)
 
-    status, said, _ = await command("metrics")
+    status, stdout, _ = await command("metrics")
 
-    consumed = next(line for line in said.splitlines() if line.startswith("ConsumedWriteCapacityUnits"))
+    consumed = next(line for line in stdout.splitlines() if line.startswith("ConsumedWriteCapacityUnits"))
     assert status == 0
     assert consumed.split() == ["ConsumedWriteCapacityUnits", "table", "9", "4.50", "8", "▂█"]
-    assert f"{settings.table_name} turned 12 requests away" in said
-    assert "Nothing is provisioned" in said
+    assert f"{settings.table_name} throttled 12 requests" in stdout
+    assert "No capacity is provisioned" in stdout
 
 
-async def test_metrics_are_told_to_machines(
+async def test_metrics_are_printed_as_json(
     command: Command, settings: Settings, cloudwatch: "CloudWatchClient"
 ) -> None:
     start, _ = window(datetime.now(UTC), hours=2)
-    await count(
+    await put_metric(
         cloudwatch, "ProvisionedReadCapacityUnits", [5], start + PERIOD, TableName=settings.table_name
     )
 
-    status, said, _ = await command("metrics", "--hours", "2", "--json")
+    status, stdout, _ = await command("metrics", "--hours", "2", "--json")
 
-    document = json.loads(said)
-    provisioned = next(one for one in document["metrics"] if one["metric"] == "ProvisionedReadCapacityUnits")
+    document = json.loads(stdout)
+    provisioned = next(
+        each for each in document["metrics"] if each["metric"] == "ProvisionedReadCapacityUnits"
+    )
     assert status == 0
     assert (document["table"], document["periodSeconds"]) == (settings.table_name, 300)
     assert (provisioned["scope"], provisioned["average"], len(provisioned["points"])) == ("table", 5, 1)
-    assert all(one["points"] == [] for one in document["metrics"] if one["index"])
+    assert all(each["points"] == [] for each in document["metrics"] if each["index"])
 
 
-async def test_a_table_that_was_switched_to_provisioned_capacity_stays_so_when_provisioned_again(
+async def test_provisioning_keeps_the_provisioned_capacity_of_a_table(
     provisioned: Settings, cloudformation: "CloudFormationClient", dynamodb: "DynamoDBClient"
 ) -> None:
     stack_name = stack_name_of(provisioned)
@@ -259,14 +261,14 @@ async def test_a_table_that_was_switched_to_provisioned_capacity_stays_so_when_p
     assert table["BillingModeSummary"]["BillingMode"] == "PROVISIONED"
     assert [
         (
-            one["ProvisionedThroughput"]["ReadCapacityUnits"],
-            one["ProvisionedThroughput"]["WriteCapacityUnits"],
+            each["ProvisionedThroughput"]["ReadCapacityUnits"],
+            each["ProvisionedThroughput"]["WriteCapacityUnits"],
         )
-        for one in (table, *table["GlobalSecondaryIndexes"])
+        for each in (table, *table["GlobalSecondaryIndexes"])
     ] == [(5, 5)] * 4
 
 
-async def test_an_hour_that_is_none_is_wrong_usage(command: Command) -> None:
-    status, _, said = await command("metrics", "--hours", "0")
+async def test_zero_hours_are_a_usage_error(command: Command) -> None:
+    status, _, stderr = await command("metrics", "--hours", "0")
     assert status == 2
-    assert "--hours" in said
+    assert "--hours" in stderr

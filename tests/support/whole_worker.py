@@ -6,8 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from tests.support.emulators import messages_in
-from worker.bootstrap import open_clients, open_consumer, queue_url
-from worker.cli.support.options import queries_of
+from worker.bootstrap import build_queries, open_clients, open_consumer, queue_url
 from worker.domain.image import Image
 from worker.domain.status import TERMINAL_STATUSES
 from worker.settings import Settings
@@ -46,7 +45,7 @@ async def ended(
     dynamodb: "DynamoDBClient", settings: Settings, *image_ids: str, user_id: str = USER
 ) -> list[Image]:
     """Wait until the images have ended, whoever works on them, and return them."""
-    queries = queries_of(dynamodb, settings)
+    queries = build_queries(dynamodb, settings)
     images: dict[str, Image] = {}
     async with asyncio.timeout(60):
         while left := [(image_id, user_id) for image_id in image_ids if image_id not in images]:

@@ -1,8 +1,8 @@
 """
-Whether everything that the worker needs is there and right, and what to do if not.
+Check that the AWS resources and permissions of the worker exist and are correct.
 
-Nothing is changed by looking: permissions are tried by calls that can only come to nothing. What cannot be
-tried so (receiving, sending and deleting for good) is not.
+The checks change nothing: permissions are tested with requests that cannot have an effect. Permissions that
+cannot be tested that way (to receive, send and delete) are not checked.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ __all__ = ["Finding", "check", "check_at_start", "require"]
 async def check(
     sqs: "SQSClient", s3: "S3Client", dynamodb: "DynamoDBClient", settings: "Settings", *, retry: RetryPolicy
 ) -> list[Finding]:
-    """Look at everything, in the order in which an upload meets it: bucket, queue, table."""
+    """Run all checks, and return the findings in the order bucket, queue, table."""
     parts = await asyncio.gather(
         check_bucket(s3, settings, retry),
         check_queue(sqs, settings, retry),
@@ -42,7 +42,7 @@ async def check(
 async def check_at_start(
     sqs: "SQSClient", s3: "S3Client", dynamodb: "DynamoDBClient", settings: "Settings", *, retry: RetryPolicy
 ) -> list[Finding]:
-    """Look, in four or five cheap calls at once, at what the worker cannot start without."""
+    """Check only that the required resources exist, with four or five concurrent requests."""
     findings = [
         find_bucket(s3, settings, retry),
         find_queue(sqs, settings, retry),
@@ -56,12 +56,12 @@ async def check_at_start(
 
 def require(findings: Iterable[Finding]) -> None:
     """
-    Insist on what is required.
+    Raise an error if a required check failed.
 
     Raises:
-        ConfigurationError: The first required finding that is wrong, and its remedy.
+        ConfigurationError: A required check failed; the message is that of the first one, with its fix.
     """
     for finding in findings:
         if finding.required and not finding.ok:
-            message = f"{finding.message}; {finding.remedy}"
+            message = f"{finding.message}; {finding.fix}"
             raise ConfigurationError(message)

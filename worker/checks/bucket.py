@@ -1,4 +1,4 @@
-"""Whether the buckets are there, and uploads are announced."""
+"""Check the buckets and the notification of uploads."""
 
 from typing import TYPE_CHECKING, Final
 
@@ -6,7 +6,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from worker.aws.errors import is_no_such_bucket, is_not_found, is_wrong_region
 from worker.aws.retry import RetryPolicy, retry_at_startup
-from worker.checks.finding import PROVISION, Finding, permitted, refused, right, wrong
+from worker.checks.finding import PROVISION, Finding, check_permission, failed, passed, request_failed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 
     from worker.settings import Settings
 
-NO_OBJECT: Final = ".image-worker-check"
-NO_ETAG: Final = '"00000000000000000000000000000000"'
-CREATED: Final = "s3:ObjectCreated:"
+MISSING_OBJECT: Final = ".image-worker-check"
+MISSING_ETAG: Final = '"00000000000000000000000000000000"'
+CREATED_EVENTS: Final = "s3:ObjectCreated:"
 
 
 async def find_bucket(s3: "S3Client", settings: "Settings", retry: RetryPolicy) -> Finding:
-    """Find whether the bucket of the uploads exists and can be reached."""
+    """Check that the upload bucket exists and is accessible."""
     return await _find(s3, "bucket", settings.bucket, retry, setting="WORKER_BUCKET")
 
 
 async def find_output_bucket(s3: "S3Client", settings: "Settings", retry: RetryPolicy) -> Finding:
-    """Find whether the bucket of the results exists and can be reached."""
+    """Check that the bucket for results exists and is accessible."""
     return await _find(s3, "output bucket", settings.results_bucket, retry, setting="WORKER_OUTPUT_BUCKET")
 
 
 async def check_bucket(s3: "S3Client", settings: "Settings", retry: RetryPolicy) -> list[Finding]:
-    """Check the buckets, the announcement of uploads, and what may be done with objects."""
+    """Check the buckets, the notification of uploads, and the permissions on objects."""
     uploads, results = await find_bucket(s3, settings, retry), await find_output_bucket(s3, settings, retry)
     found = [uploads] if settings.results_bucket == settings.bucket else [uploads, results]
     if uploads.ok:
@@ -51,21 +51,20 @@ async def _find(s3: "S3Client", what: str, name: str, retry: RetryPolicy, *, set
         await retry_at_startup(lambda: s3.head_bucket(Bucket=name), retry)
     except ClientError as error:
         if is_not_found(error) or is_no_such_bucket(error):
-            return wrong(what, f"there is no bucket {name}", remedy=f"{PROVISION}, or set {setting}")
+            return failed(what, f"bucket {name} does not exist", fix=f"{PROVISION}, or set {setting}")
         if is_wrong_region(error):
             region = error.response["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region", "another")
-            message = f"the bucket {name} lies in the region {region}"
-            return wrong(what, message, remedy=f"set AWS_REGION={region}, or {setting}")
-        return refused(what, error, action="s3:ListBucket", on=name)
+            message = f"bucket {name} is in region {region}"
+            return failed(what, message, fix=f"set AWS_REGION={region}, or {setting}")
+        return request_failed(what, error, action="s3:ListBucket", on=name)
     except BotoCoreError as error:
-        return refused(what, error, action="s3:ListBucket", on=name)
-    return right(what, f"{name} exists")
+        return request_failed(what, error, action="s3:ListBucket", on=name)
+    return passed(what, f"{name} exists")
 
 
 async def _may_read(s3: "S3Client", settings: "Settings") -> Finding:
-    bucket, key = settings.bucket, settings.uploads_prefix + NO_OBJECT
-    return await permitted(
-        "permission",
+    bucket, key = settings.bucket, settings.uploads_prefix + MISSING_OBJECT
+    return await check_permission(
         "s3:GetObject",
         on=f"{bucket}/{settings.uploads_prefix}*",
         call=lambda: s3.head_object(Bucket=bucket, Key=key),
@@ -73,13 +72,12 @@ async def _may_read(s3: "S3Client", settings: "Settings") -> Finding:
 
 
 async def _may_write(s3: "S3Client", settings: "Settings") -> Finding:
-    bucket, key = settings.results_bucket, settings.processed_prefix + NO_OBJECT
-    return await permitted(
-        "permission",
+    bucket, key = settings.results_bucket, settings.processed_prefix + MISSING_OBJECT
+    return await check_permission(
         "s3:PutObject",
         on=f"{bucket}/{settings.processed_prefix}*",
-        # Comes to nothing: it may only replace an object that is not there.
-        call=lambda: s3.put_object(Bucket=bucket, Key=key, Body=b"", IfMatch=NO_ETAG),
+        # Has no effect: it could only replace an object with an ETag that no object has.
+        call=lambda: s3.put_object(Bucket=bucket, Key=key, Body=b"", IfMatch=MISSING_ETAG),
     )
 
 
@@ -88,11 +86,11 @@ async def _check_notification(s3: "S3Client", settings: "Settings") -> Finding:
     try:
         configured = await s3.get_bucket_notification_configuration(Bucket=bucket)
     except (BotoCoreError, ClientError) as error:
-        return refused(what, error, action="s3:GetBucketNotification", on=bucket)
-    return _judge_notification(what, configured, settings)
+        return request_failed(what, error, action="s3:GetBucketNotification", on=bucket)
+    return _notification_finding(what, configured, settings)
 
 
-def _judge_notification(
+def _notification_finding(
     what: str, configured: "NotificationConfigurationResponseTypeDef", settings: "Settings"
 ) -> Finding:
     queues = [
@@ -100,35 +98,35 @@ def _judge_notification(
         for each in configured.get("QueueConfigurations", [])
         if each["QueueArn"].rpartition(":")[2] == settings.queue_name
     ]
-    prefixes = _announced_prefixes(queues)
+    prefixes = _notified_prefixes(queues)
     if settings.uploads_prefix in prefixes:
-        return right(what, f"uploads under {settings.uploads_prefix} are announced to {settings.queue_name}")
-    if settings.uploads_prefix in _announced_prefixes(configured.get("TopicConfigurations", [])):
-        return right(what, f"uploads under {settings.uploads_prefix} are announced to an SNS topic")
+        return passed(what, f"S3 notifies {settings.queue_name} of uploads under {settings.uploads_prefix}")
+    if settings.uploads_prefix in _notified_prefixes(configured.get("TopicConfigurations", [])):
+        return passed(what, f"S3 notifies an SNS topic of uploads under {settings.uploads_prefix}")
     if "EventBridgeConfiguration" in set(configured):  # present, but empty
-        return right(what, f"uploads to {settings.bucket} are announced to EventBridge")
-    remedy = PROVISION
+        return passed(what, f"S3 notifies EventBridge of uploads to {settings.bucket}")
+    fix = PROVISION
     if prefixes:
         message = (
-            f"{settings.bucket} announces uploads under {' and '.join(repr(each) for each in prefixes)}, "
-            f"not {settings.uploads_prefix!r}"
+            f"{settings.bucket} notifies of uploads under {' and '.join(repr(each) for each in prefixes)}, "
+            f"not under {settings.uploads_prefix!r}"
         )
         if all(prefixes):
-            remedy = f"{PROVISION}, or set WORKER_UPLOADS_PREFIX={prefixes[0]}"
+            fix = f"{PROVISION}, or set WORKER_UPLOADS_PREFIX={prefixes[0]}"
     else:
         message = (
-            f"{settings.bucket} does not announce uploads to {settings.queue_name}: nothing would arrive"
+            f"{settings.bucket} does not notify {settings.queue_name} of uploads: no image would be processed"
         )
-    return wrong(what, message, remedy=remedy)
+    return failed(what, message, fix=fix)
 
 
-def _announced_prefixes(
+def _notified_prefixes(
     configurations: "Sequence[QueueConfigurationOutputTypeDef | TopicConfigurationOutputTypeDef]",
 ) -> list[str]:
-    """List the prefixes whose new objects are announced; an empty one means all objects."""
+    """Return the key prefixes with notifications for new objects; an empty prefix means all objects."""
     prefixes = []
     for each in configurations:
-        if any(event.startswith(CREATED) for event in each["Events"]):
+        if any(event.startswith(CREATED_EVENTS) for event in each["Events"]):
             rules = each.get("Filter", {}).get("Key", {}).get("FilterRules", [])
             values = [rule.get("Value", "") for rule in rules if rule.get("Name", "").lower() == "prefix"]
             prefixes.append(values[0] if values else "")

@@ -1,4 +1,4 @@
-"""What a check found, and how a refused call becomes a finding."""
+"""The result of a check, also for a request that AWS rejected."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -17,66 +17,65 @@ PROVISION: Final = "run `image-worker provision`"
 @dataclass(frozen=True, slots=True)
 class Finding:
     """
-    One thing that was looked at.
+    The result of a check.
 
     Attributes:
-        name: What was looked at, in a word or two.
-        ok: Whether it is right.
-        message: What is the case, in a sentence.
-        remedy: What mends it: the command, or the setting; empty if it is right.
-        required: Whether the worker cannot do its work without it; otherwise it is a warning.
+        name: What was checked, in a word or two.
+        ok: Whether the check passed.
+        message: What was found.
+        fix: What to do: the command to run, or the setting to change; empty if the check passed.
+        required: Whether the worker cannot work without it; otherwise the finding is a warning.
     """
 
     name: str
     ok: bool
     message: str
-    remedy: str = ""
+    fix: str = ""
     required: bool = True
 
 
-def right(name: str, message: str, *, required: bool = True) -> Finding:
-    """Find that something is as it should be."""
+def passed(name: str, message: str, *, required: bool = True) -> Finding:
+    """Return the finding of a check that passed."""
     return Finding(name=name, ok=True, message=message, required=required)
 
 
-def wrong(name: str, message: str, *, remedy: str, required: bool = True) -> Finding:
-    """Find that something has to be mended."""
-    return Finding(name=name, ok=False, message=message, remedy=remedy, required=required)
+def failed(name: str, message: str, *, fix: str, required: bool = True) -> Finding:
+    """Return the finding of a check that failed."""
+    return Finding(name=name, ok=False, message=message, fix=fix, required=required)
 
 
-def refused(
+def request_failed(
     name: str, error: BotoCoreError | ClientError, *, action: str, on: str, required: bool = True
 ) -> Finding:
     """
-    Find that a call failed.
+    Return the finding of a check whose request failed.
 
     Args:
-        name: What was looked at.
-        error: What AWS, or the way there, answered.
-        action: The action that an IAM policy has to allow for the call, as in `s3:ListBucket`.
-        on: The resource, for people.
-        required: See `Finding`.
+        name: What was checked.
+        error: The error of the request.
+        action: IAM action of the request: `s3:ListBucket`.
+        on: Name of the resource.
+        required: As in `Finding`.
     """
     if is_access_denied(error):
         message = f"AWS does not allow {action} on {on}"
-        return wrong(
-            name, message, remedy=f"allow {action} in the IAM policy of this role", required=required
-        )
-    told = explanation_of(error)
-    return wrong(name, told.reason, remedy=told.remedy or "mend what it names", required=required)
+        return failed(name, message, fix=f"allow {action} in the IAM policy of this role", required=required)
+    explanation = explanation_of(error)
+    fix = explanation.remedy or "fix the reported problem and run `image-worker check` again"
+    return failed(name, explanation.reason, fix=fix, required=required)
 
 
-async def permitted(name: str, action: str, *, on: str, call: Call) -> Finding:
+async def check_permission(action: str, *, on: str, call: Call) -> Finding:
     """
-    Find whether an action is allowed, by a call that can only come to nothing.
+    Check whether an IAM action is allowed, with a request that cannot have an effect.
 
-    AWS looks at permissions first: every other refusal of the call means that it was allowed.
+    AWS checks permissions first: any error other than a denial means that the action is allowed.
     """
     try:
         await call()
     except ClientError as error:
         if is_access_denied(error):
-            return refused(name, error, action=action, on=on)
+            return request_failed("permission", error, action=action, on=on)
     except BotoCoreError as error:
-        return refused(name, error, action=action, on=on)
-    return right(name, f"{action} is allowed on {on}")
+        return request_failed("permission", error, action=action, on=on)
+    return passed("permission", f"{action} is allowed on {on}")

@@ -1,1 +1,1 @@
-"""The command line: parse, call, print."""
+"""The command line: each command parses arguments, calls the logic and prints the result."""

@@ -1,8 +1,8 @@
 """
-The `image-worker` command: which commands there are, and how each of them ends.
+The `image-worker` command: the list of commands, and the exit status.
 
-A command is a file in this folder with an `app` of its own, and a line in `COMMANDS`. The file is imported
-when its command is called, so it imports at its top whatever it needs, and `image-worker --help` stays quick.
+To add a command, add a module with a `typer.Typer` named `app` to this folder, and an entry to `COMMANDS`. A
+module is only imported when its command is called, which keeps `image-worker --help` fast.
 """
 
 import sys
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
     from typer._click.core import Command, Context
 
 NAME: Final = "image-worker"
-DONE: Final = 0
+SUCCESS: Final = 0
 FAILED: Final = 1
-MISUSED: Final = 2
+USAGE_ERROR: Final = 2
 INTERRUPTED: Final = 130
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     """
-    A command, or a group of them, as the help lists it.
+    An entry of the help: a command, or a group of commands.
 
     Attributes:
-        name: What is typed.
-        module: Where its `app` is: a `typer.Typer` with one command, or with several for a group.
-        summary: The first sentence of the command's own help.
-        panel: The heading that it stands under.
+        name: Name of the command.
+        module: Module with its `app`: a `typer.Typer` with one command, or with several for a group.
+        summary: First sentence of the command's own help.
+        panel: Heading that the help lists it under.
     """
 
     name: str
@@ -47,79 +47,54 @@ COMMANDS: Final = (
     Entry(
         "demo",
         "worker.cli.demo",
-        "Watch pictures go through an embedded AWS: no account, no Docker.",
+        "Process demo images, or your own, on an embedded AWS: no account, no Docker.",
         "Try",
     ),
     Entry("local", "worker.cli.local", "Run an embedded AWS and the worker until Ctrl-C.", "Try"),
-    Entry("run", "worker.cli.run", "Consume the queue until SIGTERM or SIGINT.", "Run"),
-    Entry("health", "worker.cli.health", "Ask the worker on this machine whether it is alive.", "Run"),
+    Entry("run", "worker.cli.run", "Run the worker: process messages until SIGTERM or SIGINT.", "Run"),
+    Entry("health", "worker.cli.health", "Check whether the worker on this machine is healthy.", "Run"),
     Entry(
         "provision",
         "worker.cli.provision",
-        "Create or update bucket, queues and table; safe to repeat.",
+        "Create or update the buckets, queues and table with CloudFormation.",
         "Set up",
     ),
     Entry(
         "check",
         "worker.cli.check",
-        "Say whether queue, bucket, table and permissions are there and right, and what to do if not.",
+        "Check that the queues, buckets, table and permissions exist and are correct.",
         "Set up",
     ),
     Entry(
         "settings",
         "worker.cli.settings",
-        "List every setting: its value, its default and where the value comes from.",
+        "List all settings with their values, defaults and sources.",
         "Set up",
     ),
-    Entry(
-        "upload",
-        "worker.cli.upload",
-        "Put pictures in the bucket under the upload key, and print their image ids.",
-        "Use",
-    ),
-    Entry(
-        "images",
-        "worker.cli.images",
-        "Ask the record about pictures, and ask for pictures again.",
-        "Use",
-    ),
-    Entry(
-        "users",
-        "worker.cli.users",
-        "Ask for users' profiles and statistics, and set what they wish for their pictures.",
-        "Use",
-    ),
-    Entry(
-        "queue",
-        "worker.cli.queue",
-        "See how much waits, what could not be processed and why, and send it back.",
-        "Operate",
-    ),
+    Entry("upload", "worker.cli.upload", "Upload images to S3 and print their image ids.", "Use"),
+    Entry("images", "worker.cli.images", "Show, list, retry and reprocess images.", "Use"),
+    Entry("users", "worker.cli.users", "Show users, and set their preferences.", "Use"),
+    Entry("queue", "worker.cli.queue", "Show queue depth, list and redrive dead letters.", "Operate"),
     Entry(
         "enqueue",
         "worker.cli.enqueue",
-        "Ask for pictures that lie in the bucket and have no record, or one of an older object.",
+        "Enqueue uploads in the bucket that have no record in the table, or the record of an older version.",
         "Operate",
     ),
-    Entry(
-        "reconcile",
-        "worker.cli.reconcile",
-        "Find pictures that nobody works on although they are not done, and ask for them again.",
-        "Operate",
-    ),
-    Entry("table", "worker.cli.table", "Back up the table and see what it consumes.", "Operate"),
+    Entry("reconcile", "worker.cli.reconcile", "Find stuck images and requeue them.", "Operate"),
+    Entry("table", "worker.cli.table", "Back up the table, and show its capacity and throttling.", "Operate"),
 )
 
 
 class LazyCommand(TyperCommand):
-    """A line of the help, which becomes the real command when it is called."""
+    """An entry of the help that imports the real command when it is called."""
 
     def __init__(self, entry: Entry) -> None:
         super().__init__(entry.name, help=entry.summary, rich_help_panel=entry.panel)
         self.entry = entry
 
     def load(self) -> "Command":
-        """Import the file and return its command or group."""
+        """Import the module and return its command or group."""
         return typer.main.get_command(import_module(self.entry.module).app)
 
     def make_context(
@@ -127,16 +102,16 @@ class LazyCommand(TyperCommand):
         info_name: str | None,
         args: list[str],
         parent: "Context | None" = None,
-        **extra: Any,  # noqa: ANN401 - as in the class above
+        **extra: Any,  # noqa: ANN401 - as in the base class
     ) -> "Context":
-        """Let the real command parse the arguments; from here on typer sees only that one."""
+        """Parse the arguments with the real command, which typer uses from here on."""
         return self.load().make_context(info_name, args, parent, **extra)
 
 
 class LazyGroup(TyperGroup):
-    """All the commands, none of them imported yet."""
+    """The group of all commands, without importing any of them."""
 
-    def __init__(self, **attributes: Any) -> None:  # noqa: ANN401 - as in the class above
+    def __init__(self, **attributes: Any) -> None:  # noqa: ANN401 - as in the base class
         super().__init__(**attributes)
         for entry in COMMANDS:
             self.add_command(LazyCommand(entry))
@@ -151,23 +126,24 @@ app = typer.Typer(
 )
 
 
-def _print_version(wanted: bool) -> None:  # noqa: FBT001 - the form that typer calls
-    if wanted:
+def _print_version(requested: bool) -> None:  # noqa: FBT001 - the signature that typer calls
+    if requested:
         typer.echo(f"{NAME} {version(NAME)}")
-        raise typer.Exit(DONE)
+        raise typer.Exit(SUCCESS)
 
 
 @app.callback()
 def image_worker(
     *,
     _version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
     ] = False,
 ) -> None:
     """
-    Take pictures from S3, validate, resize and watermark them, and record every step in DynamoDB.
+    Process images uploaded to S3: validate, resize and watermark them, and record each step in DynamoDB.
 
-    Settings come from the environment or a .env file: see `image-worker settings`.
+    Settings are read from the environment or a .env file: see `image-worker settings`.
     """
 
 
@@ -175,43 +151,41 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """
     Run the command line and return its exit status.
 
-    0 done; 1 it ran and something failed; 2 wrong usage or configuration; 130 interrupted. Whatever fails
-    is told in one sentence on stderr.
+    0: success; 1: the command ran, but something failed; 2: wrong usage or configuration; 130: interrupted.
+    Each error is printed as one line on stderr.
 
     Args:
-        arguments: What was typed after the name; None takes it from the process.
+        arguments: Command-line arguments without the program name; None reads those of the process.
     """
     try:
         status = typer.main.get_command(app)(args=arguments, prog_name=NAME, standalone_mode=False)
     except typer.TyperException as error:
-        return _tell_usage(error)
+        return _report_usage_error(error)
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - the last resort of the process: it has to end in a sentence
-        return _tell(error)
-    return status if isinstance(status, int) else DONE
+    except Exception as error:  # noqa: BLE001 - the process has to end with an error message
+        return _report_error(error)
+    return status if isinstance(status, int) else SUCCESS
 
 
-def _tell_usage(error: typer.TyperException) -> int:
+def _report_usage_error(error: typer.TyperException) -> int:
     message = error.format_message().strip()
-    if message:  # there is none where the help itself was the answer
+    if message:  # empty when the help was printed
         context = getattr(error, "ctx", None)
         path = context.command_path if context else NAME
-        sentence = message[0].lower() + message[1:].rstrip(".?").replace("\n\t", " ").replace(
-            ". Did", "; did"
-        )
-        _print(path, f"{sentence}; see {path} --help")
+        text = message[0].lower() + message[1:].rstrip(".?").replace("\n\t", " ").replace(". Did", "; did")
+        _print(path, f"{text}; see {path} --help")
     return error.exit_code
 
 
-def _tell(error: Exception) -> int:
-    # Brings botocore along, for nothing when all is well.
-    from worker.cli.support import errors as sentences  # noqa: PLC0415
+def _report_error(error: Exception) -> int:
+    # Imported here because it imports botocore, which is slow.
+    from worker.cli.support import errors  # noqa: PLC0415
 
-    told = sentences.explain(error) or sentences.report_bug(error)
-    _print(NAME, told.sentence)
-    return MISUSED if told.is_misuse else FAILED
+    cli_error = errors.explain(error) or errors.report_bug(error)
+    _print(NAME, cli_error.message)
+    return USAGE_ERROR if cli_error.is_usage_error else FAILED
 
 
-def _print(who: str, sentence: str) -> None:
-    print(f"{who}: {sentence}", file=sys.stderr)  # noqa: T201 - stderr is where a command complains
+def _print(command: str, message: str) -> None:
+    print(f"{command}: {message}", file=sys.stderr)  # noqa: T201 - error messages of a command go to stderr

@@ -1,4 +1,4 @@
-"""`image-worker check`: whether everything is there and right."""
+"""`image-worker check`: check the queues, buckets, table and permissions."""
 
 from dataclasses import asdict
 
@@ -14,22 +14,22 @@ app = typer.Typer(add_completion=False)
 
 _OK = "[green]ok[/]     "
 _WARNING = "[yellow]warning[/]"
-_WRONG = "[red]wrong[/]  "
+_ERROR = "[red]error[/]  "
 
 
 @app.command()
 @asynchronous
 async def check(*, json: output.JsonOption = False) -> int:
     """
-    Say whether queue, bucket, table and permissions are there and right, and what to do if not.
+    Check that the queues, buckets, table and permissions exist and are correct, and how to fix what is not.
 
-    Exit status 1: something has to be mended.
+    Exit status 1: a required check failed.
 
     Example: image-worker check
     """
     settings = start()
     async with open_clients(settings) as clients:
-        with output.working("looking at queue, bucket and table"):
+        with output.working("checking queues, buckets and table"):
             findings = await checks.check(
                 clients.sqs, clients.s3, clients.dynamodb, settings, retry=RETRY_POLICIES.startup
             )
@@ -39,9 +39,11 @@ async def check(*, json: output.JsonOption = False) -> int:
     else:
         console = output.console()
         for finding in findings:
-            mark = _OK if finding.ok else _WRONG if finding.required else _WARNING
+            mark = _OK if finding.ok else _ERROR if finding.required else _WARNING
             console.print(f"{mark} {escape(finding.name)}: {escape(finding.message)}")
-            if finding.remedy:
-                console.print(f"        -> {escape(finding.remedy)}")
-        console.print("Everything is there." if not failed else f"{len(failed)} to mend.")
+            if finding.fix:
+                console.print(f"        -> {escape(finding.fix)}")
+        console.print(
+            "All required checks passed." if not failed else f"{len(failed)} required checks failed."
+        )
     return 1 if failed else 0

@@ -1,4 +1,4 @@
-"""`image-worker demo`: pictures through an embedded AWS, with a table and a contact sheet to look at."""
+"""`image-worker demo`: process images on an embedded AWS, and show the results in a contact sheet."""
 
 import asyncio
 import os
@@ -15,11 +15,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from worker.aws.retry import call_with_retry
-from worker.bootstrap import RETRY_POLICIES
+from worker.bootstrap import RETRY_POLICIES, build_queries
 from worker.cli.support import output
 from worker.cli.support.embedded import Embedded, embedded_worker
 from worker.cli.support.entrypoint import asynchronous, start
-from worker.cli.support.options import queries_of
 from worker.cli.support.uploads import Upload, follow, put_all
 from worker.domain.errors import ConfigurationError
 from worker.domain.image import Image, Rendition
@@ -30,31 +29,33 @@ from worker.local.demo_images import write_demo_images
 app = typer.Typer(add_completion=False)
 
 USER: Final = "demo"
-SHEET: Final = "contact-sheet.png"
-_LONGEST_S: Final = 600.0
-_WIDE: Final = 116
-"""Columns of a terminal in which the table has room for each step."""
-_ENDINGS: Final = (
-    "avif",
-    "bmp",
-    "gif",
-    "heic",
-    "heif",
-    "jpe",
-    "jpeg",
-    "jpg",
-    "mpo",
-    "png",
-    "tif",
-    "tiff",
-    "webp",
+CONTACT_SHEET: Final = "contact-sheet.png"
+_TIMEOUT_S: Final = 600.0
+_WIDE_COLUMNS: Final = 116
+"""Terminal width from which the table has a column for each step."""
+_IMAGE_SUFFIXES: Final = frozenset(
+    f".{name}"
+    for name in (
+        "avif",
+        "bmp",
+        "gif",
+        "heic",
+        "heif",
+        "jpe",
+        "jpeg",
+        "jpg",
+        "mpo",
+        "png",
+        "tif",
+        "tiff",
+        "webp",
+    )
 )
-_PICTURES: Final = frozenset(f".{ending}" for ending in _ENDINGS)
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A picture at its end: the file, its record, and the main result, if there is one."""
+    """A processed image: the uploaded file, its record, and the content of the main result if completed."""
 
     file: Path
     image: Image
@@ -62,7 +63,7 @@ class Result:
 
     @property
     def name(self) -> str:
-        """Of the file that the result is written to: the upload's own name, so that it is found again."""
+        """Name of the result file: that of the uploaded file, with the extension of the result."""
         extension = Path(self.image.processed_key or "").suffix
         return f"{self.file.name}{extension}" if extension != self.file.suffix.lower() else self.file.name
 
@@ -76,86 +77,85 @@ async def demo(
             metavar="FOLDER",
             exists=True,
             file_okay=False,
-            help="Pictures of your own, not those in folders below; left out, some are made.",
+            help="Folder with your own images, without its subfolders; default: demo images.",
         ),
     ] = None,
     *,
-    out: Annotated[Path, typer.Option(help="Where results and contact sheet are written.")] = Path(
+    out: Annotated[Path, typer.Option(help="Folder for the results and the contact sheet.")] = Path(
         "demo-out"
     ),
     json: output.JsonOption = False,
 ) -> None:
     """
-    Watch pictures go through an embedded AWS: S3, SQS, the worker and its decoder processes, DynamoDB.
+    Process demo images, or your own, on an embedded AWS: S3, SQS and DynamoDB with the worker.
+
+    Prints what each step did, and writes the results and a contact sheet that compares before and after.
 
     Example: image-worker demo ~/Pictures --out results
     """
-    os.environ.setdefault("WORKER_LOG_LEVEL", "error")  # the table tells it better; setting it shows the logs
+    os.environ.setdefault("WORKER_LOG_LEVEL", "error")  # the table replaces the logs; set it to see them
     start()
     with TemporaryDirectory(prefix="image-worker-demo-") as made:
         if folder:
-            files, left_out = _pictures_of(folder)
+            files, skipped = _images_in(folder)
         else:
             with output.working("preparing demo images"):
-                files, left_out = await asyncio.to_thread(write_demo_images, Path(made)), []
+                files, skipped = await asyncio.to_thread(write_demo_images, Path(made)), []
         started = time.monotonic()
         async with AsyncExitStack() as stack:
-            with output.working("starting an AWS and a worker"):
+            with output.working("starting the embedded AWS and the worker"):
                 embedded = await stack.enter_async_context(embedded_worker())
             results = await _process(embedded, files)
         elapsed_s = time.monotonic() - started
         with output.working("drawing the contact sheet"):
             sheet = await asyncio.to_thread(_write, results, out)
     if json:
-        images = [_document(one) for one in results]
-        output.print_json({"images": images, "leftOut": left_out, "out": out, "contactSheet": sheet})
+        images = [_document(each) for each in results]
+        output.print_json({"images": images, "skippedFiles": skipped, "out": out, "contactSheet": sheet})
         return
     console = output.console()
     console.print(_table(results, width=console.width))
     console.print()
-    for one in results:
-        if error := one.image.error:
-            console.print(f"{escape(one.file.name)}: {error.code}: {escape(error.message)}", soft_wrap=True)
-    completed = sum(one.image.status is ImageStatus.COMPLETED for one in results)
+    for each in results:
+        if error := each.image.error:
+            console.print(f"{escape(each.file.name)}: {error.code}: {escape(error.message)}", soft_wrap=True)
+    completed = sum(each.image.status is ImageStatus.COMPLETED for each in results)
     console.print(
-        f"{completed} of {len(results)} pictures completed in {elapsed_s:.1f} s, "
-        "the start of the AWS included; steps in milliseconds."
+        f"{completed} of {len(results)} images completed in {elapsed_s:.1f} s, "
+        "including the start of the embedded AWS; step times are in milliseconds."
     )
-    if left_out:
-        console.print(f"Left out, as folders, or by their endings: {escape(', '.join(left_out))}")
-    console.print(
-        f"Results in [bold]{escape(str(out))}[/], before and after in [bold]{escape(str(sheet))}[/]"
-    )
+    if skipped:
+        console.print(f"Skipped because they are not image files: {escape(', '.join(skipped))}")
+    console.print(f"Results: [bold]{escape(str(out))}[/]. Contact sheet: [bold]{escape(str(sheet))}[/].")
 
 
-def _pictures_of(folder: Path) -> tuple[list[Path], list[str]]:
+def _images_in(folder: Path) -> tuple[list[Path], list[str]]:
     """
-    Tell the pictures of a folder from what else is in it, by their endings.
+    Return the image files in a folder, and the names of everything else in it.
 
-    Returns:
-        The pictures, and the names of what is left out, with a slash where that is a folder.
+    Files are selected by extension. The names of subfolders end with a slash.
 
     Raises:
-        ConfigurationError: There are none.
+        ConfigurationError: The folder has no image files.
     """
     found = sorted(folder.iterdir())
-    files = [file for file in found if file.is_file() and file.suffix.lower() in _PICTURES]
+    files = [file for file in found if file.is_file() and file.suffix.lower() in _IMAGE_SUFFIXES]
     if not files:
-        endings = " ".join(sorted(_PICTURES))
-        message = f"{folder} itself has no pictures; these endings are looked for: {endings}"
+        extensions = " ".join(sorted(_IMAGE_SUFFIXES))
+        message = f"folder {folder} has no image files: add files with one of the extensions {extensions}"
         raise ConfigurationError(message)
-    return files, [f"{one.name}/" if one.is_dir() else one.name for one in found if one not in files]
+    return files, [f"{each.name}/" if each.is_dir() else each.name for each in found if each not in files]
 
 
 async def _process(embedded: Embedded, files: Sequence[Path]) -> list[Result]:
-    """Upload the files, follow them to their end, and fetch what came of them, in the order of the files."""
+    """Upload the files, wait until they are processed, and return the results in the same order."""
     settings, clients = embedded.settings, embedded.clients
     ended: dict[Upload, Image] = {}
     with output.bars() as progress:
         bar = progress.add_task("S3 -> SQS -> validate -> resize -> watermark -> S3", total=len(files))
         uploads = await put_all(clients, settings, files, user_id=USER, tags=("demo",))
-        queries = queries_of(clients.dynamodb, settings)
-        async for upload, image in follow(queries, uploads, timeout_s=_LONGEST_S):
+        queries = build_queries(clients.dynamodb, settings)
+        async for upload, image in follow(queries, uploads, timeout_s=_TIMEOUT_S):
             ended[upload] = image
             progress.advance(bar)
 
@@ -164,32 +164,32 @@ async def _process(embedded: Embedded, files: Sequence[Path]) -> list[Result]:
             return None
 
         async def read() -> bytes:
-            answer = await clients.s3.get_object(Bucket=settings.results_bucket, Key=key)
-            async with answer["Body"] as body:
+            response = await clients.s3.get_object(Bucket=settings.results_bucket, Key=key)
+            async with response["Body"] as body:
                 return await body.read()
 
         return await call_with_retry(read, RETRY_POLICIES.bucket, what=f"read {key}")
 
-    return [Result(one.file, ended[one], await fetch(ended[one].processed_key)) for one in uploads]
+    return [Result(each.file, ended[each], await fetch(ended[each].processed_key)) for each in uploads]
 
 
 def _write(results: Sequence[Result], out: Path) -> Path:
-    """Write the results and their contact sheet; return the sheet's path."""
+    """Write the results and the contact sheet; return the path of the contact sheet."""
     out.mkdir(parents=True, exist_ok=True)
-    for one in results:
-        if one.content is not None:
-            (out / one.name).write_bytes(one.content)
-    sheet = out / SHEET
-    contact_sheet([_pair(one) for one in results], path=sheet)
+    for each in results:
+        if each.content is not None:
+            (out / each.name).write_bytes(each.content)
+    sheet = out / CONTACT_SHEET
+    contact_sheet([_pair(each) for each in results], path=sheet)
     return sheet
 
 
-def _pair(one: Result) -> Pair:
-    image, main = one.image, _main_of(one.image)
+def _pair(result: Result) -> Pair:
+    image, main = result.image, _main_rendition(result.image)
     return Pair(
-        name=one.file.name,
-        before=one.file,
-        after=one.content,
+        name=result.file.name,
+        before=result.file,
+        after=result.content,
         before_size=_original_size(image),
         after_size=(main.width, main.height) if main else None,
         before_bytes=image.file_size,
@@ -201,17 +201,17 @@ def _pair(one: Result) -> Pair:
 
 
 def _table(results: Sequence[Result], *, width: int) -> Table:
-    """Lay the results out: each step's time where the terminal is wide, else their sum."""
-    is_wide = width >= _WIDE
+    """Return the results as a table, with the time of each step on a wide terminal, or else their sum."""
+    is_wide = width >= _WIDE_COLUMNS
     rows = []
-    for one in results:
-        image, main, step_ms = one.image, _main_of(one.image), one.image.step_durations_ms()
+    for result in results:
+        image, main, step_ms = result.image, _main_rendition(result.image), result.image.step_durations_ms()
         before = _original_size(image)
         steps = [str(step_ms[step]) if step in step_ms else "" for step in StepName]
         upload = output.human_bytes(image.file_size) if image.file_size else ""
         rows.append(
             [
-                escape(one.file.name),
+                escape(result.file.name),
                 output.human_shape(before) if before else "",
                 *([upload] if is_wide else []),
                 output.human_shape((main.width, main.height)) if main else "",
@@ -221,14 +221,14 @@ def _table(results: Sequence[Result], *, width: int) -> Table:
             ]
         )
     sizes = ["before", "size", "after", "size "] if is_wide else ["before", "after", "size"]
-    columns = ["picture", *sizes, *(StepName if is_wide else ["ms"]), "status"]
+    columns = ["image", *sizes, *(StepName if is_wide else ["ms"]), "status"]
     return output.table(columns, rows, numeric=columns[1:-1], unbroken=["status"])
 
 
-def _document(one: Result) -> dict[str, Any]:
-    image, main, before = one.image, _main_of(one.image), _original_size(one.image)
+def _document(result: Result) -> dict[str, Any]:
+    image, main, before = result.image, _main_rendition(result.image), _original_size(result.image)
     return {
-        "file": one.file.name,
+        "file": result.file.name,
         "imageId": image.image_id,
         "status": image.status.value,
         "processedS3Key": image.processed_key,
@@ -239,11 +239,11 @@ def _document(one: Result) -> dict[str, Any]:
     }
 
 
-def _main_of(image: Image) -> Rendition | None:
-    return next((one for one in image.renditions.values() if one.key == image.processed_key), None)
+def _main_rendition(image: Image) -> Rendition | None:
+    return next((each for each in image.renditions.values() if each.key == image.processed_key), None)
 
 
 def _original_size(image: Image) -> tuple[int, int] | None:
-    """Return the upload's size as displayed, which the resize step has noted."""
+    """Return the size of the upload as displayed, from the detail of the resize step."""
     dimensions: Any = image.steps[StepName.RESIZE].detail.get("dimensions")
     return (dimensions["original"]["width"], dimensions["original"]["height"]) if dimensions else None

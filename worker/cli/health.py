@@ -1,4 +1,4 @@
-"""`image-worker health`: what a container's health check asks."""
+"""`image-worker health`: the health check of a container."""
 
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
@@ -11,43 +11,47 @@ from worker.settings import Settings
 
 app = typer.Typer(add_completion=False)
 
-_ANSWER_S = 3.0
-_LONGEST_ANSWER = 1000
+_TIMEOUT_S = 3.0
+_MAX_BODY_BYTES = 1000
 
 
 @app.command()
 def health() -> int:
     """
-    Ask the worker on this machine whether it is alive: 0 it is, 1 it is not, or nobody answers.
+    Check whether the worker on this machine is healthy.
 
-    It asks http://WORKER_HTTP_HOST:WORKER_HTTP_PORT/healthz.
+    Requests http://WORKER_HTTP_HOST:WORKER_HTTP_PORT/healthz.
+
+    Exit status 1: the worker is unhealthy or does not respond.
+
+    Example: image-worker health
     """
     settings = Settings()
     if not settings.http_port:
-        message = "health is not served: WORKER_HTTP_PORT is 0; set it to a port"
+        message = "WORKER_HTTP_PORT is 0, so the health endpoint is off; set it to a port"
         raise ConfigurationError(message)
-    host, port = _reachable(settings.http_host), settings.http_port
-    # Not aiohttp, which takes longer to import than the rest: this runs every few seconds.
-    connection = HTTPConnection(host, port, timeout=_ANSWER_S)
+    host, port = _connect_address(settings.http_host), settings.http_port
+    # This runs every few seconds, and aiohttp takes longer to import than all the rest.
+    connection = HTTPConnection(host, port, timeout=_TIMEOUT_S)
     try:
         connection.request("GET", "/healthz")
-        answer = connection.getresponse()
-        is_alive, told = answer.status == HTTPStatus.OK, answer.read(_LONGEST_ANSWER).decode().strip()
+        response = connection.getresponse()
+        is_healthy, text = response.status == HTTPStatus.OK, response.read(_MAX_BODY_BYTES).decode().strip()
     except (OSError, HTTPException) as error:
-        is_alive = False
-        told = f"nobody answers at http://{host}:{port} ({type(error).__name__}); is the worker running?"
+        is_healthy = False
+        text = f"no response from {host} port {port} ({type(error).__name__}); is the worker running?"
     finally:
         connection.close()
-    typer.echo(told, err=not is_alive)
-    return 0 if is_alive else 1
+    typer.echo(text, err=not is_healthy)
+    return 0 if is_healthy else 1
 
 
-def _reachable(host: str) -> str:
-    """Return where to ask for what listens at the address: on this machine, if that stands for all of it."""
+def _connect_address(host: str) -> str:
+    """Return the address to connect to for a listen address: the loopback address for a wildcard."""
     try:
         address = ip_address(host)
     except ValueError:
         return host
-    if isinstance(address, IPv4Address):
-        return "127.0.0.1" if address.is_unspecified else host
-    return "[::1]" if address.is_unspecified else f"[{host}]"
+    if not address.is_unspecified:
+        return host
+    return "127.0.0.1" if isinstance(address, IPv4Address) else "::1"

@@ -1,4 +1,4 @@
-"""`image-worker images`: what the record knows of pictures, and asking for them again."""
+"""`image-worker images`: show and list images, set their retention, retry and reprocess them."""
 
 import time
 from datetime import date
@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from worker.bootstrap import RETRY_POLICIES, open_client, table_of
-from worker.cli import reprocess as again
+from worker.bootstrap import RETRY_POLICIES, build_queries, open_client, table_of
+from worker.cli.reprocess import reprocess, retry
 from worker.cli.support import output, timeline
 from worker.cli.support.entrypoint import asynchronous, start
-from worker.cli.support.options import IdArgument, UserOption, missing, queries_of, the_image
+from worker.cli.support.options import IdArgument, UserOption, find_image, report_missing
 from worker.domain.clock import utc_now
 from worker.domain.errors import ConfigurationError
 from worker.domain.status import ImageStatus
@@ -21,14 +21,14 @@ from worker.dynamodb.retention import set_ttl
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
-LimitOption = Annotated[int, typer.Option(min=1, max=1000, help="Images on a page.")]
-TokenOption = Annotated[str | None, typer.Option(help="nextToken of the page before.")]
+LimitOption = Annotated[int, typer.Option(min=1, max=1000, help="Images per page.")]
+TokenOption = Annotated[str | None, typer.Option(help="Page token: the nextToken of the previous page.")]
 _DAY_S = 24 * 60 * 60
 
 
 @app.callback()
 def images() -> None:
-    """Ask the record about pictures, and ask for pictures again."""
+    """Show, list, retry and reprocess images."""
 
 
 @app.command()
@@ -37,21 +37,21 @@ async def get(
     image_id: IdArgument,
     *,
     user: UserOption = None,
-    consistent: Annotated[bool, typer.Option("--consistent", help="Ask for the very latest.")] = False,
+    consistent: Annotated[bool, typer.Option("--consistent", help="Use a strongly consistent read.")] = False,
     json: output.JsonOption = False,
 ) -> int:
     """
-    Show one picture: its steps, its history, and why it failed if it did.
+    Show an image: its status, steps, history, and why it failed.
 
-    Exit status 1: there is no such picture.
+    Exit status 1: the image does not exist.
 
     Example: image-worker images get img_1234567890abcdef
     """
     settings = start()
     async with open_client("dynamodb", settings) as dynamodb:
-        image = await the_image(queries_of(dynamodb, settings), image_id, user, consistent=consistent)
+        image = await find_image(build_queries(dynamodb, settings), image_id, user, consistent=consistent)
     if image is None:
-        return missing(image_id, settings)
+        return report_missing(image_id, settings)
     if json:
         output.print_json(to_item(image, table_of(settings)))
     else:
@@ -69,13 +69,13 @@ async def list_(
     json: output.JsonOption = False,
 ) -> None:
     """
-    List a user's pictures, newest first.
+    List the images of a user, newest first.
 
     Example: image-worker images list --user alice --limit 50
     """
     settings = start()
     async with open_client("dynamodb", settings) as dynamodb:
-        page = await queries_of(dynamodb, settings).images_of_user(user, limit=limit, token=token)
+        page = await build_queries(dynamodb, settings).images_of_user(user, limit=limit, token=token)
     _print(page, json=json)
 
 
@@ -91,13 +91,13 @@ async def status(
     json: output.JsonOption = False,
 ) -> None:
     """
-    List the pictures that are in a status, newest first.
+    List the images with a status, newest first.
 
     Example: image-worker images status failed
     """
     settings = start()
     async with open_client("dynamodb", settings) as dynamodb:
-        page = await queries_of(dynamodb, settings).images_by_status(status, limit=limit, token=token)
+        page = await build_queries(dynamodb, settings).images_by_status(status, limit=limit, token=token)
     _print(page, json=json)
 
 
@@ -106,26 +106,28 @@ async def status(
 async def recent(
     *,
     day: Annotated[
-        str | None, typer.Option(metavar="DAY", help="As in 2024-01-31 (UTC); today if unset.")
+        str | None, typer.Option(metavar="DAY", help="Day in UTC, as in 2024-01-31; default: today.")
     ] = None,
-    since: Annotated[str | None, typer.Option(metavar="DAY", help="From this day on, up to --day.")] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="DAY", help="First day of a range that ends with --day.")
+    ] = None,
     limit: LimitOption = 20,
     token: TokenOption = None,
     json: output.JsonOption = False,
 ) -> None:
     """
-    List the pictures that were uploaded on a day, or on a range of days, newest first.
+    List the images uploaded on a day or in a range of days, newest first.
 
     Example: image-worker images recent --since 2024-01-01 --day 2024-01-31
     """
-    last = _day(day, "--day") if day else utc_now().date()
-    first = _day(since, "--since") if since else last
+    last = _parse_day(day, "--day") if day else utc_now().date()
+    first = _parse_day(since, "--since") if since else last
     if first > last:
-        message = f"--since {first} lies after --day {last}: exchange them"
+        message = f"--since {first} is later than --day {last}: swap them"
         raise ConfigurationError(message)
     settings = start()
     async with open_client("dynamodb", settings) as dynamodb:
-        page = await queries_of(dynamodb, settings).recent_images(first, last, limit=limit, token=token)
+        page = await build_queries(dynamodb, settings).recent_images(first, last, limit=limit, token=token)
     _print(page, json=json)
 
 
@@ -135,26 +137,28 @@ async def retention(
     image_id: IdArgument,
     *,
     days: Annotated[
-        int | None, typer.Option(min=1, max=36_500, help="Keep the record this long from now.")
+        int | None, typer.Option(min=1, max=36_500, help="Delete the record this many days from now.")
     ] = None,
-    forever: Annotated[bool, typer.Option("--forever", help="Keep it until told otherwise.")] = False,
+    forever: Annotated[
+        bool, typer.Option("--forever", help="Never delete the record automatically.")
+    ] = False,
     user: UserOption = None,
     json: output.JsonOption = False,
 ) -> int:
     """
-    Set or clear how long the record of a picture is kept; the pictures in the bucket are not touched.
+    Set when the record of an image is deleted; the objects in the bucket are not affected.
 
-    Exit status 1: there is no such picture.
+    Exit status 1: the image does not exist.
 
     Example: image-worker images retention img_1234567890abcdef --days 30
     """
     if (days is None) == (not forever):
-        message = "say either --days N or --forever"
+        message = "--days and --forever exclude each other, and one is required: add --days N or --forever"
         raise ConfigurationError(message)
     settings = start()
     ttl = int(time.time()) + days * _DAY_S if days is not None else None
     async with open_client("dynamodb", settings) as dynamodb:
-        image = await the_image(queries_of(dynamodb, settings), image_id, user, consistent=True)
+        image = await find_image(build_queries(dynamodb, settings), image_id, user, consistent=True)
         if image is None or not await set_ttl(
             dynamodb,
             table_of(settings),
@@ -163,24 +167,24 @@ async def retention(
             user_id=image.user_id,
             ttl=ttl,
         ):
-            return missing(image_id, settings)
+            return report_missing(image_id, settings)
     if json:
         output.print_json({"imageId": image_id, "userId": image.user_id, "ttl": ttl})
         return 0
-    kept = "for ever" if days is None else f"for {days} days"
-    output.console().print(f"the record of {escape(image_id)} is kept {kept}")
+    kept = "forever" if days is None else f"for {days} days"
+    output.console().print(f"The record of {escape(image_id)} is kept {kept}.")
     return 0
 
 
-app.command()(again.retry)
-app.command()(again.reprocess)
+app.command()(retry)
+app.command()(reprocess)
 
 
-def _day(text: str, option: str) -> date:
+def _parse_day(text: str, option: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError as error:
-        message = f"{option} is {text!r}: it has to be a day, as in 2024-01-31"
+        message = f"{option} is {text!r}: write a day as in 2024-01-31"
         raise ConfigurationError(message) from error
 
 
@@ -205,6 +209,6 @@ def _print(page: Page, *, json: bool) -> None:
     columns = ["image", "user", "status", "uploaded", "size", "file"]
     console.print(output.table(columns, rows, numeric=["size"], unbroken=["image"]))
     if not rows:
-        console.print("none")
+        console.print("No images.")
     if page.next_token:
-        console.print(f"\nmore: --token {page.next_token}", soft_wrap=True)
+        console.print(f"\nnext page: --token {page.next_token}", soft_wrap=True)

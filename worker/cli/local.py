@@ -1,4 +1,4 @@
-"""`image-worker local`: an AWS of one's own with a worker on it."""
+"""`image-worker local`: an embedded AWS and the worker, to try things out."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -22,40 +22,43 @@ app = typer.Typer(add_completion=False)
 async def local(
     *,
     state: Annotated[
-        Path | None, typer.Option("--state", metavar="DIR", help="Keep everything here for the next time.")
+        Path | None,
+        typer.Option("--state", metavar="DIR", help="Keep the data in this directory; default: discard it."),
     ] = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Of 127.0.0.1; 0 takes any.")] = 4566,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of the embedded AWS on 127.0.0.1; 0: any free port.")
+    ] = 4566,
 ) -> None:
     """
     Run an embedded AWS and the worker until Ctrl-C.
 
-    It prints the endpoint and what to try in another terminal.
+    Prints the endpoint URL, and commands to try in another terminal.
 
     Example: image-worker local --state ./state
     """
     start()
     async with AsyncExitStack() as stack:
-        with output.working("starting an AWS and a worker"):
+        with output.working("starting the embedded AWS and the worker"):
             embedded = await stack.enter_async_context(
                 embedded_worker(state_dir=state, port=port, has_http=True)
             )
-        with stopped_by_signals(embedded.service):
-            _say_what_to_try(embedded, state)
+        with stopped_by_signals(embedded.consumer):
+            _print_instructions(embedded, state)
             await asyncio.wait([embedded.running])
 
 
-def _say_what_to_try(embedded: Embedded, state: Path | None) -> None:
+def _print_instructions(embedded: Embedded, state: Path | None) -> None:
     endpoint_url = embedded.settings.endpoint_url or ""
-    wanted = ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    names = ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
     variables = embedded_environment(endpoint_url)
-    kept = f"kept in {state}" if state else "gone when it stops (use --state DIR to keep it)"
+    data = f"kept in {state}" if state else "discarded at the end (--state DIR keeps it)"
     console = output.stderr_console()
-    console.print(f"An AWS of your own at [bold]{endpoint_url}[/], with a worker on it.")
-    console.print(f"Everything is {escape(kept)}.")
-    console.print("Try in another terminal:\n")
-    console.print("  export " + " ".join(f"{name}={variables[name]}" for name in wanted), soft_wrap=True)
-    console.print("  image-worker upload PICTURE.jpg --user alice --wait")
+    console.print(f"The embedded AWS is at [bold]{endpoint_url}[/], and the worker is running.")
+    console.print(f"Its data is {escape(data)}.")
+    console.print("Try this in another terminal:\n")
+    console.print("  export " + " ".join(f"{name}={variables[name]}" for name in names), soft_wrap=True)
+    console.print("  image-worker upload IMAGE.jpg --user alice --wait")
     console.print("  image-worker images get IMAGE_ID")
     if port := embedded.settings.http_port:
         console.print(f"  curl http://127.0.0.1:{port}/metrics")
-    console.print("\nCtrl-C stops it.")
+    console.print("\nPress Ctrl-C to stop.")

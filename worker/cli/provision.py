@@ -1,4 +1,4 @@
-"""`image-worker provision`: the resources."""
+"""`image-worker provision`: create or update the AWS resources."""
 
 from typing import Annotated
 
@@ -16,14 +16,13 @@ app = typer.Typer(add_completion=False)
 @asynchronous
 async def provision(
     *,
-    stack_name: Annotated[str, typer.Option(help="What to call the stack.")] = STACK_NAME,
+    stack_name: Annotated[str, typer.Option(help="Name of the CloudFormation stack.")] = STACK_NAME,
     json: output.JsonOption = False,
 ) -> None:
     """
-    Create or update bucket, queues and table; safe to repeat.
+    Create or update the buckets, queues and table with CloudFormation.
 
-    They are deployed with CloudFormation from config/cloudformation/storage.yaml, wherever AWS_ENDPOINT_URL
-    points.
+    Deploys config/cloudformation/storage.yaml to AWS, or to AWS_ENDPOINT_URL if set. Safe to repeat.
 
     Example: image-worker provision
     """

@@ -1,71 +1,75 @@
-"""`image-worker queue`: how much waits, what could not be processed and why, and sending that back."""
+"""`image-worker queue`: queue depth, dead letters and redrive."""
 
 import asyncio
-from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 
-from worker.aws.retry import call_with_retry
-from worker.bootstrap import RETRY_POLICIES, open_client, queue_url
+from worker.bootstrap import (
+    RETRY_POLICIES,
+    build_dead_letters,
+    build_queries,
+    open_client,
+    open_clients,
+    open_repairs,
+    queue_url,
+)
 from worker.cli.support import output
 from worker.cli.support.entrypoint import asynchronous, start
-from worker.cli.support.options import queries_of
-from worker.cli.support.report import RATE, DryRunOption, RateOption, Report
-from worker.domain.clock import utc_now
-from worker.domain.errors import TransientError
-from worker.repair.redrive import LOOK_S, REDRIVE_S, Told, open_letters, records_of, redrive_all, tell
-from worker.repair.requests import open_repair_context
-
-if TYPE_CHECKING:
-    from types_aiobotocore_cloudwatch import CloudWatchClient
-    from types_aiobotocore_sqs import SQSClient
-
-    from worker.sqs.dead_letters import DeadLetter
+from worker.cli.support.report import DEFAULT_RATE, DryRunOption, RateOption, Report
+from worker.repair.redrive import (
+    LIST_VISIBILITY_S,
+    REDRIVE_VISIBILITY_S,
+    Diagnosis,
+    diagnose,
+    images_of,
+    redrive_all,
+)
+from worker.sqs.queue_stats import read_depth, read_oldest_age_s
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
-
-_AGE_WITHIN: Final = timedelta(minutes=15)
-_DEPTHS: Final = {
-    "waiting": "ApproximateNumberOfMessages",
-    "inFlight": "ApproximateNumberOfMessagesNotVisible",
-    "delayed": "ApproximateNumberOfMessagesDelayed",
-}
 
 
 @app.callback()
 def queue() -> None:
-    """See how much waits, what could not be processed and why, and send it back."""
+    """Show queue depth, list and redrive dead letters."""
 
 
 @app.command()
 @asynchronous
 async def stats(*, json: output.JsonOption = False) -> None:
     """
-    Show how many messages wait, are in hand, and are dead letters; and the age of the oldest.
+    Show how many messages are waiting, in flight and dead letters, and the age of the oldest message.
 
-    The age is CloudWatch's, of the last few minutes; it is left out where nothing is known of it.
+    The age comes from CloudWatch and is omitted when CloudWatch has no figure of the last minutes.
 
     Example: image-worker queue stats --json
     """
-    settings = start()
+    settings, retry = start(), RETRY_POLICIES.queue
     async with open_client("sqs", settings) as sqs, open_client("cloudwatch", settings) as cloudwatch:
-        depths, dead, age_s = await asyncio.gather(
-            depths_of(sqs, settings.queue_name),
-            depths_of(sqs, settings.dead_letter_queue_name),
-            oldest_age_s(cloudwatch, settings.queue_name),
+        depth, dead_letters, age_s = await asyncio.gather(
+            read_depth(sqs, await queue_url(sqs, settings.queue_name), retry),
+            read_depth(sqs, await queue_url(sqs, settings.dead_letter_queue_name), retry),
+            read_oldest_age_s(cloudwatch, settings.queue_name, retry),
         )
-    dead_letters = sum(dead.values())
     if json:
-        output.print_json({**depths, "deadLetters": dead_letters, "oldestAgeSeconds": age_s})
+        output.print_json(
+            {
+                "waiting": depth.visible,
+                "inFlight": depth.in_flight,
+                "delayed": depth.delayed,
+                "deadLetters": dead_letters.total,
+                "oldestAgeSeconds": age_s,
+            }
+        )
         return
     rows = [
-        ["waiting", f"{depths['waiting']:,}"],
-        ["in flight", f"{depths['inFlight']:,}"],
-        ["delayed", f"{depths['delayed']:,}"],
+        ["waiting", f"{depth.visible:,}"],
+        ["in flight", f"{depth.in_flight:,}"],
+        ["delayed", f"{depth.delayed:,}"],
         *([["age of the oldest", f"{age_s:,} s"]] if age_s is not None else []),
-        ["dead letters", f"{dead_letters:,}"],
+        ["dead letters", f"{dead_letters.total:,}"],
     ]
     output.console().print(output.table([escape(settings.queue_name), ""], rows, numeric=[""]))
 
@@ -74,125 +78,95 @@ async def stats(*, json: output.JsonOption = False) -> None:
 @asynchronous
 async def dead(
     *,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="Letters at the most.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="List at most this many dead letters.")] = 100,
     json: output.JsonOption = False,
 ) -> None:
     """
-    List the dead letters with their reasons; they stay where they are.
+    List dead letters with their error codes and reasons, without removing them.
 
     Example: image-worker queue dead --limit 20
     """
     settings = start()
     async with open_client("sqs", settings) as sqs, open_client("dynamodb", settings) as dynamodb:
-        letters = await open_letters(sqs, settings, visibility_timeout_s=LOOK_S)
-        read: list[DeadLetter] = []
+        dead_letters = await build_dead_letters(sqs, settings, visibility_timeout_s=LIST_VISIBILITY_S)
+        letters = []
         try:
-            async for some in letters.read():
-                read += some
-                if len(read) >= limit:
+            async for batch in dead_letters.read():
+                letters += batch
+                if len(letters) >= limit:
                     break
         finally:
-            await letters.release(read)
-        records = await records_of(read[:limit], queries_of(dynamodb, settings))
-    found = [tell(letter, records) for letter in read[:limit]]
+            await dead_letters.release(letters)
+        images = await images_of(letters[:limit], build_queries(dynamodb, settings))
+    diagnoses = [diagnose(letter, images) for letter in letters[:limit]]
     if json:
-        output.print_json({"deadLetters": [_document(told) for told in found]})
-    elif not found:
-        output.console().print("there are no dead letters")
+        output.print_json({"deadLetters": [_document(diagnosis) for diagnosis in diagnoses]})
+    elif not diagnoses:
+        output.console().print("There are no dead letters.")
     else:
         rows = [
             [
-                output.moment(one.letter.at),
-                escape(one.code),
-                escape(", ".join(job.image_id for job in one.letter.jobs)),
-                escape(", ".join(job.key for job in one.letter.jobs)),
-                escape(one.reason),
+                output.moment(diagnosis.letter.at),
+                escape(diagnosis.code),
+                escape(", ".join(job.image_id for job in diagnosis.letter.jobs)),
+                escape(", ".join(job.key for job in diagnosis.letter.jobs)),
+                escape(diagnosis.reason),
             ]
-            for one in found
+            for diagnosis in diagnoses
         ]
-        columns = ["when", "code", "image", "key", "reason"]
-        output.console().print(output.table(columns, rows, unbroken=["when", "code"]))
+        columns = ["sent", "code", "image", "key", "reason"]
+        output.console().print(output.table(columns, rows, unbroken=["sent", "code"]))
 
 
 @app.command()
 @asynchronous
 async def redrive(
     *,
-    image: Annotated[str | None, typer.Option("--image", metavar="ID", help="Only of this image.")] = None,
-    code: Annotated[str | None, typer.Option("--code", help="Only with this code.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Letters at the most.")] = None,
-    rate: RateOption = RATE,
+    image: Annotated[
+        str | None, typer.Option("--image", metavar="ID", help="Only dead letters of this image.")
+    ] = None,
+    code: Annotated[
+        str | None, typer.Option("--code", help="Only dead letters with this error code.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Redrive at most this many dead letters.")] = None,
+    rate: RateOption = DEFAULT_RATE,
     dry_run: DryRunOption = False,
     json: output.JsonOption = False,
 ) -> int:
     """
-    Send dead letters back to the queue; a picture that has failed is pending again.
+    Send dead letters back to the queue, and move their failed images to pending.
 
-    Exit status 1: some could not be sent back, such as those that nobody can read.
+    Exit status 1: some dead letters could not be redriven, for example because they cannot be parsed.
 
     Example: image-worker queue redrive --code unavailable
     """
     settings = start()
-    with Report("redriving", is_dry=dry_run, json=json) as report:
-        async with open_repair_context(settings, by="queue redrive", rate=rate, report=report) as asking:
-            letters = await open_letters(asking.clients.sqs, settings, visibility_timeout_s=REDRIVE_S)
-            await redrive_all(asking, letters, image_id=image, code=code, limit=limit)
+    with Report("redriving", dry_run=dry_run, json=json) as report:
+        async with (
+            open_clients(settings) as clients,
+            open_repairs(
+                settings,
+                clients,
+                requested_by="queue redrive",
+                reporter=report,
+                rate_per_s=rate,
+                dry_run=dry_run,
+            ) as repairs,
+        ):
+            dead_letters = await build_dead_letters(
+                clients.sqs, settings, visibility_timeout_s=REDRIVE_VISIBILITY_S
+            )
+            await redrive_all(repairs, dead_letters, image_id=image, code=code, limit=limit)
     return report.finish()
 
 
-async def depths_of(sqs: "SQSClient", name: str) -> dict[str, int]:
-    """Return how many messages of a queue wait, are in hand and are delayed, as far as SQS knows."""
-    url = await queue_url(sqs, name)
-    names = list(_DEPTHS.values())
-    answer = await call_with_retry(
-        lambda: sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names),  # type: ignore[arg-type]
-        RETRY_POLICIES.queue,
-        what="ask the queue for its depth",
-    )
-    attributes: dict[str, str] = dict(answer["Attributes"])  # type: ignore[arg-type]
-    return {ours: int(attributes.get(theirs, 0)) for ours, theirs in _DEPTHS.items()}
-
-
-async def oldest_age_s(cloudwatch: "CloudWatchClient", name: str) -> int | None:
-    """Return the age of the oldest message, in seconds; None where CloudWatch does not know or tell it."""
-    now = utc_now()
-    try:
-        answer = await call_with_retry(
-            lambda: cloudwatch.get_metric_data(
-                MetricDataQueries=[
-                    {
-                        "Id": "age",
-                        "MetricStat": {
-                            "Metric": {
-                                "Namespace": "AWS/SQS",
-                                "MetricName": "ApproximateAgeOfOldestMessage",
-                                "Dimensions": [{"Name": "QueueName", "Value": name}],
-                            },
-                            "Period": 60,
-                            "Stat": "Maximum",
-                        },
-                    }
-                ],
-                StartTime=now - _AGE_WITHIN,
-                EndTime=now,
-                ScanBy="TimestampDescending",
-            ),
-            RETRY_POLICIES.queue,
-            what="ask for the age of the oldest message",
-        )
-    except TransientError:
-        return None
-    values = [value for result in answer["MetricDataResults"] for value in result["Values"]]
-    return round(values[0]) if values else None
-
-
-def _document(told: Told) -> dict[str, object]:
-    letter = told.letter
+def _document(diagnosis: Diagnosis) -> dict[str, object]:
+    letter = diagnosis.letter
     return {
         "messageId": letter.message_id,
         "at": letter.at,
-        "code": told.code,
-        "reason": told.reason,
+        "code": diagnosis.code,
+        "reason": diagnosis.reason,
         "images": [{"imageId": job.image_id, "userId": job.user_id, "key": job.key} for job in letter.jobs],
         "body": letter.body,
     }

@@ -1,4 +1,4 @@
-"""`image-worker run`: the service."""
+"""`image-worker run`: the worker as a service."""
 
 import asyncio
 import gc
@@ -23,10 +23,10 @@ log = structlog.get_logger()
 @asynchronous
 async def run() -> None:
     """
-    Consume the queue until SIGTERM or SIGINT.
+    Run the worker: process messages until SIGTERM or SIGINT.
 
-    The first signal stops receiving and finishes what is in hand, inside WORKER_DRAIN_TIMEOUT_S; the second
-    gives back at once what is in hand. Either way the exit status is 0.
+    The first signal stops receiving messages and finishes those in flight within WORKER_DRAIN_TIMEOUT_S. A
+    second signal releases them immediately. The exit status is 0 in both cases.
 
     Example: image-worker run
     """
@@ -35,10 +35,10 @@ async def run() -> None:
 
 async def serve(settings: Settings) -> None:
     """
-    Run the service until it is told to stop.
+    Run the service until a signal stops it.
 
     Raises:
-        ConfigurationError: Something that it cannot start without is missing or wrong.
+        ConfigurationError: A required resource does not exist or is not set up correctly.
     """
     async with open_clients(settings) as clients:
         checks.require(
@@ -46,8 +46,8 @@ async def serve(settings: Settings) -> None:
                 clients.sqs, clients.s3, clients.dynamodb, settings, retry=RETRY_POLICIES.startup
             )
         )
-        async with open_consumer(settings, clients) as service:
-            with stopped_by_signals(service):
+        async with open_consumer(settings, clients) as consumer:
+            with stopped_by_signals(consumer):
                 log.info(
                     "service.started",
                     queue=settings.queue_name,
@@ -56,22 +56,22 @@ async def serve(settings: Settings) -> None:
                     slots=settings.slots,
                     processes=settings.processes,
                 )
-                # What has been built by now lives as long as the process, and looking through all of it stops
-                # the loop for 130 ms: the collector need not do that again.
+                # The objects built so far live as long as the process. Excluding them from garbage collection
+                # avoids pauses of 130 ms.
                 gc.collect()
                 gc.freeze()
-                await service.run()
+                await consumer.run()
 
 
 @contextmanager
-def stopped_by_signals(service: Consumer) -> Iterator[None]:
-    """Let SIGTERM and SIGINT stop the service while the body runs."""
+def stopped_by_signals(consumer: Consumer) -> Iterator[None]:
+    """Stop the worker on SIGTERM and SIGINT while the body runs."""
     loop = asyncio.get_running_loop()
     signals = (signal.SIGTERM, signal.SIGINT)
-    for number in signals:
-        loop.add_signal_handler(number, service.stop)
+    for each in signals:
+        loop.add_signal_handler(each, consumer.stop)
     try:
         yield
     finally:
-        for number in signals:
-            loop.remove_signal_handler(number)
+        for each in signals:
+            loop.remove_signal_handler(each)

@@ -1,4 +1,4 @@
-"""`image-worker settings`: every setting, its value and where the value comes from."""
+"""`image-worker settings`: list all settings with their values, defaults and sources."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -21,12 +21,12 @@ app = typer.Typer(add_completion=False)
 
 PREFIX: Final = "WORKER_"
 _WIDE: Final = 120
-"""Columns of a terminal in which four columns of a table read well."""
+"""Terminal width from which a table with four columns is readable."""
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
-    """One setting as it is listed; `source` is `environment`, `.env` or `default`."""
+class ListedSetting:
+    """A setting as listed; `source` is `environment`, `.env` or `default`."""
 
     name: str
     value: object
@@ -38,54 +38,54 @@ class Listed:
 @app.command()
 def settings(*, json: output.JsonOption = False) -> None:
     """
-    List every setting: its value, its default and where the value comes from.
+    List all settings with their values, defaults and sources.
 
     Example: image-worker settings --json
     """
-    in_force = Settings()
+    current = Settings()
     environment, dot_env = EnvSettingsSource(Settings), DotEnvSettingsSource(Settings)
-    listed = list(_listed(in_force, environment=environment(), dot_env=dot_env()))
+    listed = list(_listed(current, environment=environment(), dot_env=dot_env()))
     unknown = sorted(_unknown({**environment.env_vars, **dot_env.env_vars}))
     if json:
-        output.print_json({"settings": [asdict(one) for one in listed], "unknown": unknown})
+        output.print_json({"settings": [asdict(each) for each in listed], "unknown": unknown})
     else:
         console = output.console()
         console.print(_page(listed, width=console.width))
     for name in unknown:
-        alike = get_close_matches(name, [one.name for one in listed], n=1)
-        hint = f"; did you mean {alike[0]}?" if alike else ""
-        typer.echo(f"{name} is set but is no setting of this version{hint}", err=True)
+        similar = get_close_matches(name, [each.name for each in listed], n=1)
+        hint = f"; did you mean {similar[0]}?" if similar else ""
+        typer.echo(f"{name} is set, but is not a setting of this version{hint}", err=True)
 
 
 def variable(name: str) -> str:
-    """Return the environment variable of a field of `Settings`."""
+    """Return the environment variable of a `Settings` field."""
     alias = Settings.model_fields[name].validation_alias
     return alias if isinstance(alias, str) else PREFIX + name.upper()
 
 
-def shown(value: object) -> object:
-    """Return a value as JSON can hold it and as anybody may see it: without passwords."""
+def to_display(value: object) -> object:
+    """Return a value as JSON, with credentials masked."""
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, list | tuple):
-        return [shown(one) for one in value]
+        return [to_display(each) for each in value]
     return mask_secrets(value)
 
 
 def default_of(field: FieldInfo) -> object:
-    """Return what a setting is when nobody sets it."""
-    return shown(field.get_default(call_default_factory=True, validated_data={}))
+    """Return the default of a setting."""
+    return to_display(field.get_default(call_default_factory=True, validated_data={}))
 
 
 def _listed(
-    in_force: Settings, *, environment: Mapping[str, object], dot_env: Mapping[str, object]
-) -> Iterator[Listed]:
+    current: Settings, *, environment: Mapping[str, object], dot_env: Mapping[str, object]
+) -> Iterator[ListedSetting]:
     for name, field in Settings.model_fields.items():
         keys = {name, variable(name)}
         source = ".env" if keys & dot_env.keys() else "default"
-        yield Listed(
+        yield ListedSetting(
             name=variable(name),
-            value=shown(getattr(in_force, name)),
+            value=to_display(getattr(current, name)),
             default=default_of(field),
             source="environment" if keys & environment.keys() else source,
             description=field.description or "",
@@ -99,24 +99,24 @@ def _unknown(variables: Mapping[str, str | None]) -> Iterator[str]:
     )
 
 
-def _page(listed: list[Listed], *, width: int) -> RenderableType:
-    """Lay the settings out: a line each where the terminal is wide, a paragraph each where it is not."""
+def _page(listed: list[ListedSetting], *, width: int) -> RenderableType:
+    """Return the settings as a table, or as paragraphs on a narrow terminal."""
     if width >= _WIDE:
-        rows = [(one.name, _value(one), one.source, escape(one.description)) for one in listed]
-        return output.table(("Variable", "Value", "From", "What it is"), rows, unbroken=("Variable",))
+        rows = [(each.name, _value(each), each.source, escape(each.description)) for each in listed]
+        return output.table(("Variable", "Value", "Source", "Description"), rows, unbroken=("Variable",))
     paragraphs: list[RenderableType] = []
-    for one in listed:
-        source = "" if one.source == "default" else f" [dim]from {one.source}[/]"
-        paragraphs.append(f"[bold]{one.name}[/] = {_value(one)}{source}")
-        paragraphs.append(Padding(f"[dim]{escape(one.description)}[/]", (0, 0, 0, 4)))
+    for each in listed:
+        source = "" if each.source == "default" else f" [dim]from {each.source}[/]"
+        paragraphs.append(f"[bold]{each.name}[/] = {_value(each)}{source}")
+        paragraphs.append(Padding(f"[dim]{escape(each.description)}[/]", (0, 0, 0, 4)))
     return Group(*paragraphs)
 
 
-def _value(one: Listed) -> str:
-    value = escape(_text(one.value))
-    if one.source == "default":
+def _value(setting: ListedSetting) -> str:
+    value = escape(_text(setting.value))
+    if setting.source == "default":
         return value
-    return f"[bold green]{value}[/] [dim](default: {escape(_text(one.default))})[/]"
+    return f"[bold green]{value}[/] [dim](default: {escape(_text(setting.default))})[/]"
 
 
 def _text(value: object) -> str:

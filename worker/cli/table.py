@@ -1,4 +1,4 @@
-"""`image-worker table`: backups, and what the table consumes."""
+"""`image-worker table`: backups, consumed capacity, throttling and errors."""
 
 import re
 from collections import Counter
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
-MOST_HOURS: Final = 14 * 24
-"""CloudWatch keeps periods of five minutes longer, but here nobody could tell them apart."""
-MOST_BARS: Final = 48
+MAX_HOURS: Final = 14 * 24
+"""CloudWatch keeps five-minute periods for longer, but a bar would stand for too many of them."""
+MAX_BARS: Final = 48
 BARS: Final = "▁▂▃▄▅▆▇█"
-NOTHING: Final = "[dim]-[/]"
+NO_VALUE: Final = "[dim]-[/]"
 
 
 @app.callback()
 def table() -> None:
-    """Back up the table and see what it consumes."""
+    """Back up the table, and show its capacity and throttling."""
 
 
 def _checked_name(name: str | None) -> str | None:
     if name is not None and not re.fullmatch(NAME_PATTERN, name):
-        message = "DynamoDB takes 3 to 255 letters, digits, dots, hyphens and underscores"
+        message = f"{name!r} is invalid: use 3 to 255 letters, digits, dots, hyphens and underscores"
         raise typer.BadParameter(message)
     return name
 
@@ -49,32 +49,32 @@ async def backup(
     name: Annotated[
         str | None,
         typer.Option(
-            callback=_checked_name, help="What to call it; default: backup-YYYYmmdd-HHMMSS, in UTC."
+            callback=_checked_name, help="Name of the backup; default: backup-YYYYmmdd-HHMMSS in UTC."
         ),
     ] = None,
     json: output.JsonOption = False,
 ) -> None:
     """
-    Ask DynamoDB for a backup of the whole table; it takes none of its capacity.
+    Create an on-demand backup of the table, which consumes none of its capacity.
 
-    DynamoDB makes it on its own time: `image-worker table backups` says when it is AVAILABLE.
+    DynamoDB creates it in the background: `image-worker table backups` shows when it is AVAILABLE.
 
     Example: image-worker table backup
     """
     settings = start()
     async with open_client("dynamodb", settings) as dynamodb:
-        made = await Backups(dynamodb, table=table_of(settings), retry=RETRY_POLICIES.table).create(name)
+        created = await Backups(dynamodb, table=table_of(settings), retry=RETRY_POLICIES.table).create(name)
     if json:
-        output.print_json(_backup_document(made))
+        output.print_json(_backup_document(created))
     else:
-        output.console().print(f"Backup [bold]{made.name}[/] of {settings.table_name}: {made.status}")
+        output.console().print(f"Backup [bold]{created.name}[/] of {settings.table_name}: {created.status}")
 
 
 @app.command()
 @asynchronous
 async def backups(*, json: output.JsonOption = False) -> None:
     """
-    List the backups of the table, newest first; --json tells their ARNs, from which they are restored.
+    List the backups of the table, newest first; --json includes the ARNs needed to restore them.
 
     Example: image-worker table backups --json
     """
@@ -82,15 +82,15 @@ async def backups(*, json: output.JsonOption = False) -> None:
     async with open_client("dynamodb", settings) as dynamodb:
         found = await Backups(dynamodb, table=table_of(settings), retry=RETRY_POLICIES.table).all()
     if json:
-        output.print_json({"backups": [_backup_document(one) for one in found]})
+        output.print_json({"backups": [_backup_document(each) for each in found]})
     elif not found:
         output.console().print(
-            f"There is no backup of {settings.table_name}: image-worker table backup makes one."
+            f"{settings.table_name} has no backups. Create one with `image-worker table backup`."
         )
     else:
         rows = [
-            (one.name, one.status, one.kind, clock.to_text(one.created_at), _size(one.size_bytes))
-            for one in found
+            (each.name, each.status, each.kind, clock.to_text(each.created_at), _size(each.size_bytes))
+            for each in found
         ]
         columns = ["name", "status", "type", "created", "size"]
         output.console().print(output.table(columns, rows, numeric=["size"], unbroken=["name", "created"]))
@@ -100,14 +100,14 @@ async def backups(*, json: output.JsonOption = False) -> None:
 @asynchronous
 async def metrics(
     *,
-    hours: Annotated[int, typer.Option(min=1, max=MOST_HOURS, help="How far to look back.")] = 1,
+    hours: Annotated[int, typer.Option(min=1, max=MAX_HOURS, help="Hours to show, up to now.")] = 1,
     json: output.JsonOption = False,
 ) -> None:
     """
-    Show consumed and provisioned capacity, throttles and errors, over time.
+    Show capacity, throttling and errors of the table and its indexes over time.
 
-    Of the table and of each index. UserErrors, of whom DynamoDB tells nothing finer, are those of the whole
-    account and region. A bar stands for five minutes, or for more where there are too many.
+    DynamoDB reports UserErrors only for the whole account and region. A bar stands for five minutes, or for
+    more when the time range is long.
 
     Example: image-worker table metrics --hours 24
     """
@@ -125,57 +125,55 @@ async def metrics(
                 "from": clock.to_text(since),
                 "to": clock.to_text(until),
                 "periodSeconds": int(PERIOD.total_seconds()),
-                "metrics": [_series_document(one) for one in found],
+                "metrics": [_series_document(each) for each in found],
             }
         )
         return
     console = output.console()
-    if any(one.points for one in found):
+    if any(each.points for each in found):
         console.print(f"{settings.table_name}, {since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M} UTC")
-        rows = [_row(one, since, until) for one in found if one.points or one.scope is not Scope.INDEX]
-        columns = ["metric", "of", "sum", "average", "maximum", "over time"]
+        rows = [_row(each, since, until) for each in found if each.points or each.scope is not Scope.INDEX]
+        columns = ["metric", "scope", "sum", "average", "maximum", "over time"]
         numeric = ["sum", "average", "maximum"]
-        console.print(output.table(columns, rows, numeric=numeric, unbroken=["metric", "of", "over time"]))
-    for remark in remarks(found, table_name=settings.table_name, hours=hours):
+        console.print(output.table(columns, rows, numeric=numeric, unbroken=["metric", "scope", "over time"]))
+    for remark in explain_metrics(found, table_name=settings.table_name, hours=hours):
         console.print(remark)
 
 
-def remarks(found: Sequence[Series], *, table_name: str, hours: int) -> list[str]:
-    """Say in sentences what the figures, or their absence, mean."""
-    if not any(one.points for one in found):
+def explain_metrics(found: Sequence[Series], *, table_name: str, hours: int) -> list[str]:
+    """Return sentences that explain the metrics, or why there are none."""
+    if not any(each.points for each in found):
         span = "hour" if hours == 1 else f"{hours} hours"
-        none = f"CloudWatch has no figures of {table_name} for the last {span}."
-        return [
-            f"{none} DynamoDB sends them some minutes after the first request; an embedded AWS sends none."
-        ]
-    said = []
-    if not any(one.points for one in found if one.metric in LEVELS):
-        said.append(
-            "Nothing is provisioned: the table is paid by the request, or CloudWatch does not know yet."
+        no_metrics = f"CloudWatch has no metrics of {table_name} for the last {span}."
+        return [f"{no_metrics} They appear some minutes after the first request; the embedded AWS has none."]
+    sentences = []
+    if not any(each.points for each in found if each.metric in LEVELS):
+        sentences.append(
+            "No capacity is provisioned: the table is on demand, or CloudWatch has no metrics of it yet."
         )
     throttled: Counter[str] = Counter()
-    for one in found:
-        if one.metric.endswith("ThrottleEvents") and one.sum:
-            throttled[one.index or table_name] += round(one.sum)
-    said += [
-        f"{where} turned {count:,} requests away: more than its capacity, or than one key takes."
+    for each in found:
+        if each.metric.endswith("ThrottleEvents") and each.sum:
+            throttled[each.index or table_name] += round(each.sum)
+    sentences += [
+        f"{where} throttled {count:,} requests: they exceeded its capacity, or the limit of a partition."
         for where, count in throttled.items()
     ]
-    return said
+    return sentences
 
 
-def sparkline(values: Sequence[float | None], *, most: int = MOST_BARS) -> str:
+def sparkline(values: Sequence[float | None], *, max_bars: int = MAX_BARS) -> str:
     """
-    Draw one bar for each value, or where there are too many, for the largest of several.
+    Return one bar for each value; if there are too many values, for the largest of each group.
 
     Args:
-        values: Not negative; None leaves a gap.
-        most: Bars at the most.
+        values: Values of at least 0; None leaves a gap.
+        max_bars: Number of bars, at most.
     """
-    together = max(1, ceil(len(values) / most))
+    group_size = max(1, ceil(len(values) / max_bars))
     groups = [
-        max((value for value in values[first : first + together] if value is not None), default=None)
-        for first in range(0, len(values), together)
+        max((value for value in values[first : first + group_size] if value is not None), default=None)
+        for first in range(0, len(values), group_size)
     ]
     top = max((value for value in groups if value is not None), default=0.0)
     return "".join(
@@ -185,14 +183,14 @@ def sparkline(values: Sequence[float | None], *, most: int = MOST_BARS) -> str:
 
 
 def _row(series: Series, since: datetime, until: datetime) -> tuple[str, ...]:
-    of = series.index or series.scope.value
+    scope = series.index or series.scope.value
     if not series.points:
-        return (series.metric, of, NOTHING, NOTHING, NOTHING, "")
+        return (series.metric, scope, NO_VALUE, NO_VALUE, NO_VALUE, "")
     is_level = series.metric in LEVELS
     by_time = {point.at: point.maximum if is_level else point.sum for point in series.points}
     values = [by_time.get(since + number * PERIOD) for number in range((until - since) // PERIOD)]
-    total = NOTHING if is_level else _number(series.sum)
-    return (series.metric, of, total, _number(series.average), _number(series.maximum), sparkline(values))
+    total = NO_VALUE if is_level else _number(series.sum)
+    return (series.metric, scope, total, _number(series.average), _number(series.maximum), sparkline(values))
 
 
 def _number(value: float) -> str:
@@ -200,7 +198,7 @@ def _number(value: float) -> str:
 
 
 def _size(size_bytes: int | None) -> str:
-    return NOTHING if size_bytes is None else output.human_bytes(size_bytes)
+    return NO_VALUE if size_bytes is None else output.human_bytes(size_bytes)
 
 
 def _backup_document(backup: Backup) -> "dict[str, Json]":

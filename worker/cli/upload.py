@@ -1,4 +1,4 @@
-"""`image-worker upload`: pictures into the bucket."""
+"""`image-worker upload`: upload images to S3."""
 
 from functools import partial
 from pathlib import Path
@@ -7,10 +7,9 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from worker.bootstrap import open_clients
+from worker.bootstrap import build_queries, open_clients
 from worker.cli.support import output
 from worker.cli.support.entrypoint import asynchronous, start
-from worker.cli.support.options import queries_of
 from worker.cli.support.uploads import follow, put_all
 from worker.domain.image import Image
 from worker.domain.status import ImageStatus
@@ -23,26 +22,30 @@ app = typer.Typer(add_completion=False)
 async def upload(
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE", exists=True, dir_okay=False, readable=True, help="The pictures."),
+        typer.Argument(metavar="FILE", exists=True, dir_okay=False, readable=True, help="Image files."),
     ],
     *,
-    user: Annotated[str, typer.Option("--user", help="The user that they belong to.")],
-    tag: Annotated[list[str] | None, typer.Option("--tag", help="A tag; can be repeated.")] = None,
-    description: Annotated[str | None, typer.Option(help="What they show.")] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Follow them to the end.")] = False,
-    timeout_s: Annotated[float, typer.Option(help="How long --wait follows, in seconds.")] = 300,
+    user: Annotated[str, typer.Option("--user", help="The owner of the images.")],
+    tag: Annotated[
+        list[str] | None, typer.Option("--tag", help="Tag of the images; repeat it for several tags.")
+    ] = None,
+    description: Annotated[str | None, typer.Option(help="Description of the images.")] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait until the images are completed or failed.")
+    ] = False,
+    timeout_s: Annotated[float, typer.Option(help="Seconds that --wait waits at most.")] = 300,
     json: output.JsonOption = False,
 ) -> int:
     """
-    Put pictures in the bucket under the upload key, and print their image ids.
+    Upload images to S3 and print their image ids.
 
-    Exit status 1: some could not be uploaded; with --wait, some failed or had not ended in time.
+    Exit status 1: an upload failed; with --wait, an image failed or was not processed in time.
 
     Example: image-worker upload beach.jpg --user alice --tag holidays --wait
     """
     settings = start()
     ended: dict[str, Image] = {}
-    late: str | None = None
+    timeout_message: str | None = None
     async with open_clients(settings) as clients:
         with output.bars() as progress:
             bar = progress.add_task("uploading", total=len(files))
@@ -53,38 +56,38 @@ async def upload(
                 user_id=user,
                 tags=tag or (),
                 description=description,
-                tell=partial(progress.advance, bar),
+                on_uploaded=partial(progress.advance, bar),
             )
             if wait:
                 bar = progress.add_task("processing", total=len(uploads))
-                queries = queries_of(clients.dynamodb, settings)
+                queries = build_queries(clients.dynamodb, settings)
                 try:
-                    async for one, image in follow(queries, uploads, timeout_s=timeout_s):
-                        ended[one.image_id] = image
+                    async for finished, image in follow(queries, uploads, timeout_s=timeout_s):
+                        ended[finished.image_id] = image
                         progress.advance(bar)
-                except TimeoutError as error:  # their ids are told all the same
-                    late = str(error)
+                except TimeoutError as error:  # the image ids are still printed
+                    timeout_message = str(error)
     if json:
         document = [
-            {"file": str(one.file), "imageId": one.image_id, "userId": one.user_id, "key": one.key}
-            | _told(ended.get(one.image_id))
-            for one in uploads
+            {"file": str(each.file), "imageId": each.image_id, "userId": each.user_id, "key": each.key}
+            | _result(ended.get(each.image_id))
+            for each in uploads
         ]
         output.print_json({"images": document})
     else:
         console = output.console()
-        for one in uploads:
-            told = ended.get(one.image_id)
-            status = f"  {output.status_text(told.status)}" if told else ""
-            reason = f"  {escape(told.error.message)}" if told and told.error else ""
-            console.print(f"{one.image_id}  {escape(one.file.name)}{status}{reason}")
-    if late:
-        typer.echo(f"{late}; see `image-worker images list --user {user}`", err=True)
+        for each in uploads:
+            result = ended.get(each.image_id)
+            status = f"  {output.status_text(result.status)}" if result else ""
+            reason = f"  {escape(result.error.message)}" if result and result.error else ""
+            console.print(f"{each.image_id}  {escape(each.file.name)}{status}{reason}")
+    if timeout_message:
+        typer.echo(f"{timeout_message}; see `image-worker images list --user {user}`", err=True)
     has_failed = any(image.status is ImageStatus.FAILED for image in ended.values())
-    return 1 if late or has_failed else 0
+    return 1 if timeout_message or has_failed else 0
 
 
-def _told(image: Image | None) -> dict[str, object]:
+def _result(image: Image | None) -> dict[str, object]:
     if image is None:
         return {}
     error = {"code": image.error.code, "message": image.error.message} if image.error else None

@@ -1,4 +1,4 @@
-"""`image-worker users`: profiles and preferences."""
+"""`image-worker users`: show users and set their preferences."""
 
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from worker.bootstrap import RETRY_POLICIES, open_client, table_of
+from worker.bootstrap import build_profile_store, open_client
 from worker.cli.support import output
 from worker.cli.support.entrypoint import asynchronous, start
 from worker.domain.clock import utc_now
 from worker.domain.errors import ConfigurationError
 from worker.dynamodb.items import Item
-from worker.dynamodb.profiles import ProfileStore, profile_from_item
+from worker.dynamodb.profiles import profile_from_item
 from worker.recipe_settings import sizes
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True)
 
 
 class Switch(StrEnum):
-    """On, off, or as the worker's own setting says."""
+    """On, off, or the default of the worker."""
 
     ON = "on"
     OFF = "off"
@@ -31,7 +31,7 @@ class Switch(StrEnum):
 
 @app.callback()
 def users() -> None:
-    """Ask for users' profiles and statistics, and set what they wish for their pictures."""
+    """Show users, and set their preferences."""
 
 
 @app.command()
@@ -44,16 +44,15 @@ async def get(
     """
     Show a user's preferences and statistics.
 
-    Exit status 1: there is no such user.
+    Exit status 1: the user does not exist.
 
     Example: image-worker users get alice
     """
     settings = start()
     async with open_client("dynamodb", settings) as dynamodb:
-        profiles = ProfileStore(dynamodb, table=table_of(settings), retry=RETRY_POLICIES.table)
-        item = await profiles.get(user)
+        item = await build_profile_store(dynamodb, settings).get(user)
     if item is None:
-        typer.echo(f"there is no user {user} in {settings.table_name}", err=True)
+        typer.echo(f"user {user} does not exist in table {settings.table_name}", err=True)
         return 1
     _print(item, json=json)
     return 0
@@ -62,22 +61,23 @@ async def get(
 @app.command("set")
 @asynchronous
 async def set_(
-    user: Annotated[str, typer.Argument(metavar="USER", help="The user id; may be new.")],
+    user: Annotated[str, typer.Argument(metavar="USER", help="The user id; created if new.")],
     *,
-    size: Annotated[str | None, typer.Option(help="The size of pictures; '' for the default.")] = None,
-    watermark: Annotated[Switch | None, typer.Option(help="Whether they are marked.")] = None,
+    size: Annotated[str | None, typer.Option(help="Size of the main result; '': the default.")] = None,
+    watermark: Annotated[Switch | None, typer.Option(help="Whether results are watermarked.")] = None,
     watermark_text: Annotated[
-        str | None, typer.Option(help="What the watermark says; '' for the default.")
+        str | None, typer.Option(help="Text of the watermark; '': the default.")
     ] = None,
     watermark_image: Annotated[
-        str | None, typer.Option(help="A logo under WORKER_WATERMARK_LOGOS_PREFIX; '' for the text.")
+        str | None,
+        typer.Option(help="Logo under WORKER_WATERMARK_LOGOS_PREFIX, in place of the text; '': none."),
     ] = None,
     json: output.JsonOption = False,
 ) -> None:
     """
-    Set what a user wishes; pictures that are done keep the recipe they were made with.
+    Set the preferences of a user, for images that are processed from now on.
 
-    Workers notice within WORKER_PROFILE_CACHE_S.
+    Workers use the new preferences within WORKER_PROFILE_CACHE_S.
 
     Example: image-worker users set alice --size large
     """
@@ -91,15 +91,15 @@ async def set_(
     if watermark_image is not None:
         changes["watermarkImage"] = watermark_image or None
     if not changes:
-        message = "there is nothing to set: add --size, --watermark, --watermark-text or --watermark-image"
+        message = "no preference given: add --size, --watermark, --watermark-text or --watermark-image"
         raise ConfigurationError(message)
     settings = start()
-    known = sizes(settings)
-    if size and size not in known:
-        message = f"--size is {size!r}: it has to be one of {', '.join(known)}"
+    known_sizes = sizes(settings)
+    if size and size not in known_sizes:
+        message = f"--size is {size!r}, but it must be one of {', '.join(known_sizes)}"
         raise ConfigurationError(message)
     async with open_client("dynamodb", settings) as dynamodb:
-        profiles = ProfileStore(dynamodb, table=table_of(settings), retry=RETRY_POLICIES.table)
+        profiles = build_profile_store(dynamodb, settings)
         item = await profiles.set_preferences(user, changes, now=utc_now())
     _print(item, json=json)
 
@@ -109,14 +109,14 @@ def _print(item: Item, *, json: bool) -> None:
         output.print_json(item)
         return
     profile = profile_from_item(item)
-    wishes, statistics = profile.preferences, profile.statistics
-    marked = {True: "on", False: "off", None: "default"}[wishes.watermark_enabled]
+    preferences, statistics = profile.preferences, profile.statistics
+    watermark = {True: "on", False: "off", None: "default"}[preferences.watermark_enabled]
     rows = [
         ("user", escape(profile.user_id)),
-        ("size", escape(wishes.default_image_size or "default")),
-        ("watermark", marked),
-        ("watermark text", escape(wishes.watermark_text or "default")),
-        ("watermark image", escape(wishes.watermark_image or "none")),
+        ("size", escape(preferences.default_image_size or "default")),
+        ("watermark", watermark),
+        ("watermark text", escape(preferences.watermark_text or "default")),
+        ("watermark image", escape(preferences.watermark_image or "none")),
         ("images", f"{statistics.total_images:,}"),
         ("storage", output.human_bytes(statistics.total_storage_used)),
         ("last upload", output.moment(statistics.last_upload_at)),

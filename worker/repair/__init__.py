@@ -1,1 +1,1 @@
-"""Repairing the record and the queue: the logic behind the repair commands."""
+"""Repair tools: retry, reprocess, reconcile, enqueue and redrive, independent of the command line."""

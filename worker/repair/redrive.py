@@ -1,155 +1,154 @@
-"""Dead letters and what the record says of them; sending them back."""
+"""Find out why messages became dead letters, and send them back to the queue."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from worker.bootstrap import RETRY_POLICIES, key_layout, queue_url
 from worker.domain.image import Image
 from worker.domain.job import Job
 from worker.domain.message import Unreadable
 from worker.domain.status import ImageStatus
 from worker.dynamodb.queries import Queries
-from worker.repair.requests import RepairContext, RequeueRequest, job_of
-from worker.settings import Settings
+from worker.repair.context import RepairContext
+from worker.repair.requests import RequeueRequest, job_of
 from worker.sqs.dead_letters import DeadLetter, DeadLetters
 
-if TYPE_CHECKING:
-    from types_aiobotocore_sqs import SQSClient
+LIST_VISIBILITY_S: Final = 30
+"""Visibility timeout of dead letters that are only listed, in case the command dies before releasing them."""
 
-LOOK_S: Final = 30
-"""How long letters stay hidden that are only looked at, should the command die before it gives them back."""
+REDRIVE_VISIBILITY_S: Final = 120
+"""Visibility timeout of dead letters that are being redriven."""
 
-REDRIVE_S: Final = 120
-"""The same for letters that are about to be sent back."""
-
-Records = Mapping[tuple[str, str], Image]
+ImagesByKey = Mapping[tuple[str, str], Image]
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """A dead letter, and why it is one: by its own attributes, else by the record of the image it names."""
+class Diagnosis:
+    """A dead letter and why it could not be processed, as an error code and a message."""
 
     letter: DeadLetter
     code: str
     reason: str
 
 
-async def open_letters(client: "SQSClient", settings: Settings, *, visibility_timeout_s: int) -> DeadLetters:
-    """
-    Return the dead letters of the settings.
-
-    Raises:
-        ConfigurationError: There is no such queue.
-    """
-    url = await queue_url(client, settings.dead_letter_queue_name)
-    return DeadLetters(
-        client,
-        url=url,
-        key_layout=key_layout(settings),
-        visibility_timeout_s=visibility_timeout_s,
-        retry=RETRY_POLICIES.queue,
-    )
-
-
-async def records_of(letters: Sequence[DeadLetter], queries: Queries) -> Records:
-    """Return the images that the letters name, by image id and user."""
+async def images_of(letters: Sequence[DeadLetter], queries: Queries) -> ImagesByKey:
+    """Return the images that dead letters refer to, by image id and user id."""
     keys = [(job.image_id, job.user_id) for letter in letters for job in letter.jobs]
     images = await queries.images(keys, consistent=True) if keys else []
     return {(image.image_id, image.user_id): image for image in images}
 
 
-def tell(letter: DeadLetter, records: Records) -> Told:
-    """Say why a letter is dead."""
+def diagnose(letter: DeadLetter, images: ImagesByKey) -> Diagnosis:
+    """Return why a message became a dead letter: from its own attributes, or else from its image's record."""
     if letter.code:
-        return Told(letter, letter.code, letter.reason or "")
+        return Diagnosis(letter, letter.code, letter.reason or "")
     for part in letter.parts:
         if isinstance(part, Unreadable):
-            return Told(letter, "unreadable", part.reason)
-        image = records.get((part.image_id, part.user_id))
+            return Diagnosis(letter, "unreadable", part.reason)
+        image = images.get((part.image_id, part.user_id))
         if image is not None and image.error is not None:
-            return Told(letter, image.error.code, image.error.message)
-    return Told(letter, "unknown", "received too often, and its worker left no reason")
+            return Diagnosis(letter, image.error.code, image.error.message)
+    return Diagnosis(letter, "unknown", "it was received too often, and no worker recorded a reason")
 
 
 async def redrive_all(
-    asking: RepairContext, letters: DeadLetters, *, image_id: str | None, code: str | None, limit: int | None
+    repairs: RepairContext,
+    letters: DeadLetters,
+    *,
+    image_id: str | None,
+    code: str | None,
+    limit: int | None,
 ) -> None:
     """
-    Send dead letters back.
+    Send dead letters back to the queue.
 
-    First the record moves to pending, then the message is sent, then the letter is deleted: whatever crashes
-    in between, the letter is still there, and a message too many finds its picture taken or done.
+    First the record moves to pending, then the message is sent, then the dead letter is deleted. If the run
+    stops in between, the dead letter is still there, and a duplicate message finds its image leased or ended.
+
+    Args:
+        repairs: Dependencies.
+        letters: The dead-letter queue.
+        image_id: Redrive only the dead letters of this image.
+        code: Redrive only the dead letters with this error code.
+        limit: Redrive at most this many dead letters.
     """
-    kept: list[DeadLetter] = []
-    left = limit
+    to_release: list[DeadLetter] = []
+    remaining = limit
     try:
-        async for some in letters.read():
-            kept += some  # until it is deleted
-            records = await records_of(some, asking.queries)
-            chosen = [told for letter in some if _is_meant(told := tell(letter, records), image_id, code)]
-            chosen = chosen if left is None else chosen[:left]
-            settled = await _redrive_some(asking, chosen, records)
-            if settled and not asking.report.is_dry:
-                undeleted = await letters.delete(settled)
-                for letter in undeleted:
-                    asking.report.could_not(_name(letter), "it is sent back, but could not be deleted")
-                gone = {letter.message_id for letter in settled}
-                kept = [letter for letter in kept if letter.message_id not in gone]
-            if left is not None:
-                left -= len(chosen)
-                if left <= 0:
+        async for batch in letters.read():
+            to_release += batch
+            images = await images_of(batch, repairs.queries)
+            diagnoses = [diagnose(letter, images) for letter in batch]
+            selected = [each for each in diagnoses if _matches(each, image_id=image_id, code=code)]
+            selected = selected if remaining is None else selected[:remaining]
+            finished = await _redrive_batch(repairs, selected, images)
+            if finished and not repairs.dry_run:
+                for letter in await letters.delete(finished):
+                    repairs.reporter.failed(_subject(letter), "it was sent back, but could not be deleted")
+                finished_ids = {letter.message_id for letter in finished}
+                to_release = [letter for letter in to_release if letter.message_id not in finished_ids]
+            if remaining is not None:
+                remaining -= len(selected)
+                if remaining <= 0:
                     return
     finally:
-        await letters.release(kept)
+        await letters.release(to_release)
 
 
-def _is_meant(told: Told, image_id: str | None, code: str | None) -> bool:
-    is_image = image_id is None or any(job.image_id == image_id for job in told.letter.jobs)
-    return is_image and (code is None or told.code == code)
+def _matches(diagnosis: Diagnosis, *, image_id: str | None, code: str | None) -> bool:
+    is_image = image_id is None or any(job.image_id == image_id for job in diagnosis.letter.jobs)
+    return is_image and (code is None or diagnosis.code == code)
 
 
-async def _redrive_some(asking: RepairContext, chosen: Sequence[Told], records: Records) -> list[DeadLetter]:
-    """Ask for what the letters name; return the letters that have nothing left to say."""
-    wishes: dict[str, list[RequeueRequest]] = {}
-    asked_for: set[str] = set()
-    for told in chosen:
-        letter = told.letter
+async def _redrive_batch(
+    repairs: RepairContext, selected: Sequence[Diagnosis], images: ImagesByKey
+) -> list[DeadLetter]:
+    """Requeue the images that the dead letters refer to; return the dead letters to delete."""
+    requests: dict[str, list[RequeueRequest]] = {}  # by message id
+    requested: set[str] = set()
+    for diagnosis in selected:
+        letter = diagnosis.letter
         if letter.parts and not letter.jobs:
-            asking.report.could_not(_name(letter), f"nobody can read it: {told.reason}")
+            repairs.reporter.failed(_subject(letter), f"the message cannot be parsed: {diagnosis.reason}")
             continue
-        found = [wish for part in letter.parts if (wish := _wish(asking, part, records)) is not None]
-        # Of two letters that ask for the same, one is enough: it stays until it is sent.
-        wishes[letter.message_id] = [wish for wish in found if wish.body not in asked_for]
-        asked_for.update(wish.body for wish in found)
-        if not wishes[letter.message_id]:
-            asking.report.left("settled already")
-    together = [(message_id, wish) for message_id, some in wishes.items() for wish in some]
-    asked = await asking.ask([wish for _, wish in together])
-    failed = {message_id for (message_id, _), is_asked in zip(together, asked, strict=True) if not is_asked}
+        found = [
+            request for part in letter.parts if (request := _request_for(repairs, part, images)) is not None
+        ]
+        # Of two dead letters with the same content only the first is sent, and kept until that has succeeded.
+        requests[letter.message_id] = [request for request in found if request.body not in requested]
+        requested.update(request.body for request in found)
+        if not requests[letter.message_id]:
+            repairs.reporter.skipped("already processed")
+    flat = [(message_id, request) for message_id, each in requests.items() for request in each]
+    sent = await repairs.requeue([request for _, request in flat])
+    failed = {message_id for (message_id, _), is_sent in zip(flat, sent, strict=True) if not is_sent}
     return [
-        told.letter
-        for told in chosen
-        if told.letter.message_id in wishes and told.letter.message_id not in failed
+        diagnosis.letter
+        for diagnosis in selected
+        if diagnosis.letter.message_id in requests and diagnosis.letter.message_id not in failed
     ]
 
 
-def _wish(asking: RepairContext, part: Job | Unreadable, records: Records) -> RequeueRequest | None:
-    """Return what a part of a letter asks for; None when the record says that it is settled."""
-    action = "sent back"
+def _request_for(
+    repairs: RepairContext, part: Job | Unreadable, images: ImagesByKey
+) -> RequeueRequest | None:
+    """Return the request for one part of a dead letter; None when the record shows that it is obsolete."""
+    action = "redriven"
     if isinstance(part, Unreadable):
-        # It came together with others that are readable: a worker puts it among the dead letters, alone.
+        # Other parts of the message can be parsed. A worker sends this one alone to the dead-letter queue.
         return RequeueRequest(image_id="", user_id="", action=action, body=part.body)
-    image = records.get((part.image_id, part.user_id))
+    image = images.get((part.image_id, part.user_id))
     if image is None or part.version.is_newer_than(image.version):
-        return asking.wish(part, action=action)
+        return repairs.request(part, action=action)
     if image.version.is_newer_than(part.version) or image.status is ImageStatus.COMPLETED:
         return None
     if image.status is ImageStatus.FAILED:
-        return asking.wish(job_of(image), action=action, move=partial(asking.reopening.retry, image))
-    return asking.wish(job_of(image), action=action)
+        mark_pending = partial(repairs.writes.retry, image)
+        return repairs.request(job_of(image), action=action, mark_pending=mark_pending)
+    return repairs.request(job_of(image), action=action)
 
 
-def _name(letter: DeadLetter) -> str:
+def _subject(letter: DeadLetter) -> str:
+    """Return the image id of a dead letter, or its message id when it has none."""
     return next((job.image_id for job in letter.jobs), letter.message_id)

@@ -1,4 +1,4 @@
-"""What lies under an upload's key now, and the job that asks for it."""
+"""Whether the upload of an image is still in the bucket as recorded, was replaced, or is gone."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,14 +14,15 @@ from worker.domain.clock import to_milliseconds
 from worker.domain.errors import TransientError
 from worker.domain.image import Image
 from worker.domain.job import Job, SourceVersion
-from worker.repair.requests import RepairContext, job_of
+from worker.repair.context import RepairContext
+from worker.repair.requests import job_of
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
 
-class Source(Enum):
-    """How the bucket stands to the record of an image."""
+class SourceStatus(Enum):
+    """How the object in the bucket compares with the record."""
 
     AS_RECORDED = auto()
     REPLACED = auto()
@@ -29,56 +30,62 @@ class Source(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """What the bucket holds of an image, and the job that asks for that: for what was recorded, when gone."""
+class SourceState:
+    """
+    The state of an image's upload in the bucket.
 
-    source: Source
+    Attributes:
+        status: How the object compares with the record.
+        job: Job for the object that is there now; for the recorded one when it is gone.
+    """
+
+    status: SourceStatus
     job: Job
 
 
-async def look(client: "S3Client", image: Image, retry: RetryPolicy) -> Standing:
+async def check_source(client: "S3Client", image: Image, retry: RetryPolicy) -> SourceState:
     """
-    Compare the object that the record knows with what the bucket holds.
+    Compare an image's record with the object in the bucket.
 
-    The image has to be read before: what lies under the key now is then no older than what it knows.
+    Read the image first: the object found under the key is then at least as new as the recorded one.
 
     Raises:
-        TransientError: The bucket cannot be reached within its retries, or refuses to tell.
+        TransientError: S3 is unreachable or denies the request.
     """
     version_id = image.version.version_id
     if version_id and await _head(client, image, retry, version_id=version_id):
-        return Standing(Source.AS_RECORDED, job_of(image))
+        return SourceState(SourceStatus.AS_RECORDED, job_of(image))
     found = await _head(client, image, retry)
     if found is None:
-        return Standing(Source.GONE, job_of(image))
+        return SourceState(SourceStatus.GONE, job_of(image))
     version = SourceVersion(
         e_tag=str(found["ETag"]).strip('"'),
         version_id=None,
         sequencer=None,
-        uploaded_at=_later(to_milliseconds(found["LastModified"]), image),
+        uploaded_at=_after_recorded(to_milliseconds(found["LastModified"]), image),
     )
     if version_id is None and version.is_same_object_as(image.version):
-        return Standing(Source.AS_RECORDED, job_of(image))
+        return SourceState(SourceStatus.AS_RECORDED, job_of(image))
     job = replace(job_of(image), version=version, size_bytes=found["ContentLength"])
-    return Standing(Source.REPLACED, job)
+    return SourceState(SourceStatus.REPLACED, job)
 
 
-async def look_or_tell(asking: RepairContext, image: Image) -> Standing | None:
-    """Look at what is there of an image that this worker serves; report it when that cannot be known."""
-    if not asking.serves(image):
+async def check_source_or_report(repairs: RepairContext, image: Image) -> SourceState | None:
+    """Return the state of an image's upload; report a failure and return None if unknown."""
+    if not repairs.serves_or_report(image):
         return None
     try:
-        return await look(asking.clients.s3, image, asking.retries.bucket)
+        return await check_source(repairs.s3, image, repairs.s3_retry)
     except TransientError as error:
-        asking.report.could_not(image.image_id, str(error))
+        repairs.reporter.failed(image.image_id, str(error))
         return None
 
 
-def _later(last_modified: datetime, image: Image) -> datetime:
+def _after_recorded(last_modified: datetime, image: Image) -> datetime:
     """
-    Date what replaced an object after it.
+    Return the upload time of a replacement, which has to be later than that of the recorded object.
 
-    S3 tells whole seconds only, and of a multipart upload when it began.
+    S3 reports whole seconds, and for a multipart upload the time at which it began.
     """
     return max(last_modified, image.version.uploaded_at + timedelta(milliseconds=1))
 
@@ -91,7 +98,7 @@ async def _head(
         request["VersionId"] = version_id
     try:
         return await call_with_retry(
-            lambda: client.head_object(**request), retry, what=f"look at s3://{image.bucket}/{image.key}"
+            lambda: client.head_object(**request), retry, what=f"read s3://{image.bucket}/{image.key}"
         )
     except ClientError as error:
         if is_not_found(error):

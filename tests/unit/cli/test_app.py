@@ -132,7 +132,7 @@ def test_a_bug_is_one_sentence_without_a_traceback(
     assert command_line.run(["it"]) == 1
     assert capsys.readouterr().err == (
         "image-worker: unexpected error: RuntimeError: no room for [masked]; this is a bug, "
-        "please report it with what WORKER_LOG_LEVEL=debug shows\n"
+        "please report it with the output of WORKER_LOG_LEVEL=debug\n"
     )
 
 

@@ -1,4 +1,4 @@
-"""How commands start."""
+"""Start of commands."""
 
 import asyncio
 import json
@@ -16,13 +16,13 @@ async def twice(number: int) -> int:
     return number * 2
 
 
-def test_an_asynchronous_command_runs_to_its_end_and_keeps_its_name_and_help() -> None:
+def test_an_asynchronous_command_runs_to_completion_and_keeps_its_name_and_help() -> None:
     assert twice(21) == 42
     assert (twice.__name__, twice.__doc__) == ("twice", "Double it.")
 
 
 @pytest.mark.usefixtures("_unconfigured_logs")
-def test_starting_reads_the_settings_and_configures_the_logs_by_them(
+def test_start_reads_the_settings_and_configures_logging(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("WORKER_LOG_LEVEL", "warning")

@@ -5,7 +5,7 @@ from botocore import exceptions as aws
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import SettingsError
 
-from worker.cli.support.errors import Told, explain
+from worker.cli.support.errors import CliError, explain
 from worker.domain.errors import ConfigurationError, LeaseLostError, TransientError
 from worker.settings import Settings
 
@@ -19,10 +19,10 @@ def told_of_settings(monkeypatch: pytest.MonkeyPatch, **variables: str) -> str:
         monkeypatch.setenv(name, value)
     with pytest.raises((ValidationError, SettingsError)) as raised:
         Settings()
-    told = explain(raised.value)
-    assert told is not None
-    assert told.is_misuse
-    return told.sentence
+    explained = explain(raised.value)
+    assert explained is not None
+    assert explained.is_usage_error
+    return explained.message
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def told_of_settings(monkeypatch: pytest.MonkeyPatch, **variables: str) -> str:
         (
             "WORKER_LOG_LEVEL",
             "loud",
-            "WORKER_LOG_LEVEL: 'loud' is none of debug, info, warning, error (default: info)",
+            "WORKER_LOG_LEVEL: 'loud' is not one of debug, info, warning, error (default: info)",
         ),
         (
             "WORKER_LOG_FORMAT",
@@ -51,7 +51,7 @@ def told_of_settings(monkeypatch: pytest.MonkeyPatch, **variables: str) -> str:
         (
             "WORKER_EXTRA_SIZES",
             "thumbnail",
-            'WORKER_EXTRA_SIZES: not JSON; write a list as ["thumbnail", "large"]',
+            'WORKER_EXTRA_SIZES: not valid JSON; write a list as ["thumbnail", "large"]',
         ),
     ],
 )
@@ -96,7 +96,7 @@ def test_a_secret_that_went_into_the_wrong_setting_is_not_repeated(monkeypatch: 
 
 
 @pytest.mark.parametrize(
-    ("error", "beginning", "is_misuse"),
+    ("error", "beginning", "is_usage_error"),
     [
         (aws.NoCredentialsError(), "no usable AWS credentials were found", True),
         (aws.NoRegionError(), "no AWS region is set; set AWS_REGION", True),
@@ -141,34 +141,34 @@ def test_a_secret_that_went_into_the_wrong_setting_is_not_repeated(monkeypatch: 
 def test_an_error_with_a_known_way_out_is_explained(
     error: Exception,
     beginning: str,
-    is_misuse: bool,  # noqa: FBT001 - a column of the table above
+    is_usage_error: bool,  # noqa: FBT001 - a column of the table above
 ) -> None:
-    told = explain(error)
-    assert told is not None
-    assert told.sentence.startswith(beginning)
-    assert told.is_misuse == is_misuse
-    assert "\n" not in told.sentence
+    explained = explain(error)
+    assert explained is not None
+    assert explained.message.startswith(beginning)
+    assert explained.is_usage_error == is_usage_error
+    assert "\n" not in explained.message
 
 
 def test_the_error_inside_a_group_is_explained() -> None:
     group = ExceptionGroup("tasks", [KeyError("x"), ExceptionGroup("inner", [ConfigurationError("set X")])])
-    assert explain(group) == Told("set X", is_misuse=True)
+    assert explain(group) == CliError("set X", is_usage_error=True)
 
 
 def test_an_error_that_was_raised_from_itself_is_explained() -> None:
     error = TransientError("could not list the backups")
     error.__cause__ = error
-    assert explain(error) == Told("could not list the backups", is_misuse=False)
+    assert explain(error) == CliError("could not list the backups", is_usage_error=False)
 
 
 def test_what_passes_by_itself_is_told_by_what_was_tried_and_what_does_not_by_its_cause() -> None:
     slow, refused = TransientError("could not read the image"), TransientError("could not read the image")
     slow.__cause__ = aws.ReadTimeoutError(endpoint_url="http://host")
     refused.__cause__ = refusal("AccessDenied")
-    told_slow, told_refused = explain(slow), explain(refused)
-    assert told_slow == Told("could not read the image", is_misuse=False)
-    assert told_refused is not None
-    assert told_refused.sentence.startswith("AWS does not allow GetItem; ")
+    explained_timeout, explained_denial = explain(slow), explain(refused)
+    assert explained_timeout == CliError("could not read the image", is_usage_error=False)
+    assert explained_denial is not None
+    assert explained_denial.message.startswith("AWS does not allow GetItem; ")
 
 
 def test_a_bug_is_not_explained_away() -> None:

@@ -1,4 +1,4 @@
-"""What commands print."""
+"""Output of commands."""
 
 import json
 from datetime import UTC, datetime
@@ -9,7 +9,7 @@ import pytest
 from worker.cli.support import output
 
 
-def test_json_keeps_moments_and_paths_readable(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_contains_times_and_paths_as_text(capsys: pytest.CaptureFixture[str]) -> None:
     output.print_json({"at": datetime(2024, 1, 1, 12, tzinfo=UTC), "file": Path("ä.jpg")})
     printed = capsys.readouterr()
     assert json.loads(printed.out) == {"at": "2024-01-01T12:00:00.000Z", "file": "ä.jpg"}
@@ -17,7 +17,7 @@ def test_json_keeps_moments_and_paths_readable(capsys: pytest.CaptureFixture[str
     assert printed.err == ""
 
 
-def test_a_table_that_is_piped_keeps_each_row_on_its_line(
+def test_a_piped_table_keeps_each_row_on_one_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
@@ -28,11 +28,11 @@ def test_a_table_that_is_piped_keeps_each_row_on_its_line(
     assert lines[0].endswith(" 7")
 
 
-def test_remarks_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     output.stderr_console().print("working")
     assert capsys.readouterr() == ("", "working\n")
 
 
-def test_a_status_has_its_colour_and_an_unknown_one_has_none() -> None:
+def test_a_status_has_a_colour_unless_it_is_unknown() -> None:
     assert output.status_text("failed") == "[bold red]failed[/]"
     assert output.status_text("odd") == "odd"

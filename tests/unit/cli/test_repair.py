@@ -8,12 +8,12 @@ import pytest
 from tests.support.builders import NOON, a_claimant, a_job, after
 from worker.cli import app as command_line
 from worker.cli.enqueue import prefix_of
-from worker.cli.reconcile import is_stuck
 from worker.cli.support.report import Report
 from worker.domain.claim import Claimed, decide
 from worker.domain.errors import ConfigurationError
 from worker.domain.image import Failure, Image
 from worker.domain.transition import apply, image_failed, image_released
+from worker.repair.reconcile import is_stuck
 from worker.repair.requests import job_of
 from worker.settings import Settings
 
@@ -28,21 +28,21 @@ def processing() -> Image:
 
 
 def test_a_leased_picture_is_not_stuck_and_one_whose_lease_is_over_is() -> None:
-    assert not is_stuck(processing(), now=after(59), patience=PATIENCE)
-    assert is_stuck(processing(), now=after(60), patience=PATIENCE)
+    assert not is_stuck(processing(), now=after(59), pending_for=PATIENCE)
+    assert is_stuck(processing(), now=after(60), pending_for=PATIENCE)
 
 
 def test_a_pending_picture_is_stuck_once_patience_is_at_an_end() -> None:
     pending = apply(processing(), image_released(FAILURE, at=after(10)))
 
-    assert not is_stuck(pending, now=after(310), patience=PATIENCE)
-    assert is_stuck(pending, now=after(311), patience=PATIENCE)
+    assert not is_stuck(pending, now=after(310), pending_for=PATIENCE)
+    assert is_stuck(pending, now=after(311), pending_for=PATIENCE)
 
 
 def test_a_picture_that_has_ended_is_never_stuck() -> None:
     failed = apply(processing(), image_failed(FAILURE, at=after(10)))
 
-    assert not is_stuck(failed, now=after(1_000_000), patience=PATIENCE)
+    assert not is_stuck(failed, now=after(1_000_000), pending_for=PATIENCE)
 
 
 def test_the_job_of_an_image_asks_for_the_upload_that_it_records() -> None:
@@ -63,11 +63,11 @@ def test_a_place_among_the_uploads_is_taken(where: str, prefix: str) -> None:
 @pytest.mark.parametrize(
     ("where", "sentence"),
     [
-        ("uploads/alice/", "names no place in a bucket: write it as s3://image-uploads/uploads/"),
-        ("s3://", "names no place in a bucket: write it as s3://image-uploads/uploads/"),
+        ("uploads/alice/", "is not an S3 location: write it as s3://image-uploads/uploads/"),
+        ("s3://", "is not an S3 location: write it as s3://image-uploads/uploads/"),
         ("s3://other/uploads/", "serves the bucket 'image-uploads', not 'other': set WORKER_BUCKET"),
-        ("s3://image-uploads", "outside of the uploads: begin with s3://image-uploads/uploads/"),
-        ("s3://image-uploads/processed/", "outside of the uploads: begin with s3://image-uploads/uploads/"),
+        ("s3://image-uploads", "outside the uploads: start with s3://image-uploads/uploads/"),
+        ("s3://image-uploads/processed/", "outside the uploads: start with s3://image-uploads/uploads/"),
     ],
 )
 def test_a_place_that_the_worker_does_not_serve_is_refused_in_a_sentence(where: str, sentence: str) -> None:
@@ -78,9 +78,9 @@ def test_a_place_that_the_worker_does_not_serve_is_refused_in_a_sentence(where: 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["reprocess"], "say which pictures: an ID, --user, --status or --recipe-changed"),
-        (["reprocess", "img_1", "--status", "failed"], "leave out --status"),
-        (["reprocess", "--status", "pending"], "--status takes completed or failed"),
+        (["reprocess"], "no images selected: add an ID, --user, --status or --recipe-changed"),
+        (["reprocess", "img_1", "--status", "failed"], "remove --status"),
+        (["reprocess", "--status", "pending"], "only completed and failed images can be reprocessed"),
         (["reprocess", "--user", "u", "--before", "noon"], "--before is 'noon'"),
     ],
 )
@@ -96,18 +96,18 @@ def test_a_wish_that_means_nothing_ends_with_2_and_a_sentence(
 def test_a_report_names_counts_and_problems_and_ends_with_1_when_there_are_any(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with Report("trying", is_dry=True, json=True) as report:
-        report.did("retried", image_id="img_1", user_id="alice")
-        report.left("already pending")
-        report.could_not("img_2", "the queue is away")
+    with Report("trying", dry_run=True, json=True) as report:
+        report.done("retried", image_id="img_1", user_id="alice")
+        report.skipped("already pending")
+        report.failed("img_2", "the queue is away")
 
     assert report.finish() == 1
     told = capsys.readouterr()
     assert json.loads(told.out) == {
         "dryRun": True,
-        "counts": {"retried": 1, "already pending": 1, "not done": 1},
+        "counts": {"retried": 1, "already pending": 1, "failed": 1},
         "images": [{"imageId": "img_1", "userId": "alice", "action": "retried"}],
-        "problems": ["img_2: the queue is away"],
+        "errors": ["img_2: the queue is away"],
     }
     assert "img_2: the queue is away" in told.err
 
@@ -115,8 +115,8 @@ def test_a_report_names_counts_and_problems_and_ends_with_1_when_there_are_any(
 def test_a_report_of_a_dry_run_says_would_be_and_one_of_nothing_says_so(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    dry = Report("trying", is_dry=True)
-    dry.did("retried", image_id="img_[1]", user_id="alice")
+    dry = Report("trying", dry_run=True)
+    dry.done("retried", image_id="img_[1]", user_id="alice")
 
     assert dry.finish() == 0
     assert Report("trying").finish() == 0

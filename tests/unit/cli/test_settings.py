@@ -1,4 +1,4 @@
-"""The listing of the settings."""
+"""`image-worker settings`."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from worker.settings import Settings
 def listed(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     assert run(["settings", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    return {one["name"]: one for one in document["settings"]} | {"unknown": document["unknown"]}
+    return {each["name"]: each for each in document["settings"]} | {"unknown": document["unknown"]}
 
 
 def test_every_setting_is_listed_with_its_variable_and_description(
@@ -31,7 +31,7 @@ def test_every_setting_is_listed_with_its_variable_and_description(
     }
 
 
-def test_a_value_tells_where_it_comes_from_and_the_environment_wins(
+def test_each_value_has_its_source_and_the_environment_takes_precedence(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / ".env").write_text("WORKER_QUALITY=70\nWORKER_MAX_FRAMES=9\nAWS_REGION=eu-west-1\n")
@@ -58,18 +58,18 @@ def test_a_password_in_the_endpoint_is_masked(
     assert listed(capsys)["AWS_ENDPOINT_URL"]["value"] == "https://[masked]@aws.example:4566/"
 
 
-def test_a_misspelt_variable_is_pointed_out(
+def test_an_unknown_variable_is_reported_with_a_suggestion(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WORKER_QUALTY", "71")
     assert run(["settings"]) == 0
     assert capsys.readouterr().err == (
-        "WORKER_QUALTY is set but is no setting of this version; did you mean WORKER_QUALITY?\n"
+        "WORKER_QUALTY is set, but is not a setting of this version; did you mean WORKER_QUALITY?\n"
     )
 
 
 @pytest.mark.parametrize("columns", ["80", "160"])
-def test_people_see_the_value_the_default_and_the_source(
+def test_the_table_shows_value_default_and_source(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: str
 ) -> None:
     monkeypatch.setenv("COLUMNS", columns)
@@ -83,6 +83,6 @@ def test_people_see_the_value_the_default_and_the_source(
     assert any("[bold]Mine[/]" in line for line in lines)
 
 
-def test_a_piped_listing_has_no_colours(capsys: pytest.CaptureFixture[str]) -> None:
+def test_piped_output_has_no_colours(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["settings"]) == 0
     assert "\x1b" not in capsys.readouterr().out

@@ -1,13 +1,13 @@
 import pytest
 
-from worker.cli.table import remarks, sparkline
+from worker.cli.table import explain_metrics, sparkline
 from worker.telemetry.table_metrics import METRICS, Scope, Series
 
 
-def test_a_table_without_figures_is_explained() -> None:
-    silent = [Series(metric=metric, scope=Scope.TABLE, index=None, points=()) for metric in METRICS]
-    (sentence,) = remarks(silent, table_name="metadata", hours=3)
-    assert sentence.startswith("CloudWatch has no figures of metadata for the last 3 hours.")
+def test_missing_metrics_are_explained() -> None:
+    empty = [Series(metric=metric, scope=Scope.TABLE, index=None, points=()) for metric in METRICS]
+    (sentence,) = explain_metrics(empty, table_name="metadata", hours=3)
+    assert sentence.startswith("CloudWatch has no metrics of metadata for the last 3 hours.")
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ def test_a_table_without_figures_is_explained() -> None:
         ([1, None, None, 4, 2, 0], "▃█▅"),
     ],
 )
-def test_bars_are_as_high_as_their_values_and_gaps_stay_gaps(
+def test_a_sparkline_has_a_bar_per_value_and_gaps_for_missing_values(
     values: list[float | None], expected: str
 ) -> None:
-    assert sparkline(values, most=4) == expected
+    assert sparkline(values, max_bars=4) == expected

@@ -11,7 +11,7 @@ from botocore import xform_name
 from botocore.session import get_session
 
 from tests.support import templates
-from worker.checks.table import SHOWN
+from worker.checks.table import LISTED_ATTRIBUTES
 
 ROOT = Path(__file__).parents[3]
 
@@ -255,7 +255,7 @@ def test_through_its_index_a_reader_sees_what_lists_show_and_no_more() -> None:
     table = templates.template("storage.yaml")["Resources"]["Table"]["Properties"]
     (index,) = (one for one in table["GlobalSecondaryIndexes"] if one["IndexName"] == "UserImages")
     assert index["Projection"]["ProjectionType"] == "INCLUDE"
-    assert set(index["Projection"]["NonKeyAttributes"]) == SHOWN
+    assert set(index["Projection"]["NonKeyAttributes"]) == LISTED_ATTRIBUTES
 
 
 def test_policies_have_no_names_which_would_take_another_capability() -> None:

@@ -3,9 +3,8 @@ from typing import Any
 import pytest
 
 from tests.support import templates
-from worker.aws.provision import STORAGE_TEMPLATE
-from worker.bootstrap import storage_parameters
-from worker.checks.table import INDEXES, KEYS, SHOWN
+from worker.aws.provision import STORAGE_TEMPLATE, storage_parameters
+from worker.checks.table import INDEXES, KEYS, LISTED_ATTRIBUTES
 from worker.settings import Settings
 
 INLINE_LIMIT_BYTES = 51_200
@@ -42,7 +41,7 @@ def test_the_table_has_the_keys_and_indexes_that_check_looks_for(template: dict[
 def test_indexes_hold_what_lists_show_and_nothing_that_changes_at_each_step(template: dict[str, Any]) -> None:
     for index in _properties(template, "Table")["GlobalSecondaryIndexes"]:
         assert index["Projection"]["ProjectionType"] == "INCLUDE"
-        assert set(index["Projection"]["NonKeyAttributes"]) == SHOWN
+        assert set(index["Projection"]["NonKeyAttributes"]) == LISTED_ATTRIBUTES
 
 
 def test_only_attributes_of_keys_are_defined(template: dict[str, Any]) -> None:

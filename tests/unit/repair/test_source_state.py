@@ -14,7 +14,7 @@ from worker.domain.errors import TransientError
 from worker.domain.image import Failure, Image
 from worker.domain.transition import apply, image_released
 from worker.repair.requests import job_of
-from worker.repair.source_state import Source, look
+from worker.repair.source_state import SourceState, SourceStatus, check_source
 
 
 class FakeBucket:
@@ -41,51 +41,51 @@ def pending(*, version_id: str | None = None) -> Image:
     return apply(answer.image, image_released(failure, at=after(2)))
 
 
-async def looked_at(bucket: FakeBucket, image: Image) -> Any:  # noqa: ANN401 - a standing
+async def looked_at(bucket: FakeBucket, image: Image) -> SourceState:
     client: Any = bucket
-    return await look(client, image, NO_WAIT)
+    return await check_source(client, image, NO_WAIT)
 
 
 async def test_what_lies_there_as_it_is_recorded_is_asked_for_as_it_is_recorded() -> None:
     image = pending()
 
-    standing = await looked_at(FakeBucket("old"), image)
+    source = await looked_at(FakeBucket("old"), image)
 
-    assert (standing.source, standing.job) == (Source.AS_RECORDED, job_of(image))
+    assert (source.status, source.job) == (SourceStatus.AS_RECORDED, job_of(image))
 
 
 async def test_what_replaced_the_upload_within_the_same_second_is_taken_by_a_claim() -> None:
     image = pending()
 
-    standing = await looked_at(FakeBucket("new", at=NOON), image)
+    source = await looked_at(FakeBucket("new", at=NOON), image)
 
-    assert standing.source is Source.REPLACED
-    assert standing.job.version.e_tag == "new"
-    answer = decide(image, standing.job, a_claimant("other/1", now=after(60)))
+    assert source.status is SourceStatus.REPLACED
+    assert source.job.version.e_tag == "new"
+    answer = decide(image, source.job, a_claimant("other/1", now=after(60)))
     assert isinstance(answer, Claimed)
     assert answer.image.version.e_tag == "new"
 
 
 async def test_what_replaced_the_upload_later_keeps_its_own_time() -> None:
-    standing = await looked_at(FakeBucket("new", at=after(30)), pending())
+    source = await looked_at(FakeBucket("new", at=after(30)), pending())
 
-    assert standing.job.version.uploaded_at == after(30)
+    assert source.job.version.uploaded_at == after(30)
 
 
 async def test_a_version_that_is_kept_is_as_recorded_whatever_lies_on_top_of_it() -> None:
-    standing = await looked_at(FakeBucket("new", v1="old"), pending(version_id="v1"))
+    source = await looked_at(FakeBucket("new", v1="old"), pending(version_id="v1"))
 
-    assert standing.source is Source.AS_RECORDED
+    assert source.status is SourceStatus.AS_RECORDED
 
 
 async def test_a_version_that_is_gone_gives_place_to_what_lies_on_top() -> None:
-    standing = await looked_at(FakeBucket("new"), pending(version_id="v1"))
+    source = await looked_at(FakeBucket("new"), pending(version_id="v1"))
 
-    assert (standing.source, standing.job.version.version_id) == (Source.REPLACED, None)
+    assert (source.status, source.job.version.version_id) == (SourceStatus.REPLACED, None)
 
 
 async def test_an_upload_that_is_not_there_is_gone() -> None:
-    assert (await looked_at(FakeBucket(None), pending())).source is Source.GONE
+    assert (await looked_at(FakeBucket(None), pending())).status is SourceStatus.GONE
 
 
 async def test_a_bucket_that_refuses_to_tell_is_no_bucket_without_the_upload() -> None:

@@ -1,4 +1,4 @@
-"""The embedded AWS with its resources and a worker on it: what `demo` and `local` have in common."""
+"""The embedded AWS with its resources and a running worker, for `demo` and `local`."""
 
 import asyncio
 import os
@@ -15,11 +15,11 @@ from worker.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """A worker at work: its settings, clients, service, and the task that runs it."""
+    """A running worker: its settings, clients, consumer, and the task that runs the consumer."""
 
     settings: Settings
     clients: Clients
-    service: Consumer
+    consumer: Consumer
     running: asyncio.Task[None]
 
 
@@ -28,30 +28,30 @@ async def embedded_worker(
     *, state_dir: Path | None = None, port: int = 0, has_http: bool = False
 ) -> AsyncIterator[Embedded]:
     """
-    Start an AWS, make the resources, and run the worker until the body ends.
+    Start the embedded AWS, create its resources, and run the worker until the body ends.
 
     Args:
-        state_dir: Where the AWS keeps its state; nowhere if None.
-        port: Of the AWS; any that is free if 0.
-        has_http: Whether health and metrics are served.
+        state_dir: Directory that keeps the data of the embedded AWS; None discards it.
+        port: Port of the embedded AWS; 0 selects a free port.
+        has_http: Whether to serve the health and metrics endpoints.
 
     Raises:
-        ConfigurationError: The AWS is not installed or does not start, or a setting is wrong.
+        ConfigurationError: The embedded AWS is not installed or does not start, or a setting is invalid.
     """
     async with embedded_aws(state_dir, port=port) as endpoint_url:
         os.environ.update(embedded_environment(endpoint_url))
-        # For whoever sits at this machine, and nobody else.
+        # Reachable only from this machine.
         settings = Settings(http_host="127.0.0.1") if has_http else Settings(http_port=0)
         async with (
             open_client("cloudformation", settings) as cloudformation,
             open_clients(settings) as clients,
         ):
             await deploy_storage(cloudformation, clients.dynamodb, settings)
-            async with open_consumer(settings, clients) as service:  # noqa: SIM117 - told apart by the comment
-                # A task group, so that a service that dies takes the body with it.
+            async with open_consumer(settings, clients) as consumer:  # noqa: SIM117 - the comment is about the inner one
+                # In a task group, an error of the consumer also cancels the body.
                 async with asyncio.TaskGroup() as group:
-                    running = group.create_task(service.run(), name="service")
+                    running = group.create_task(consumer.run(), name="consumer")
                     try:
-                        yield Embedded(settings, clients, service, running)
+                        yield Embedded(settings, clients, consumer, running)
                     finally:
-                        service.stop()
+                        consumer.stop()

@@ -1,4 +1,4 @@
-"""How a command starts: its settings, its logs, its event loop."""
+"""Start a command: read the settings, configure logging, run the event loop."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -14,10 +14,10 @@ T = TypeVar("T")
 
 def start() -> Settings:
     """
-    Read the settings and configure the logs by them: what a command that talks to AWS does first.
+    Read the settings and configure logging; every command that uses AWS calls this first.
 
     Raises:
-        pydantic.ValidationError: A setting is wrong; `app.run` puts it in a sentence.
+        pydantic.ValidationError: A setting is invalid; `app.run` explains it.
     """
     settings = Settings()
     logs.configure(format=settings.log_format, level=settings.log_level)
@@ -25,10 +25,10 @@ def start() -> Settings:
 
 
 def asynchronous(command: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
-    """Make a command of a coroutine function: call it in an event loop of its own."""
+    """Decorate a coroutine function so that calling it runs it to completion in a new event loop."""
 
     @wraps(command)
-    def run_to_its_end(*args: P.args, **kwargs: P.kwargs) -> T:
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
         return asyncio.run(command(*args, **kwargs))
 
-    return run_to_its_end
+    return run

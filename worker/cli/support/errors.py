@@ -1,4 +1,4 @@
-"""What went wrong, in one sentence for the person at the keyboard: what it is, and the way out."""
+"""Explain errors in one line: what failed, why, and what to do."""
 
 import os
 import re
@@ -12,7 +12,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
-from worker.aws import error_explanation as refusal
+from worker.aws.error_explanation import explain as explain_aws_error
+from worker.aws.error_explanation import explanation_of
 from worker.cli.settings import default_of, variable
 from worker.domain.errors import ConfigurationError, ImageWorkerError, PageTokenError, TransientError
 from worker.domain.mask import mask_secrets
@@ -26,14 +27,20 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """A sentence, and whether what it tells of is wrong usage or configuration (else: it ran and failed)."""
+class CliError:
+    """
+    An error message for the command line.
 
-    sentence: str
-    is_misuse: bool
+    Attributes:
+        message: What failed, why, and what to do, in one line.
+        is_usage_error: Whether usage or configuration is wrong; otherwise the command ran and failed.
+    """
+
+    message: str
+    is_usage_error: bool
 
 
-_FAULTS: Final[Mapping[str, str]] = {
+_SETTING_ERRORS: Final[Mapping[str, str]] = {
     "int_parsing": "{value} is not a whole number",
     "int_from_float": "{value} is not a whole number",
     "float_parsing": "{value} is not a number",
@@ -46,87 +53,92 @@ _FAULTS: Final[Mapping[str, str]] = {
     "string_too_short": "{value} has fewer than {min_length} characters",
     "string_too_long": "{value} has more than {max_length} characters",
 }
-"""The kind of a fault, as pydantic names it -> what is wrong."""
+"""Error type of pydantic -> message."""
 
-_NO_URL: Final = "Invalid endpoint: "
-"""How botocore begins when an endpoint is no URL."""
+_INVALID_ENDPOINT: Final = "Invalid endpoint: "
+"""Start of botocore's message when the endpoint is not a URL."""
 
 
-def explain(error: BaseException) -> Told | None:
-    """Put an error that has a known way out into a sentence; None when it has none: then it is a bug."""
-    if isinstance(error, BaseExceptionGroup):  # of a task group: the first that can be explained
+def explain(error: BaseException) -> CliError | None:
+    """Return the message for an expected error; None for an unexpected one, which is a bug."""
+    if isinstance(error, BaseExceptionGroup):  # from a task group: explain the first expected error
         return next(filter(None, map(explain, error.exceptions)), None)
     cause = error.__cause__
     if isinstance(error, TransientError) and cause is not None and cause is not error:
-        told = explain(cause)
-        if told is not None and told.is_misuse:  # no passing trouble: it will be the same next time
-            return told
+        explained = explain(cause)
+        if explained is not None and explained.is_usage_error:  # not transient: a retry fails the same way
+            return explained
     if isinstance(error, ImageWorkerError):
-        return Told(
-            mask_secrets(str(error)), is_misuse=isinstance(error, ConfigurationError | PageTokenError)
+        return CliError(
+            mask_secrets(str(error)), is_usage_error=isinstance(error, ConfigurationError | PageTokenError)
         )
     if isinstance(error, ValidationError) and error.title == Settings.__name__:
-        return Told("; ".join(_setting_faults(error)), is_misuse=True)
+        return CliError("; ".join(_setting_errors(error)), is_usage_error=True)
     if isinstance(error, SettingsError):
-        return Told(_unreadable_setting(error), is_misuse=True)
+        return CliError(_unparsable_setting(error), is_usage_error=True)
     if isinstance(error, ClientError | BotoCoreError):
-        return Told(refusal.explain(error), is_misuse=refusal.explanation_of(error).is_setup)
-    if isinstance(error, ValueError) and str(error).startswith(_NO_URL):
-        value = mask_secrets(str(error).removeprefix(_NO_URL))
-        return Told(f"AWS_ENDPOINT_URL is {value!r}: write it as http://localhost:4566", is_misuse=True)
+        return CliError(explain_aws_error(error), is_usage_error=explanation_of(error).is_setup)
+    if isinstance(error, ValueError) and str(error).startswith(_INVALID_ENDPOINT):
+        value = mask_secrets(str(error).removeprefix(_INVALID_ENDPOINT))
+        return CliError(
+            f"AWS_ENDPOINT_URL is {value!r}: write it as http://localhost:4566", is_usage_error=True
+        )
     if isinstance(error, OSError) and error.filename is not None:
         reason = (error.strerror or type(error).__name__).lower()
-        return Told(f"{error.filename}: {reason}", is_misuse=False)
+        return CliError(f"{error.filename}: {reason}", is_usage_error=False)
     return None
 
 
-def report_bug(error: Exception) -> Told:
+def report_bug(error: Exception) -> CliError:
     """
-    Put an unexpected error into a sentence.
+    Return the message for an unexpected error.
 
-    Its traceback is logged at WORKER_LOG_LEVEL=debug, and always where a service logs for machines.
+    Its traceback is logged when WORKER_LOG_LEVEL is debug, and always when stderr is not a terminal and logs
+    are configured, as in a service.
     """
     is_service = structlog.is_configured() and not sys.stderr.isatty()
     if os.environ.get("WORKER_LOG_LEVEL", "").lower() == "debug":
         logs.configure(format="auto", level="debug")
         log.error("command.crashed", exc_info=error)
-        way_out = "with the traceback above"
+        attachment = "with the traceback above"
     elif is_service:
         log.error("command.crashed", exc_info=error)
-        way_out = "with the traceback in the log"
+        attachment = "with the traceback in the log"
     else:
-        way_out = "with what WORKER_LOG_LEVEL=debug shows"
+        attachment = "with the output of WORKER_LOG_LEVEL=debug"
     reason = mask_secrets(f"{type(error).__name__}: {error}".rstrip(": "))
-    return Told(f"unexpected error: {reason}; this is a bug, please report it {way_out}", is_misuse=False)
+    return CliError(
+        f"unexpected error: {reason}; this is a bug, please report it {attachment}", is_usage_error=False
+    )
 
 
-def _setting_faults(error: ValidationError) -> Iterator[str]:
-    for fault in error.errors(include_url=False):
-        name = str(fault["loc"][0]) if fault["loc"] else ""
+def _setting_errors(error: ValidationError) -> Iterator[str]:
+    for details in error.errors(include_url=False):
+        name = str(details["loc"][0]) if details["loc"] else ""
         if name not in Settings.model_fields and name not in map(variable, Settings.model_fields):
-            yield mask_secrets(fault["msg"].removeprefix("Value error, "))  # a rule across settings
+            yield mask_secrets(details["msg"].removeprefix("Value error, "))  # a rule across settings
             continue
         field_name = next(key for key in Settings.model_fields if name in {key, variable(key)})
         default = default_of(Settings.model_fields[field_name])
-        way_out = "" if default is None else f" (default: {default})"
-        yield f"{variable(field_name)}: {_fault(fault)}{way_out}"
+        suffix = "" if default is None else f" (default: {default})"
+        yield f"{variable(field_name)}: {_describe(details)}{suffix}"
 
 
-def _fault(fault: "ErrorDetails") -> str:
-    value = mask_secrets(repr(fault["input"]))
-    context = fault.get("ctx", {})
+def _describe(details: "ErrorDetails") -> str:
+    value = mask_secrets(repr(details["input"]))
+    context = details.get("ctx", {})
     alternatives = re.fullmatch(r"\^\(([\w|]+)\)\$", str(context.get("pattern")))
     if alternatives:
-        return f"{value} is none of {alternatives[1].replace('|', ', ')}"
-    pattern = _FAULTS.get(fault["type"])
+        return f"{value} is not one of {alternatives[1].replace('|', ', ')}"
+    pattern = _SETTING_ERRORS.get(details["type"])
     if pattern is None:
-        return f"{value}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
+        return f"{value}: {details['msg'][0].lower()}{details['msg'][1:]}"
     bounds = {name: f"{bound:g}" if isinstance(bound, float) else bound for name, bound in context.items()}
     return pattern.format(value=value, **bounds)
 
 
-def _unreadable_setting(error: SettingsError) -> str:
-    named = re.search(r'field "(\w+)"', str(error))
-    if named is None:
-        return f"the settings cannot be read: {mask_secrets(str(error))}"
-    return f'{variable(named[1])}: not JSON; write a list as ["thumbnail", "large"]'
+def _unparsable_setting(error: SettingsError) -> str:
+    match = re.search(r'field "(\w+)"', str(error))
+    if match is None:
+        return f"the settings cannot be parsed: {mask_secrets(str(error))}"
+    return f'{variable(match[1])}: not valid JSON; write a list as ["thumbnail", "large"]'

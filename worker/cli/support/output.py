@@ -1,4 +1,4 @@
-"""What a command prints: JSON for machines and tables for people on stdout, everything else on stderr."""
+"""Print results on stdout, as JSON or tables, and progress on stderr."""
 
 import json
 import os
@@ -39,8 +39,8 @@ __all__ = [
     "working",
 ]
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout; logs stay on stderr.")]
-"""The `--json` of every command that prints results."""
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+"""The `--json` option of every command that prints a result."""
 
 STATUS_STYLES: Final[Mapping[str, str]] = {
     "pending": "yellow",
@@ -51,34 +51,34 @@ STATUS_STYLES: Final[Mapping[str, str]] = {
 }
 
 _PIPED_WIDTH: Final = 240
-"""Columns of a table that no terminal bounds: wide enough that grep finds whole lines."""
+"""Table width without a terminal: wide enough to keep each row on one line for grep."""
 
 
 def console() -> Console:
-    """Return the console for results: stdout, with colours on a terminal only."""
+    """Return the console for results: stdout, with colours only on a terminal."""
     return _console(stderr=False)
 
 
 def stderr_console() -> Console:
-    """Return the console for progress and remarks: stderr, with colours on a terminal only."""
+    """Return the console for progress and notes: stderr, with colours only on a terminal."""
     return _console(stderr=True)
 
 
 def _console(*, stderr: bool) -> Console:
-    found = Console(stderr=stderr, highlight=False)
-    if not found.is_terminal and "COLUMNS" not in os.environ:
-        found.width = _PIPED_WIDTH
-    return found
+    console = Console(stderr=stderr, highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _PIPED_WIDTH
+    return console
 
 
 def bars(on: Console | None = None) -> Progress:
-    """Return bars for what is counted: on stderr, on a terminal only, and gone when they are stopped."""
+    """Return progress bars with counts, which are shown only on a terminal and removed when stopped."""
     return _progress(on or stderr_console(), BarColumn(), MofNCompleteColumn())
 
 
 @contextmanager
 def working(title: str) -> Iterator[None]:
-    """Show that something goes on, and for how long, where the body says nothing for a while."""
+    """Show a spinner with the elapsed time while the body runs."""
     with _progress(stderr_console()) as progress:
         progress.add_task(title, total=None)
         yield
@@ -101,7 +101,7 @@ def print_json(value: object) -> None:
     """
     Print one JSON document on stdout.
 
-    Moments are written as the record writes them, and what JSON does not know (paths, say) as its text.
+    Times have the format of the table; other values that JSON does not support, such as paths, become text.
     """
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
 
@@ -111,13 +111,13 @@ def _plain(value: object) -> str:
 
 
 def status_text(status: str) -> str:
-    """Return a status in its colour, as rich markup."""
+    """Return a status with its colour, as rich markup."""
     style = STATUS_STYLES.get(status)
     return f"[{style}]{status}[/]" if style else status
 
 
 def moment(at: datetime | None) -> str:
-    """Return a moment as people read it, in UTC and whole seconds; empty for none."""
+    """Return a time in UTC and whole seconds; an empty string for None."""
     return at.strftime("%Y-%m-%d %H:%M:%S") if at else ""
 
 
@@ -129,22 +129,22 @@ def table(
     unbroken: Sequence[str] = (),
 ) -> Table:
     """
-    Lay rows out under their headings.
+    Return a table.
 
     Args:
-        columns: The headings.
-        rows: One cell for each heading; a cell that is text is read as rich markup.
-        numeric: The headings of columns that are aligned on the right and never broken.
-        unbroken: The headings of further columns that are never broken.
+        columns: Headings.
+        rows: Rows with one cell per heading; text is parsed as rich markup.
+        numeric: Headings of the columns that are right-aligned and not wrapped.
+        unbroken: Headings of other columns that are not wrapped.
     """
-    laid_out = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
+    result = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
     for heading in columns:
-        laid_out.add_column(
+        result.add_column(
             heading,
             justify="right" if heading in numeric else "left",
             no_wrap=heading in numeric or heading in unbroken,
             overflow="fold",
         )
     for row in rows:
-        laid_out.add_row(*row)
-    return laid_out
+        result.add_row(*row)
+    return result

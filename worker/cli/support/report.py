@@ -1,4 +1,4 @@
-"""How a repair tool tells what it does: progress on stderr, each picture, and counts at the end."""
+"""Report the progress and the result of a repair command."""
 
 from collections import Counter
 from types import TracebackType
@@ -9,43 +9,43 @@ from rich.markup import escape
 
 from worker.cli.support import output
 
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and change nothing.")]
 RateOption = Annotated[
     float,
     typer.Option(
         "--rate",
         min=0.1,
         max=10_000,
-        help="Pictures a second at the most, so that fresh uploads are not kept waiting.",
+        help="Requeue at most this many images per second, so that new uploads are not delayed.",
     ),
 ]
-RATE: Final = 20.0
-"""A fraction of what one processor does in a second."""
+DEFAULT_RATE: Final = 20.0
+"""A fraction of what one decoder processes in a second."""
 
-_MOST_LISTED: Final = 1000
-"""Pictures and problems that the JSON names one by one; its counts hold them all."""
+_FAILED: Final = "failed"
+_MAX_LISTED: Final = 1000
+"""Images and errors that the JSON lists; its counts include them all."""
 
-_TELL_EVERY: Final = 1000
+_PROGRESS_EVERY: Final = 1000
 
 
 class Report:
     """
-    Collects what a run does; a context manager that shows progress while its body runs.
+    Implements `repair.context.Reporter`; as a context manager, shows progress while its body runs.
 
     Args:
-        title: What goes on: `reconciling`.
-        is_dry: Whether nothing is really done.
-        json: Whether the result is one JSON document in place of lines.
+        title: What the command is doing, for the progress bar: `reconciling`.
+        dry_run: Whether the command changes nothing.
+        json: Print the result as one JSON document in place of lines.
     """
 
-    def __init__(self, title: str, *, is_dry: bool = False, json: bool = False) -> None:
-        self.is_dry = is_dry
+    def __init__(self, title: str, *, dry_run: bool = False, json: bool = False) -> None:
         self.counts: Counter[str] = Counter()
-        self.problems: list[str] = []
-        self._title, self._json = title, json
+        self.errors: list[str] = []
+        self._title, self._dry_run, self._json = title, dry_run, json
         self._images: list[dict[str, str]] = []
         self._out, self._err = output.console(), output.stderr_console()
-        # Where both are one terminal, the lines have to know of the progress, so as not to run into it.
+        # When both are the same terminal, lines have to be printed above the progress bar.
         is_shared = self._out.is_terminal and self._err.is_terminal
         self._lines = self._err if is_shared else self._out
         self._progress = output.bars(self._err)
@@ -60,48 +60,48 @@ class Report:
     ) -> None:
         self._progress.stop()
         if error is not None and self.counts:
-            self._err.print(f"stopped after: {self._counted()}", soft_wrap=True)
+            self._err.print(f"stopped after: {self._summary()}", soft_wrap=True)
 
-    def did(self, what: str, *, image_id: str, user_id: str) -> None:
-        """Count a picture that something was done for, and name it."""
-        self._count(what)
-        if len(self._images) < _MOST_LISTED:
-            self._images.append({"imageId": image_id, "userId": user_id, "action": what})
+    def done(self, action: str, *, image_id: str, user_id: str) -> None:
+        """Count and print an image that was repaired, or would be in a dry run."""
+        self._count(action)
+        if len(self._images) < _MAX_LISTED:
+            self._images.append({"imageId": image_id, "userId": user_id, "action": action})
         if not self._json:
-            tense = "would be " if self.is_dry else ""
-            self._lines.print(f"{escape(image_id)}  {escape(user_id)}  {tense}{what}", soft_wrap=True)
+            prefix = "would be " if self._dry_run else ""
+            self._lines.print(f"{escape(image_id)}  {escape(user_id)}  {prefix}{action}", soft_wrap=True)
 
-    def left(self, why: str) -> None:
-        """Count a picture that nothing was done for, rightly."""
-        self._count(why)
+    def skipped(self, reason: str) -> None:
+        """Count an image that needs no repair."""
+        self._count(reason)
 
-    def could_not(self, what: str, sentence: str) -> None:
-        """Tell at once of something that could not be done."""
-        self._count("not done")
-        if len(self.problems) < _MOST_LISTED:
-            self.problems.append(f"{what}: {sentence}")
-        self._err.print(f"{escape(what)}: {escape(sentence)}", soft_wrap=True)
+    def failed(self, subject: str, message: str) -> None:
+        """Count an image that could not be repaired, and print the reason."""
+        self._count(_FAILED)
+        if len(self.errors) < _MAX_LISTED:
+            self.errors.append(f"{subject}: {message}")
+        self._err.print(f"{escape(subject)}: {escape(message)}", soft_wrap=True)
 
     def finish(self) -> int:
-        """Print the counts; return the command's exit status."""
+        """Print the counts; return the exit status of the command."""
         if self._json:
             output.print_json(
                 {
-                    "dryRun": self.is_dry,
+                    "dryRun": self._dry_run,
                     "counts": dict(self.counts),
                     "images": self._images,
-                    "problems": self.problems,
+                    "errors": self.errors,
                 }
             )
         else:
-            self._out.print(self._counted() or "nothing to do", soft_wrap=True)
-        return 1 if self.counts["not done"] else 0
+            self._out.print(self._summary() or "nothing to do", soft_wrap=True)
+        return 1 if self.counts[_FAILED] else 0
 
-    def _count(self, what: str) -> None:
-        self.counts[what] += 1
-        self._progress.update(self._bar, advance=1, description=f"{self._title}: {self._counted()}")
-        if self.counts.total() % _TELL_EVERY == 0 and not self._err.is_terminal:
-            self._err.print(f"{self._title}: {self._counted()}", soft_wrap=True)
+    def _count(self, result: str) -> None:
+        self.counts[result] += 1
+        self._progress.update(self._bar, advance=1, description=f"{self._title}: {self._summary()}")
+        if self.counts.total() % _PROGRESS_EVERY == 0 and not self._err.is_terminal:
+            self._err.print(f"{self._title}: {self._summary()}", soft_wrap=True)
 
-    def _counted(self) -> str:
-        return ", ".join(f"{count} {what}" for what, count in self.counts.items() if count)
+    def _summary(self) -> str:
+        return ", ".join(f"{count} {result}" for result, count in self.counts.items() if count)

@@ -1,4 +1,4 @@
-"""Putting pictures in the bucket, and following them to their end."""
+"""Upload images, and wait until they are processed."""
 
 import asyncio
 import mimetypes
@@ -18,14 +18,14 @@ from worker.domain.status import TERMINAL_STATUSES
 from worker.dynamodb.queries import Queries
 from worker.settings import Settings
 
-_LOOK_EVERY_S: Final = 0.1
-_LOOK_EVERY_AT_LAST_S: Final = 2.0
-_TOGETHER: Final = 8
+_POLL_S: Final = 0.1
+_MAX_POLL_S: Final = 2.0
+_CONCURRENCY: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file on its way: which image it has become."""
+    """An uploaded file and the image that it became."""
 
     file: Path
     user_id: str
@@ -46,20 +46,20 @@ async def put(
     Upload a file under a new image id.
 
     Raises:
-        ConfigurationError: The user's name cannot be part of a key.
+        ConfigurationError: The user id cannot be part of a key.
         OSError: The file cannot be read.
-        TransientError: The bucket cannot be reached, or refuses.
+        TransientError: S3 is unreachable or rejects the upload.
     """
     if not user_id or "/" in user_id:
-        message = f"--user is {user_id!r}: it becomes part of the key, so it needs a name without slashes"
+        message = f"--user is {user_id!r}, but it becomes part of the key: use a name without slashes"
         raise ConfigurationError(message)
     image_id = f"img_{secrets.token_hex(8)}"
     key = f"{settings.uploads_prefix}{user_id}/{image_id}{file.suffix.lower()}"
     content = await asyncio.to_thread(file.read_bytes)
     content_type = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
-    # S3 takes ASCII only; the worker reads these percent-encoded.
-    said = {"filename": file.name, "tags": ",".join(tags), "description": description or ""}
-    metadata = {name: quote(value, safe=" ,") for name, value in said.items() if value}
+    # S3 metadata is ASCII only; the worker decodes the percent-encoding.
+    fields = {"filename": file.name, "tags": ",".join(tags), "description": description or ""}
+    metadata = {name: quote(value, safe=" ,") for name, value in fields.items() if value}
     await call_with_retry(
         lambda: clients.s3.put_object(
             Bucket=settings.bucket, Key=key, Body=content, ContentType=content_type, Metadata=metadata
@@ -78,54 +78,54 @@ async def put_all(
     user_id: str,
     tags: Sequence[str] = (),
     description: str | None = None,
-    tell: Callable[[], None] = lambda: None,
+    on_uploaded: Callable[[], None] = lambda: None,
 ) -> list[Upload]:
     """
-    Upload files, a few at a time, and return them in their order; errors as in `put`.
+    Upload files, a few at a time, and return the uploads in the same order; raises the errors of `put`.
 
     Args:
-        clients: To upload with.
-        settings: Ours.
-        files: What to upload.
-        user_id: The owner.
-        tags: Of each.
-        description: Of each.
-        tell: Called whenever one of them is there.
+        clients: Open clients.
+        settings: Settings of the worker.
+        files: Files to upload.
+        user_id: Owner of the images.
+        tags: Tags of each image.
+        description: Description of each image.
+        on_uploaded: Called after each upload.
     """
-    free = asyncio.Semaphore(_TOGETHER)
+    semaphore = asyncio.Semaphore(_CONCURRENCY)
 
-    async def one(file: Path) -> Upload:
-        async with free:
+    async def upload_one(file: Path) -> Upload:
+        async with semaphore:
             upload = await put(clients, settings, file, user_id=user_id, tags=tags, description=description)
-        tell()
+        on_uploaded()
         return upload
 
-    return await asyncio.gather(*(one(file) for file in files))
+    return await asyncio.gather(*(upload_one(file) for file in files))
 
 
 async def follow(
     queries: Queries, uploads: Iterable[Upload], *, timeout_s: float
 ) -> AsyncIterator[tuple[Upload, Image]]:
     """
-    Yield each upload with its image as it ends, completed or failed.
+    Yield each upload with its image as soon as it is completed or failed.
 
     Raises:
-        TimeoutError: Some have not ended in time.
-        TransientError: The table cannot be reached.
+        TimeoutError: Some images were not processed in time.
+        TransientError: The table is unreachable.
     """
-    under_way = list(uploads)
-    give_up_at = time.monotonic() + timeout_s
-    pause_s = _LOOK_EVERY_S
-    while under_way:
-        for upload in list(under_way):
+    remaining = list(uploads)
+    deadline = time.monotonic() + timeout_s
+    pause_s = _POLL_S
+    while remaining:
+        for upload in list(remaining):
             image = await queries.image(upload.image_id, upload.user_id)
             if image is not None and image.status in TERMINAL_STATUSES:
-                under_way.remove(upload)
-                pause_s = _LOOK_EVERY_S
+                remaining.remove(upload)
+                pause_s = _POLL_S
                 yield upload, image
-        if under_way:
-            if time.monotonic() > give_up_at:
-                message = f"{len(under_way)} of the pictures had not ended after {timeout_s:g} s"
+        if remaining:
+            if time.monotonic() > deadline:
+                message = f"{len(remaining)} images were not processed within {timeout_s:g} s"
                 raise TimeoutError(message)
             await asyncio.sleep(pause_s)
-            pause_s = min(_LOOK_EVERY_AT_LAST_S, pause_s * 1.3)
+            pause_s = min(_MAX_POLL_S, pause_s * 1.3)

@@ -1,0 +1,99 @@
+"""Enqueue the uploads in the bucket that the table does not have, or has an older version of."""
+
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from worker.aws.retry import RetryPolicy, call_with_retry
+from worker.domain.clock import to_milliseconds
+from worker.domain.errors import TransientError, UnreadableMessageError
+from worker.domain.image import Image
+from worker.domain.job import Job, SourceVersion
+from worker.domain.keys import parse_upload_key
+from worker.repair.context import RepairContext
+from worker.repair.source_state import SourceStatus, check_source
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3 import S3Client
+    from types_aiobotocore_s3.type_defs import ListObjectsV2RequestTypeDef, ObjectTypeDef
+
+_BATCH_SIZE: Final = 100
+
+
+async def enqueue_all(repairs: RepairContext, *, prefix: str) -> None:
+    """Enqueue every upload under a key prefix that is not recorded in its current version."""
+    async for objects in _list_objects(repairs.s3, repairs.s3_retry, bucket=repairs.bucket, prefix=prefix):
+        jobs = [job for found in objects if (job := _job_of_object(repairs, found)) is not None]
+        for start in range(0, len(jobs), _BATCH_SIZE):
+            await _enqueue_unrecorded(repairs, jobs[start : start + _BATCH_SIZE])
+
+
+async def _list_objects(
+    client: "S3Client", retry: RetryPolicy, *, bucket: str, prefix: str
+) -> "AsyncIterator[Sequence[ObjectTypeDef]]":
+    request: ListObjectsV2RequestTypeDef = {"Bucket": bucket, "Prefix": prefix}
+    while True:
+        page = await call_with_retry(
+            partial(client.list_objects_v2, **request), retry, what=f"list s3://{bucket}/{prefix}"
+        )
+        yield page.get("Contents", [])
+        if not page.get("IsTruncated"):
+            return
+        request["ContinuationToken"] = page["NextContinuationToken"]
+
+
+def _job_of_object(repairs: RepairContext, found: "ObjectTypeDef") -> Job | None:
+    """Return the job for an object; report and return None when its key is not that of an upload."""
+    try:
+        name = parse_upload_key(found["Key"], prefix=repairs.uploads_prefix)
+    except UnreadableMessageError:
+        repairs.reporter.skipped("not an upload")
+        return None
+    return Job(
+        bucket=repairs.bucket,
+        key=found["Key"],
+        user_id=name.user_id,
+        image_id=name.image_id,
+        version=SourceVersion(
+            e_tag=found["ETag"].strip('"'),
+            version_id=None,
+            sequencer=None,
+            uploaded_at=to_milliseconds(found["LastModified"]),
+        ),
+        size_bytes=found["Size"],
+    )
+
+
+async def _enqueue_unrecorded(repairs: RepairContext, jobs: Sequence[Job]) -> None:
+    images = await repairs.queries.images([(job.image_id, job.user_id) for job in jobs], consistent=True)
+    recorded = {(image.image_id, image.user_id): image for image in images}
+    requests = []
+    for job in jobs:
+        image = recorded.get((job.image_id, job.user_id))
+        try:
+            newer = job if image is None else await _newer_job(repairs, job, image)
+        except TransientError as error:
+            repairs.reporter.failed(job.image_id, str(error))
+            continue
+        if newer is None:
+            repairs.reporter.skipped("already recorded")
+        else:
+            requests.append(repairs.request(newer, action="enqueued"))
+    await repairs.requeue(requests)
+
+
+async def _newer_job(repairs: RepairContext, job: Job, image: Image) -> Job | None:
+    """
+    Return the job for an object if it is newer than the recorded one; None otherwise.
+
+    Listings report whole seconds, and for multipart uploads the time at which they began. An object that
+    seems older but differs is therefore read from the bucket again, now that the record has been read.
+    """
+    if job.version.is_same_object_as(image.version):
+        return None
+    if job.version.is_newer_than(image.version):
+        return job
+    if job.key != image.key:
+        return None  # two uploads of one image id with different extensions: the later one counts
+    source = await check_source(repairs.s3, image, repairs.s3_retry)
+    return source.job if source.status is SourceStatus.REPLACED else None

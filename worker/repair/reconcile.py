@@ -1,0 +1,96 @@
+"""Find images that are pending or processing without a worker or a message, and requeue them."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from uuid import uuid4
+
+from worker.domain import transition
+from worker.domain.claim import Claimant, Claimed
+from worker.domain.clock import utc_now
+from worker.domain.errors import LeaseLostError, SourceMissingError, TransientError
+from worker.domain.image import Failure, Image
+from worker.domain.job import Job
+from worker.domain.status import ImageStatus, StepName
+from worker.repair.context import CHANGED, RepairContext
+from worker.repair.source_state import SourceStatus, check_source_or_report
+from worker.sqs.batch import MAX_BATCH_ENTRIES
+
+
+async def reconcile_all(repairs: RepairContext, *, now: datetime, pending_for: timedelta) -> None:
+    """
+    Requeue all stuck images; fail those whose upload is gone.
+
+    Args:
+        repairs: Dependencies.
+        now: The time at which the run began: images that become pending later are left alone, because their
+            message may be on its way.
+        pending_for: Time after which a pending image counts as stuck.
+    """
+    for status in (ImageStatus.PENDING, ImageStatus.PROCESSING):
+        async for images in repairs.images_with_status(status):
+            stuck = [image for image in images if is_stuck(image, now=now, pending_for=pending_for)]
+            for start in range(0, len(stuck), MAX_BATCH_ENTRIES):
+                await _repair_batch(repairs, stuck[start : start + MAX_BATCH_ENTRIES])
+
+
+def is_stuck(image: Image, *, now: datetime, pending_for: timedelta) -> bool:
+    """Return whether an image is processing without a valid lease, or has been pending for too long."""
+    if image.is_leased(now):
+        return False
+    if image.status is ImageStatus.PROCESSING:
+        return True
+    return image.status is ImageStatus.PENDING and image.updated_at < now - pending_for
+
+
+async def _repair_batch(repairs: RepairContext, images: Sequence[Image]) -> None:
+    requests = []
+    without_upload: list[tuple[Image, Job]] = []
+    sources = await asyncio.gather(*(check_source_or_report(repairs, image) for image in images))
+    for image, source in zip(images, sources, strict=True):
+        if source is None:
+            continue
+        if source.status is SourceStatus.GONE:
+            without_upload.append((image, source.job))
+            continue
+        is_pending = image.status is ImageStatus.PENDING
+        # Even a pending image is written, so that a later or concurrent run sees that it was requeued.
+        mark_pending = repairs.writes.requeue if is_pending else repairs.writes.expire_lease
+        requests.append(
+            repairs.request(source.job, action="requeued", mark_pending=partial(mark_pending, image))
+        )
+    await repairs.requeue(requests)
+    for image, job in without_upload:
+        await _fail(repairs, image, job)
+
+
+async def _fail(repairs: RepairContext, image: Image, job: Job) -> None:
+    """Claim an image as a worker would, and fail it as `source_missing`."""
+    if not repairs.dry_run:
+        now = utc_now()
+        claimant = Claimant(
+            owner=f"{repairs.worker_id}/{uuid4().hex[:8]}",
+            lease_until=now + timedelta(seconds=repairs.lease_s),
+            now=now,
+            recipe=image.recipe or (await repairs.recipes.for_user(image.user_id)).hash,
+        )
+        error = SourceMissingError(bucket=image.bucket, key=image.key)
+        failure = Failure(
+            code=error.code, message=str(error), step=StepName.VALIDATION, retryable=error.retryable
+        )
+        try:
+            claim = await repairs.ledger.claim(job, claimant)
+            if not isinstance(claim, Claimed):
+                repairs.reporter.skipped(CHANGED)
+                return
+            at = utc_now()
+            step_failed = transition.step_failed(failure, step=StepName.VALIDATION, at=at)
+            await repairs.ledger.settle(claim.image, [step_failed, transition.image_failed(failure, at=at)])
+        except LeaseLostError:
+            repairs.reporter.skipped(CHANGED)
+            return
+        except TransientError as write_error:
+            repairs.reporter.failed(image.image_id, str(write_error))
+            return
+    repairs.reporter.done("marked failed", image_id=image.image_id, user_id=image.user_id)
