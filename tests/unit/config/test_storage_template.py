@@ -3,7 +3,8 @@ from typing import Any
 import pytest
 
 from tests.support import templates
-from worker.aws.provision import STORAGE_TEMPLATE, storage_parameters
+from worker.aws.provision import STORAGE_TEMPLATE
+from worker.bootstrap import storage_parameters
 from worker.checks.table import INDEXES, KEYS, LISTED_ATTRIBUTES
 from worker.settings import Settings
 
