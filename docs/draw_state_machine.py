@@ -1,7 +1,7 @@
 """
-Draw the diagrams of `state-machine.md` from the tables of legal moves: `python docs/draw_state_machine.py`.
+Update the diagrams of `state-machine.md` from the tables of legal transitions in `worker.domain.status`.
 
-A test fails when the document shows others than the code.
+Run it with `python docs/draw_state_machine.py`. A test fails when the diagrams are out of date.
 """  # noqa: INP001 - a script
 
 import re
@@ -18,23 +18,24 @@ _BLOCK: Final = re.compile(r"^```mermaid\n.*?^```$", re.MULTILINE | re.DOTALL)
 
 
 def diagrams() -> tuple[str, str]:
-    """Return the state machines of an image and of its steps, in the order in which the document has them."""
+    """Return the Mermaid diagrams of an image and of a step, in the order of the document."""
     return _diagram(ImageStatus, IMAGE_MOVES), _diagram(StepStatus, STEP_MOVES)
 
 
-def redrawn(document: str) -> str:
+def update_diagrams(document: str) -> str:
     """
-    Return the document with its diagrams as the code says.
+    Return the document with its diagrams replaced by current ones.
 
     Raises:
-        ValueError: It has more or fewer diagrams than there are state machines.
+        ValueError: The document does not have exactly two diagrams.
     """
-    shown = _BLOCK.findall(document)
-    if len(shown) != len(diagrams()):
-        message = f"{DOCUMENT.name} has {len(shown)} diagrams, not {len(diagrams())}"
+    current = diagrams()
+    found = len(_BLOCK.findall(document))
+    if found != len(current):
+        message = f"{DOCUMENT.name} has {found} Mermaid diagrams instead of {len(current)}"
         raise ValueError(message)
-    drawn = iter(diagrams())
-    return _BLOCK.sub(lambda _: f"```mermaid\n{next(drawn)}```", document)
+    replacements = iter(current)
+    return _BLOCK.sub(lambda _: f"```mermaid\n{next(replacements)}```", document)
 
 
 def _diagram(statuses: type[StrEnum], moves: Mapping[StrEnum, tuple[frozenset[StrEnum], StrEnum]]) -> str:
@@ -57,4 +58,4 @@ def _lines(
 
 
 if __name__ == "__main__":
-    DOCUMENT.write_text(redrawn(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")
+    DOCUMENT.write_text(update_diagrams(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")

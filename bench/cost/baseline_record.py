@@ -2,8 +2,8 @@
 The record exactly as the table was first specified, and the write units that it takes.
 
 Three indexes with `Projection: ALL`; the item is put when the image is uploaded; then one unconditional
-`UpdateItem` for the start and the end of each step and for the end of the image, each of which sets `status`
-and `updatedAt`; and one update of the owner's statistics. Where the specification does not work as written,
+`UpdateItem` for the start and the end of each step and for the end of the image, each setting `status` and
+`updatedAt`; and one update of the owner's statistics. Where the specification does not work as written,
 its cheapest interpretation is assumed: the map of steps exists from the start, and `DateIndex` accepts writes
 although it cannot be queried. The specification requires an audit trail but does not define where it is
 stored; if it is in the item, as for image-worker, each write appends an entry.

@@ -90,7 +90,7 @@ def own_bill(usage: Usage) -> Bill:
 
 
 def baseline_bill(usage: Usage, *, has_trail: bool) -> Bill:
-    """Return the cost of one image with the baseline record, everything else being equal."""
+    """Return the cost of one image with the baseline record; everything else is the same."""
     item = baseline_record.images(has_trail=has_trail)[-1]
     return replace(
         own_bill(usage),

@@ -2,7 +2,7 @@
 CPU time and fidelity of processing one image, compared with other imaging libraries.
 
 `python -m bench.imaging [--rounds N] [FOLDER]`: each peer makes a watermarked 800x600 JPEG of quality 82 from
-a file in memory, in one thread of its own process. The images are synthetic photographs, or the files of a
+a file in memory, in one thread of a separate process. The images are synthetic photographs, or the files of a
 folder. pyvips and sharp are installed in `bench/.peers` on the first run.
 """
 

@@ -1,12 +1,12 @@
 import pytest
 
-from docs.draw_state_machine import DOCUMENT, diagrams, redrawn
+from docs.draw_state_machine import DOCUMENT, diagrams, update_diagrams
 from worker.domain.status import IMAGE_MOVES, STEP_MOVES
 
 
 def test_the_document_shows_the_state_machines_of_the_code() -> None:
     document = DOCUMENT.read_text(encoding="utf-8")
-    assert document == redrawn(document), "run: python docs/draw_state_machine.py"
+    assert document == update_diagrams(document), "run: python docs/draw_state_machine.py"
 
 
 def test_every_legal_move_is_drawn() -> None:
@@ -20,9 +20,12 @@ def test_every_legal_move_is_drawn() -> None:
 def test_a_drawing_that_differs_is_replaced_and_the_text_around_it_stays() -> None:
     image, step = diagrams()
     document = "Before\n```mermaid\nold\n```\nbetween\n```mermaid\n```\nafter\n"
-    assert redrawn(document) == f"Before\n```mermaid\n{image}```\nbetween\n```mermaid\n{step}```\nafter\n"
+    assert (
+        update_diagrams(document)
+        == f"Before\n```mermaid\n{image}```\nbetween\n```mermaid\n{step}```\nafter\n"
+    )
 
 
-def test_a_document_without_its_diagrams_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"state-machine\.md has 1 diagrams, not 2"):
-        redrawn("```mermaid\n```\n")
+def test_a_document_with_a_missing_diagram_is_rejected() -> None:
+    with pytest.raises(ValueError, match=r"state-machine\.md has 1 Mermaid diagrams instead of 2"):
+        update_diagrams("```mermaid\n```\n")
