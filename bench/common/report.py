@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import math
 import os
 import platform
 from collections.abc import Callable, Coroutine, Iterable, Sequence
@@ -51,6 +52,11 @@ class Spread:
 
     def __str__(self) -> str:
         return f"{self.median:.2f} ({self.low:.2f} to {self.high:.2f})"
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """Return the smallest value that is at least as large as this share of the values."""
+    return sorted(values)[math.ceil(share * len(values)) - 1]
 
 
 def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -28,7 +28,6 @@ from bench.common.peers import IMAGE_WORKER, ServicePeer, image_worker, named_tr
 from bench.common.series import FULL_HD, SERIES, Series, write_images
 from bench.service import imaging_alone, peer_setup
 from bench.service.measurement import Load, Measurement, measure
-from bench.service.workload import percentile
 
 CONCURRENCY: Final = 8
 _WARM_UP: Final = 40
@@ -190,8 +189,8 @@ def rows(results: Results) -> list[tuple[str, ...]]:
                     f"{median(each.main_cpu_ms for each in measurements):.1f}",
                     "1" if peer == IMAGE_WORKER else str(results.ratio(series, peer)),
                     f"{median(each.per_s for each in measurements):.1f}",
-                    f"{percentile(latencies_ms, 0.5):.0f}",
-                    f"{percentile(latencies_ms, 0.99):.0f}",
+                    f"{report.percentile(latencies_ms, 0.5):.0f}",
+                    f"{report.percentile(latencies_ms, 0.99):.0f}",
                     f"{max(each.memory_mib for each in measurements):.0f}",
                     f"{max(each.main_mib for each in measurements):.0f}",
                     f"{max(each.main_growth_mib for each in measurements):.1f}",

@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 import json
-import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -172,11 +171,6 @@ def _publish_through(process: asyncio.subprocess.Process) -> Publish:
                 raise RuntimeError(message)
 
     return publish
-
-
-def percentile(values: Sequence[float], share: float) -> float:
-    """Return the smallest value that is at least as large as this share of the values."""
-    return sorted(values)[math.ceil(share * len(values)) - 1]
 
 
 def _now() -> str:
