@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from worker.aws.retry import RetryPolicy, call_with_retry
 from worker.dynamodb.attributes import decode_map, encode_map
@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from types_aiobotocore_dynamodb.type_defs import (
         AttributeValueTypeDef,
         KeysAndAttributesTypeDef,
-        WriteRequestTypeDef,
+        WriteRequestUnionTypeDef,
     )
 
 MAX_READ: Final = 100
 MAX_WRITTEN: Final = 25
 _MAX_IN_FLIGHT: Final = 8
 
+Key: TypeAlias = "Mapping[str, AttributeValueTypeDef]"
 Entry = TypeVar("Entry")
 Result = TypeVar("Result")
 
@@ -39,11 +40,11 @@ async def get_items(
     Raises:
         TransientError: The table was unavailable, or left keys unprocessed.
     """
-    wanted: list[dict[str, AttributeValueTypeDef]] = [
+    wanted: list[Key] = [
         {"imageId": {"S": image_id}, "userId": {"S": user_id}} for image_id, user_id in dict.fromkeys(keys)
     ]
 
-    async def read(batch: Sequence[Any]) -> list[Item]:
+    async def read(batch: Sequence[Key]) -> list[Item]:
         items: list[Item] = []
         remaining = batch
 
@@ -71,9 +72,9 @@ async def put_items(
     Raises:
         TransientError: The table was unavailable, or left items unprocessed.
     """
-    requests: list[WriteRequestTypeDef] = [{"PutRequest": {"Item": encode_map(item)}} for item in items]
+    requests: list[WriteRequestUnionTypeDef] = [{"PutRequest": {"Item": encode_map(item)}} for item in items]
 
-    async def write(batch: Sequence[Any]) -> None:
+    async def write(batch: "Sequence[WriteRequestUnionTypeDef]") -> None:
         remaining = batch
 
         async def attempt() -> None:
@@ -100,7 +101,7 @@ async def _in_batches(
     return await asyncio.gather(*(limited(entries[at : at + size]) for at in range(0, len(entries), size)))
 
 
-def _raise_if_any(unprocessed: Sequence[Any]) -> None:
+def _raise_if_any(unprocessed: Sequence[object]) -> None:
     """Make `call_with_retry` repeat the call for what DynamoDB left unprocessed."""
     if unprocessed:
         message = f"{len(unprocessed)} items were left unprocessed"

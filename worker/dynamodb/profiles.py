@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from worker.aws.retry import RetryPolicy, call_with_retry
 from worker.aws.single_flight import SingleFlightCache
@@ -20,6 +20,8 @@ from worker.dynamodb.table import Table
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
+
+T = TypeVar("T")
 
 _MAX_CACHED = 10_000
 _MAX_ROUNDS = 20
@@ -59,7 +61,7 @@ def _time(values: Mapping[str, Any], name: str) -> datetime | None:
         return None
 
 
-def _value(values: Mapping[str, Any], name: str, kind: type) -> Any:  # noqa: ANN401 - of the given kind
+def _value(values: Mapping[str, Any], name: str, kind: type[T]) -> T | None:
     value = values.get(name)
     return value if isinstance(value, kind) else None
 

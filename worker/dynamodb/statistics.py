@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 _MAX_BATCH = 50
 """Images in one transaction: half of what DynamoDB accepts, so that a conflict wastes less."""
 
+_MAX_ROUNDS = 20
+"""How often a batch is written again because an image or the statistics had changed."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Settlement:
@@ -135,13 +138,14 @@ class StatisticsWriter:
         Returns:
             For each settlement, in order, None or the error for its caller.
         """
+        user_id = batch[0].after.user_id
         errors: dict[Settlement, Exception] = {}
         remaining = {settlement: settlement for settlement in batch}  # as submitted: what is left to write
         assumption = _Assumption.OLDER
-        while remaining:
-            cancelled = await self._transact(list(remaining.values()), assumption)
+        for _ in range(_MAX_ROUNDS):
+            cancelled = await self._transact(list(remaining.values()), assumption) if remaining else None
             if cancelled is None:
-                break
+                return [errors.get(settlement) for settlement in batch]
             rejected = [
                 (settlement, rejection.image)
                 for settlement, rejection in zip(list(remaining), cancelled.images, strict=True)
@@ -160,9 +164,10 @@ class StatisticsWriter:
                 assumption = _assumption_from(cancelled.statistics.item, _last_upload(remaining))
             elif not rejected:
                 codes = ", ".join(cancelled.codes)
-                message = f"could not settle the images of {batch[0].after.user_id}: {codes}"
+                message = f"could not settle the images of {user_id}: {codes}"
                 raise TransientError(message)
-        return [errors.get(settlement) for settlement in batch]
+        message = f"the statistics of {user_id} changed {_MAX_ROUNDS} times while they were being updated"
+        raise TransientError(message)
 
     async def _transact(self, batch: Sequence[Settlement], assumption: _Assumption) -> _Cancelled | None:
         updates = [
