@@ -1,7 +1,7 @@
 """
-Make the pictures of `imaging.md` with the worker's own steps: `make docs-pictures`.
+Make the images of `imaging.md` with the worker's own steps: `make docs-pictures`.
 
-They show what this version of the code does, not what it should do.
+They show the output of the current code, so run it after a change of the imaging steps.
 """  # noqa: INP001 - a script
 
 import io
@@ -24,14 +24,15 @@ from worker.settings import FONT
 
 OUT: Final = Path(__file__).with_name("imaging")
 FONTS: Final = Fonts((FONT.read_bytes(),))
-PAPER, LETTERS = "#ffffff", "#24292f"
-GAP, CAPTION_PX, LETTER_PX = 14, 22, 13
+BACKGROUND, TEXT = "#ffffff", "#24292f"
+GAP, CAPTION_PX, TEXT_PX = 14, 22, 13
 
-Shown = tuple[str, Image.Image]
+Example = tuple[str, Image.Image]
+"""A caption and an image."""
 
 
 def main() -> None:
-    """Make them all."""
+    """Write all images into the folder `docs/imaging`."""
     OUT.mkdir(exist_ok=True)
     lake, tulips, sea, forest = (
         _file(bundled_image(name).reduce(2)) for name in ("lake", "tulips", "sea", "forest")
@@ -44,67 +45,72 @@ def main() -> None:
     _save("logos", _logos((sea, forest, lake)), columns=3)
 
 
-def _fit(content: bytes, fit: Fit) -> Shown:
+def _fit(content: bytes, fit: Fit) -> Example:
     size = Size("box", 210, 210, fit=fit, background="#d8dee4")
-    picture = _made(content, size).image
-    box = Image.new("RGB", (212, 212), PAPER)
+    picture = _resized(content, size).image
+    box = Image.new("RGB", (212, 212), BACKGROUND)
     box.paste(picture, ((212 - picture.width) // 2, (212 - picture.height) // 2))
     ImageDraw.Draw(box).rectangle((0, 0, 211, 211), outline="#d1242f")
     return fit.value, box
 
 
-def _gravity(content: bytes, anchor: Anchor) -> Shown:
+def _gravity(content: bytes, anchor: Anchor) -> Example:
     size = Size("box", 92, 140, fit=Fit.COVER, gravity=anchor)
-    return anchor.value, _made(content, size).image
+    return anchor.value, _resized(content, size).image
 
 
-def _position(content: bytes, anchor: Anchor) -> Shown:
-    return _marked(content, anchor.value, Watermark("Jane Doe", position=anchor, height_share=0.11))
+def _position(content: bytes, anchor: Anchor) -> Example:
+    return _watermarked(content, anchor.value, Watermark("Jane Doe", position=anchor, height_share=0.11))
 
 
-def _tilings(content: bytes) -> list[Shown]:
+def _tilings(content: bytes) -> list[Example]:
     tiled = Watermark("Jane Doe", tiled=True, height_share=0.07, opacity=0.4)
     return [
-        _marked(content, "tiled", tiled),
-        _marked(content, "tiled, rotated by 30 degrees", replace(tiled, rotation_deg=30)),
-        _marked(content, "a logo, tiled", replace(tiled, logo=_logo(), logo_share=0.22)),
+        _watermarked(content, "tiled", tiled),
+        _watermarked(content, "tiled, rotated by 30 degrees", replace(tiled, rotation_deg=30)),
+        _watermarked(content, "a logo, tiled", replace(tiled, logo=_logo(), logo_share=0.22)),
     ]
 
 
-def _opacities(content: bytes) -> list[Shown]:
+def _opacities(content: bytes) -> list[Example]:
     plain = Watermark("Jane Doe", position=Anchor.CENTER, height_share=0.22)
     return [
-        *(_marked(content, f"opacity {share}", replace(plain, opacity=share)) for share in (0.2, 0.55, 1.0)),
-        _marked(content, "no outline", replace(plain, outline=None, opacity=0.55)),
-        _marked(content, "orange on blue", replace(plain, colour="#ff8c00", outline="#003366", opacity=0.9)),
-        _marked(content, "Greek", replace(plain, text="Ιωάννα Ντόε")),
-        _marked(content, "Cyrillic", replace(plain, text="Жанна Доу")),
-        _marked(content, "Arabic, joined", replace(plain, text="جين دو")),
+        *(
+            _watermarked(content, f"opacity {share}", replace(plain, opacity=share))
+            for share in (0.2, 0.55, 1.0)
+        ),
+        _watermarked(content, "no outline", replace(plain, outline=None, opacity=0.55)),
+        _watermarked(
+            content, "orange on blue", replace(plain, colour="#ff8c00", outline="#003366", opacity=0.9)
+        ),
+        _watermarked(content, "Greek", replace(plain, text="Ιωάννα Ντόε")),
+        _watermarked(content, "Cyrillic", replace(plain, text="Жанна Доу")),
+        _watermarked(content, "Arabic, joined", replace(plain, text="جين دو")),
     ]
 
 
-def _logos(contents: Sequence[bytes]) -> list[Shown]:
+def _logos(contents: Sequence[bytes]) -> list[Example]:
     mark = Watermark("", logo=_logo(), opacity=0.9, logo_share=0.3)
     landscape, portrait, other = contents
-    transparent = _file(_half_transparent(other), picture_format="PNG")
+    transparent = _file(_half_transparent(other), image_format="PNG")
     return [
-        _marked(landscape, "landscape", mark),
-        _marked(portrait, "portrait: as large", mark),
-        _marked(transparent, "on transparency", replace(mark, position=Anchor.RIGHT)),
+        _watermarked(landscape, "landscape", mark),
+        _watermarked(portrait, "portrait: same size", mark),
+        _watermarked(transparent, "on transparency", replace(mark, position=Anchor.RIGHT)),
     ]
 
 
-def _marked(content: bytes, caption: str, mark: Watermark) -> Shown:
-    picture = _made(content, Size("box", 270, 270))
+def _watermarked(content: bytes, caption: str, mark: Watermark) -> Example:
+    picture = _resized(content, Size("box", 270, 270))
     watermark((picture,), mark=mark, fonts=FONTS)
     if picture.image.mode == "RGBA":
-        ground = checkered(picture.image.size)
-        ground.paste(picture.image, mask=picture.image.getchannel("A"))
-        return caption, ground
+        background = checkered(picture.image.size)
+        background.paste(picture.image, mask=picture.image.getchannel("A"))
+        return caption, background
     return caption, picture.image
 
 
-def _made(content: bytes, size: Size) -> Picture:
+def _resized(content: bytes, size: Size) -> Picture:
     decoded, _ = validate(content, limits=Limits(), sizes=(size,))
     (picture,), _ = resize(decoded, sizes=(size,))
     return picture
@@ -117,38 +123,36 @@ def _logo() -> Logo:
     draw.polygon([(90, 280), (180, 120), (270, 280)], fill="#0b3d91")
     font = ImageFont.truetype(io.BytesIO(FONTS.files[0]), 170)
     draw.text((370, 100), "ACME", fill="#ffffff", font=font, stroke_width=10, stroke_fill="#0b3d91")
-    return Logo("s3://image-uploads/logos/acme.png", e_tag="1", content=_file(drawn, picture_format="PNG"))
+    return Logo("s3://image-uploads/logos/acme.png", e_tag="1", content=_file(drawn, image_format="PNG"))
 
 
-def _half_transparent(picture: Image.Image | bytes) -> Image.Image:
-    opened = Image.open(io.BytesIO(picture)) if isinstance(picture, bytes) else picture
-    shown = opened.convert("RGBA")
-    ramp = Image.linear_gradient("L").rotate(90).resize(shown.size)
-    shown.putalpha(ramp)
-    return shown
+def _half_transparent(content: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(content)).convert("RGBA")
+    image.putalpha(Image.linear_gradient("L").rotate(90).resize(image.size))
+    return image
 
 
-def _file(picture: Image.Image, picture_format: str = "JPEG") -> bytes:
+def _file(image: Image.Image, image_format: str = "JPEG") -> bytes:
     file = io.BytesIO()
-    picture.save(file, picture_format)
+    image.save(file, image_format)
     return file.getvalue()
 
 
-def _save(name: str, shown: Sequence[Shown], *, columns: int) -> None:
-    """Lay pictures out in rows, each with its caption below, and save the sheet."""
-    rows = [shown[at : at + columns] for at in range(0, len(shown), columns)]
-    font = ImageFont.truetype(io.BytesIO(FONTS.files[0]), LETTER_PX)
+def _save(name: str, examples: Sequence[Example], *, columns: int) -> None:
+    """Arrange the examples in rows, each with its caption below, and save them as one image."""
+    rows = [examples[at : at + columns] for at in range(0, len(examples), columns)]
+    font = ImageFont.truetype(io.BytesIO(FONTS.files[0]), TEXT_PX)
     widths = [max(picture.width for _, picture in row) for row in rows]
-    cell = max(*widths, *(int(font.getlength(caption)) for caption, _ in shown))
+    cell_px = max(*widths, *(int(font.getlength(caption)) for caption, _ in examples))
     heights = [max(picture.height for _, picture in row) + CAPTION_PX + GAP for row in rows]
-    sheet = Image.new("RGB", (columns * (cell + GAP) + GAP, sum(heights) + GAP), PAPER)
+    sheet = Image.new("RGB", (columns * (cell_px + GAP) + GAP, sum(heights) + GAP), BACKGROUND)
     top = GAP
     for row, height in zip(rows, heights, strict=True):
         for column, (caption, picture) in enumerate(row):
-            left = GAP + column * (cell + GAP)
-            sheet.paste(picture, (left + (cell - picture.width) // 2, top))
-            at = (left + cell / 2, top + height - GAP - CAPTION_PX / 2)
-            ImageDraw.Draw(sheet).text(at, caption, fill=LETTERS, font=font, anchor="mm")
+            left = GAP + column * (cell_px + GAP)
+            sheet.paste(picture, (left + (cell_px - picture.width) // 2, top))
+            at = (left + cell_px / 2, top + height - GAP - CAPTION_PX / 2)
+            ImageDraw.Draw(sheet).text(at, caption, fill=TEXT, font=font, anchor="mm")
         top += height
     sheet.save(OUT / f"{name}.webp", quality=86, method=6)
 
