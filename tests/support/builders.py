@@ -1,4 +1,4 @@
-"""Builders: a valid value each, of which a test names only what matters to it."""
+"""Builders of valid values; a test passes only the arguments that matter to it."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -22,7 +22,7 @@ from worker.telemetry.observer import Observer
 from worker.telemetry.traces import NoTracing
 
 NOON = datetime(2024, 1, 1, 12, 0, 0, tzinfo=UTC)
-"""The moment at which most tests begin."""
+"""Time at which most tests start."""
 
 
 def an_observer(metrics: Metrics | None = None, *, clock: Clock = utc_now) -> Observer:
@@ -31,7 +31,7 @@ def an_observer(metrics: Metrics | None = None, *, clock: Clock = utc_now) -> Ob
 
 
 def after(seconds: float) -> datetime:
-    """Return the moment so many seconds after noon."""
+    """Return the time so many seconds after noon."""
     return NOON + timedelta(seconds=seconds)
 
 
@@ -43,7 +43,7 @@ def a_job(
     e_tag: str | None = None,
     uploaded_at: datetime | None = None,
 ) -> Job:
-    """Return the job of an upload; `upload` numbers the uploads of one key, the later the higher."""
+    """Return the job of an upload; `upload` numbers the uploads of one key in order."""
     at = uploaded_at or after(upload - 10)
     return Job(
         bucket="image-uploads",
@@ -68,7 +68,7 @@ def a_claimant(
 
 
 def a_report(step: StepName = StepName.VALIDATION, *, move: StepMove = StepMove.COMPLETED) -> StepReport:
-    """Return what a child says of a step."""
+    """Return the report of a step by a decoder process."""
     details = {
         StepName.VALIDATION: {"result": "valid", "format": "jpeg"},
         StepName.RESIZE: {
@@ -96,7 +96,7 @@ def a_rendition(image_id: str = "img_1", user_id: str = "user_1", *, size_bytes:
 
 
 def a_description(*, file_size: int = 2_048_576) -> Description:
-    """Return what the headers of an uploaded object say."""
+    """Return the metadata of an uploaded object."""
     return Description(
         file_name="vacation-photo.jpg",
         file_size=file_size,
@@ -109,7 +109,7 @@ def a_description(*, file_size: int = 2_048_576) -> Description:
 def all_transitions(
     image_id: str = "img_1", user_id: str = "user_1", *, file_size: int = 1000, result_bytes: int = 100
 ) -> list[Transition]:
-    """Return every transition after the claim of a picture that goes through."""
+    """Return every transition of an image from its claim to its completion."""
     first, *others = StepName
     moves = [
         source_described(a_description(file_size=file_size), at=after(1)),
@@ -130,7 +130,7 @@ def a_recipe(*, width: int = 800, height: int = 600, text: str | None = "Mark") 
 
 
 def a_message(body: str = "{}", *, receive_count: int = 1, message_id: str = "message-1") -> Message:
-    """Return a message as the queue hands it out."""
+    """Return a received message."""
     return Message(
         message_id=message_id,
         receipt_handle=f"receipt-of-{message_id}",

@@ -1,4 +1,4 @@
-"""What the path of an event needs of the rooms beside it, as protocols."""
+"""Interfaces that delivery depends on, implemented by adapters and by the fakes of tests."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -17,182 +17,182 @@ from worker.domain.transition import Transition
 
 class Ledger(Protocol):
     """
-    The record's write side. Every write is conditional on the state that it assumes.
+    Write side of the image records. Every write is conditional on the state that it assumes.
 
-    Every method raises `TransientError` when the table cannot be reached within its retries, and all but
-    `claim` raise `LeaseLostError` when the image's attempt and lease are not the ones given.
+    Every method raises `TransientError` when the table is unavailable even after retries, and all but `claim`
+    raise `LeaseLostError` when the record does not have the image's attempt and lease.
     """
 
     async def claim(self, job: Job, claimant: Claimant) -> ClaimResult:
-        """Take the image if the rules of `domain.claim` allow it."""
+        """Claim the image if the rules of `domain.claim` allow it."""
         ...
 
     async def record(self, image: Image, transitions: Sequence[Transition]) -> Image:
-        """Write one or several transitions in order, in one write; return the image after them."""
+        """Write transitions in one write; return the image after them."""
         ...
 
     async def renew(self, image: Image, *, until: datetime) -> None:
-        """Move the end of the lease."""
+        """Extend the lease."""
         ...
 
     async def settle(self, image: Image, transitions: Sequence[Transition]) -> Image:
-        """Write the transitions that end the attempt: completed, failed or released, with the statistics."""
+        """Write the transitions that end the attempt (completed, failed or released) and the statistics."""
         ...
 
 
 class Hold(Protocol):
-    """A message in hand, kept hidden from other workers."""
+    """A message in flight, which the heartbeat keeps invisible to other workers."""
 
     @property
     def is_lost(self) -> bool:
-        """Whether the message is no longer ours."""
+        """Whether another worker may have received the message."""
         ...
 
     def leasing(self, renew: RenewLease) -> AbstractContextManager[None]:
-        """Keep a lease along with the message while the body runs."""
+        """Extend a lease together with the message's visibility while the body runs."""
         ...
 
     def guarding(self, *, image_id: str, attempt: int) -> AbstractContextManager[None]:
-        """Stop the body with `LeaseLostError` when the message or its lease is lost."""
+        """Stop the body with `LeaseLostError` when the message or the lease is lost."""
         ...
 
 
 class Heartbeat(Protocol):
-    """Keeps in hand what is in hand."""
+    """Extends the visibility timeouts and leases of messages in flight."""
 
     def holding(self, message: Message) -> AbstractContextManager[Hold]:
-        """Keep the message hidden while the body runs."""
+        """Keep the message invisible while the body runs."""
         ...
 
     async def run(self) -> None:
-        """Beat until cancelled."""
+        """Extend them periodically until cancelled."""
         ...
 
 
 class Observation(Protocol):
-    """What is seen of one picture on its way."""
+    """Metrics, trace and log line of one delivery of an image."""
 
     def step(self, name: str) -> AbstractContextManager[None]:
-        """Measure the body: fetch, compute, store, settle."""
+        """Measure the body: fetch, compute, store or settle."""
         ...
 
     def step_reported(self, report: StepReport) -> None:
-        """Take a step of a child as the child measured it."""
+        """Record a step of the decoder process with the duration it reported."""
         ...
 
     def read(self, size_bytes: int) -> None:
-        """Note the size of the upload."""
+        """Record the size of the upload."""
         ...
 
     def stored(self, size_bytes: int) -> None:
-        """Note the size of a rendition that is stored."""
+        """Record the size of a stored rendition."""
         ...
 
     def completed(self) -> None:
-        """Say that the record holds the picture's completion."""
+        """Record that the image was completed."""
         ...
 
     def failed(self, code: str, *, reason: str, step: str | None) -> None:
-        """Say that the record holds why the picture failed for good."""
+        """Record that the image failed."""
         ...
 
     def released(self, code: str, *, reason: str) -> None:
-        """Say that the picture waits to be tried again."""
+        """Record that the image was released."""
         ...
 
     def lost(self) -> None:
-        """Say that the picture is another worker's now."""
+        """Record that another worker has taken the image."""
         ...
 
 
 class Observer(Protocol):
-    """Watches pictures on their way, and changes nothing."""
+    """Records metrics, traces and log lines of deliveries."""
 
     def received(self, message: Message) -> None:
-        """Note that a message is in hand."""
+        """Record that a message was received."""
         ...
 
     def observing(self, job: Job, message: Message) -> AbstractContextManager[Observation]:
-        """Observe a picture while the body takes it on its way; its names are in each line of the log."""
+        """Observe the delivery of an image while the body runs, with its ids in every log line."""
         ...
 
 
 class MessageQueue(Protocol):
-    """Where messages come from and go to."""
+    """The queue and its dead-letter queue."""
 
     async def receive(self, max_messages: int) -> list[Message]:
         """
-        Wait a while for messages, for at most `max_messages` of them.
+        Receive at most `max_messages` messages by long polling.
 
         Raises:
-            TransientError: The queue does not answer.
+            TransientError: The queue is unavailable.
         """
         ...
 
     async def delete(self, message: Message) -> None:
-        """Delete a message whose work is settled; raises `TransientError` or `ReceiptLostError`."""
+        """Delete a message; raises `TransientError` or `ReceiptLostError`."""
         ...
 
     async def change_visibility(self, message: Message, seconds: float) -> None:
-        """Keep a message hidden for so long from now; raises `TransientError` or `ReceiptLostError`."""
+        """Set a message's visibility timeout from now; raises `TransientError` or `ReceiptLostError`."""
         ...
 
     async def send_to_dead_letter_queue(self, what: Job | Unreadable, *, reasons: Mapping[str, str]) -> None:
-        """Put a job, or what names none, among the dead letters; raises `TransientError`."""
+        """Send a job or an unreadable part to the dead-letter queue; raises `TransientError`."""
         ...
 
 
 class Profiles(Protocol):
-    """Where the owner's preferences come from."""
+    """User profiles."""
 
     async def get(self, user_id: str) -> Profile | None:
-        """Return the user's profile, at most as old as the cache allows; None when there is none."""
+        """Return the user's profile, possibly cached; None if the user has none."""
         ...
 
 
 class Sources(Protocol):
-    """Where uploads are read from."""
+    """Uploads in S3."""
 
     async def fetch(self, job: Job, *, max_bytes: int) -> Source:
         """
-        Read the very object that the job means.
+        Read the object of exactly this upload.
 
         Raises:
-            TooManyBytesError: Counted while reading, whatever the event said.
-            SourceMissingError: The object is gone.
-            SupersededError: Another object lies under the key now.
-            TransientError: The bucket cannot be reached within its retries.
+            TooManyBytesError: The object is larger than `max_bytes`, as counted while reading.
+            SourceMissingError: The object does not exist.
+            SupersededError: A newer upload has replaced the object.
+            TransientError: The bucket is unavailable, even after retries.
         """
         ...
 
 
 class Results(Protocol):
-    """Where renditions are stored."""
+    """Renditions in S3."""
 
     async def store(self, image: Image, rendition: EncodedRendition, *, is_main: bool) -> Rendition:
         """
-        Store a rendition unless a later attempt has stored its own.
+        Store a rendition unless a later attempt has stored one.
 
         Raises:
-            LeaseLostError: A later attempt has been here.
-            TransientError: The bucket cannot be reached within its retries.
+            LeaseLostError: A later attempt has stored a rendition.
+            TransientError: The bucket is unavailable, even after retries.
         """
         ...
 
 
 class Pool(Protocol):
-    """The decoder children."""
+    """The decoder processes."""
 
     def run(
         self, content: bytes | bytearray | memoryview, recipe: Recipe
     ) -> AsyncGenerator[DecoderOutput, None]:
         """
-        Take a picture through all the steps in one child; yield each outcome as it comes.
+        Run all steps on an image in one decoder process; yield its output as it arrives.
 
         First one `StepReport` per step in order, then one `EncodedRendition` per size of the recipe. Closing
-        the generator early, or cancelling it, kills the child.
+        the generator early, or cancelling it, kills the process.
 
         Raises:
-            RejectedError: The picture is at fault; the step that refused it is the one after the last report.
+            RejectedError: The image cannot be processed; the step that failed follows the last reported one.
         """
         ...

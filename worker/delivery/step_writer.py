@@ -1,4 +1,4 @@
-"""One attempt's writes: in order, behind the computing, gathered where they come faster than they land."""
+"""Write an attempt's transitions to the record: in order, in the background and in batches."""
 
 import asyncio
 from datetime import datetime
@@ -13,91 +13,93 @@ from worker.domain.transition import Transition, apply_all, current_step
 
 class StepWriter:
     """
-    Takes an image's transitions as they happen and writes them in order.
+    Writes an image's transitions in order, as they happen.
 
-    A transition waits at most `delay_s` for others to go with it in one write; while a write is in flight
-    more may gather. The last write, which ends the attempt, takes along what is still waiting. Nothing is
-    dropped: what a failed write carried goes with the next.
+    A transition waits at most `delay_s` for others to be written with it, or until the write in flight is
+    done. The last write, which ends the attempt, includes every pending transition. None is lost: those of a
+    failed write are written with the next one.
 
     Args:
-        ledger: The record.
-        image: As claimed.
-        delay_s: How long a transition may wait.
-        clock: Tells when things happen; the recording never lets it run backwards.
+        ledger: Write side of the image records.
+        image: The image as claimed.
+        delay_s: Maximum delay of a transition in seconds.
+        clock: Returns the current time.
     """
 
     def __init__(self, ledger: Ledger, image: Image, *, delay_s: float, clock: Clock) -> None:
         self._ledger, self._image, self._delay_s, self._clock = ledger, image, delay_s, clock
         self._latest = image.updated_at
-        self._waiting: list[Transition] = []
+        self._pending: list[Transition] = []
         self._in_flight: list[Transition] = []
-        self._writing = asyncio.Lock()
-        self._writer: asyncio.Task[None] | None = None
-        self._lost: LeaseLostError | None = None
+        self._write_lock = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+        self._lease_error: LeaseLostError | None = None
 
     @property
     def current_step(self) -> StepName | None:
-        """The step that is processing now."""
-        return current_step(apply_all(self._image, [*self._in_flight, *self._waiting]))
+        """The step that is processing."""
+        return current_step(apply_all(self._image, [*self._in_flight, *self._pending]))
 
     def now(self) -> datetime:
-        """Return the present moment, never before one that this attempt has recorded."""
+        """Return the current time, or the latest time of this attempt if the clock was set back."""
         self._latest = max(self._latest, self._clock())
         return self._latest
 
     def add(self, *transitions: Transition) -> None:
         """
-        Take transitions, to be written soon.
+        Add transitions to be written in the background.
 
         Raises:
-            LeaseLostError: An earlier write showed that the image is another's now.
+            LeaseLostError: An earlier write has found that another worker owns the image.
         """
-        if self._lost is not None:
-            raise self._lost
-        self._waiting += transitions
-        if self._writer is None:
-            self._writer = asyncio.create_task(self._write_behind(), name=f"record {self._image.image_id}")
+        if self._lease_error is not None:
+            raise self._lease_error
+        self._pending += transitions
+        if self._task is None:
+            self._task = asyncio.create_task(
+                self._write_in_background(), name=f"write steps of {self._image.image_id}"
+            )
 
     async def settle(self, *transitions: Transition) -> Image:
         """
-        End the attempt: write what waits and these transitions together.
+        End the attempt: write the pending transitions and these in one write; return the image.
 
         Raises:
-            LeaseLostError: The image is another's now.
-            TransientError: The table cannot be reached within its retries.
+            LeaseLostError: Another worker owns the image.
+            TransientError: The table is unavailable, even after retries.
         """
         await self.close()
-        if self._lost is not None:
-            raise self._lost
-        self._image = await self._ledger.settle(self._image, [*self._waiting, *transitions])
-        self._waiting = []
+        if self._lease_error is not None:
+            raise self._lease_error
+        self._image = await self._ledger.settle(self._image, [*self._pending, *transitions])
+        self._pending = []
         return self._image
 
     async def close(self) -> None:
-        """Stop writing behind; a write that has begun is finished first."""
-        writer = self._writer
-        if writer is None:
+        """Stop writing in the background, after the write in flight if there is one."""
+        task = self._task
+        if task is None:
             return
-        if not self._writing.locked():
-            writer.cancel()
-        await asyncio.wait([writer])  # if this is cancelled, the next to close waits for the same writer
-        self._writer = None
-        if not writer.cancelled():
-            writer.result()
+        if not self._write_lock.locked():
+            task.cancel()
+        await asyncio.wait([task])  # if this is cancelled, the next call waits for the same task
+        self._task = None
+        if not task.cancelled():
+            task.result()
 
-    async def _write_behind(self) -> None:
+    async def _write_in_background(self) -> None:
         await asyncio.sleep(self._delay_s)
-        async with self._writing:
-            while self._waiting and self._lost is None:
-                self._in_flight, self._waiting = self._waiting, []
+        async with self._write_lock:
+            while self._pending and self._lease_error is None:
+                self._in_flight, self._pending = self._pending, []
                 try:
                     self._image = await self._ledger.record(self._image, self._in_flight)
                     self._in_flight = []
                 except LeaseLostError as error:
-                    self._lost = error
+                    self._lease_error = error
                 except TransientError:
-                    break  # the next write takes them along, and reports if the table stays away
+                    break  # the next write includes them, and reports the error if it persists
                 finally:
-                    self._waiting = self._in_flight + self._waiting
+                    self._pending = self._in_flight + self._pending
                     self._in_flight = []
-        self._writer = None
+        self._task = None

@@ -1,4 +1,4 @@
-"""The ledger in memory: the same promises as on DynamoDB, in as few lines as show them."""
+"""A ledger in memory with the guarantees of the one in DynamoDB."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -15,20 +15,20 @@ from worker.domain.transition import Transition, apply_all
 
 
 class MemoryLedger:
-    """Images and statistics in two dictionaries; every method is one step of the event loop."""
+    """Images and statistics in two dictionaries; no method awaits, so each is atomic."""
 
     def __init__(self) -> None:
         self.images: dict[tuple[str, str], Image] = {}
         self.statistics: defaultdict[str, Statistics] = defaultdict(Statistics)
 
     async def claim(self, job: Job, claimant: Claimant) -> ClaimResult:
-        answer = decide(self.images.get((job.image_id, job.user_id)), job, claimant)
-        if isinstance(answer, Claimed):
-            self._store(answer.image)
-        return answer
+        result = decide(self.images.get((job.image_id, job.user_id)), job, claimant)
+        if isinstance(result, Claimed):
+            self._store(result.image)
+        return result
 
     async def record(self, image: Image, transitions: Sequence[Transition]) -> Image:
-        stored = self._held(image)
+        stored = self._leased(image)
         after = apply_all(image, transitions)
         self._store(replace(after, lease=stored.lease))
         return after
@@ -36,8 +36,8 @@ class MemoryLedger:
     async def renew(self, image: Image, *, until: datetime) -> None:
         found = self.images.get((image.image_id, image.user_id))
         if found and found.attempt == image.attempt and found.status is not ImageStatus.PROCESSING:
-            return  # our own settlement has landed meanwhile
-        stored = self._held(image)
+            return  # this attempt was settled in the meantime
+        stored = self._leased(image)
         assert stored.lease
         self._store(replace(stored, lease=Lease(owner=stored.lease.owner, expires_at=until)))
 
@@ -45,8 +45,8 @@ class MemoryLedger:
         after = apply_all(image, transitions)
         stored = self.images[image.image_id, image.user_id]
         if stored.attempt == image.attempt and stored.history == after.history:
-            return stored  # settled already; DynamoDB's own answer may have been lost
-        self._held(image)
+            return stored  # already settled: the response of an earlier request may have been lost
+        self._leased(image)
         if after.status is ImageStatus.COMPLETED:
             after = replace(after, counted_bytes=after.total_bytes())
         elif after.status is ImageStatus.FAILED:
@@ -55,7 +55,7 @@ class MemoryLedger:
         self._store(after)
         return after
 
-    def _held(self, image: Image) -> Image:
+    def _leased(self, image: Image) -> Image:
         stored = self.images.get((image.image_id, image.user_id))
         if (
             stored is None
@@ -73,15 +73,15 @@ class MemoryLedger:
         self.images[image.image_id, image.user_id] = image
 
     def _count(self, before: Image, after: Image) -> None:
-        counted = self.statistics[after.user_id]
-        uploads = [counted.last_upload_at] if counted.last_upload_at else []
+        statistics = self.statistics[after.user_id]
+        uploads = [statistics.last_upload_at] if statistics.last_upload_at else []
         if after.status is ImageStatus.COMPLETED:
             uploads.append(after.created_at)
         self.statistics[after.user_id] = Statistics(
-            total_images=counted.total_images
+            total_images=statistics.total_images
             + (after.counted_bytes is not None)
             - (before.counted_bytes is not None),
-            total_storage_used=counted.total_storage_used
+            total_storage_used=statistics.total_storage_used
             + (after.counted_bytes or 0)
             - (before.counted_bytes or 0),
             last_upload_at=max(uploads, default=None),

@@ -1,11 +1,10 @@
 """
-A table that makes every write and counts what DynamoDB would charge for it.
+A DynamoDB table in memory that counts the write units of every write.
 
-Sizes are counted as in "DynamoDB item sizes and formats" of the developer guide. A write takes a unit for
-each 1,024 bytes begun of the larger of the old and the new item, and twice that in a transaction. An index
-takes a put where an entry appears, an update where something that it projects has changed, a delete and a put
-where its key has; in a transaction as much as outside of one, as was measured on AWS (nubo-db/dynoxide, pull
-request 188).
+Sizes follow "DynamoDB item sizes and formats" in the developer guide. A write consumes one unit for each
+1,024 bytes, rounded up, of the larger of the old and the new item, and twice that in a transaction. In an
+index, a new entry is a put, a changed projected attribute an update, and a changed key a delete and a put;
+they cost the same in a transaction, as measured on AWS (nubo-db/dynoxide, pull request 188).
 """
 
 import re
@@ -21,7 +20,7 @@ Item = dict[str, Any]
 
 
 def attribute_bytes(attribute: Mapping[str, Any]) -> int:
-    """Count an attribute's value as DynamoDB does."""
+    """Return the size of an attribute's value."""
     ((kind, value),) = attribute.items()
     match kind:
         case "S":
@@ -36,31 +35,31 @@ def attribute_bytes(attribute: Mapping[str, Any]) -> int:
 
 
 def item_bytes(item: Item) -> int:
-    """Count an item: its attributes' names and values."""
+    """Return the size of an item: the names and values of its attributes."""
     return sum(len(name.encode()) + attribute_bytes(value) for name, value in item.items())
 
 
 def item_write_units(*items: Item) -> int:
-    """Return what writing the larger of the items takes, outside of a transaction."""
+    """Return the write units for the larger of the items, outside of a transaction."""
     return ceil(max(map(item_bytes, items)) / 1024)
 
 
 @dataclass(frozen=True)
 class Index:
-    """A global secondary index: its hash and range key, and everything that it holds of an item."""
+    """A global secondary index: its hash and range key, and all attributes that it contains."""
 
     name: str
     keys: tuple[str, ...]
     projected: frozenset[str]
 
     def entry(self, item: Item) -> Item:
-        """Return what the index holds of an item; nothing where the item lacks one of its keys."""
+        """Return the entry of an item in the index; empty if the item does not have all its keys."""
         if not item.keys() >= set(self.keys):
             return {}
         return {name: item[name] for name in self.projected & item.keys()}
 
     def writes(self, old: Item, new: Item) -> list[tuple[str, int]]:
-        """List what a change of an item writes: the hash key, and the units."""
+        """Return the hash key and write units of each index write that a change of an item causes."""
         entries = [entry for entry in (self.entry(old), self.entry(new)) if entry]
         if not entries or (entries[0] == entries[-1] and len(entries) > 1):
             return []
@@ -70,12 +69,12 @@ class Index:
 
 
 def indexes() -> tuple[Index, ...]:
-    """Return the indexes of the storage template's table."""
+    """Return the indexes of the table in the storage template."""
     table = templates.template("storage.yaml")["Resources"]["Table"]["Properties"]
     base = _keys(table)
     return tuple(
-        Index(one["IndexName"], _keys(one), frozenset({*base, *_keys(one), *_others(one)}))
-        for one in table["GlobalSecondaryIndexes"]
+        Index(index["IndexName"], _keys(index), frozenset({*base, *_keys(index), *_projected(index)}))
+        for index in table["GlobalSecondaryIndexes"]
     )
 
 
@@ -83,7 +82,7 @@ def _keys(resource: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(key["AttributeName"] for key in resource["KeySchema"])
 
 
-def _others(index: Mapping[str, Any]) -> list[str]:
+def _projected(index: Mapping[str, Any]) -> list[str]:
     projected: list[str] = index["Projection"]["NonKeyAttributes"]
     return projected
 
@@ -91,12 +90,12 @@ def _others(index: Mapping[str, Any]) -> list[str]:
 @dataclass
 class MeteredTable:
     """
-    DynamoDB's client, as far as the ledger uses it.
+    A DynamoDB client with the write calls of the ledger.
 
     Attributes:
-        items: By image id.
-        table_units: Of each write to an item, in order.
-        index_units: By index and hash key.
+        items: Items by image id.
+        table_units: Write units of each write to the table, in order.
+        index_units: Write units by index and hash key.
     """
 
     items: dict[str, Item] = field(default_factory=dict)
@@ -104,28 +103,28 @@ class MeteredTable:
     table_units: list[int] = field(default_factory=list)
     index_units: Counter[tuple[str, str]] = field(default_factory=Counter)
 
-    async def update_item(self, **request: Any) -> dict[str, Any]:  # noqa: ANN401 - as botocore's
-        """Make a write."""
+    async def update_item(self, **request: Any) -> dict[str, Any]:  # noqa: ANN401 - as botocore takes it
+        """Carry out a write."""
         self._write(request, factor=1)
         return {}
 
-    async def transact_write_items(self, **request: Any) -> dict[str, Any]:  # noqa: ANN401 - as botocore's
-        """Make several writes, at twice the price."""
-        for one in request["TransactItems"]:
-            self._write(one["Update"], factor=2)
+    async def transact_write_items(self, **request: Any) -> dict[str, Any]:  # noqa: ANN401 - as botocore takes it
+        """Carry out several writes at twice the units."""
+        for item in request["TransactItems"]:
+            self._write(item["Update"], factor=2)
         return {}
 
     @property
     def units(self) -> int:
-        """All units so far."""
+        """Total write units so far."""
         return sum(self.table_units) + self.index_units.total()
 
     def index_write_units(self, name: str) -> int:
-        """Return the units of one index so far."""
+        """Return the write units of one index so far."""
         return sum(units for (index, _), units in self.index_units.items() if index == name)
 
     def busiest_key_units(self, name: str) -> int:
-        """Return the units of that key of an index that took most."""
+        """Return the highest write units of a hash key of an index."""
         return max(units for (index, _), units in self.index_units.items() if index == name)
 
     def _write(self, request: Mapping[str, Any], *, factor: int) -> None:
@@ -140,7 +139,7 @@ class MeteredTable:
 
 
 def updated(old: Item, request: Mapping[str, Any]) -> Item:
-    """Carry out an update expression, as far as `worker.dynamodb.expressions` builds them."""
+    """Return an item after an update expression in the form that `worker.dynamodb.expressions` builds."""
     sets, _, removes = request["UpdateExpression"].removeprefix("SET ").partition(" REMOVE ")
     new = {"M": dict(old)}
     for assignment in re.split(r", (?=#)", sets):

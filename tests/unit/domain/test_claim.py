@@ -9,21 +9,23 @@ from worker.domain.image import Failure, HistoryEntry, Image, Lease, StepRecord
 from worker.domain.status import ImageStatus, StepName, StepStatus
 from worker.domain.transition import apply_all, image_failed, image_released, step_failed
 
-FAILURE = Failure(code="truncated", message="the file ends early", step=StepName.VALIDATION, retryable=False)
+FAILURE = Failure(
+    code="truncated", message="the file is incomplete", step=StepName.VALIDATION, retryable=False
+)
 
 OLDER, SAME, NEWER = (a_job(upload=number) for number in (1, 2, 3))
 
 
-def taken(answer: ClaimResult) -> Image:
-    assert isinstance(answer, Claimed)
-    return answer.image
+def claimed(result: ClaimResult) -> Image:
+    assert isinstance(result, Claimed)
+    return result.image
 
 
 def processing() -> Image:
-    return taken(decide(None, SAME, a_claimant("worker-a/1", lease_s=60)))
+    return claimed(decide(None, SAME, a_claimant("worker-a/1", lease_s=60)))
 
 
-def lease_over() -> Image:
+def lease_expired() -> Image:
     return replace(processing(), lease=Lease(owner="worker-a/1", expires_at=after(10)))
 
 
@@ -47,7 +49,7 @@ def expired(image: Image) -> Image:
     return replace(image, ttl=int(after(5).timestamp()))
 
 
-NAMES = {Claimed: "claimed", AlreadyDone: "done already", LeasedByAnother: "held", Superseded: "superseded"}
+NAMES = {Claimed: "claimed", AlreadyDone: "already done", LeasedByAnother: "leased", Superseded: "superseded"}
 
 
 @pytest.mark.parametrize(
@@ -55,12 +57,12 @@ NAMES = {Claimed: "claimed", AlreadyDone: "done already", LeasedByAnother: "held
     [
         (None, "claimed", "claimed", "claimed"),
         (pending(), "superseded", "claimed", "claimed"),
-        (processing(), "superseded", "held", "claimed"),
-        (lease_over(), "superseded", "claimed", "claimed"),
-        (completed(), "superseded", "done already", "claimed"),
-        (failed(), "superseded", "done already", "claimed"),
+        (processing(), "superseded", "leased", "claimed"),
+        (lease_expired(), "superseded", "claimed", "claimed"),
+        (completed(), "superseded", "already done", "claimed"),
+        (failed(), "superseded", "already done", "claimed"),
         (expired(pending()), "claimed", "claimed", "claimed"),
-        (expired(processing()), "superseded", "held", "claimed"),
+        (expired(processing()), "superseded", "leased", "claimed"),
         (expired(completed()), "claimed", "claimed", "claimed"),
         (expired(failed()), "claimed", "claimed", "claimed"),
     ],
@@ -68,7 +70,7 @@ NAMES = {Claimed: "claimed", AlreadyDone: "done already", LeasedByAnother: "held
         "absent",
         "pending",
         "processing",
-        "processing, lease over",
+        "processing, lease expired",
         "completed",
         "failed",
         "pending, expired",
@@ -77,18 +79,18 @@ NAMES = {Claimed: "claimed", AlreadyDone: "done already", LeasedByAnother: "held
         "failed, expired",
     ],
 )
-def test_who_may_take_an_image_depends_on_where_it_is_and_on_which_upload_is_newer(
+def test_a_claim_depends_on_the_status_of_the_image_and_on_which_upload_is_newer(
     existing: Image | None, older: str, same: str, newer: str
 ) -> None:
     claimant = a_claimant("worker-b/1", now=after(10))
 
-    answers = [NAMES[type(decide(existing, job, claimant))] for job in (OLDER, SAME, NEWER)]
+    results = [NAMES[type(decide(existing, job, claimant))] for job in (OLDER, SAME, NEWER)]
 
-    assert answers == [older, same, newer]
+    assert results == [older, same, newer]
 
 
-def test_an_absent_image_is_created_as_its_upload_describes_it() -> None:
-    image = taken(decide(None, SAME, a_claimant("worker-a/1", recipe="recipe-hash")))
+def test_an_absent_image_is_created_from_its_upload() -> None:
+    image = claimed(decide(None, SAME, a_claimant("worker-a/1", recipe="recipe-hash")))
 
     started = {"at": NOON, "attempt": 1, "worker": "worker-a", "status": "processing"}
     assert image == Image(
@@ -115,10 +117,10 @@ def test_an_absent_image_is_created_as_its_upload_describes_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "existing", [None, pending(), expired(completed())], ids=["absent", "pending", "gone"]
+    "existing", [None, pending(), expired(completed())], ids=["absent", "pending", "expired"]
 )
-def test_a_claimed_image_has_validation_under_way_and_nothing_else_begun(existing: Image | None) -> None:
-    steps = taken(decide(existing, SAME, a_claimant("worker-b/1", now=after(10)))).steps
+def test_a_claimed_image_is_in_validation_and_its_other_steps_are_pending(existing: Image | None) -> None:
+    steps = claimed(decide(existing, SAME, a_claimant("worker-b/1", now=after(10)))).steps
 
     assert list(steps) == list(StepName)
     first, *others = steps.values()
@@ -129,40 +131,40 @@ def test_a_claimed_image_has_validation_under_way_and_nothing_else_begun(existin
 @pytest.mark.parametrize(
     "existing",
     [pending(), replace(processing(), lease=None), completed(), failed(), expired(completed())],
-    ids=["pending", "lease over", "completed", "failed", "expired"],
+    ids=["pending", "lease expired", "completed", "failed", "expired"],
 )
-def test_every_claim_raises_the_attempt_and_takes_the_lease(existing: Image) -> None:
-    image = taken(decide(existing, NEWER, a_claimant("worker-b/1", now=after(10), recipe="recipe-b")))
+def test_every_claim_increases_the_attempt_and_acquires_the_lease(existing: Image) -> None:
+    image = claimed(decide(existing, NEWER, a_claimant("worker-b/1", now=after(10), recipe="recipe-b")))
 
     assert (image.attempt, image.lease) == (2, Lease(owner="worker-b/1", expires_at=after(70)))
     assert (image.status, image.updated_at, image.recipe) == (ImageStatus.PROCESSING, after(10), "recipe-b")
 
 
-def test_a_claimant_whose_answer_was_lost_is_given_what_it_took() -> None:
+def test_a_repeated_claim_of_the_same_claimant_succeeds_unchanged() -> None:
     image = processing()
 
     assert decide(image, SAME, a_claimant("worker-a/1", now=after(1))) == Claimed(image)
 
 
-def test_another_delivery_of_the_same_worker_is_another() -> None:
-    answer = decide(processing(), SAME, a_claimant("worker-a/2", now=after(1)))
+def test_another_delivery_of_the_same_worker_is_another_claimant() -> None:
+    result = decide(processing(), SAME, a_claimant("worker-a/2", now=after(1)))
 
-    assert answer == LeasedByAnother(after(60))
+    assert result == LeasedByAnother(after(60))
 
 
 @pytest.mark.parametrize("existing", [completed(), failed()], ids=["completed", "failed"])
-def test_who_asks_for_what_is_done_is_shown_it(existing: Image) -> None:
+def test_a_completed_or_failed_image_is_not_claimed_for_the_same_upload(existing: Image) -> None:
     assert decide(existing, SAME, a_claimant("worker-b/1")) == AlreadyDone(existing)
 
 
-def test_who_asks_for_an_older_upload_is_shown_the_newer() -> None:
+def test_an_older_upload_is_superseded() -> None:
     assert decide(completed(), OLDER, a_claimant("worker-b/1")) == Superseded(completed())
 
 
-def test_taking_over_an_expired_lease_is_told_in_the_trail() -> None:
+def test_the_history_records_a_claim_over_an_expired_lease() -> None:
     existing = processing()
 
-    image = taken(decide(existing, SAME, a_claimant("worker-b/1", now=after(61))))
+    image = claimed(decide(existing, SAME, a_claimant("worker-b/1", now=after(61))))
 
     started = {"at": after(61), "status": "processing", "attempt": 2, "worker": "worker-b"}
     assert image.history == (
@@ -173,17 +175,17 @@ def test_taking_over_an_expired_lease_is_told_in_the_trail() -> None:
     )
 
 
-def test_a_processing_image_without_any_lease_is_taken_over_too() -> None:
-    image = taken(decide(replace(processing(), lease=None), SAME, a_claimant("worker-b/1")))
+def test_a_processing_image_without_a_lease_can_be_claimed() -> None:
+    image = claimed(decide(replace(processing(), lease=None), SAME, a_claimant("worker-b/1")))
 
     assert image.attempt == 2
 
 
-def test_a_newer_upload_starts_afresh_but_keeps_the_old_results_until_they_are_replaced() -> None:
+def test_a_newer_upload_replaces_the_attributes_and_keeps_the_results_until_they_are_replaced() -> None:
     existing = replace(completed(), counted_bytes=1100)
     job = replace(NEWER, key="uploads/user_1/img_1.png", size_bytes=77)
 
-    image = taken(decide(existing, job, a_claimant("worker-b/1", now=after(10))))
+    image = claimed(decide(existing, job, a_claimant("worker-b/1", now=after(10))))
 
     assert (image.key, image.version, image.created_at) == (job.key, job.version, job.created_at)
     assert (image.file_name, image.file_size, image.file_type) == ("img_1.png", 77, None)
@@ -194,47 +196,49 @@ def test_a_newer_upload_starts_afresh_but_keeps_the_old_results_until_they_are_r
     assert image.history[len(existing.history)].detail == {"reason": "uploaded_again"}
 
 
-def test_a_retry_keeps_what_the_owner_and_the_earlier_attempt_said() -> None:
+def test_a_retry_keeps_the_tags_metadata_and_history() -> None:
     existing = replace(pending(), tags=("beach",), metadata={"location": "Beach Resort"})
 
-    image = taken(decide(existing, SAME, a_claimant("worker-b/1", now=after(10))))
+    image = claimed(decide(existing, SAME, a_claimant("worker-b/1", now=after(10))))
 
     assert (image.tags, image.metadata) == (("beach",), {"location": "Beach Resort"})
     assert image.history[: len(existing.history)] == existing.history
 
 
-def test_an_item_past_its_ttl_is_begun_anew_but_still_fences_its_old_workers_and_counts_once() -> None:
+def test_an_expired_item_is_replaced_but_keeps_its_fencing_token_and_counted_bytes() -> None:
     existing = expired(replace(completed(), counted_bytes=1100, tags=("beach",)))
 
-    image = taken(decide(existing, SAME, a_claimant("worker-b/1", now=after(10))))
+    image = claimed(decide(existing, SAME, a_claimant("worker-b/1", now=after(10))))
 
     assert (image.attempt, image.counted_bytes, image.renditions) == (2, 1100, existing.renditions)
     assert (image.ttl, image.tags, image.error, image.processed_key) == (None, (), None, None)
 
 
-@pytest.mark.parametrize("existing", [None, completed(), expired(completed())], ids=["new", "newer", "gone"])
-def test_a_record_is_kept_for_the_retention_after_its_first_claim(existing: Image | None) -> None:
+@pytest.mark.parametrize(
+    "existing", [None, completed(), expired(completed())], ids=["absent", "completed", "expired"]
+)
+def test_the_ttl_is_the_retention_after_the_first_claim(existing: Image | None) -> None:
     claimant = replace(a_claimant("worker-b/1", now=after(10)), retention=timedelta(days=30))
 
-    image = taken(decide(existing, NEWER, claimant))
+    image = claimed(decide(existing, NEWER, claimant))
 
     assert image.ttl == int((after(10) + timedelta(days=30)).timestamp())
 
 
-def test_another_try_changes_nothing_in_what_was_said_about_the_retention() -> None:
+def test_a_retry_keeps_the_ttl() -> None:
     existing = replace(pending(), ttl=2**40)
 
-    assert taken(decide(existing, SAME, a_claimant("worker-b/1", now=after(10)))).ttl == 2**40
+    assert claimed(decide(existing, SAME, a_claimant("worker-b/1", now=after(10)))).ttl == 2**40
 
 
 @pytest.mark.parametrize("seconds", [59.999, 60])
-def test_a_lease_is_another_s_until_the_very_moment_it_ends(seconds: float) -> None:
-    answer = decide(processing(), SAME, a_claimant("worker-b/1", now=after(seconds)))
+def test_a_lease_is_respected_until_it_expires(seconds: float) -> None:
+    result = decide(processing(), SAME, a_claimant("worker-b/1", now=after(seconds)))
 
-    assert isinstance(answer, Claimed if seconds == 60 else LeasedByAnother)
+    assert isinstance(result, Claimed if seconds == 60 else LeasedByAnother)
 
 
-def test_a_claimant_that_lost_a_round_to_a_write_comes_after_it() -> None:
+def test_a_claimant_advances_to_the_write_that_made_its_claim_fail() -> None:
     claimant = a_claimant(now=after(10))
 
     moved = claimant.not_before(after(10.2), passed=timedelta(seconds=0.5))
@@ -244,5 +248,5 @@ def test_a_claimant_that_lost_a_round_to_a_write_comes_after_it() -> None:
 
 
 @pytest.mark.parametrize(("moment", "now"), [(after(9), after(10)), (after(60), after(10.5))])
-def test_a_claimant_goes_neither_back_nor_further_than_its_own_clock(moment: datetime, now: datetime) -> None:
+def test_a_claimant_does_not_go_back_or_beyond_its_own_clock(moment: datetime, now: datetime) -> None:
     assert a_claimant(now=after(10)).not_before(moment, passed=timedelta(seconds=0.5)).now == now

@@ -8,25 +8,25 @@ from worker.domain.image import Image, Lease
 
 
 def an_image() -> Image:
-    answer = decide(None, a_job(), a_claimant())
-    assert isinstance(answer, Claimed)
-    return answer.image
+    result = decide(None, a_job(), a_claimant())
+    assert isinstance(result, Claimed)
+    return result.image
 
 
-def test_an_image_counts_for_its_upload_and_all_its_results() -> None:
+def test_the_total_bytes_are_those_of_the_upload_and_all_results() -> None:
     results = {"medium": a_rendition(size_bytes=100), "thumbnail": a_rendition(size_bytes=20)}
 
     assert replace(an_image(), file_size=1000, renditions=results).total_bytes() == 1120
 
 
-def test_an_image_whose_size_nobody_told_counts_for_its_results() -> None:
+def test_an_upload_of_unknown_size_adds_nothing_to_the_total_bytes() -> None:
     results = {"medium": a_rendition(size_bytes=100)}
 
     assert replace(an_image(), file_size=None, renditions=results).total_bytes() == 100
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(-1, False), (0, True), (1, True)])
-def test_an_image_is_gone_from_the_second_of_its_ttl_on(seconds: int, expected: bool) -> None:  # noqa: FBT001
+def test_an_image_is_expired_from_the_second_of_its_ttl(seconds: int, expected: bool) -> None:  # noqa: FBT001
     image = replace(an_image(), ttl=int(NOON.timestamp()))
 
     assert image.is_expired(after(seconds)) is expected
@@ -37,11 +37,11 @@ def test_an_image_without_ttl_never_expires() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(59.999, True), (60, False), (61, False)])
-def test_a_lease_is_over_at_the_moment_at_which_it_ends(seconds: float, expected: bool) -> None:  # noqa: FBT001
+def test_a_lease_is_valid_until_it_expires(seconds: float, expected: bool) -> None:  # noqa: FBT001
     image = replace(an_image(), lease=Lease(owner="worker-a/1", expires_at=after(60)))
 
     assert image.is_leased(after(seconds)) is expected
 
 
-def test_an_image_without_a_lease_is_nobodys() -> None:
+def test_an_image_without_a_lease_is_not_leased() -> None:
     assert not replace(an_image(), lease=None).is_leased(NOON)

@@ -8,7 +8,7 @@ from tests.support.builders import NOON, a_job, after
 from worker.domain.job import SourceVersion, padded_sequencer
 
 LOCALSTACK = padded_sequencer("0055AED6DCD90281E5")
-"""The one sequencer that LocalStack sends with every event."""
+"""The sequencer that LocalStack sends with every event."""
 
 
 def a_version(
@@ -35,12 +35,12 @@ def test_no_upload_is_newer_than_itself(version: SourceVersion) -> None:
 
 
 @given(VERSIONS, VERSIONS)
-def test_of_two_uploads_at_most_one_is_newer(one: SourceVersion, other: SourceVersion) -> None:
-    assert not (one.is_newer_than(other) and other.is_newer_than(one))
+def test_of_two_uploads_at_most_one_is_newer(left: SourceVersion, right: SourceVersion) -> None:
+    assert not (left.is_newer_than(right) and right.is_newer_than(left))
 
 
 @given(st.lists(VERSIONS.filter(lambda version: version.sequencer not in {None, LOCALSTACK}), min_size=1))
-def test_uploads_with_sequencers_stand_in_one_order(versions: list[SourceVersion]) -> None:
+def test_uploads_with_sequencers_have_a_total_order(versions: list[SourceVersion]) -> None:
     newest = max(versions, key=lambda version: version.sequencer or "")
 
     assert not any(
@@ -60,7 +60,7 @@ def test_uploads_with_sequencers_stand_in_one_order(versions: list[SourceVersion
         ("09", "1"),
     ],
 )
-def test_sequencers_are_compared_from_their_left(older: str, newer: str) -> None:
+def test_sequencers_are_compared_from_the_left(older: str, newer: str) -> None:
     late_but_older = a_version("etag-1", sequencer=older, uploaded_at=after(60))
 
     assert a_version("etag-2", sequencer=newer).is_newer_than(late_but_older)
@@ -68,18 +68,18 @@ def test_sequencers_are_compared_from_their_left(older: str, newer: str) -> None
 
 
 @given(st.text("0123456789ABCDEF", min_size=1, max_size=32), st.integers(0, 8))
-def test_zeros_at_the_right_of_a_sequencer_change_nothing(sequencer: str, zeros: int) -> None:
+def test_trailing_zeros_of_a_sequencer_have_no_effect(sequencer: str, zeros: int) -> None:
     longer = (sequencer + "0" * zeros)[:32]
 
     assert padded_sequencer(sequencer) == padded_sequencer(longer)
 
 
-def test_the_same_object_announced_twice_is_not_newer_however_late_it_comes() -> None:
+def test_a_second_event_for_the_same_object_is_not_newer() -> None:
     assert not a_version(uploaded_at=after(60)).is_newer_than(a_version())
 
 
 @pytest.mark.parametrize("sequencers", [(None, None), (None, "0055"), ("0055", None), ("0055", "0055")])
-def test_where_sequencers_cannot_decide_the_later_upload_of_other_bytes_is_newer(
+def test_without_comparable_sequencers_the_later_upload_of_different_content_is_newer(
     sequencers: tuple[str | None, str | None],
 ) -> None:
     first, second = sequencers
@@ -89,20 +89,20 @@ def test_where_sequencers_cannot_decide_the_later_upload_of_other_bytes_is_newer
     assert (later.is_newer_than(earlier), earlier.is_newer_than(later)) == (True, False)
 
 
-def test_two_uploads_of_one_moment_that_nothing_orders_are_neither_newer() -> None:
-    one, other = a_version("etag-1"), a_version("etag-2")
+def test_of_two_uploads_at_the_same_time_without_sequencers_neither_is_newer() -> None:
+    left, right = a_version("etag-1"), a_version("etag-2")
 
-    assert (one.is_newer_than(other), other.is_newer_than(one)) == (False, False)
+    assert (left.is_newer_than(right), right.is_newer_than(left)) == (False, False)
 
 
 @pytest.mark.parametrize("e_tags", [(None, "etag-1"), ("etag-1", None), (None, None)])
-def test_an_upload_whose_bytes_are_not_known_is_never_newer_by_its_time_alone(
+def test_an_upload_without_an_e_tag_is_not_newer_by_its_time_alone(
     e_tags: tuple[str | None, str | None],
 ) -> None:
-    one, other = e_tags
+    later, earlier = e_tags
 
-    assert not a_version(one, uploaded_at=after(60)).is_newer_than(a_version(other))
+    assert not a_version(later, uploaded_at=after(60)).is_newer_than(a_version(earlier))
 
 
-def test_a_job_was_created_when_its_upload_was() -> None:
+def test_the_creation_time_of_a_job_is_that_of_its_upload() -> None:
     assert a_job(uploaded_at=after(7)).created_at == after(7)

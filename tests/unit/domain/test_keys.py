@@ -36,7 +36,7 @@ def parsed(key: str) -> UploadKey:
         ("uploads/user_profile/img.jpg", UploadKey("user_profile", "img")),
     ],
 )
-def test_a_key_names_its_user_and_its_image(key: str, expected: UploadKey) -> None:
+def test_a_key_contains_its_user_and_image(key: str, expected: UploadKey) -> None:
     assert expected == parsed(key)
 
 
@@ -55,7 +55,7 @@ def test_a_key_names_its_user_and_its_image(key: str, expected: UploadKey) -> No
         "processed/user_1/img.jpg",
     ],
 )
-def test_a_key_of_another_form_is_refused_by_name(key: str) -> None:
+def test_a_key_of_another_form_is_rejected(key: str) -> None:
     with pytest.raises(
         UnreadableMessageError, match=r"does not have the form uploads/\{userId\}/\{imageId\}"
     ):
@@ -63,7 +63,7 @@ def test_a_key_of_another_form_is_refused_by_name(key: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["user_profile", "user_profile.jpg", "user_profile."])
-def test_no_image_may_take_the_place_of_its_owners_profile(name: str) -> None:
+def test_the_image_id_of_profiles_is_reserved(name: str) -> None:
     with pytest.raises(UnreadableMessageError, match="reserved image id"):
         parsed(f"uploads/user_1/{name}")
 
@@ -73,12 +73,12 @@ IMAGES = st.text(min_size=1).filter(lambda name: not name.endswith("/") and name
 
 
 @given(USERS, IMAGES, st.text("abcdefgh0123456789", min_size=1))
-def test_a_key_that_was_put_together_is_taken_apart_again(user: str, image: str, extension: str) -> None:
+def test_a_key_built_from_a_user_and_an_image_parses_back(user: str, image: str, extension: str) -> None:
     assert UploadKey(user, image) == parsed(f"uploads/{user}/{image}.{extension}")
 
 
 @given(st.text())
-def test_any_key_is_taken_apart_or_refused(rest: str) -> None:
+def test_any_key_is_parsed_or_rejected(rest: str) -> None:
     try:
         found = parsed(f"uploads/{rest}")
     except UnreadableMessageError:
@@ -90,13 +90,13 @@ def test_any_key_is_taken_apart_or_refused(rest: str) -> None:
     assert found.image_id != "user_profile"
 
 
-def test_the_main_result_has_the_images_own_name() -> None:
+def test_the_key_of_the_main_result_has_no_size() -> None:
     key = result_key(prefix="processed/", user_id="user_1", image_id="img_1", extension="jpg")
 
     assert key == "processed/user_1/img_1.jpg"
 
 
-def test_another_size_is_named_after_the_image() -> None:
+def test_the_key_of_another_size_ends_in_its_name() -> None:
     key = result_key(
         prefix="processed/", user_id="user_1", image_id="2024/img_1", extension="webp", size="small"
     )

@@ -16,7 +16,7 @@ SIZES = {
     name: Size(name=name, width=side, height=side)
     for name, side in {"thumbnail": 150, "small": 400, "medium": 800, "large": 1600}.items()
 }
-STANDARD = Recipe(sizes=(SIZES["medium"], SIZES["thumbnail"]), watermark=Watermark(text="Ours"))
+STANDARD = Recipe(sizes=(SIZES["medium"], SIZES["thumbnail"]), watermark=Watermark(text="Standard"))
 
 NUMBERS = st.integers(1, 5000)
 RECIPES = st.builds(
@@ -30,29 +30,29 @@ RECIPES = st.builds(
 )
 
 
-def wished(standard: Recipe = STANDARD, **wishes: object) -> Recipe:
-    return recipe_for(Preferences(**wishes), standard=standard, sizes=SIZES)  # type: ignore[arg-type]
+def with_preferences(standard: Recipe = STANDARD, **preferences: object) -> Recipe:
+    return recipe_for(Preferences(**preferences), standard=standard, sizes=SIZES)  # type: ignore[arg-type]
 
 
 @given(RECIPES)
 def test_equal_recipes_have_the_same_hash(recipe: Recipe) -> None:
-    again = replace(recipe, sizes=tuple(replace(size) for size in recipe.sizes))
+    copy = replace(recipe, sizes=tuple(replace(size) for size in recipe.sizes))
 
-    assert again.hash == recipe.hash
+    assert copy.hash == recipe.hash
     assert len(recipe.hash) == 16
 
 
 @given(RECIPES, RECIPES)
-def test_different_recipes_have_different_hashes(one: Recipe, other: Recipe) -> None:
-    assert (one == other) == (one.hash == other.hash)
+def test_different_recipes_have_different_hashes(left: Recipe, right: Recipe) -> None:
+    assert (left == right) == (left.hash == right.hash)
 
 
-LOGO = Logo(source="s3://logos/ours.png", e_tag="etag-1")
-MARKED = replace(STANDARD, watermark=Watermark(text="Ours", logo=LOGO))
+LOGO = Logo(source="s3://logos/standard.png", e_tag="etag-1")
+WATERMARKED = replace(STANDARD, watermark=Watermark(text="Standard", logo=LOGO))
 
 
-def another(value: Any) -> Any:  # noqa: ANN401 - whatever a field may hold
-    """Return a value of the same kind that is not this one."""
+def changed(value: Any) -> Any:  # noqa: ANN401 - the value of any field
+    """Return a different value of the same type."""
     match value:
         case None:
             return 1
@@ -72,44 +72,44 @@ def another(value: Any) -> Any:  # noqa: ANN401 - whatever a field may hold
 
 
 def variants(value: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - a dataclass
-    """Yield each field's path, with a copy in which that field alone is another, and so for nested ones."""
-    for one in fields(value):
-        inner = getattr(value, one.name)
-        yield one.name, replace(value, **{one.name: another(inner)})
+    """Yield the path of each field, nested ones included, with a copy in which only that field differs."""
+    for field in fields(value):
+        inner = getattr(value, field.name)
+        yield field.name, replace(value, **{field.name: changed(inner)})
         nested, wrap = (
-            (inner[0], lambda it, rest=inner: (it, *rest[1:]))
+            (inner[0], lambda first, rest=inner: (first, *rest[1:]))
             if isinstance(inner, tuple)
             else (
                 inner,
-                lambda it: it,
+                lambda whole: whole,
             )
         )
         if is_dataclass(nested):
-            for path, changed in variants(nested):
-                yield f"{one.name}.{path}", replace(value, **{one.name: wrap(changed)})
+            for path, variant in variants(nested):
+                yield f"{field.name}.{path}", replace(value, **{field.name: wrap(variant)})
 
 
-CHANGED = dict(variants(MARKED))
+VARIANTS = dict(variants(WATERMARKED))
 
 
-def test_every_field_of_every_part_is_changed_below() -> None:
-    assert {"quality", "sizes.width", "watermark.text", "watermark.logo.e_tag"} <= CHANGED.keys()
+def test_the_variants_include_nested_fields() -> None:
+    assert {"quality", "sizes.width", "watermark.text", "watermark.logo.e_tag"} <= VARIANTS.keys()
 
 
-@pytest.mark.parametrize("path", sorted(CHANGED.keys() - {"watermark.logo.content"}))
+@pytest.mark.parametrize("path", sorted(VARIANTS.keys() - {"watermark.logo.content"}))
 def test_the_hash_changes_with_every_field(path: str) -> None:
-    assert CHANGED[path].hash != MARKED.hash
+    assert VARIANTS[path].hash != WATERMARKED.hash
 
 
-def test_the_content_of_a_logo_is_known_by_its_etag() -> None:
-    assert CHANGED["watermark.logo.content"].hash == MARKED.hash
+def test_the_hash_does_not_include_the_content_of_a_logo() -> None:
+    assert VARIANTS["watermark.logo.content"].hash == WATERMARKED.hash
 
 
-def test_the_hash_changes_with_the_order_of_the_sizes_because_the_first_is_the_main_one() -> None:
+def test_the_hash_changes_with_the_order_of_the_sizes() -> None:
     assert replace(STANDARD, sizes=STANDARD.sizes[::-1]).hash != STANDARD.hash
 
 
-def test_the_hash_changes_when_the_code_makes_something_else_of_the_same_recipe(
+def test_the_hash_changes_with_the_imaging_revision(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     before = a_recipe().hash
@@ -122,58 +122,62 @@ def test_the_main_size_is_the_first() -> None:
     assert STANDARD.main == SIZES["medium"]
 
 
-def test_another_text_leaves_the_rest_of_the_watermark() -> None:
-    recipe = replace(STANDARD, watermark=Watermark(text="Ours", opacity=0.2, height_share=0.1))
+def test_another_text_keeps_the_other_fields_of_the_watermark() -> None:
+    recipe = replace(STANDARD, watermark=Watermark(text="Standard", opacity=0.2, height_share=0.1))
 
     assert recipe.with_text("Mine").watermark == Watermark(text="Mine", opacity=0.2, height_share=0.1)
 
 
-def test_a_text_stands_in_the_place_of_a_logo() -> None:
-    assert MARKED.with_text("Mine").watermark == Watermark(text="Mine")
+def test_a_text_replaces_a_logo() -> None:
+    assert WATERMARKED.with_text("Mine").watermark == Watermark(text="Mine")
 
 
-def test_a_text_marks_a_recipe_that_had_no_watermark() -> None:
+def test_a_text_adds_a_watermark_to_a_recipe_without_one() -> None:
     assert a_recipe(text=None).with_text("Mine").watermark == Watermark(text="Mine")
 
 
-def test_a_user_without_wishes_gets_the_standard() -> None:
-    assert wished() == STANDARD
+def test_a_user_without_preferences_gets_the_standard_recipe() -> None:
+    assert with_preferences() == STANDARD
 
 
-def test_a_preferred_size_becomes_the_main_one_beside_the_other_sizes() -> None:
-    assert wished(default_image_size="large").sizes == (SIZES["large"], SIZES["thumbnail"])
+def test_a_preferred_size_becomes_the_main_one_and_the_extra_sizes_stay() -> None:
+    assert with_preferences(default_image_size="large").sizes == (SIZES["large"], SIZES["thumbnail"])
 
 
-def test_a_preferred_size_that_is_made_anyway_is_made_once() -> None:
-    assert wished(default_image_size="thumbnail").sizes == (SIZES["thumbnail"],)
+def test_a_preferred_size_that_is_an_extra_size_is_made_once() -> None:
+    assert with_preferences(default_image_size="thumbnail").sizes == (SIZES["thumbnail"],)
 
 
 @pytest.mark.parametrize("size", ["gigantic", "", "MEDIUM"])
-def test_a_preferred_size_that_nobody_knows_is_ignored(size: str) -> None:
-    assert wished(default_image_size=size) == STANDARD
+def test_an_unknown_preferred_size_is_ignored(size: str) -> None:
+    assert with_preferences(default_image_size=size) == STANDARD
 
 
-def test_a_user_may_do_without_a_watermark() -> None:
-    assert wished(watermark_enabled=False, watermark_text="Mine").watermark is None
+def test_a_user_can_disable_the_watermark() -> None:
+    assert with_preferences(watermark_enabled=False, watermark_text="Mine").watermark is None
 
 
-def test_a_user_may_say_what_the_watermark_says() -> None:
-    assert wished(watermark_text="Mine").watermark == Watermark(text="Mine")
+def test_a_user_can_choose_the_text_of_the_watermark() -> None:
+    assert with_preferences(watermark_text="Mine").watermark == Watermark(text="Mine")
 
 
-def test_an_empty_text_is_no_wish() -> None:
-    assert wished(watermark_text="") == STANDARD
+def test_an_empty_text_is_not_a_preference() -> None:
+    assert with_preferences(watermark_text="") == STANDARD
 
 
-def test_a_user_may_ask_for_the_watermark_that_the_worker_does_not_set_by_itself() -> None:
-    unmarked = replace(STANDARD, watermark=None)
+def test_a_user_can_enable_the_watermark_when_the_worker_does_not() -> None:
+    without_watermark = replace(STANDARD, watermark=None)
 
-    assert wished(unmarked, watermark_enabled=True).watermark == Watermark(text="Processed by Image Platform")
-    assert wished(unmarked, watermark_enabled=True, watermark_text="Mine").watermark == Watermark(text="Mine")
+    assert with_preferences(without_watermark, watermark_enabled=True).watermark == Watermark(
+        text="Processed by Image Platform"
+    )
+    assert with_preferences(
+        without_watermark, watermark_enabled=True, watermark_text="Mine"
+    ).watermark == Watermark(text="Mine")
 
 
-def test_size_and_text_go_together() -> None:
-    recipe = wished(default_image_size="large", watermark_text="Mine")
+def test_size_and_text_can_be_combined() -> None:
+    recipe = with_preferences(default_image_size="large", watermark_text="Mine")
 
     assert recipe == Recipe(
         sizes=(SIZES["large"], SIZES["thumbnail"]), watermark=Watermark(text="Mine"), quality=STANDARD.quality

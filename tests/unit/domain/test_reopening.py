@@ -1,4 +1,4 @@
-"""The moves that offer an image again."""
+"""The moves that make an image pending again."""
 
 from dataclasses import replace
 
@@ -19,19 +19,19 @@ from worker.domain.image import Failure, Image
 from worker.domain.status import ImageStatus
 from worker.domain.transition import apply_all, image_failed, image_released
 
-FAILURE = Failure(code="unavailable", message="the bucket was away", step=None, retryable=True)
+FAILURE = Failure(code="unavailable", message="the bucket was unavailable", step=None, retryable=True)
 
 
 def in_status(status: ImageStatus) -> Image:
-    answer = decide(None, a_job(), a_claimant())
-    assert isinstance(answer, Claimed)
+    result = decide(None, a_job(), a_claimant())
+    assert isinstance(result, Claimed)
     moves = {
         ImageStatus.PROCESSING: [],
         ImageStatus.COMPLETED: all_transitions(),
         ImageStatus.FAILED: [image_failed(FAILURE, at=after(5))],
         ImageStatus.PENDING: [image_released(FAILURE, at=after(5))],
     }
-    return apply_all(answer.image, moves[status])
+    return apply_all(result.image, moves[status])
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def in_status(status: ImageStatus) -> Image:
     ],
 )
 @pytest.mark.parametrize("status", ImageStatus)
-def test_a_move_leads_to_pending_from_where_it_is_legal_and_is_refused_elsewhere(
+def test_a_move_leads_to_pending_from_a_legal_status_and_raises_from_others(
     move: object, legal_from: set[ImageStatus], status: ImageStatus
 ) -> None:
     assert callable(move)
@@ -61,19 +61,19 @@ def test_a_move_leads_to_pending_from_where_it_is_legal_and_is_refused_elsewhere
 
 
 @pytest.mark.parametrize("move", [image_retried, image_reprocessed])
-def test_an_image_that_is_asked_for_again_is_claimed_by_a_job_of_its_own_version(move: object) -> None:
+def test_a_retried_or_reprocessed_image_can_be_claimed_for_the_same_upload(move: object) -> None:
     assert callable(move)
     image = in_status(ImageStatus.FAILED)
     job = replace(a_job(), version=image.version)
 
     assert isinstance(decide(image, job, a_claimant("other/1", now=after(90))), AlreadyDone)
-    answer = decide(move(image, by="a test", at=after(60)), job, a_claimant("other/1", now=after(90)))
+    result = decide(move(image, by="a test", at=after(60)), job, a_claimant("other/1", now=after(90)))
 
-    assert isinstance(answer, Claimed)
-    assert answer.image.attempt == image.attempt + 1
+    assert isinstance(result, Claimed)
+    assert result.image.attempt == image.attempt + 1
 
 
-def test_what_is_reprocessed_keeps_its_results_and_what_it_counts_for_until_they_are_replaced() -> None:
+def test_a_reprocessed_image_keeps_its_results_and_counted_bytes_until_they_are_replaced() -> None:
     image = replace(in_status(ImageStatus.COMPLETED), counted_bytes=1100)
 
     moved = image_reprocessed(image, by="a test", at=after(60))

@@ -4,7 +4,7 @@ from docs.draw_state_machine import DOCUMENT, diagrams, update_diagrams
 from worker.domain.status import IMAGE_MOVES, STEP_MOVES
 
 
-def test_the_document_shows_the_state_machines_of_the_code() -> None:
+def test_the_page_shows_the_state_machines_of_the_code() -> None:
     document = DOCUMENT.read_text(encoding="utf-8")
     assert document == update_diagrams(document), "run: python docs/draw_state_machine.py"
 
@@ -13,11 +13,11 @@ def test_every_legal_move_is_drawn() -> None:
     for moves, diagram in zip((IMAGE_MOVES, STEP_MOVES), diagrams(), strict=True):
         for move, (legal_from, leads_to) in moves.items():
             for status in legal_from:
-                (line,) = (one for one in diagram.splitlines() if f" {status} --> {leads_to}:" in one)
+                (line,) = (line for line in diagram.splitlines() if f" {status} --> {leads_to}:" in line)
                 assert move.replace("_", " ") in line.partition(": ")[2].split(", ")
 
 
-def test_a_drawing_that_differs_is_replaced_and_the_text_around_it_stays() -> None:
+def test_an_outdated_diagram_is_replaced_and_the_text_around_it_stays() -> None:
     image, step = diagrams()
     document = "Before\n```mermaid\nold\n```\nbetween\n```mermaid\n```\nafter\n"
     assert (

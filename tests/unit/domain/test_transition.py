@@ -47,21 +47,21 @@ from worker.domain.transition import (
     step_started,
 )
 
-FAILURE = Failure(code="truncated", message="the file ends early", step=StepName.VALIDATION, retryable=False)
+FAILURE = Failure(code="truncated", message="incomplete", step=StepName.VALIDATION, retryable=False)
 
 
 def a_claimed_image() -> Image:
-    answer = decide(None, a_job(), a_claimant())
-    assert isinstance(answer, Claimed)
-    return answer.image
+    result = decide(None, a_job(), a_claimant())
+    assert isinstance(result, Claimed)
+    return result.image
 
 
 def in_step(step: StepName) -> Image:
-    """Return a claimed image that has come as far as this step."""
+    """Return a claimed image that is in this step."""
     image, steps = a_claimed_image(), list(StepName)
-    for done in steps[: steps.index(step)]:
-        following = steps[steps.index(done) + 1]
-        image = apply_all(image, [step_ended(a_report(done), at=NOON), step_started(following, at=NOON)])
+    for previous in steps[: steps.index(step)]:
+        following = steps[steps.index(previous) + 1]
+        image = apply_all(image, [step_ended(a_report(previous), at=NOON), step_started(following, at=NOON)])
     return image
 
 
@@ -71,7 +71,7 @@ def completed() -> Image:
 
 @pytest.mark.parametrize("move", ImageMove)
 @pytest.mark.parametrize("status", ImageStatus)
-def test_an_image_moves_as_the_table_says_or_not_at_all(move: ImageMove, status: ImageStatus) -> None:
+def test_an_image_makes_exactly_the_legal_moves(move: ImageMove, status: ImageStatus) -> None:
     legal_from, leads_to = IMAGE_MOVES[move]
 
     if status in legal_from:
@@ -83,7 +83,7 @@ def test_an_image_moves_as_the_table_says_or_not_at_all(move: ImageMove, status:
 
 @pytest.mark.parametrize("move", StepMove)
 @pytest.mark.parametrize("status", StepStatus)
-def test_a_step_moves_as_the_table_says_or_not_at_all(move: StepMove, status: StepStatus) -> None:
+def test_a_step_makes_exactly_the_legal_moves(move: StepMove, status: StepStatus) -> None:
     legal_from, leads_to = STEP_MOVES[move]
 
     if status in legal_from:
@@ -93,11 +93,11 @@ def test_a_step_moves_as_the_table_says_or_not_at_all(move: StepMove, status: St
             step_status_after(move, StepName.RESIZE, status)
 
 
-def test_the_table_of_moves_is_the_one_in_the_design() -> None:
+def test_the_legal_moves_lead_between_these_statuses() -> None:
     pending, processing, completed, failed = ImageStatus
-    drawn = {(before, leads_to) for legal_from, leads_to in IMAGE_MOVES.values() for before in legal_from}
+    moves = {(before, leads_to) for legal_from, leads_to in IMAGE_MOVES.values() for before in legal_from}
 
-    assert drawn == {
+    assert moves == {
         (pending, processing),
         (processing, completed),
         (processing, failed),
@@ -108,7 +108,7 @@ def test_the_table_of_moves_is_the_one_in_the_design() -> None:
     }
 
 
-def test_a_started_step_is_processing_since_then() -> None:
+def test_a_started_step_is_processing() -> None:
     image = apply(
         apply(a_claimed_image(), step_ended(a_report(), at=after(1))),
         step_started(StepName.RESIZE, at=after(2)),
@@ -122,7 +122,7 @@ def test_a_started_step_is_processing_since_then() -> None:
 
 
 @pytest.mark.parametrize("move", [StepMove.COMPLETED, StepMove.SKIPPED])
-def test_an_ended_step_keeps_when_it_began_what_was_found_and_how_long_it_took(move: StepMove) -> None:
+def test_a_completed_or_skipped_step_records_its_times_details_and_duration(move: StepMove) -> None:
     report = a_report(move=move)
 
     image = apply(a_claimed_image(), step_ended(report, at=after(2)))
@@ -141,7 +141,7 @@ def test_an_ended_step_keeps_when_it_began_what_was_found_and_how_long_it_took(m
     )
 
 
-def test_a_failed_step_names_the_code() -> None:
+def test_a_failed_step_records_the_code() -> None:
     image = apply(a_claimed_image(), step_failed(FAILURE, step=StepName.VALIDATION, at=after(2)))
 
     assert image.steps[StepName.VALIDATION] == StepRecord(
@@ -151,7 +151,7 @@ def test_a_failed_step_names_the_code() -> None:
     assert (image.status, image.error) == (ImageStatus.PROCESSING, None)
 
 
-def test_what_the_object_says_of_itself_is_noted_and_moves_nothing() -> None:
+def test_the_metadata_of_the_object_is_recorded_without_a_change_of_status() -> None:
     before = a_claimed_image()
 
     image = apply(before, source_described(a_description(file_size=77), at=after(1)))
@@ -167,7 +167,7 @@ def test_what_the_object_says_of_itself_is_noted_and_moves_nothing() -> None:
     )
 
 
-def test_an_object_without_a_name_of_its_own_keeps_that_of_its_key() -> None:
+def test_an_object_without_a_file_name_keeps_the_name_in_its_key() -> None:
     described = source_described(replace(a_description(), file_name=None), at=after(1))
 
     assert apply(a_claimed_image(), described).file_name == "img_1.jpg"
@@ -177,21 +177,21 @@ def test_an_object_without_a_name_of_its_own_keeps_that_of_its_key() -> None:
     "transition",
     [
         source_described(
-            replace(a_description(), metadata={"camera": "of the file", "place": "here"}), at=after(1)
+            replace(a_description(), metadata={"camera": "from the file", "place": "here"}), at=after(1)
         ),
-        step_ended(replace(a_report(), metadata={"camera": "of the file", "place": "here"}), at=after(1)),
+        step_ended(replace(a_report(), metadata={"camera": "from the file", "place": "here"}), at=after(1)),
     ],
     ids=["headers", "EXIF"],
 )
-def test_nothing_that_a_file_says_overwrites_what_the_owner_set(transition: Transition) -> None:
-    owners = replace(a_claimed_image(), tags=("mine",), metadata={"camera": "of the owner"})
+def test_metadata_of_the_file_does_not_overwrite_the_owners(transition: Transition) -> None:
+    before = replace(a_claimed_image(), tags=("beach",), metadata={"camera": "from the owner"})
 
-    image = apply(owners, transition)
+    image = apply(before, transition)
 
-    assert (image.tags, image.metadata) == (("mine",), {"camera": "of the owner", "place": "here"})
+    assert (image.tags, image.metadata) == (("beach",), {"camera": "from the owner", "place": "here"})
 
 
-def test_a_completed_image_names_its_results_and_is_nobodys() -> None:
+def test_a_completed_image_has_its_results_and_no_lease() -> None:
     renditions = {"medium": a_rendition(), "small": replace(a_rendition(), key="processed/u/i_small.jpg")}
     before = replace(in_step(StepName.WATERMARK), error=FAILURE)
 
@@ -203,7 +203,7 @@ def test_a_completed_image_names_its_results_and_is_nobodys() -> None:
     assert image.history[-1] == HistoryEntry(at=after(5), status="completed", attempt=1, worker="worker-a")
 
 
-def test_a_failed_image_keeps_the_reason_and_is_nobodys() -> None:
+def test_a_failed_image_has_the_error_and_no_lease() -> None:
     image = apply(a_claimed_image(), image_failed(FAILURE, at=after(5)))
 
     assert (image.status, image.lease, image.error) == (ImageStatus.FAILED, None, FAILURE)
@@ -213,7 +213,7 @@ def test_a_failed_image_keeps_the_reason_and_is_nobodys() -> None:
     )
 
 
-def test_a_released_image_waits_again_with_the_reason_and_its_step_under_way_forgotten() -> None:
+def test_a_released_image_is_pending_with_the_error_and_its_current_step_reset() -> None:
     before = in_step(StepName.RESIZE)
 
     image = apply(before, image_released(FAILURE, at=after(5)))
@@ -243,7 +243,7 @@ def test_a_released_image_waits_again_with_the_reason_and_its_step_under_way_for
     ],
     ids=["a completed image", "a failed image", "a released image"],
 )
-def test_an_attempt_ends_once(ended: Image, transition: Transition) -> None:
+def test_an_attempt_cannot_end_twice(ended: Image, transition: Transition) -> None:
     with pytest.raises(IllegalMoveError):
         apply(ended, transition)
 
@@ -255,31 +255,31 @@ def test_an_attempt_ends_once(ended: Image, transition: Transition) -> None:
         step_ended(a_report(StepName.RESIZE), at=NOON),
         step_failed(FAILURE, step=StepName.WATERMARK, at=NOON),
     ],
-    ids=["start what is under way", "end what has not begun", "fail what has not begun"],
+    ids=["start the current step", "complete a pending step", "fail a pending step"],
 )
-def test_a_step_cannot_leap(transition: Transition) -> None:
+def test_a_step_cannot_skip_a_status(transition: Transition) -> None:
     with pytest.raises(IllegalMoveError):
         apply(a_claimed_image(), transition)
 
 
 @pytest.mark.parametrize("step", StepName)
-def test_the_step_under_way_is_the_one_that_is_processing(step: StepName) -> None:
+def test_the_current_step_is_the_one_that_is_processing(step: StepName) -> None:
     assert current_step(in_step(step)) is step
 
 
-def test_after_the_last_step_none_is_under_way() -> None:
+def test_after_the_last_step_there_is_no_current_step() -> None:
     image = apply(in_step(StepName.WATERMARK), step_ended(a_report(StepName.WATERMARK), at=NOON))
 
     assert current_step(image) is None
 
 
-def test_a_new_attempt_has_validation_under_way_and_the_others_waiting() -> None:
+def test_a_new_attempt_starts_in_validation_with_the_other_steps_pending() -> None:
     validation = StepRecord(status=StepStatus.PROCESSING, started_at=NOON)
-    waiting = {step: StepRecord() for step in StepName}
-    assert initial_steps(validation_started_at=NOON) == {**waiting, StepName.VALIDATION: validation}
+    pending = {step: StepRecord() for step in StepName}
+    assert initial_steps(validation_started_at=NOON) == {**pending, StepName.VALIDATION: validation}
 
 
-def test_the_whole_way_is_told_in_the_order_in_which_it_went() -> None:
+def test_the_history_contains_every_change_of_status_in_order() -> None:
     image = completed()
 
     assert [(entry.at, entry.step, entry.status) for entry in image.history] == [
@@ -309,14 +309,14 @@ MOVES = st.one_of(
     st.just(partial(image_failed, FAILURE)),
     st.just(partial(image_released, FAILURE)),
 )
-CLAIMED_AGAIN = object()
-LEGAL_IMAGE_MOVES = {(before, after_) for legal_from, after_ in IMAGE_MOVES.values() for before in legal_from}
-LEGAL_STEP_MOVES = {(before, after_) for legal_from, after_ in STEP_MOVES.values() for before in legal_from}
+CLAIM = object()
+LEGAL_IMAGE_MOVES = {(before, to) for legal_from, to in IMAGE_MOVES.values() for before in legal_from}
+LEGAL_STEP_MOVES = {(before, to) for legal_from, to in STEP_MOVES.values() for before in legal_from}
 
 
 def claimed_again(image: Image, *, at: datetime) -> Image:
-    answer = decide(image, a_job(), a_claimant(f"worker-b/{at.timestamp()}", now=at))
-    return answer.image if isinstance(answer, Claimed) else image
+    result = decide(image, a_job(), a_claimant(f"worker-b/{at.timestamp()}", now=at))
+    return result.image if isinstance(result, Claimed) else image
 
 
 def changed_steps(before: Image, later: Image) -> Iterable[tuple[StepRecord, StepRecord]]:
@@ -327,11 +327,11 @@ def changed_steps(before: Image, later: Image) -> Iterable[tuple[StepRecord, Ste
     )
 
 
-@given(st.lists(MOVES | st.just(CLAIMED_AGAIN), max_size=25))
-def test_any_sequence_of_moves_is_legal_or_refused(moves: list[object]) -> None:
+@given(st.lists(MOVES | st.just(CLAIM), max_size=25))
+def test_every_sequence_of_moves_keeps_the_image_consistent(moves: list[object]) -> None:
     image = a_claimed_image()
     for seconds, move in enumerate(moves, start=1):
-        if move is CLAIMED_AGAIN:
+        if move is CLAIM:
             image = claimed_again(image, at=after(seconds))
             continue
         assert callable(move)
@@ -355,7 +355,7 @@ def test_any_sequence_of_moves_is_legal_or_refused(moves: list[object]) -> None:
 
 
 @given(MOVES)
-def test_applying_a_move_leaves_the_image_it_is_applied_to_as_it_was(move: partial[Transition]) -> None:
+def test_applying_a_move_does_not_modify_the_original_image(move: partial[Transition]) -> None:
     image = a_claimed_image()
     before = replace(image, steps=dict(image.steps), metadata=dict(image.metadata))
 
