@@ -346,7 +346,7 @@ async def test_a_page_and_a_broken_connection_are_told_apart_from_answers(
     ):
         built = Built(direct)
         await getattr(direct, call)(**parameters)
-        with pytest.raises(ConfigurationError, match="a web page answers in place of AWS"):
+        with pytest.raises(ConfigurationError, match="a web page responded in place of AWS"):
             await getattr(direct, call)(**parameters)
         with pytest.raises(Exception, match="Connection was closed") as broken:
             await getattr(direct, call)(**parameters)

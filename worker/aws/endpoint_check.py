@@ -1,4 +1,4 @@
-"""Telling an AWS from whatever else may listen at AWS_ENDPOINT_URL: a web site, the login of a proxy."""
+"""Detection of a web page, such as the login page of a proxy, that responds in place of AWS."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -6,25 +6,24 @@ from typing import Any, Final
 
 from worker.domain.errors import ConfigurationError
 
-_WEB_PAGE: Final = "text/html"
-_OF_AN_AWS: Final = ("x-amz-request-id", "x-amzn-requestid")
-"""Each AWS sends one of these with each answer; an object in a bucket may well be a web page."""
+_AWS_HEADERS: Final = ("x-amz-request-id", "x-amzn-requestid")
+"""AWS sends one of these with every response; an S3 object may itself be a web page."""
 
 
 def reject_non_aws_responses(client: Any) -> None:  # noqa: ANN401 - a client of any service
-    """Let the client's calls end in a `ConfigurationError` where a web page answers them."""
-    client.meta.events.register("before-parse", _refuse_a_web_page)
+    """Make the client's calls raise `ConfigurationError` when a web page responds in place of AWS."""
+    client.meta.events.register("before-parse", _reject_web_page)
 
 
-def _refuse_a_web_page(response_dict: Mapping[str, Any], **_other: object) -> None:
-    # Parsed as what the service would say, a page becomes an answer in which everything is missing.
+def _reject_web_page(response_dict: Mapping[str, Any], **_other: object) -> None:
+    # botocore would parse the page as a response in which every field is missing.
     headers = response_dict["headers"]
-    is_page = str(headers.get("content-type", "")).startswith(_WEB_PAGE)
-    # A load balancer of AWS tells of its troubles by a page, too: those pass.
-    is_dependency_failure = response_dict["status_code"] >= HTTPStatus.INTERNAL_SERVER_ERROR
-    if is_page and not is_dependency_failure and not any(name in headers for name in _OF_AN_AWS):
+    is_web_page = str(headers.get("content-type", "")).startswith("text/html")
+    # A load balancer of AWS reports its own errors as web pages too: these are transient.
+    is_server_error = response_dict["status_code"] >= HTTPStatus.INTERNAL_SERVER_ERROR
+    if is_web_page and not is_server_error and not any(name in headers for name in _AWS_HEADERS):
         message = (
-            "a web page answers in place of AWS; check AWS_ENDPOINT_URL, and any proxy on the way "
+            "a web page responded in place of AWS; check AWS_ENDPOINT_URL and the proxy settings "
             "(HTTPS_PROXY, NO_PROXY)"
         )
         raise ConfigurationError(message)

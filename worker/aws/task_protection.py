@@ -1,12 +1,13 @@
 """
-ECS task scale-in protection: a task that is busy is not the one that scaling in stops.
+ECS task scale-in protection: scaling in stops idle tasks first.
 
-Stopping a busy worker loses nothing, for it drains; it only makes pictures wait for their turn again. The
-protection spares that, and is set from inside through the agent's endpoint ("Task scale-in protection
-endpoint", Amazon ECS developer guide).
+Stopping a busy worker loses nothing, because it drains, but its images wait for another worker. A task sets
+its protection through the endpoint of the ECS agent ("Task scale-in protection endpoint", Amazon ECS
+developer guide).
 
-Busy is who has had something in hand without a pause for a while. A queue hands its messages to all tasks, so
-that in a fleet that has grown too large each has a picture now and then: were that enough, none could go.
+A worker is busy once it has had messages in flight without a pause for a while. SQS spreads messages over all
+tasks, so that each task of an oversized fleet has one now and then; if that were enough, no task could be
+stopped.
 """
 
 import asyncio
@@ -18,48 +19,44 @@ import structlog
 log = structlog.get_logger(__name__)
 
 _EXPIRES_MIN: Final = 10
-_AGAIN_S: Final = _EXPIRES_MIN * 60 + 60.0
-"""
-When to ask for it again: a minute after it has expired. In that minute a deployment, or scaling in, can stop
-even a worker that is never idle.
-"""
+_RENEW_S: Final = _EXPIRES_MIN * 60 + 60.0
+"""A minute after the protection has expired, in which a deployment or scaling in can stop a busy worker."""
 _BUSY_S: Final = 5.0
-"""How long something has to be in hand, without a pause, before the task is protected."""
-_CALL_S: Final = 5.0
+_TIMEOUT_S: Final = 5.0
 
 
 class ScaleInProtection:
     """
-    Keeps the task protected while it is busy.
+    Protects the ECS task from scale-in while the worker is busy.
 
     Args:
-        agent_uri: Of the ECS agent (`ECS_AGENT_URI`).
-        busy_s: How long something has to be in hand, without a pause.
-        again_s: When to ask for it again while busy.
+        agent_uri: URI of the ECS agent (`ECS_AGENT_URI`).
+        busy_s: How long messages must be in flight, without a pause, before the task is protected.
+        renew_s: Interval at which the protection is renewed while the worker is busy.
     """
 
-    def __init__(self, agent_uri: str, *, busy_s: float = _BUSY_S, again_s: float = _AGAIN_S) -> None:
+    def __init__(self, agent_uri: str, *, busy_s: float = _BUSY_S, renew_s: float = _RENEW_S) -> None:
         self._url = f"{agent_uri.rstrip('/')}/task-protection/v1/state"
-        self._busy_s, self._again_s = busy_s, again_s
+        self._busy_s, self._renew_s = busy_s, renew_s
         self._is_busy = self._is_protected = False
         self._changed = asyncio.Event()
 
     def in_flight(self, messages: int) -> None:
-        """Hear how many messages are in hand."""
+        """Update the number of messages in flight."""
         if (messages > 0) != self._is_busy:
             self._is_busy = messages > 0
             self._changed.set()
 
     async def run(self) -> None:
-        """Follow what is in hand until cancelled; then give the protection up."""
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_CALL_S)) as session:
+        """Set and remove the protection until cancelled; then remove it."""
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S)) as session:
             try:
                 while True:
                     await self._until(busy=True)
                     if await self._is_idle_within(self._busy_s):
                         continue
                     await self._put(session, is_protected=True)
-                    if await self._is_idle_within(self._again_s):
+                    if await self._is_idle_within(self._renew_s):
                         await self._put(session, is_protected=False)
             finally:
                 if self._is_protected:
@@ -84,12 +81,12 @@ class ScaleInProtection:
         if is_protected:
             request["ExpiresInMinutes"] = _EXPIRES_MIN
         try:
-            async with session.put(self._url, json=request) as answer:
-                told = await answer.json(content_type=None)
-                # A refusal of the scheduler comes with 200.
-                reason = None if answer.ok and not told.get("failure") else str(told)
+            async with session.put(self._url, json=request) as response:
+                body = await response.json(content_type=None)
+                # The scheduler rejects a request with status 200.
+                reason = None if response.ok and not body.get("failure") else str(body)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             reason = repr(error)
         if reason is not None:
-            # The worker is right without it; whoever wonders why tasks are stopped at work finds this.
-            log.warning("protection.refused", is_protected=is_protected, reason=reason)
+            # The worker works without it; the event explains why busy tasks are stopped.
+            log.warning("task_protection.update_failed", is_protected=is_protected, reason=reason)

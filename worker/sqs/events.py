@@ -1,15 +1,16 @@
 """
-What a message asks for, in any of the shapes in which it may come.
+Parsing of SQS messages into jobs.
 
-Accepted: an S3 notification (any 2.x, several records), the same wrapped by SNS, EventBridge's `Object
-Created`, `s3:TestEvent`, and our own job. S3's own keys are form-encoded, EventBridge's and ours are not.
+Accepted are S3 notifications (version 2.x, any number of records), the same wrapped by SNS, EventBridge's
+`Object Created` events, `s3:TestEvent`, and the jobs that image-worker itself sends. The keys in S3
+notifications are form-encoded, the others are not.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TypeAlias
 from urllib.parse import unquote_plus
 
 from worker.domain import clock
@@ -18,19 +19,22 @@ from worker.domain.job import Job, SourceVersion, padded_sequencer
 from worker.domain.keys import parse_upload_key
 from worker.domain.message import Message, Unreadable
 
+JsonValue: TypeAlias = "JsonObject | list[JsonValue] | str | int | float | bool | None"
+JsonObject: TypeAlias = "dict[str, JsonValue]"
+
 JOB_VERSION = 1
-_LONGEST_KEY_BYTES = 1024
+_MAX_KEY_BYTES = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class KeyLayout:
     """
-    Which uploads are this worker's.
+    Where uploads and results are stored.
 
     Attributes:
-        bucket: Where uploads lie.
-        uploads_prefix: Under which, with its slash.
-        processed_prefix: Under which results lie, where they lie in the same bucket: no uploads.
+        bucket: Bucket of the uploads.
+        uploads_prefix: Prefix of the keys of uploads, with its slash.
+        processed_prefix: Prefix of the keys of results if they are in the same bucket, otherwise None.
     """
 
     bucket: str
@@ -39,11 +43,11 @@ class KeyLayout:
 
 
 def parse(message: Message, key_layout: KeyLayout) -> list[Job | Unreadable]:
-    """Return what the message asks for, part by part; nothing for a test event or for our own results."""
+    """Return the jobs in a message, and its unreadable parts; test events and results are skipped."""
     try:
         body = _object(json.loads(message.body), "the message")
-        if isinstance(body.get("Message"), str) and "TopicArn" in body:
-            body = _object(json.loads(body["Message"]), "the message inside the SNS notification")
+        if isinstance(notification := body.get("Message"), str) and "TopicArn" in body:
+            body = _object(json.loads(notification), "the message inside the SNS notification")
         return list(_parts(body, message, key_layout))
     except (UnreadableMessageError, ValueError, RecursionError) as error:
         reason = str(error) if isinstance(error, UnreadableMessageError) else f"it is not JSON: {error}"
@@ -51,8 +55,8 @@ def parse(message: Message, key_layout: KeyLayout) -> list[Job | Unreadable]:
 
 
 def to_body(job: Job, *, reason: str) -> str:
-    """Write a job as the message of our own that asks for the same."""
-    body = {
+    """Return the body of a message that asks for the job; `reason` is for people who read the message."""
+    body: JsonObject = {
         "version": JOB_VERSION,
         "bucket": job.bucket,
         "key": job.key,
@@ -66,13 +70,13 @@ def to_body(job: Job, *, reason: str) -> str:
     return json.dumps({name: value for name, value in body.items() if value is not None})
 
 
-def _parts(body: dict[str, Any], message: Message, key_layout: KeyLayout) -> Iterator[Job | Unreadable]:
+def _parts(body: JsonObject, message: Message, key_layout: KeyLayout) -> Iterator[Job | Unreadable]:
     if body.get("Event") == "s3:TestEvent":
         return
     if "Records" in body:
         records = body["Records"]
         if not isinstance(records, list):
-            reason = "its Records are no list"
+            reason = "its Records are not a list"
             raise UnreadableMessageError(reason)
         for record in records:
             yield from _part(_from_s3, record, {"Records": [record]}, message, key_layout)
@@ -81,30 +85,30 @@ def _parts(body: dict[str, Any], message: Message, key_layout: KeyLayout) -> Ite
     elif "version" in body and "key" in body:
         yield from _part(_from_own_job, body, body, message, key_layout)
     else:
-        reason = "it is no S3 notification, no SNS or EventBridge event of one, and no job of image-worker"
+        reason = "it is not an S3 notification, an SNS or EventBridge event of one, or a job of image-worker"
         raise UnreadableMessageError(reason)
 
 
 def _part(
-    read: Any,  # noqa: ANN401 - one of the readers below
-    part: Any,  # noqa: ANN401 - whatever JSON holds
-    alone: dict[str, Any],
+    read: Callable[[JsonObject, Message, KeyLayout], Job | None],
+    part: JsonValue,
+    as_message: JsonObject,
     message: Message,
     key_layout: KeyLayout,
 ) -> Iterator[Job | Unreadable]:
     try:
         job = read(_object(part, "the record"), message, key_layout)
     except UnreadableMessageError as error:
-        yield Unreadable(reason=str(error), body=json.dumps(alone))
+        yield Unreadable(reason=str(error), body=json.dumps(as_message))
     else:
         if job is not None:
             yield job
 
 
-def _from_s3(record: dict[str, Any], message: Message, key_layout: KeyLayout) -> Job | None:
+def _from_s3(record: JsonObject, message: Message, key_layout: KeyLayout) -> Job | None:
     version, name = str(record.get("eventVersion", "2.1")), _text(record, "eventName")
     if version.partition(".")[0] != "2":
-        reason = f"its eventVersion is {version!r}; 2.x is understood"
+        reason = f"its eventVersion is {version!r}; supported is 2.x"
         raise UnreadableMessageError(reason)
     if not name.removeprefix("s3:").startswith("ObjectCreated:"):
         return None
@@ -117,12 +121,12 @@ def _from_s3(record: dict[str, Any], message: Message, key_layout: KeyLayout) ->
         version_id=found.get("versionId"),
         sequencer=found.get("sequencer"),
         size=found.get("size"),
-        uploaded_at=_moment(record.get("eventTime"), message),
+        uploaded_at=_time(record.get("eventTime"), message),
         key_layout=key_layout,
     )
 
 
-def _from_eventbridge(event: dict[str, Any], message: Message, key_layout: KeyLayout) -> Job | None:
+def _from_eventbridge(event: JsonObject, message: Message, key_layout: KeyLayout) -> Job | None:
     detail = _object(event.get("detail"), "detail")
     found = _object(detail.get("object"), "detail.object")
     return _job(
@@ -132,14 +136,14 @@ def _from_eventbridge(event: dict[str, Any], message: Message, key_layout: KeyLa
         version_id=found.get("version-id"),
         sequencer=found.get("sequencer"),
         size=found.get("size"),
-        uploaded_at=_moment(event.get("time"), message),
+        uploaded_at=_time(event.get("time"), message),
         key_layout=key_layout,
     )
 
 
-def _from_own_job(body: dict[str, Any], message: Message, key_layout: KeyLayout) -> Job | None:
+def _from_own_job(body: JsonObject, message: Message, key_layout: KeyLayout) -> Job | None:
     if body["version"] != JOB_VERSION:
-        reason = f"its version is {body['version']!r}; {JOB_VERSION} is understood"
+        reason = f"its version is {body['version']!r}; supported is {JOB_VERSION}"
         raise UnreadableMessageError(reason)
     return _job(
         bucket=_text(body, "bucket"),
@@ -148,7 +152,7 @@ def _from_own_job(body: dict[str, Any], message: Message, key_layout: KeyLayout)
         version_id=body.get("versionId"),
         sequencer=body.get("sequencer"),
         size=body.get("size"),
-        uploaded_at=_moment(body.get("uploadedAt"), message),
+        uploaded_at=_time(body.get("uploadedAt"), message),
         key_layout=key_layout,
     )
 
@@ -157,25 +161,25 @@ def _job(
     *,
     bucket: str,
     key: str,
-    e_tag: Any,  # noqa: ANN401
-    version_id: Any,  # noqa: ANN401
-    sequencer: Any,  # noqa: ANN401
-    size: Any,  # noqa: ANN401
+    e_tag: JsonValue,
+    version_id: JsonValue,
+    sequencer: JsonValue,
+    size: JsonValue,
     uploaded_at: datetime,
     key_layout: KeyLayout,
 ) -> Job | None:
     if bucket != key_layout.bucket:
-        reason = f"it is about the bucket {bucket!r}; this worker serves {key_layout.bucket!r}"
+        reason = f"its bucket is {bucket!r}; this worker processes uploads to {key_layout.bucket!r}"
         raise UnreadableMessageError(reason)
     if key_layout.processed_prefix is not None and key.startswith(key_layout.processed_prefix):
         return None
     try:
         length = len(key.encode())
     except UnicodeEncodeError as error:
-        reason = f"its key {key!r} is not Unicode"
+        reason = f"its key {key!r} is not valid Unicode"
         raise UnreadableMessageError(reason) from error
-    if length > _LONGEST_KEY_BYTES:
-        reason = f"its key has {length} bytes; S3 allows {_LONGEST_KEY_BYTES}"
+    if length > _MAX_KEY_BYTES:
+        reason = f"its key has {length} bytes; the limit of S3 is {_MAX_KEY_BYTES}"
         raise UnreadableMessageError(reason)
     name = parse_upload_key(key, prefix=key_layout.uploads_prefix)
     return Job(
@@ -193,26 +197,28 @@ def _job(
     )
 
 
-def _object(value: Any, what: str) -> dict[str, Any]:  # noqa: ANN401 - whatever JSON holds
+def _object(value: JsonValue, what: str) -> JsonObject:
     if not isinstance(value, dict):
-        reason = f"{what} is no JSON object"
+        reason = f"{what} is not a JSON object"
         raise UnreadableMessageError(reason)
     return value
 
 
-def _text(values: dict[str, Any], name: str) -> str:
+def _text(values: JsonObject, name: str) -> str:
     value = values.get(name)
     if not isinstance(value, str) or not value:
-        reason = f"it names no {name}"
+        reason = f"it has no {name}"
         raise UnreadableMessageError(reason)
     return value
 
 
-def _moment(value: Any, message: Message) -> datetime:  # noqa: ANN401 - whatever JSON holds
+def _time(value: JsonValue, message: Message) -> datetime:
     if value is None:
         return message.sent_at
+    reason = f"its time {value!r} is not an ISO 8601 timestamp"
+    if not isinstance(value, str):
+        raise UnreadableMessageError(reason)
     try:
         return clock.from_text(value)
-    except (ValueError, TypeError, OverflowError) as error:
-        reason = f"its time {value!r} is no ISO 8601 moment"
+    except (ValueError, OverflowError) as error:
         raise UnreadableMessageError(reason) from error

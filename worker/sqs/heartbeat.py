@@ -1,10 +1,11 @@
-"""Keeping what is in hand: the message's visibility and the image's lease move together."""
+"""Extension of visibility timeouts and leases while messages are in flight."""
 
 import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Final
 
 import structlog
 
@@ -16,21 +17,28 @@ from worker.sqs.queue import Queue
 
 log = structlog.get_logger(__name__)
 
-LONGEST_S = 12 * 3600
-"""SQS hides no message longer than this after it was received, however often its visibility is changed."""
+MAX_IN_FLIGHT_S: Final = 12 * 3600
+"""Quota of SQS: how long a message can stay hidden after it was received, extensions included."""
 
 
 class Hold:
     """
-    One message in hand, from its receipt to its disposition.
+    A message in flight, from its receive to its disposition.
 
-    When the message is lost, or the lease of the image under way, the task that works on it is cancelled. A
-    lost lease stops that image alone: a message may ask for several.
+    When the message is lost, or the lease of the current image, the task that processes it is cancelled. A
+    lost lease stops that image only: a message may contain several jobs.
+
+    Attributes:
+        message: The message.
+        received_at: When it was received, by the heartbeat's monotonic clock.
+        extended_at: When its visibility timeout was last extended.
+        reason_lost: Why the message is lost; None while it is held.
+        renewals: Renew the leases held along with the message.
     """
 
     def __init__(self, message: Message, *, received_at: float) -> None:
         self.message = message
-        self.received_at = self.kept_at = received_at
+        self.received_at = self.extended_at = received_at
         self.reason_lost: str | None = None
         self._must_stop = False
         self.renewals: list[RenewLease] = []
@@ -38,12 +46,12 @@ class Hold:
 
     @property
     def is_lost(self) -> bool:
-        """Whether the message is no longer ours; `reason_lost` says why."""
+        """Whether the message may be visible to other workers."""
         return self.reason_lost is not None
 
     @contextmanager
     def leasing(self, renew: RenewLease) -> Iterator[None]:
-        """Keep a lease along with the message while the body runs."""
+        """Renew a lease along with the message while the body runs."""
         self.renewals.append(renew)
         try:
             yield
@@ -53,10 +61,10 @@ class Hold:
     @contextmanager
     def guarding(self, *, image_id: str, attempt: int) -> Iterator[None]:
         """
-        Stop the body when the message or its lease is lost.
+        Cancel the body when the message or its lease is lost.
 
         Raises:
-            LeaseLostError: It was lost.
+            LeaseLostError: The message or its lease is lost.
         """
         self._task = asyncio.current_task()
         try:
@@ -64,7 +72,7 @@ class Hold:
                 raise LeaseLostError(image_id=image_id, attempt=attempt)
             yield
         except asyncio.CancelledError:
-            # Cancelled by the loss alone, not by somebody who stops the worker at the same time.
+            # Cancelled by the loss only, and not also by a shutdown at the same time.
             if self._must_stop and self._task is not None and self._task.uncancel() == 0:
                 raise LeaseLostError(image_id=image_id, attempt=attempt) from None
             raise
@@ -72,14 +80,14 @@ class Hold:
             self._task, self._must_stop = None, False
 
     def lose(self, reason: str) -> None:
-        """Note that the message is lost and stop the work, once."""
+        """Mark the message as lost, and cancel the task that processes it."""
         if not self.is_lost:
             self.reason_lost = reason
             log.warning("message.lost", message_id=self.message.message_id, reason=reason)
             self._stop()
 
     def lose_lease(self, reason: str) -> None:
-        """Stop the work on the image under way, whose lease is lost."""
+        """Cancel the task that processes the current image, whose lease is lost."""
         log.warning("lease.lost", message_id=self.message.message_id, reason=reason)
         self._stop()
 
@@ -91,13 +99,13 @@ class Hold:
 
 class Heartbeat:
     """
-    Extends everything in hand, three times in each visibility timeout.
+    Extends all messages in flight, and their leases, three times per visibility timeout.
 
     Args:
-        queue: Where visibilities are changed.
-        visibility_timeout_s: How far each beat extends.
-        clock: For the ends of leases.
-        monotonic: Seconds that never run backwards.
+        queue: Queue of the messages.
+        visibility_timeout_s: Visibility timeout that each beat sets.
+        clock: Clock for the ends of leases.
+        monotonic: Monotonic clock, in seconds.
     """
 
     def __init__(
@@ -115,7 +123,7 @@ class Heartbeat:
 
     @contextmanager
     def holding(self, message: Message) -> Iterator[Hold]:
-        """Keep the message in hand while the body runs."""
+        """Keep a message hidden while the body runs."""
         hold = Hold(message, received_at=self._monotonic())
         self._holds.add(hold)
         try:
@@ -130,32 +138,32 @@ class Heartbeat:
             await self.beat()
 
     async def beat(self) -> None:
-        """Extend everything in hand, all at once."""
-        await asyncio.gather(*(self._keep(hold) for hold in list(self._holds)))
+        """Extend all messages in flight concurrently."""
+        await asyncio.gather(*(self._extend(hold) for hold in list(self._holds)))
 
-    async def _keep(self, hold: Hold) -> None:
+    async def _extend(self, hold: Hold) -> None:
         now = self._monotonic()
-        left_s = LONGEST_S - (now - hold.received_at)
+        left_s = MAX_IN_FLIGHT_S - (now - hold.received_at)
         if left_s <= 0:
-            hold.lose("in hand for twelve hours, longer than SQS hides a message")
+            hold.lose("in flight for twelve hours, the limit of SQS")
             return
         extend_s = min(self._visibility_timeout_s, left_s)
         until = self._clock() + timedelta(seconds=extend_s)
         renew: RenewLease | None = None
         try:
-            # No longer than until the next beat, which would wait for this one and keep nothing else.
+            # Until the next beat at most: it waits for this one, and with it all other messages.
             async with asyncio.timeout(self._interval_s):
                 await self._queue.change_visibility(hold.message, extend_s)
                 for renew in list(hold.renewals):
                     await renew(until=until)
         except ReceiptLostError as error:
             if hold in self._holds:
-                hold.lose(f"the queue no longer accepts its receipt ({error})")
+                hold.lose(f"its receipt handle is no longer valid ({error})")
         except LeaseLostError as error:
-            if renew in hold.renewals:  # else it has ended meanwhile
+            if renew in hold.renewals:  # otherwise the attempt has ended
                 hold.lose_lease(str(error))
         except (TransientError, TimeoutError) as error:
-            if self._monotonic() - hold.kept_at > self._visibility_timeout_s:
-                hold.lose(f"could not be kept in time: {error}")
+            if self._monotonic() - hold.extended_at > self._visibility_timeout_s:
+                hold.lose(f"could not be extended in time: {error}")
         else:
-            hold.kept_at = now
+            hold.extended_at = now

@@ -1,5 +1,3 @@
-"""Scale-in protection, against an agent on a real socket."""
-
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,29 +14,29 @@ from worker.aws.task_protection import ScaleInProtection
 
 @dataclass
 class Agent:
-    """The endpoint that ECS puts into each task."""
+    """Fake of the ECS agent's endpoint, on a real socket."""
 
     status: int = 200
-    answers: dict[str, Any] = field(default_factory=lambda: {"protection": {}})
-    told: "asyncio.Queue[dict[str, Any]]" = field(default_factory=asyncio.Queue)
+    response: dict[str, Any] = field(default_factory=lambda: {"protection": {}})
+    requests: "asyncio.Queue[dict[str, Any]]" = field(default_factory=asyncio.Queue)
 
-    async def answer(self, request: web.Request) -> web.Response:
-        self.told.put_nowait(await request.json())
-        return web.json_response(self.answers, status=self.status)
+    async def handle(self, request: web.Request) -> web.Response:
+        self.requests.put_nowait(await request.json())
+        return web.json_response(self.response, status=self.status)
 
     async def next(self) -> dict[str, Any]:
         async with asyncio.timeout(5):
-            return await self.told.get()
+            return await self.requests.get()
 
 
 @asynccontextmanager
 async def protected(
-    agent: Agent, *, busy_s: float = 0.0, again_s: float = 60.0
+    agent: Agent, *, busy_s: float = 0.0, renew_s: float = 60.0
 ) -> AsyncIterator[ScaleInProtection]:
     app = web.Application()
-    app.router.add_put("/task-protection/v1/state", agent.answer)
+    app.router.add_put("/task-protection/v1/state", agent.handle)
     async with TestServer(app) as server:
-        protection = ScaleInProtection(str(server.make_url("/")), busy_s=busy_s, again_s=again_s)
+        protection = ScaleInProtection(str(server.make_url("/")), busy_s=busy_s, renew_s=renew_s)
         running = asyncio.create_task(protection.run())
         try:
             yield protection
@@ -52,7 +50,7 @@ ON = {"ProtectionEnabled": True, "ExpiresInMinutes": 10}
 OFF = {"ProtectionEnabled": False}
 
 
-async def test_a_task_is_protected_while_messages_are_in_hand_and_no_longer() -> None:
+async def test_a_task_is_protected_while_messages_are_in_flight() -> None:
     agent = Agent()
     async with protected(agent) as protection:
         protection.in_flight(1)
@@ -65,17 +63,17 @@ async def test_a_task_is_protected_while_messages_are_in_hand_and_no_longer() ->
         protection.in_flight(0)
         assert await agent.next() == OFF
 
-    assert agent.told.empty()
+    assert agent.requests.empty()
 
 
-async def test_protection_that_has_expired_is_asked_for_again_while_the_work_goes_on() -> None:
+async def test_protection_is_renewed_while_the_worker_is_busy() -> None:
     agent = Agent()
-    async with protected(agent, again_s=0.01) as protection:
+    async with protected(agent, renew_s=0.01) as protection:
         protection.in_flight(1)
         assert [await agent.next() for _ in range(3)] == [ON, ON, ON]
 
 
-async def test_a_picture_now_and_then_protects_nobody() -> None:
+async def test_short_bursts_of_messages_do_not_protect_the_task() -> None:
     agent = Agent()
     async with protected(agent, busy_s=60) as protection:
         for _ in range(3):
@@ -84,31 +82,31 @@ async def test_a_picture_now_and_then_protects_nobody() -> None:
             protection.in_flight(0)
             await asyncio.sleep(0)
 
-    assert agent.told.empty()
+    assert agent.requests.empty()
 
 
-async def test_a_worker_that_stops_gives_the_protection_up() -> None:
+async def test_a_worker_that_stops_removes_the_protection() -> None:
     agent = Agent()
     async with protected(agent) as protection:
         protection.in_flight(1)
         await agent.next()
 
-    assert agent.told.get_nowait() == OFF
+    assert agent.requests.get_nowait() == OFF
 
 
-async def test_an_idle_worker_never_asks() -> None:
+async def test_an_idle_worker_makes_no_request() -> None:
     agent = Agent()
     async with protected(agent) as protection:
         protection.in_flight(0)
         await asyncio.sleep(0)
 
-    assert agent.told.empty()
+    assert agent.requests.empty()
 
 
 @pytest.mark.parametrize(
-    "agent", [Agent(status=500), Agent(answers={"failure": {"Reason": "DEPLOYMENT_BLOCKED"}})]
+    "agent", [Agent(status=500), Agent(response={"failure": {"Reason": "DEPLOYMENT_BLOCKED"}})]
 )
-async def test_an_agent_that_refuses_is_told_of_in_the_log_and_stops_nothing(agent: Agent) -> None:
+async def test_a_request_that_the_agent_rejects_is_logged_and_has_no_other_effect(agent: Agent) -> None:
     with capture_logs() as lines:
         async with protected(agent) as protection:
             protection.in_flight(1)
@@ -116,4 +114,4 @@ async def test_an_agent_that_refuses_is_told_of_in_the_log_and_stops_nothing(age
             protection.in_flight(0)
             await agent.next()
 
-    assert [line["event"] for line in lines][:1] == ["protection.refused"]
+    assert [line["event"] for line in lines][:1] == ["task_protection.update_failed"]

@@ -1,5 +1,3 @@
-"""One batch, whose every entry is looked at."""
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,7 +6,7 @@ from worker.domain.errors import ReceiptLostError, TransientError
 from worker.sqs.batch import send_batch
 
 
-async def test_each_entry_is_through_or_rejected_or_left_when_the_retries_are_used_up() -> None:
+async def test_each_entry_is_sent_rejected_or_failed_when_the_retries_are_exhausted() -> None:
     sent: list[list[int]] = []
 
     async def send(pending: Sequence[int]) -> dict[str, Any]:

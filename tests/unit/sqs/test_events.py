@@ -14,7 +14,7 @@ from worker.domain.job import Job, SourceVersion, padded_sequencer
 from worker.domain.message import Unreadable
 from worker.sqs.events import KeyLayout, parse, to_body
 
-ADDRESSING = KeyLayout(bucket="image-uploads", uploads_prefix="uploads/", processed_prefix="processed/")
+KEY_LAYOUT = KeyLayout(bucket="image-uploads", uploads_prefix="uploads/", processed_prefix="processed/")
 
 KEY = "uploads/user_1/img_1.jpg"
 SEQUENCER = "0055AED6DCD90281E5"
@@ -105,7 +105,7 @@ SHAPES = {
 
 
 def parsed(body: object) -> list[Job | Unreadable]:
-    return parse(a_message(body if isinstance(body, str) else json.dumps(body)), ADDRESSING)
+    return parse(a_message(body if isinstance(body, str) else json.dumps(body)), KEY_LAYOUT)
 
 
 def the_job(body: object) -> Job:
@@ -121,7 +121,7 @@ def the_reason(body: object) -> str:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_one_object_is_the_same_job_in_every_shape(shape: str) -> None:
+def test_every_shape_of_message_yields_the_same_job(shape: str) -> None:
     expected = Job(
         bucket="image-uploads",
         key=KEY,
@@ -141,11 +141,11 @@ def test_one_object_is_the_same_job_in_every_shape(shape: str) -> None:
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("key", UNUSUAL_KEYS.values(), ids=UNUSUAL_KEYS.keys())
-def test_an_unusual_key_comes_out_as_it_was_uploaded_from_every_shape(shape: str, key: str) -> None:
+def test_an_unusual_key_is_decoded_from_every_shape(shape: str, key: str) -> None:
     assert key == the_job(SHAPES[shape](key)).key
 
 
-def test_the_plus_of_a_form_encoded_key_is_a_space_and_that_of_a_plain_key_is_a_plus() -> None:
+def test_a_plus_is_a_space_in_form_encoded_keys_only() -> None:
     record = an_s3_record()
     record["s3"]["object"]["key"] = "uploads/user_1/a+b%2Bc.jpg"
 
@@ -157,7 +157,7 @@ def test_the_plus_of_a_form_encoded_key_is_a_space_and_that_of_a_plain_key_is_a_
 def test_a_key_of_more_than_1024_bytes_is_unreadable(shape: str) -> None:
     reason = the_reason(SHAPES[shape]("uploads/user_1/" + "é" * 505))
 
-    assert reason == "its key has 1025 bytes; S3 allows 1024"
+    assert reason == "its key has 1025 bytes; the limit of S3 is 1024"
 
 
 @pytest.mark.parametrize("version", ["2.0", "2.1", "2.2", "2.9"])
@@ -185,11 +185,11 @@ def test_the_version_null_of_an_unversioned_object_is_none() -> None:
     assert the_job(an_s3_notification(an_s3_record(versionId="null"))).version.version_id is None
 
 
-def test_the_quotes_around_an_etag_are_no_part_of_it() -> None:
+def test_the_quotes_around_an_etag_are_removed() -> None:
     assert the_job(an_s3_notification(an_s3_record(eTag='"abc123"'))).version.e_tag == "abc123"
 
 
-def test_what_a_notification_does_not_tell_is_none_and_its_time_is_the_messages() -> None:
+def test_missing_fields_are_none_and_a_missing_time_is_that_of_the_message() -> None:
     record = an_s3_record(size=None, eTag=None, sequencer=None)
     del record["eventTime"]
 
@@ -202,11 +202,11 @@ def test_what_a_notification_does_not_tell_is_none_and_its_time_is_the_messages(
 
 
 @pytest.mark.parametrize("size", [-1, True, "1024", 1.5, [], {}])
-def test_a_size_that_is_no_count_is_not_believed(size: object) -> None:
+def test_an_invalid_size_is_ignored(size: object) -> None:
     assert the_job(an_s3_notification(an_s3_record(size=size))).size_bytes is None
 
 
-def test_several_records_are_several_jobs_in_their_order() -> None:
+def test_several_records_become_jobs_in_their_order() -> None:
     keys = [f"uploads/user_1/img_{number}.jpg" for number in range(5)]
 
     jobs = parsed(an_s3_notification(*map(an_s3_record, keys)))
@@ -216,7 +216,7 @@ def test_several_records_are_several_jobs_in_their_order() -> None:
 
 @pytest.mark.parametrize("place", [0, 1, 2])
 @pytest.mark.parametrize("bad", [None, "text", 7, [], {"eventVersion": "1.0"}, {"eventVersion": "2.1"}])
-def test_a_bad_record_holds_up_none_of_its_neighbours_and_travels_alone(place: int, bad: object) -> None:
+def test_an_unreadable_record_is_separated_from_the_others(place: int, bad: object) -> None:
     bad = bad if not isinstance(bad, dict) else an_s3_record("elsewhere/img.jpg") | bad
     records = [an_s3_record("uploads/user_1/a.jpg"), an_s3_record("uploads/user_1/b.jpg")]
     records.insert(place, bad)
@@ -229,7 +229,7 @@ def test_a_bad_record_holds_up_none_of_its_neighbours_and_travels_alone(place: i
 
 
 @pytest.mark.parametrize("wrapped", [False, True])
-def test_the_test_event_of_s3_asks_for_nothing(wrapped: bool) -> None:  # noqa: FBT001
+def test_the_test_event_of_s3_is_skipped(wrapped: bool) -> None:  # noqa: FBT001
     body = {
         "Service": "Amazon S3",
         "Event": "s3:TestEvent",
@@ -243,16 +243,16 @@ def test_the_test_event_of_s3_asks_for_nothing(wrapped: bool) -> None:  # noqa: 
 
 
 @pytest.mark.parametrize("name", ["ObjectRemoved:Delete", "s3:ObjectRemoved:Delete", "ObjectTagging:Put"])
-def test_what_happens_to_an_object_after_its_upload_asks_for_nothing(name: str) -> None:
+def test_other_events_of_objects_are_skipped(name: str) -> None:
     assert parsed(an_s3_notification(an_s3_record(name=name))) == []
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_our_own_results_ask_for_nothing(shape: str) -> None:
+def test_results_are_skipped(shape: str) -> None:
     assert parsed(SHAPES[shape]("processed/user_1/img_1.jpg")) == []
 
 
-def test_one_of_our_own_results_among_uploads_is_passed_over() -> None:
+def test_a_result_among_uploads_is_skipped() -> None:
     body = an_s3_notification(an_s3_record("processed/user_1/img_1.jpg"), an_s3_record())
 
     assert the_job(body).key == KEY
@@ -276,59 +276,69 @@ UNREADABLE = {
     "half of a JSON object": ('{"Records": [', "it is not JSON"),
     "too many digits": ("9" * 5000, "it is not JSON"),
     "nested too deeply": ("[" * 100_000, "it is not JSON"),
-    "a list": ([], "the message is no JSON object"),
-    "a number": (7, "the message is no JSON object"),
-    "null": (None, "the message is no JSON object"),
-    "an object of another's": ({"hello": "world"}, "it is no S3 notification"),
-    "another EventBridge event": (EVENT | {"detail-type": "Scheduled Event"}, "it is no S3 notification"),
-    "SNS around a list": (from_sns([]), "the message inside the SNS notification is no JSON object"),
+    "a list": ([], "the message is not a JSON object"),
+    "a number": (7, "the message is not a JSON object"),
+    "null": (None, "the message is not a JSON object"),
+    "an object of another's": ({"hello": "world"}, "it is not an S3 notification"),
+    "another EventBridge event": (EVENT | {"detail-type": "Scheduled Event"}, "it is not an S3 notification"),
+    "SNS around a list": (from_sns([]), "the message inside the SNS notification is not a JSON object"),
     "SNS around text": (from_sns({}) | {"Message": "hello"}, "it is not JSON"),
-    "Records that are no list": ({"Records": {}}, "its Records are no list"),
-    "Records that are null": ({"Records": None}, "its Records are no list"),
-    "a record that is text": (an_s3_notification("record"), "the record is no JSON object"),
+    "Records that are not a list": ({"Records": {}}, "its Records are not a list"),
+    "Records that are null": ({"Records": None}, "its Records are not a list"),
+    "a record that is text": (an_s3_notification("record"), "the record is not a JSON object"),
     "version 1": (an_s3_notification(RECORD | {"eventVersion": "1.0"}), "its eventVersion is '1.0'"),
     "version 20": (an_s3_notification(RECORD | {"eventVersion": "20.1"}), "its eventVersion is '20.1'"),
     "no event name": (an_s3_notification(without(RECORD, "eventName")), "eventName"),
     "an empty record": (an_s3_notification({}), "eventName"),
-    "a record without s3": (an_s3_notification(without(RECORD, "s3")), "s3 is no JSON object"),
-    "a record without bucket": (an_s3_notification(without(RECORD, "s3", "bucket")), "s3.bucket is no JSON"),
-    "a record without object": (an_s3_notification(without(RECORD, "s3", "object")), "s3.object is no JSON"),
-    "a record without key": (an_s3_notification(without(RECORD, "s3", "object", "key")), "it names no key"),
-    "an empty key": (an_s3_notification(an_s3_record("")), "it names no key"),
+    "a record without s3": (an_s3_notification(without(RECORD, "s3")), "s3 is not a JSON object"),
+    "a record without bucket": (
+        an_s3_notification(without(RECORD, "s3", "bucket")),
+        "s3.bucket is not a JSON",
+    ),
+    "a record without object": (
+        an_s3_notification(without(RECORD, "s3", "object")),
+        "s3.object is not a JSON",
+    ),
+    "a record without key": (an_s3_notification(without(RECORD, "s3", "object", "key")), "it has no key"),
+    "an empty key": (an_s3_notification(an_s3_record("")), "it has no key"),
     "a bucket without name": (
         an_s3_notification(without(RECORD, "s3", "bucket", "name")),
-        "it names no name",
+        "it has no name",
     ),
-    "no time": (an_s3_notification(RECORD | {"eventTime": "noon"}), "its time 'noon' is no ISO 8601 moment"),
-    "a time that is a number": (an_s3_notification(RECORD | {"eventTime": 12}), "its time 12 is no ISO 8601"),
+    "no time": (
+        an_s3_notification(RECORD | {"eventTime": "noon"}),
+        "its time 'noon' is not an ISO 8601 timestamp",
+    ),
+    "a time that is a number": (
+        an_s3_notification(RECORD | {"eventTime": 12}),
+        "its time 12 is not an ISO 8601",
+    ),
     "a time before time": (
         an_s3_notification(RECORD | {"eventTime": "0001-01-01T00:00:00+14:00"}),
-        "is no ISO 8601 moment",
+        "is not an ISO 8601 timestamp",
     ),
-    "an event without detail": (without(EVENT, "detail"), "detail is no JSON object"),
-    "an event without object": (without(EVENT, "detail", "object"), "detail.object is no JSON object"),
-    "an event without bucket": (without(EVENT, "detail", "bucket"), "detail.bucket is no JSON object"),
-    "an event without key": (without(EVENT, "detail", "object", "key"), "it names no key"),
-    "a job of version 2": (JOB | {"version": 2}, "its version is 2; 1 is understood"),
-    "a job without bucket": (without(JOB, "bucket"), "it names no bucket"),
-    "a job whose key is a number": (JOB | {"key": 7}, "it names no key"),
+    "an event without detail": (without(EVENT, "detail"), "detail is not a JSON object"),
+    "an event without object": (without(EVENT, "detail", "object"), "detail.object is not a JSON object"),
+    "an event without bucket": (without(EVENT, "detail", "bucket"), "detail.bucket is not a JSON object"),
+    "an event without key": (without(EVENT, "detail", "object", "key"), "it has no key"),
+    "a job of version 2": (JOB | {"version": 2}, "its version is 2; supported is 1"),
+    "a job without bucket": (without(JOB, "bucket"), "it has no bucket"),
+    "a job whose key is a number": (JOB | {"key": 7}, "it has no key"),
     "a key elsewhere": (an_own_job("elsewhere/user_1/img_1.jpg"), "does not have the form uploads/{userId}/"),
     "a key without a user": (an_own_job("uploads/img_1.jpg"), "does not have the form uploads/{userId}/"),
     "the profile's id": (an_own_job("uploads/user_1/user_profile.jpg"), "the reserved image id"),
-    "a key that is not Unicode": (an_own_job("uploads/user_1/\ud800.jpg"), "is not Unicode"),
-    "another bucket": (JOB | {"bucket": "other"}, "it is about the bucket 'other'; this worker serves"),
+    "a key that is not Unicode": (an_own_job("uploads/user_1/\ud800.jpg"), "is not valid Unicode"),
+    "another bucket": (JOB | {"bucket": "other"}, "its bucket is 'other'; this worker processes"),
 }
 
 
 @pytest.mark.parametrize(("body", "reason"), UNREADABLE.values(), ids=UNREADABLE.keys())
-def test_an_unreadable_message_comes_with_a_reason_that_names_its_fault(body: object, reason: str) -> None:
+def test_an_unreadable_message_has_a_reason(body: object, reason: str) -> None:
     assert reason in the_reason(body)
 
 
 @pytest.mark.parametrize(("body", "reason"), UNREADABLE.values(), ids=UNREADABLE.keys())
-def test_what_is_put_among_the_dead_letters_is_unreadable_for_the_same_reason(
-    body: object, reason: str
-) -> None:
+def test_the_body_of_an_unreadable_part_is_unreadable_for_the_same_reason(body: object, reason: str) -> None:
     (part,) = parsed(body)
 
     assert isinstance(part, Unreadable)
@@ -354,7 +364,7 @@ def test_a_reason_is_text_that_a_message_attribute_can_carry(
     assert the_reason(body(text)).isprintable()
 
 
-def test_nothing_but_the_first_shape_that_fits_is_read() -> None:
+def test_only_the_first_matching_shape_is_read() -> None:
     assert the_job(an_s3_notification(an_s3_record()) | an_own_job("uploads/user_2/img_2.jpg")).key == KEY
 
 
@@ -392,11 +402,11 @@ WORDS = st.text(st.characters(exclude_characters='"', exclude_categories=["Cs"])
     )
 )
 @example(a_job())
-def test_a_job_written_as_our_own_message_reads_back_equal(job: Job) -> None:
+def test_a_job_survives_serialisation(job: Job) -> None:
     assert job == the_job(to_body(job, reason="retry"))
 
 
-def test_our_own_message_tells_why_it_was_written() -> None:
+def test_the_body_of_a_job_has_its_reason() -> None:
     assert json.loads(to_body(a_job(), reason="dead letter"))["reason"] == "dead letter"
 
 
@@ -449,17 +459,17 @@ def assert_every_part_makes_sense(body: str) -> None:
 
 
 @given(damaged_messages())
-def test_a_damaged_message_is_jobs_and_reasons_and_never_an_error(body: object) -> None:
+def test_a_damaged_message_yields_jobs_or_reasons_and_raises_nothing(body: object) -> None:
     assert_every_part_makes_sense(json.dumps(body))
 
 
 @given(ANY_JSON)
-def test_any_json_is_jobs_and_reasons_and_never_an_error(body: object) -> None:
+def test_any_json_yields_jobs_or_reasons_and_raises_nothing(body: object) -> None:
     assert_every_part_makes_sense(json.dumps(body))
 
 
 @given(ANY_TEXT)
 @example('{"Records": [{"s3": NaN}], "Event": Infinity}')
 @example('{"Records": ' + "[" * 2000 + "]" * 2000 + "}")
-def test_any_text_is_jobs_and_reasons_and_never_an_error(body: str) -> None:
+def test_any_text_yields_jobs_or_reasons_and_raises_nothing(body: str) -> None:
     assert_every_part_makes_sense(body)

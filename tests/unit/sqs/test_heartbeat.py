@@ -7,15 +7,15 @@ import pytest
 from tests.support.builders import a_message, after
 from worker.domain.errors import LeaseLostError, ReceiptLostError, TransientError
 from worker.domain.message import Message
-from worker.sqs.heartbeat import LONGEST_S, Heartbeat, Hold
+from worker.sqs.heartbeat import MAX_IN_FLIGHT_S, Heartbeat, Hold
 
 LEASE_LOST = LeaseLostError(image_id="img_1", attempt=1)
 RECEIPT_LOST = ReceiptLostError("ReceiptHandleIsInvalid")
-AWAY = TransientError("the queue is away")
+UNAVAILABLE = TransientError("the queue is unreachable")
 
 
-class Visibilities:
-    """The queue as far as a heartbeat sees it."""
+class FakeQueue:
+    """Records the changes of visibility; they can fail or hang, by message id."""
 
     def __init__(self) -> None:
         self.hidden: list[tuple[str, float]] = []
@@ -33,7 +33,7 @@ class Visibilities:
 
 
 class Lease:
-    """A lease: it notes until when it was renewed, and can be lost."""
+    """A lease that records its renewals, and can be lost."""
 
     def __init__(self) -> None:
         self.renewed: list[datetime] = []
@@ -46,11 +46,11 @@ class Lease:
 
 
 class Beats:
-    """A heartbeat whose time passes only when it is told to."""
+    """A heartbeat with a clock that the test advances."""
 
     def __init__(self, *, visibility_timeout_s: float = 60) -> None:
         self.seconds = 0.0
-        self.queue = Visibilities()
+        self.queue = FakeQueue()
         self.heartbeat = Heartbeat(
             self.queue,  # type: ignore[arg-type]
             visibility_timeout_s=visibility_timeout_s,
@@ -67,7 +67,7 @@ class Beats:
 
 
 async def guarded(hold: Hold, body: asyncio.Event, *, entered: asyncio.Event | None = None) -> str:
-    """Work under the guard until the body's event; say how it ended."""
+    """Run a guarded body until the event is set; return how it ended."""
     try:
         with hold.guarding(image_id="img_1", attempt=1):
             if entered:
@@ -78,15 +78,15 @@ async def guarded(hold: Hold, body: asyncio.Event, *, entered: asyncio.Event | N
     return "done"
 
 
-def already() -> asyncio.Event:
-    """Return an event that has happened."""
+def a_set_event() -> asyncio.Event:
+    """Return an event that is set."""
     event = asyncio.Event()
     event.set()
     return event
 
 
 async def at_work(hold: Hold, body: asyncio.Event) -> asyncio.Task[str]:
-    """Return the task of a guarded body that has begun."""
+    """Return the task of a guarded body that has started."""
     entered = asyncio.Event()
     working = asyncio.create_task(guarded(hold, body, entered=entered))
     await entered.wait()
@@ -102,7 +102,7 @@ async def test_a_beat_extends_the_visibility_and_the_lease_to_the_same_moment() 
     assert (beats.queue.hidden, lease.renewed) == ([("message-1", 60)], [after(80)])
 
 
-async def test_a_message_without_a_lease_is_kept_all_the_same() -> None:
+async def test_a_message_without_a_lease_is_extended() -> None:
     beats = Beats()
 
     with beats.holding():
@@ -111,7 +111,7 @@ async def test_a_message_without_a_lease_is_kept_all_the_same() -> None:
     assert beats.queue.hidden == [("message-1", 60)]
 
 
-async def test_a_lease_is_kept_only_while_its_body_runs() -> None:
+async def test_a_lease_is_renewed_only_while_its_body_runs() -> None:
     beats, first, second = Beats(), Lease(), Lease()
 
     with beats.holding() as hold:
@@ -124,7 +124,7 @@ async def test_a_lease_is_kept_only_while_its_body_runs() -> None:
     assert (first.renewed, second.renewed) == ([after(80)], [after(100)])
 
 
-async def test_everything_in_hand_is_extended_and_nothing_else() -> None:
+async def test_only_messages_in_flight_are_extended() -> None:
     beats = Beats()
 
     with beats.holding("a"), beats.holding("b"):
@@ -137,21 +137,21 @@ async def test_everything_in_hand_is_extended_and_nothing_else() -> None:
     assert len(beats.queue.hidden) == 2
 
 
-async def test_one_message_that_is_lost_disturbs_no_other() -> None:
-    beats, go_on = Beats(), asyncio.Event()
+async def test_a_lost_message_does_not_affect_others() -> None:
+    beats, proceed = Beats(), asyncio.Event()
     with beats.holding("a") as lost, beats.holding("b") as kept:
-        losing, keeping = await at_work(lost, go_on), await at_work(kept, go_on)
+        losing, keeping = await at_work(lost, proceed), await at_work(kept, proceed)
         beats.queue.errors["a"] = RECEIPT_LOST
 
         await beats.beat(at=20)
         ended = await losing
-        go_on.set()
+        proceed.set()
 
         assert (ended, await keeping) == (str(LEASE_LOST), "done")
         assert (lost.reason_lost is None, kept.reason_lost) == (False, None)
 
 
-async def test_a_lost_receipt_stops_the_work() -> None:
+async def test_a_lost_receipt_cancels_the_body() -> None:
     beats = Beats()
     with beats.holding() as hold:
         working = await at_work(hold, asyncio.Event())
@@ -160,10 +160,10 @@ async def test_a_lost_receipt_stops_the_work() -> None:
         await beats.beat(at=20)
 
         assert await working == str(LEASE_LOST)
-        assert hold.reason_lost == "the queue no longer accepts its receipt (ReceiptHandleIsInvalid)"
+        assert hold.reason_lost == "its receipt handle is no longer valid (ReceiptHandleIsInvalid)"
 
 
-async def test_a_lost_lease_stops_the_work_on_its_image_and_leaves_the_message_ours() -> None:
+async def test_a_lost_lease_cancels_the_body_and_the_message_stays_held() -> None:
     beats, lease = Beats(), Lease()
     lease.error = LEASE_LOST
     with beats.holding() as hold, hold.leasing(lease):
@@ -173,10 +173,10 @@ async def test_a_lost_lease_stops_the_work_on_its_image_and_leaves_the_message_o
 
         assert await working == str(LEASE_LOST)
         assert not hold.is_lost
-        assert await guarded(hold, body=already()) == "done"
+        assert await guarded(hold, body=a_set_event()) == "done"
 
 
-async def test_what_was_lost_before_the_work_began_is_not_worked_on() -> None:
+async def test_the_body_does_not_start_when_the_message_is_already_lost() -> None:
     beats = Beats()
     with beats.holding() as hold:
         beats.queue.errors["message-1"] = RECEIPT_LOST
@@ -185,18 +185,18 @@ async def test_what_was_lost_before_the_work_began_is_not_worked_on() -> None:
         assert await guarded(hold, asyncio.Event()) == str(LEASE_LOST)
 
 
-async def test_work_that_ends_in_time_ends_as_it_would_without_a_guard() -> None:
-    beats, go_on = Beats(), asyncio.Event()
-    go_on.set()
+async def test_a_loss_after_the_guard_has_no_effect() -> None:
+    beats, proceed = Beats(), asyncio.Event()
+    proceed.set()
     with beats.holding() as hold:
-        assert await guarded(hold, go_on) == "done"
+        assert await guarded(hold, proceed) == "done"
 
         beats.queue.errors["message-1"] = RECEIPT_LOST
         await beats.beat(at=20)
-        await asyncio.sleep(0)  # a loss after the guard stops nobody
+        await asyncio.sleep(0)  # a cancellation would be delivered here
 
 
-async def test_a_worker_that_stops_is_told_from_a_loss() -> None:
+async def test_a_cancelled_task_is_not_reported_as_a_loss() -> None:
     with Beats().holding() as hold:
         working = await at_work(hold, asyncio.Event())
 
@@ -206,12 +206,12 @@ async def test_a_worker_that_stops_is_told_from_a_loss() -> None:
         assert working.cancelled()
 
 
-@pytest.mark.parametrize("first", ["the stop", "the loss"])
-async def test_a_worker_that_stops_in_the_moment_of_a_loss_still_stops(first: str) -> None:
+@pytest.mark.parametrize("first", ["the cancellation", "the loss"])
+async def test_a_task_cancelled_at_the_moment_of_a_loss_is_cancelled(first: str) -> None:
     with Beats().holding() as hold:
         working = await at_work(hold, asyncio.Event())
 
-        if first == "the stop":
+        if first == "the cancellation":
             working.cancel()
             hold.lose("test")
         else:
@@ -241,119 +241,119 @@ async def test_a_task_that_survived_a_loss_can_be_guarded_and_cancelled_again() 
     assert working.cancelled()
 
 
-async def test_what_ends_for_another_reason_is_not_called_lost() -> None:
+async def test_an_exception_in_the_body_is_raised_as_it_is() -> None:
     with Beats().holding() as hold, pytest.raises(KeyError), hold.guarding(image_id="img_1", attempt=1):
         raise KeyError
 
 
 @pytest.mark.parametrize(("at", "is_lost"), [(20, False), (40, False), (60, False), (61, True)])
-async def test_a_queue_that_is_away_is_borne_until_the_visibility_timeout_has_passed(
+async def test_an_unreachable_queue_is_tolerated_until_the_visibility_timeout_has_passed(
     at: float, *, is_lost: bool
 ) -> None:
     beats = Beats()
     with beats.holding() as hold:
-        beats.queue.errors["message-1"] = AWAY
+        beats.queue.errors["message-1"] = UNAVAILABLE
 
         await beats.beat(at=at)
 
         assert (hold.reason_lost is not None) is is_lost
 
 
-async def test_a_beat_that_succeeds_begins_the_patience_anew() -> None:
+async def test_a_successful_beat_restarts_the_tolerance() -> None:
     beats = Beats()
     with beats.holding() as hold:
         await beats.beat(at=40)
-        beats.queue.errors["message-1"] = AWAY
+        beats.queue.errors["message-1"] = UNAVAILABLE
 
         await beats.beat(at=100)
-        borne = hold.reason_lost
+        before = hold.reason_lost
         await beats.beat(at=101)
 
-        assert (borne, hold.reason_lost) == (None, "could not be kept in time: the queue is away")
+        assert (before, hold.reason_lost) == (None, "could not be extended in time: the queue is unreachable")
 
 
-async def test_a_table_that_is_away_is_borne_no_longer_although_the_queue_answers() -> None:
+async def test_an_unreachable_table_is_tolerated_no_longer_than_the_visibility_timeout() -> None:
     beats, lease = Beats(), Lease()
-    lease.error = TransientError("the table is away")
+    lease.error = TransientError("the table is unreachable")
     with beats.holding() as hold, hold.leasing(lease):
         await beats.beat(at=60)
-        borne = hold.reason_lost
+        before = hold.reason_lost
         await beats.beat(at=61)
 
-        assert (borne, hold.reason_lost) == (None, "could not be kept in time: the table is away")
+        assert (before, hold.reason_lost) == (None, "could not be extended in time: the table is unreachable")
 
 
-async def test_the_last_extension_ends_with_the_twelve_hours_that_the_queue_allows() -> None:
+async def test_the_last_extension_ends_at_the_limit_of_twelve_hours() -> None:
     beats, lease = Beats(), Lease()
 
     with beats.holding() as hold, hold.leasing(lease):
-        await beats.beat(at=LONGEST_S - 60)
-        await beats.beat(at=LONGEST_S - 20)
+        await beats.beat(at=MAX_IN_FLIGHT_S - 60)
+        await beats.beat(at=MAX_IN_FLIGHT_S - 20)
 
         assert beats.queue.hidden == [("message-1", 60), ("message-1", 20)]
-        assert lease.renewed == [after(LONGEST_S), after(LONGEST_S)]
+        assert lease.renewed == [after(MAX_IN_FLIGHT_S), after(MAX_IN_FLIGHT_S)]
         assert hold.reason_lost is None
 
 
-async def test_after_twelve_hours_the_work_is_stopped() -> None:
+async def test_after_twelve_hours_the_body_is_cancelled() -> None:
     beats = Beats()
     with beats.holding() as hold:
         working = await at_work(hold, asyncio.Event())
 
-        await beats.beat(at=LONGEST_S)
+        await beats.beat(at=MAX_IN_FLIGHT_S)
 
         assert await working == str(LEASE_LOST)
         assert beats.queue.hidden == []
 
 
-async def test_the_twelve_hours_are_each_messages_own() -> None:
+async def test_the_twelve_hours_count_for_each_message_separately() -> None:
     beats = Beats()
     with beats.holding("old") as old:
         beats.seconds = 100
         with beats.holding("young") as young:
-            await beats.beat(at=LONGEST_S)
+            await beats.beat(at=MAX_IN_FLIGHT_S)
 
             assert (old.reason_lost is None, young.reason_lost) == (False, None)
             assert beats.queue.hidden == [("young", 60)]
 
 
 @pytest.mark.parametrize("error", [RECEIPT_LOST, LEASE_LOST], ids=["receipt", "lease"])
-async def test_what_is_settled_while_its_beat_is_under_way_is_not_lost(error: Exception) -> None:
+async def test_a_message_that_ends_during_its_beat_is_not_lost(error: Exception) -> None:
     beats = Beats()
-    under_way, answer = asyncio.Event(), asyncio.Event()
+    in_progress, response = asyncio.Event(), asyncio.Event()
 
-    async def renew(*, until: datetime) -> None:  # noqa: ARG001 - as a lease is renewed
-        under_way.set()
-        await answer.wait()
+    async def renew(*, until: datetime) -> None:  # noqa: ARG001 - the signature of a renewal
+        in_progress.set()
+        await response.wait()
         raise error
 
     with beats.holding() as hold, hold.leasing(renew):
         beating = asyncio.create_task(beats.beat(at=20))
-        await under_way.wait()
-    answer.set()
+        await in_progress.wait()
+    response.set()
     await beating
 
     assert hold.reason_lost is None
 
 
-async def test_a_lease_that_ended_while_its_renewal_was_under_way_does_not_stop_the_next_record() -> None:
+async def test_a_lease_that_ends_during_its_renewal_does_not_cancel_the_next_job() -> None:
     beats, next_lease = Beats(), Lease()
-    under_way, answer, go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    in_progress, response, proceed = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
-    async def renew(*, until: datetime) -> None:  # noqa: ARG001 - as a lease is renewed
-        under_way.set()
-        await answer.wait()
+    async def renew(*, until: datetime) -> None:  # noqa: ARG001 - the signature of a renewal
+        in_progress.set()
+        await response.wait()
         raise LEASE_LOST
 
     with beats.holding() as hold:
         with hold.leasing(renew):
             beating = asyncio.create_task(beats.beat(at=20))
-            await under_way.wait()
+            await in_progress.wait()
         with hold.leasing(next_lease):
-            working = await at_work(hold, go_on)
-            answer.set()
+            working = await at_work(hold, proceed)
+            response.set()
             await beating
-            go_on.set()
+            proceed.set()
 
             assert await working == "done"
 
@@ -362,11 +362,11 @@ async def test_a_heartbeat_beats_three_times_in_each_visibility_timeout_until_it
     beats = Beats(visibility_timeout_s=0.03)
     loop = asyncio.get_running_loop()
     with beats.holding():
-        began = loop.time()
+        started = loop.time()
         running = asyncio.create_task(beats.heartbeat.run())
         async with asyncio.timeout(10):
             await beats.queue.beaten.wait()
-        took_s = loop.time() - began
+        took_s = loop.time() - started
         running.cancel()
         await asyncio.wait([running])
 
@@ -375,7 +375,7 @@ async def test_a_heartbeat_beats_three_times_in_each_visibility_timeout_until_it
     assert beats.queue.hidden[0] == ("message-1", 0.03)
 
 
-async def test_a_heartbeat_that_meets_a_bug_dies_of_it() -> None:
+async def test_a_bug_ends_the_heartbeat() -> None:
     beats = Beats(visibility_timeout_s=0.003)
     beats.queue.errors["message-1"] = KeyError("bug")
 
@@ -384,7 +384,7 @@ async def test_a_heartbeat_that_meets_a_bug_dies_of_it() -> None:
             await beats.heartbeat.run()
 
 
-async def test_a_renewal_that_stalls_delays_the_next_beat_of_nobody() -> None:
+async def test_a_renewal_that_hangs_does_not_delay_the_beats_of_other_messages() -> None:
     beats = Beats(visibility_timeout_s=0.06)
     beats.queue.stalled.add("slow")
 

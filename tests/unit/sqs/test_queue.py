@@ -29,7 +29,7 @@ def a_queue(client: FakeSQS, *, wait_time_s: int = 20) -> Queue:
     )
 
 
-def a_refusal(code: str, *, status: int = 400) -> ClientError:
+def client_error(code: str, *, status: int = 400) -> ClientError:
     response: Any = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
     return ClientError(response, "ReceiveMessage")
 
@@ -51,7 +51,7 @@ async def outcomes(*calls: Any) -> list[str | None]:  # noqa: ANN401 - awaitable
     return [None if result is None else type(result).__name__ for result in results]
 
 
-async def test_a_received_message_is_what_the_queue_says_of_it() -> None:
+async def test_a_received_message_has_the_attributes_that_sqs_returned() -> None:
     client = FakeSQS()
     sent_ms = str(int(NOON.timestamp() * 1000) + 123)
     client.to_receive = [
@@ -70,7 +70,7 @@ async def test_a_received_message_is_what_the_queue_says_of_it() -> None:
     ]
 
 
-async def test_a_message_without_attributes_is_new_and_was_sent_just_now() -> None:
+async def test_a_message_without_attributes_is_a_first_receive_sent_now() -> None:
     client = FakeSQS()
     client.to_receive = [[{"MessageId": "m-1", "ReceiptHandle": "r-1", "Body": "body"}]]
     before = datetime.now(UTC)
@@ -82,7 +82,7 @@ async def test_a_message_without_attributes_is_new_and_was_sent_just_now() -> No
     assert message.sent_at.microsecond % 1000 == 0
 
 
-async def test_an_empty_queue_brings_no_messages() -> None:
+async def test_an_empty_queue_returns_no_messages() -> None:
     client = FakeSQS()
     client.to_receive = [[]]
 
@@ -90,9 +90,7 @@ async def test_an_empty_queue_brings_no_messages() -> None:
 
 
 @pytest.mark.parametrize(("free", "asked"), [(1, 1), (9, 9), (10, 10), (11, 10), (1000, 10)])
-async def test_no_more_is_asked_for_than_there_are_slots_and_than_the_queue_gives(
-    free: int, asked: int
-) -> None:
+async def test_a_receive_requests_at_most_the_free_slots_and_the_quota_of_sqs(free: int, asked: int) -> None:
     client = FakeSQS()
     client.to_receive = [[]]
 
@@ -102,7 +100,7 @@ async def test_no_more_is_asked_for_than_there_are_slots_and_than_the_queue_give
     assert request["MaxNumberOfMessages"] == asked
 
 
-async def test_a_poll_says_how_long_to_wait_how_long_to_hide_and_what_to_tell() -> None:
+async def test_a_receive_sets_wait_time_visibility_timeout_and_attributes() -> None:
     client = FakeSQS()
     client.to_receive = [[]]
 
@@ -122,10 +120,10 @@ async def test_a_poll_says_how_long_to_wait_how_long_to_hide_and_what_to_tell() 
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (a_refusal("RequestThrottled"), "RequestThrottled"),
-        (a_refusal("AccessDenied", status=403), "AccessDenied"),
-        (a_refusal("AWS.SimpleQueueService.NonExistentQueue"), "NonExistentQueue"),
-        (a_refusal("InternalFailure", status=500), "InternalFailure"),
+        (client_error("RequestThrottled"), "RequestThrottled"),
+        (client_error("AccessDenied", status=403), "AccessDenied"),
+        (client_error("AWS.SimpleQueueService.NonExistentQueue"), "NonExistentQueue"),
+        (client_error("InternalFailure", status=500), "InternalFailure"),
         (EndpointConnectionError(endpoint_url="http://nowhere"), "EndpointConnectionError"),
         (aiohttp.ServerDisconnectedError(), "ServerDisconnectedError"),
         (TimeoutError(), "TimeoutError"),
@@ -134,7 +132,7 @@ async def test_a_poll_says_how_long_to_wait_how_long_to_hide_and_what_to_tell() 
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-async def test_a_queue_that_does_not_answer_is_transient_and_says_why(error: Exception, code: str) -> None:
+async def test_a_failed_receive_is_transient_and_has_the_error_code(error: Exception, code: str) -> None:
     client = FakeSQS()
     client.to_receive = [error]
 
@@ -144,7 +142,7 @@ async def test_a_queue_that_does_not_answer_is_transient_and_says_why(error: Exc
     assert raised.value.__cause__ is error
 
 
-async def test_a_bug_while_receiving_is_not_taken_for_a_queue_that_is_away() -> None:
+async def test_a_bug_while_receiving_is_raised_as_it_is() -> None:
     client = FakeSQS()
     client.to_receive = [KeyError("bug")]
 
@@ -152,7 +150,7 @@ async def test_a_bug_while_receiving_is_not_taken_for_a_queue_that_is_away() -> 
         await a_queue(client).receive(1)
 
 
-async def test_messages_deleted_at_the_same_time_go_in_batches_of_ten() -> None:
+async def test_concurrent_deletes_are_sent_in_batches_of_ten() -> None:
     client = FakeSQS()
     queue = a_queue(client)
 
@@ -161,7 +159,7 @@ async def test_messages_deleted_at_the_same_time_go_in_batches_of_ten() -> None:
     assert client.deleted == [receipts(*range(10)), receipts(*range(10, 20)), receipts(*range(20, 25))]
 
 
-async def test_visibilities_changed_at_the_same_time_go_in_batches_each_with_its_own_seconds() -> None:
+async def test_concurrent_changes_of_visibility_are_batched() -> None:
     client = FakeSQS()
     queue = a_queue(client)
 
@@ -173,7 +171,7 @@ async def test_visibilities_changed_at_the_same_time_go_in_batches_each_with_its
     assert client.changed == [expected[:10], expected[10:]]
 
 
-async def test_of_two_changes_of_one_message_in_a_batch_the_later_is_meant() -> None:
+async def test_of_two_changes_to_a_message_in_a_batch_the_later_is_sent() -> None:
     client = FakeSQS()
     queue = a_queue(client)
     one, other = messages(2)
@@ -214,7 +212,7 @@ Call = Callable[[Queue], Callable[[Message], Any]]
 
 
 @both
-async def test_only_the_entry_that_failed_is_tried_again(call: Call) -> None:
+async def test_only_the_failed_entry_is_retried(call: Call) -> None:
     client = FakeSQS(
         lambda receipt, attempt: transient_failure() if receipt == "receipt-of-1" and attempt < 3 else None
     )
@@ -226,7 +224,7 @@ async def test_only_the_entry_that_failed_is_tried_again(call: Call) -> None:
 
 
 @both
-async def test_an_entry_whose_receipt_is_gone_is_not_tried_again_and_only_its_caller_hears_of_it(
+async def test_an_invalid_receipt_is_not_retried_and_fails_for_its_caller_only(
     call: Call,
 ) -> None:
     client = FakeSQS(lambda receipt, _: invalid_receipt() if receipt == "receipt-of-1" else None)
@@ -238,8 +236,8 @@ async def test_an_entry_whose_receipt_is_gone_is_not_tried_again_and_only_its_ca
 
 
 @both
-async def test_entries_that_are_gone_and_entries_that_fail_are_told_apart_in_one_batch(call: Call) -> None:
-    def failure_of(receipt: str, attempt: int) -> Any:  # noqa: ANN401 - see the fake
+async def test_invalid_receipts_and_failed_entries_are_distinguished_in_one_batch(call: Call) -> None:
+    def failure_of(receipt: str, attempt: int) -> Any:  # noqa: ANN401 - as in the fake
         return {
             "receipt-of-0": invalid_receipt(),
             "receipt-of-2": transient_failure() if attempt == 1 else None,
@@ -254,14 +252,14 @@ async def test_entries_that_are_gone_and_entries_that_fail_are_told_apart_in_one
 
 
 @both
-async def test_a_receipt_that_is_found_gone_at_a_later_try_is_reported_as_gone(call: Call) -> None:
+async def test_a_receipt_that_is_invalid_at_a_retry_is_reported_as_lost(call: Call) -> None:
     client = FakeSQS(lambda _, attempt: transient_failure() if attempt == 1 else invalid_receipt())
 
     assert await outcomes(*map(call(a_queue(client)), messages(1))) == ["ReceiptLostError"]
 
 
 @both
-async def test_an_entry_that_never_succeeds_is_given_up_after_bounded_tries(call: Call) -> None:
+async def test_an_entry_that_always_fails_is_retried_a_limited_number_of_times(call: Call) -> None:
     client = FakeSQS(lambda receipt, _: transient_failure() if receipt == "receipt-of-1" else None)
 
     results = await outcomes(*map(call(a_queue(client)), messages(2)))
@@ -271,9 +269,9 @@ async def test_an_entry_that_never_succeeds_is_given_up_after_bounded_tries(call
 
 
 @both
-async def test_a_batch_that_was_not_answered_is_sent_again_as_a_whole(call: Call) -> None:
+async def test_a_batch_whose_request_failed_is_retried_whole(call: Call) -> None:
     client = FakeSQS()
-    client.errors = [ConnectionResetError(), a_refusal("RequestThrottled")]
+    client.errors = [ConnectionResetError(), client_error("RequestThrottled")]
 
     results = await outcomes(*map(call(a_queue(client)), messages(2)))
 
@@ -284,8 +282,8 @@ async def test_a_batch_that_was_not_answered_is_sent_again_as_a_whole(call: Call
 @both
 @pytest.mark.parametrize(
     "errors",
-    [[ConnectionResetError()] * 99, [a_refusal("AccessDenied", status=403)]],
-    ids=["away", "access denied"],
+    [[ConnectionResetError()] * 99, [client_error("AccessDenied", status=403)]],
+    ids=["unreachable", "access denied"],
 )
 async def test_a_batch_that_cannot_be_sent_is_transient_for_every_caller(
     call: Call, errors: Sequence[Exception]
@@ -305,7 +303,7 @@ async def test_a_lost_receipt_names_the_code() -> None:
         await a_queue(client).delete(a_message())
 
 
-async def test_closing_waits_for_what_was_asked_for() -> None:
+async def test_closing_waits_for_submitted_requests() -> None:
     client = FakeSQS()
     queue = a_queue(client)
     callers = [
@@ -320,12 +318,12 @@ async def test_closing_waits_for_what_was_asked_for() -> None:
     await asyncio.gather(*callers)
 
 
-async def test_an_unreadable_part_lies_among_the_dead_letters_as_it_was_with_its_reasons() -> None:
+async def test_an_unreadable_part_is_sent_to_the_dead_letter_queue_unchanged_with_its_reasons() -> None:
     client = FakeSQS()
 
     await a_queue(client).send_to_dead_letter_queue(
-        Unreadable(reason="it names no key", body='{"Records": [{}]}'),
-        reasons={"code": "unreadable", "reason": "it names no key", "step": ""},
+        Unreadable(reason="it has no key", body='{"Records": [{}]}'),
+        reasons={"code": "unreadable", "reason": "it has no key", "step": ""},
     )
 
     assert client.sent == [
@@ -334,13 +332,13 @@ async def test_an_unreadable_part_lies_among_the_dead_letters_as_it_was_with_its
             "MessageBody": '{"Records": [{}]}',
             "MessageAttributes": {
                 "code": {"DataType": "String", "StringValue": "unreadable"},
-                "reason": {"DataType": "String", "StringValue": "it names no key"},
+                "reason": {"DataType": "String", "StringValue": "it has no key"},
             },
         }
     ]
 
 
-async def test_a_job_lies_among_the_dead_letters_as_a_message_that_asks_for_it_again() -> None:
+async def test_a_job_is_sent_to_the_dead_letter_queue_as_a_message_that_asks_for_it_again() -> None:
     client = FakeSQS()
 
     await a_queue(client).send_to_dead_letter_queue(a_job(), reasons={"code": "unavailable"})
@@ -349,9 +347,9 @@ async def test_a_job_lies_among_the_dead_letters_as_a_message_that_asks_for_it_a
     assert (body["version"], body["key"], body["eTag"]) == (1, "uploads/user_1/img_1.jpg", "etag-1")
 
 
-async def test_a_dead_letter_is_sent_until_it_is_there() -> None:
+async def test_sending_a_dead_letter_is_retried() -> None:
     client = FakeSQS()
-    client.errors = [ConnectionResetError(), a_refusal("RequestThrottled")]
+    client.errors = [ConnectionResetError(), client_error("RequestThrottled")]
 
     await a_queue(client).send_to_dead_letter_queue(a_job(), reasons={})
 
@@ -360,7 +358,7 @@ async def test_a_dead_letter_is_sent_until_it_is_there() -> None:
 
 async def test_a_dead_letter_that_cannot_be_sent_is_transient() -> None:
     client = FakeSQS()
-    client.errors = [a_refusal("InvalidMessageContents")]
+    client.errors = [client_error("InvalidMessageContents")]
 
     with pytest.raises(TransientError, match="could not send the dead letter"):
         await a_queue(client).send_to_dead_letter_queue(a_job(), reasons={})

@@ -1,5 +1,3 @@
-"""Sending our own jobs."""
-
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,7 +13,7 @@ Failure = dict[str, Any]
 
 
 class FakeSender:
-    """The one call that sends, kept as it came; `fails` says how an entry fails, if it does."""
+    """Records the batches; `fails` returns the failure of an entry, or None."""
 
     def __init__(self, fails: Callable[[str, int], Failure | None] = lambda body, attempt: None) -> None:  # noqa: ARG005
         self.fails = fails
@@ -34,11 +32,11 @@ class FakeSender:
         return {"Failed": failed} if failed else {}
 
 
-def sender_to(sender: Any) -> JobSender:  # noqa: ANN401 - it stands for a client
+def sender_to(sender: Any) -> JobSender:  # noqa: ANN401 - a fake client
     return JobSender(sender, url="https://queue", retry=NO_WAIT)
 
 
-async def test_messages_go_ten_at_a_time_in_their_order() -> None:
+async def test_messages_are_sent_in_batches_of_ten_in_their_order() -> None:
     sender = FakeSender()
     bodies = [str(number) for number in range(23)]
 
@@ -49,7 +47,7 @@ async def test_messages_go_ten_at_a_time_in_their_order() -> None:
     assert [body for batch in sender.batches for body in batch] == bodies
 
 
-async def test_an_entry_that_failed_is_sent_again_alone() -> None:
+async def test_a_failed_entry_is_retried_alone() -> None:
     sender = FakeSender(
         lambda body, attempt: (
             {"SenderFault": False, "Code": "InternalError"} if body == "b" and attempt == 1 else None
@@ -62,7 +60,7 @@ async def test_an_entry_that_failed_is_sent_again_alone() -> None:
     assert sender.batches == [["a", "b", "c"], ["b"]]
 
 
-async def test_an_entry_that_the_queue_refuses_is_told_and_its_neighbours_are_sent() -> None:
+async def test_an_entry_that_sqs_rejects_is_reported_and_the_others_are_sent() -> None:
     sender = FakeSender(
         lambda body, _: {"SenderFault": True, "Code": "InvalidMessageContents"} if body == "b" else None
     )
@@ -75,18 +73,18 @@ async def test_an_entry_that_the_queue_refuses_is_told_and_its_neighbours_are_se
     assert sender.batches == [["a", "b", "c"]]
 
 
-async def test_a_queue_that_refuses_the_call_is_told_for_each_message() -> None:
-    class Refusing:
+async def test_a_rejected_request_is_reported_for_each_message() -> None:
+    class Rejecting:
         async def send_message_batch(self, **_: object) -> None:
             raise ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "SendMessageBatch")
 
-    results = await sender_to(Refusing()).send(["a", "b"])
+    results = await sender_to(Rejecting()).send(["a", "b"])
 
     assert [type(result) for result in results] == [TransientError, TransientError]
 
 
 @pytest.mark.parametrize(("rate", "expected"), [(10.0, [1.0, 1.0]), (20.0, [0.5, 0.5])])
-async def test_a_pace_lets_no_more_go_in_a_second_than_it_says(rate: float, expected: list[float]) -> None:
+async def test_the_rate_is_limited(rate: float, expected: list[float]) -> None:
     now_s, waits = 100.0, []
 
     async def sleep(seconds: float) -> None:
@@ -94,23 +92,23 @@ async def test_a_pace_lets_no_more_go_in_a_second_than_it_says(rate: float, expe
         now_s += seconds
         waits.append(seconds)
 
-    pace = RateLimiter(rate, now_s=lambda: now_s, sleep=sleep)
+    limiter = RateLimiter(rate, now_s=lambda: now_s, sleep=sleep)
     for _ in range(3):
-        await pace.wait_for(10)
+        await limiter.wait_for(10)
 
     assert waits == pytest.approx(expected)
 
 
-async def test_a_pace_does_not_make_up_for_time_that_was_not_used() -> None:
+async def test_unused_capacity_is_not_carried_over() -> None:
     now_s, waits = 100.0, []
 
     async def sleep(seconds: float) -> None:
         waits.append(seconds)
 
-    pace = RateLimiter(10, now_s=lambda: now_s, sleep=sleep)
-    await pace.wait_for(10)
+    limiter = RateLimiter(10, now_s=lambda: now_s, sleep=sleep)
+    await limiter.wait_for(10)
     now_s += 60
-    await pace.wait_for(10)
-    await pace.wait_for(10)
+    await limiter.wait_for(10)
+    await limiter.wait_for(10)
 
     assert waits == pytest.approx([1.0])
