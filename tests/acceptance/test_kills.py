@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from tests.chaos.report import show
-from tests.chaos.run import Terms, run
+from tests.chaos.run import ChaosOptions, run
 
 
 @pytest.fixture
@@ -20,14 +20,14 @@ def seed() -> int:
 
 
 @pytest.mark.timeout(300)
-async def test_workers_killed_and_stopped_amid_troubles_of_their_aws_lose_nothing_and_count_nothing_twice(
+async def test_workers_killed_and_suspended_behind_a_faulty_aws_lose_nothing_and_count_nothing_twice(
     ministack_endpoint: str, tmp_path: Path, seed: int
 ) -> None:
-    terms = Terms(seed=seed, uploads=100, backlog=24, pause_s=(0.2, 1.0), patience_s=90)
-    outcome = await run(terms, endpoint_url=ministack_endpoint, folder=tmp_path)
+    options = ChaosOptions(seed=seed, uploads=100, backlog=24, pause_s=(0.2, 1.0), final_timeout_s=90)
+    result = await run(options, endpoint_url=ministack_endpoint, folder=tmp_path)
 
-    show(outcome, Console(width=110))
-    assert [broken.sentence for broken in outcome.broken] == []
-    assert outcome.kills
-    assert outcome.stops
-    assert sum(outcome.troubles.values()) > 50
+    show(result, Console(width=110))
+    assert [broken.message for broken in result.broken] == []
+    assert result.kills
+    assert result.suspensions
+    assert sum(result.faults.values()) > 50

@@ -1,4 +1,4 @@
-"""What the system says of processes, read from `/proc`."""
+"""Memory, children and open files of processes, read from `/proc`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +9,8 @@ _CLOSE_WAIT: Final = "08"
 _ESTABLISHED: Final = "01"
 
 
-def of_session(leader: int) -> list[int]:
-    """Return the processes of a session that still run, zombies left out."""
+def processes_of_session(leader: int) -> list[int]:
+    """Return the ids of the running processes of a session, without zombies."""
     found = []
     for folder in _PROC.iterdir():
         if folder.name.isdecimal() and (stat := _stat(int(folder.name))) is not None:
@@ -21,7 +21,7 @@ def of_session(leader: int) -> list[int]:
 
 
 def children_of(pid: int) -> list[int]:
-    """Return the children of a process, zombies left out."""
+    """Return the ids of the children of a process, without zombies."""
     found = []
     for folder in _PROC.iterdir():
         if folder.name.isdecimal() and (stat := _stat(int(folder.name))) is not None:
@@ -37,12 +37,12 @@ def _stat(pid: int) -> list[str] | None:
         text = (_PROC / str(pid) / "stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return text.rpartition(")")[2].split()[:4]  # a name may hold spaces and brackets
+    return text.rpartition(")")[2].split()[:4]  # a name may contain spaces and brackets
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Of one process, in bytes: resident, its share of what is shared, and what it has for itself."""
+    """Memory of one process in bytes: resident, proportional and unique set size."""
 
     rss: int
     pss: int
@@ -50,7 +50,7 @@ class Memory:
 
 
 def memory_of(pid: int) -> Memory | None:
-    """Read a process's memory; None if it is gone."""
+    """Return a process's memory; None if the process is gone."""
     try:
         text = (_PROC / str(pid) / "smaps_rollup").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -64,9 +64,9 @@ def memory_of(pid: int) -> Memory | None:
     return Memory(rss=kilobytes["Rss"] * 1024, pss=kilobytes["Pss"] * 1024, uss=uss * 1024)
 
 
-def memories_of(pid: int) -> tuple[Memory, dict[int, Memory]]:
+def memory_of_tree(pid: int) -> tuple[Memory, dict[int, Memory]]:
     """
-    Read a process's memory, and that of its children by process id.
+    Return a process's memory, and that of its children by process id.
 
     Raises:
         ProcessLookupError: The process is gone.
@@ -80,7 +80,7 @@ def memories_of(pid: int) -> tuple[Memory, dict[int, Memory]]:
 
 @dataclass(frozen=True, slots=True)
 class Descriptors:
-    """A process's open files: all, its TCP connections, and those of them that only the other end closed."""
+    """Open files of a process: all, established TCP connections, and those that only the peer has closed."""
 
     count: int
     established: int
@@ -94,7 +94,7 @@ def descriptors_of(pid: int) -> Descriptors:
         try:
             target = str(link.readlink())
         except FileNotFoundError:
-            continue  # closed while we looked
+            continue  # closed in the meantime
         count += 1
         if target.startswith("socket:["):
             inodes.add(target[8:-1])

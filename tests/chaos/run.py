@@ -1,8 +1,8 @@
 """
-One run of the chaos: uploads go in through bursts, workers are killed and suspended, their AWS makes trouble.
+One chaos run: images are uploaded while workers are killed and suspended behind a faulty AWS.
 
-What is drawn from the seed: the uploads, which worker meets what and when, which request meets which trouble.
-What the processes do in the time between is theirs, so that no two runs are equal.
+The seed determines the uploads, which worker is killed or suspended and when, and which request gets which
+fault. The timing of the processes is not controlled, so that no two runs are equal.
 """
 
 import asyncio
@@ -14,42 +14,42 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from tests.chaos.actors import LEASE_S, Harassing, Repeating, Uploading
-from tests.chaos.promises import Broken, Findings, Store, findings
-from tests.chaos.uploads import MOST_PIXELS, Picture, plan
+from tests.chaos.actors import LEASE_S, Duplicator, ProcessKiller, Uploader
+from tests.chaos.uploads import MAX_PIXELS, PlannedImage, plan
+from tests.chaos.verification import BrokenPromise, Findings, Store, verify
 from tests.chaos.witness import Witness
-from tests.chaos.workers import STARTED, Workers, until, workers_of
+from tests.chaos.workers import STARTED, Workers, wait_until, worker_processes
 from tests.support.emulators import client, messages_in, stack_name_of, unique_settings
-from tests.support.fault_proxy import WEIGHTS, Trouble, fault_proxy
+from tests.support.fault_proxy import WEIGHTS, ProxyFault, fault_proxy
 from worker.bootstrap import deploy_storage, queue_url
 from worker.domain.image import Image
 from worker.domain.status import TERMINAL_STATUSES
 
 _STALL_S: Final = LEASE_S + 2.0
-"""A stalled write arrives when another worker may have taken its image."""
+"""Delay of a stalled request: long enough for another worker to take over the image."""
 
-_CHAOS_UNTIL: Final = 0.97
-"""Share of the pictures after whose end nobody is killed any more, so that the rest ends soon."""
+_CHAOS_SHARE: Final = 0.97
+"""Share of images after whose end no worker is killed any more, so that the rest ends soon."""
 
-_OWN_WORDS: Final = ("delivery.crashed", "image.attempt_crashed", "Traceback")
+_ERROR_EVENTS: Final = ("delivery.crashed", "image.attempt_crashed", "Traceback")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class ChaosOptions:
     """
-    How much of everything.
+    Options of a chaos run.
 
     Attributes:
-        seed: From which everything is drawn.
-        uploads: Objects put, replacements included.
-        workers: Processes.
-        backlog: Pictures under way at the most: more are put as others end.
-        pause_s: Between two kills or stops, from and to.
-        duplicates: Share of the messages that come a second time.
-        patience_s: How long, when the chaos is over, the last pictures may take.
-        longest_s: How long the chaos itself may take, for each upload.
+        seed: Seed of all random choices.
+        uploads: Number of uploads, replacements included.
+        workers: Number of worker processes.
+        backlog: Maximum number of images that have not ended; further ones are uploaded as these end.
+        pause_s: Minimum and maximum pause between two kills or suspensions.
+        duplicates: Share of the messages that are sent a second time.
+        patience_s: How long the last images may take after the kills have stopped.
+        longest_s: How long the run may take per upload until then.
     """
 
     seed: int
@@ -58,23 +58,23 @@ class Terms:
     backlog: int = 60
     pause_s: tuple[float, float] = (0.5, 2.5)
     duplicates: float = 0.05
-    patience_s: float = 180.0
-    longest_s: float = 1.0
+    final_timeout_s: float = 180.0
+    max_s_per_upload: float = 1.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False)  # asyncio.run asks for it: gigabytes
-class Outcome:
-    """All that a run tells."""
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)  # asyncio.run would print gigabytes
+class ChaosResult:
+    """Everything that a run measured."""
 
-    terms: Terms
-    pictures: Sequence[Picture]
+    options: ChaosOptions
+    planned_images: Sequence[PlannedImage]
     found: Findings
-    broken: Sequence[Broken]
+    broken: Sequence[BrokenPromise]
     witness: Witness
-    troubles: Mapping[Trouble, int]
+    faults: Counter[ProxyFault]
     forwarded: int
     kills: int
-    stops: int
+    suspensions: int
     failed_starts: int
     duplicates: int
     logged: Mapping[str, int]
@@ -82,16 +82,16 @@ class Outcome:
     logs: Sequence[Path]
 
 
-async def run(terms: Terms, *, endpoint_url: str, folder: Path) -> Outcome:
+async def run(options: ChaosOptions, *, endpoint_url: str, folder: Path) -> ChaosResult:
     """
-    Run once, on resources of its own.
+    Run once, on newly created resources.
 
     Args:
-        terms: How much of everything.
-        endpoint_url: An AWS that is shared with nobody who minds.
-        folder: For the workers' logs.
+        options: Options of the run.
+        endpoint_url: Endpoint of an emulated AWS.
+        folder: Folder for the workers' logs.
     """
-    pictures = plan(_dice(terms, "uploads"), uploads=terms.uploads)
+    planned_images = plan(_rng(options, "uploads"), uploads=options.uploads)
     settings = unique_settings(endpoint_url, visibility_timeout_s=LEASE_S, max_receives=100)
     async with AsyncExitStack() as stack:
         s3, sqs, dynamodb, cloudformation = [
@@ -100,83 +100,92 @@ async def run(terms: Terms, *, endpoint_url: str, folder: Path) -> Outcome:
         ]
         await deploy_storage(cloudformation, dynamodb, settings, stack_name=stack_name_of(settings))
         store = Store(settings, s3, sqs, dynamodb)
-        uploading = Uploading(store, pictures, terms.backlog)
-        repeating = Repeating(
-            sqs, await queue_url(sqs, settings.queue_name), _dice(terms, "repeats"), terms.duplicates
+        uploader = Uploader(store, planned_images, options.backlog)
+        duplicator = Duplicator(
+            sqs, await queue_url(sqs, settings.queue_name), _rng(options, "repeats"), options.duplicates
         )
         witness = Witness(
-            on_claim=uploading.saw_claim, on_end=uploading.saw_end, on_message=repeating.saw_message
+            on_claim=uploader.on_claim, on_end=uploader.on_end, on_message=duplicator.on_message
         )
-        uploading.witness = witness
-        proxy = await stack.enter_async_context(fault_proxy(endpoint_url, seed=terms.seed))
+        uploader.witness = witness
+        proxy = await stack.enter_async_context(fault_proxy(endpoint_url, seed=options.seed))
         proxy.witness, proxy.stall_s = witness, _STALL_S
-        proxy.weights = {**WEIGHTS, Trouble.STALLED: 0.01, Trouble.HALTED: 0.01}
+        proxy.weights = {**WEIGHTS, ProxyFault.STALLED: 0.01, ProxyFault.HALTED: 0.01}
         workers = await stack.enter_async_context(
-            workers_of(
+            worker_processes(
                 settings,
                 folder,
                 endpoint_url=proxy.endpoint_url,
                 WORKER_CONCURRENCY="6",
-                WORKER_MAX_PIXELS=str(MOST_PIXELS),
+                WORKER_MAX_PIXELS=str(MAX_PIXELS),
             )
         )
-        for place in range(terms.workers):
-            await workers.start(place)
-        await until(lambda: all(one.has_started for one in workers.here.values()), within_s=60, what=STARTED)
-        proxy.is_making_trouble = True
+        for slot in range(options.workers):
+            await workers.start(slot)
+        await wait_until(
+            lambda: all(worker.has_started for worker in workers.current.values()), within_s=60, what=STARTED
+        )
+        proxy.is_injecting_faults = True
         began = time.monotonic()
-        harassing = Harassing(workers, _dice(terms, "workers"), terms.pause_s)
-        in_time = await _live(store, uploading, repeating, harassing, terms)
+        killer = ProcessKiller(workers, _rng(options, "workers"), options.pause_s)
+        late = await _run_until_ended(store, uploader, duplicator, killer, options)
         duration_s = time.monotonic() - began
-        proxy.is_making_trouble = False  # else a worker that is being started may not come to its end
-        broken = [*in_time, *await _at_the_end(workers)]
-        found = await findings(store, pictures, witness)
+        proxy.is_injecting_faults = False  # otherwise a worker that is starting may not finish
+        broken = [*late, *await _shut_down(workers)]
+        found = await verify(store, planned_images, witness)
     logs = [worker.log for worker in workers.all]
-    logged = _counted(logs)
-    broken += [Broken(f"the logs hold {logged[word]} times {word!r}") for word in _OWN_WORDS if logged[word]]
-    return Outcome(
-        terms=terms,
-        pictures=pictures,
+    logged = _count_events(logs)
+    broken += [
+        BrokenPromise(f"the logs contain {word!r} {logged[word]} times")
+        for word in _ERROR_EVENTS
+        if logged[word]
+    ]
+    return ChaosResult(
+        options=options,
+        planned_images=planned_images,
         found=found,
         broken=[*broken, *found.broken],
         witness=witness,
-        troubles=proxy.met,
+        faults=proxy.met,
         forwarded=proxy.forwarded,
-        kills=harassing.kills,
-        stops=harassing.stops,
+        kills=killer.kills,
+        suspensions=killer.suspensions,
         failed_starts=workers.failed_starts,
-        duplicates=repeating.sent,
+        duplicates=duplicator.sent,
         logged=logged,
         duration_s=duration_s,
         logs=logs,
     )
 
 
-def _dice(terms: Terms, what: str) -> random.Random:
-    return random.Random(f"{terms.seed} {what}")
+def _rng(options: ChaosOptions, what: str) -> random.Random:
+    return random.Random(f"{options.seed} {what}")
 
 
-async def _live(
-    store: Store, uploading: Uploading, repeating: Repeating, harassing: Harassing, terms: Terms
-) -> list[Broken]:
-    """Let everything happen until all uploads have ended and no message is left."""
-    side_tasks = [asyncio.create_task(harassing.harass()), asyncio.create_task(repeating.repeat())]
-    uploads = asyncio.gather(uploading.upload(), uploading.replace())
+async def _run_until_ended(
+    store: Store, uploader: Uploader, duplicator: Duplicator, killer: ProcessKiller, options: ChaosOptions
+) -> list[BrokenPromise]:
+    """Run all actors until every upload has ended and no message is left."""
+    side_tasks = [asyncio.create_task(killer.run()), asyncio.create_task(duplicator.repeat())]
+    uploads = asyncio.gather(uploader.upload(), uploader.replace())
     try:
-        async with asyncio.timeout(terms.uploads * terms.longest_s):
-            await asyncio.wait({uploads, *side_tasks}, return_when=asyncio.FIRST_COMPLETED)
+        async with asyncio.timeout(options.uploads * options.max_s_per_upload):
+            running: set[asyncio.Future[Any]] = {uploads, *side_tasks}
+            await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             for task in side_tasks:
                 if task.done():
                     task.result()
             await uploads
-        enough = round(_CHAOS_UNTIL * len(uploading.pictures))
-        await until(
-            lambda: len(uploading.witness.ended) >= enough, within_s=terms.patience_s, what="nearly all ended"
+        enough = round(_CHAOS_SHARE * len(uploader.planned_images))
+        await wait_until(
+            lambda: len(uploader.witness.ended) >= enough,
+            within_s=options.final_timeout_s,
+            what="nearly all images ended",
         )
         await _cancel(side_tasks)
-        await _all_ended(store, uploading.pictures, within_s=terms.patience_s)
+        await _wait_until_ended(store, uploader.planned_images, within_s=options.final_timeout_s)
     except TimeoutError as error:
-        return [Broken(f"the uploads have not all ended in time ({error})")]
+        return [BrokenPromise(f"not all uploads ended in time ({error})")]
     finally:
         uploads.cancel()
         await _cancel(side_tasks)
@@ -191,61 +200,63 @@ async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
             raise result
 
 
-async def _all_ended(store: Store, pictures: Sequence[Picture], *, within_s: float) -> None:
-    """Wait until every record is at the end of its newest upload, and the queue is empty."""
-    left = list(pictures)
+async def _wait_until_ended(store: Store, planned_images: Sequence[PlannedImage], *, within_s: float) -> None:
+    """Wait until every record has the final status of its newest upload and the queue is empty."""
+    left = list(planned_images)
     waiting = 0
     try:
         async with asyncio.timeout(within_s):
             while left or waiting:
                 images = await store.images(left)
-                left = [picture for picture in left if not _has_ended(picture, images)]
+                left = [planned for planned in left if not _has_ended(planned, images)]
                 waiting = await messages_in(store.sqs, store.settings.queue_name)
-                await asyncio.sleep(0.5 if left or waiting else 0)  # leaves the emulator to the workers
+                await asyncio.sleep(0.5 if left or waiting else 0)  # leaves the emulator's CPU to the workers
     except TimeoutError:
-        names = ", ".join(picture.image_id for picture in left[:10])
-        message = f"{len(left)} pictures open: {names}; {waiting} messages in the queue"
+        names = ", ".join(planned.image_id for planned in left[:10])
+        message = f"{len(left)} images have not ended: {names}; {waiting} messages in the queue"
         raise TimeoutError(message) from None
 
 
-def _has_ended(picture: Picture, images: Mapping[str, Image]) -> bool:
-    image = images.get(picture.image_id)
+def _has_ended(planned: PlannedImage, images: Mapping[str, Image]) -> bool:
+    image = images.get(planned.image_id)
     return (
         image is not None
         and image.status in TERMINAL_STATUSES
-        and image.version.e_tag == picture.newest.e_tag
+        and image.version.e_tag == planned.newest.e_tag
     )
 
 
-async def _at_the_end(workers: Workers) -> list[Broken]:
-    """Ask the workers to end; nothing of theirs may be left."""
-    await until(lambda: all(one.has_started for one in workers.here.values()), within_s=60, what=STARTED)
-    broken = [Broken(f"a worker died by itself: {log.name}") for log in workers.died]
+async def _shut_down(workers: Workers) -> list[BrokenPromise]:
+    """Drain the workers, and check that no process of theirs is left."""
+    await wait_until(
+        lambda: all(worker.has_started for worker in workers.current.values()), within_s=60, what=STARTED
+    )
+    broken = [BrokenPromise(f"a worker died without being killed: {log.name}") for log in workers.died]
     try:
         statuses = await workers.drain()
     except TimeoutError:
-        return [*broken, Broken("a worker did not end when it was asked to")]
+        return [*broken, BrokenPromise("a worker did not drain in time")]
     if any(statuses):
-        broken.append(Broken(f"workers that were asked to end did so with {statuses}"))
+        broken.append(BrokenPromise(f"workers drained with exit statuses {statuses}"))
     try:
-        await until(lambda: not workers.decoders_left(), within_s=15, what="decoders gone")
+        await wait_until(lambda: not workers.decoders_left(), within_s=15, what="decoders gone")
     except TimeoutError:
-        broken.append(Broken(f"decoders outlived their workers: {workers.decoders_left()}"))
+        broken.append(BrokenPromise(f"decoders outlived their workers: {workers.decoders_left()}"))
     return broken
 
 
-def _counted(logs: Sequence[Path]) -> Counter[str]:
-    """Count what the workers logged, by event; images that ended also by code."""
+def _count_events(logs: Sequence[Path]) -> Counter[str]:
+    """Count log lines by event, and those of images that ended also by code."""
     counts: Counter[str] = Counter()
     for log in logs:
         text = log.read_text(errors="replace")
         for line in text.splitlines():
             try:
-                said = json.loads(line)
+                fields = json.loads(line)
             except ValueError:
-                continue  # the line in which a worker was killed
-            counts[said["event"]] += 1
-            if "code" in said:
-                counts[f"{said['event']} {said['code']}"] += 1
+                continue  # cut off when the worker was killed
+            counts[fields["event"]] += 1
+            if "code" in fields:
+                counts[f"{fields['event']} {fields['code']}"] += 1
         counts["Traceback"] += text.count("Traceback")
     return counts

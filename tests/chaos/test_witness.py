@@ -1,4 +1,4 @@
-"""The witness of the chaos: it has to notice what the workers never do."""
+"""The witness of chaos runs detects stale writes, which real workers never make."""
 
 import json
 from collections.abc import Mapping
@@ -28,9 +28,9 @@ def witness() -> Witness:
 
 
 def claimed(existing: Image | None = None, *, seconds: float = 0) -> Image:
-    answer = decide(existing, a_job(), a_claimant(f"worker/{seconds}", now=after(seconds)))
-    assert isinstance(answer, Claimed)
-    return answer.image
+    result = decide(existing, a_job(), a_claimant(f"worker/{seconds}", now=after(seconds)))
+    assert isinstance(result, Claimed)
+    return result.image
 
 
 def update(request: Any) -> Call:  # noqa: ANN401 - as botocore takes it
@@ -55,18 +55,18 @@ def result(attempt: int, extension: str = "jpg") -> Call:
 
 def lands(witness: Witness, call: Call) -> None:
     witness.forwarded(call)
-    witness.answered(call, 200, b"{}")
+    witness.responded(call, 200, b"{}")
 
 
-def is_refused(witness: Witness, call: Call, *, by: Image) -> None:
+def is_rejected(witness: Witness, call: Call, *, by: Image) -> None:
     item = encode_map(to_item(by, TABLE))
-    answer = {"__type": "com.amazonaws.dynamodb#ConditionalCheckFailedException", "Item": item}
+    response = {"__type": "com.amazonaws.dynamodb#ConditionalCheckFailedException", "Item": item}
     witness.forwarded(call)
-    witness.answered(call, 400, json.dumps(answer).encode())
+    witness.responded(call, 400, json.dumps(response).encode())
 
 
 def taken_over() -> tuple[Image, Image]:
-    """Return an image as it was under a lease that ended, and under the next one."""
+    """Return an image under a lease that expired, and under the next lease."""
     first = claimed()
     return first, claimed(first, seconds=61)
 
@@ -95,7 +95,7 @@ def end_of(image: Image, *, token: str) -> Call:
     )
 
 
-def test_a_write_by_an_earlier_attempt_that_lands_after_a_claim_is_noticed(witness: Witness) -> None:
+def test_a_write_by_an_earlier_attempt_that_lands_after_a_claim_is_detected(witness: Witness) -> None:
     first, second = taken_over()
     for claim in claims(first, second):
         lands(witness, claim)
@@ -106,27 +106,27 @@ def test_a_write_by_an_earlier_attempt_that_lands_after_a_claim_is_noticed(witne
     assert witness.claims == {"img_1": 2}
 
 
-def test_a_write_by_an_earlier_attempt_that_is_refused_counts_as_stale(witness: Witness) -> None:
+def test_a_write_by_an_earlier_attempt_that_is_rejected_counts_as_stale(witness: Witness) -> None:
     first, second = taken_over()
     for claim in claims(first, second):
         lands(witness, claim)
 
-    is_refused(witness, step_of(first), by=second)
+    is_rejected(witness, step_of(first), by=second)
 
-    assert witness.refused == [Stale(what="step", image_id="img_1", attempt=1, latest=2)]
+    assert witness.rejected == [Stale(what="step", image_id="img_1", attempt=1, latest=2)]
     assert witness.landed == []
 
 
-def test_a_refused_write_of_the_last_attempt_is_a_repeat(witness: Witness) -> None:
+def test_a_rejected_write_of_the_latest_attempt_counts_as_a_repeated_write(witness: Witness) -> None:
     image = claimed()
     lands(witness, update(create_update(image, TABLE)))
 
-    is_refused(witness, step_of(image), by=apply_all(image, all_transitions()[:1]))
+    is_rejected(witness, step_of(image), by=apply_all(image, all_transitions()[:1]))
 
-    assert (witness.repeats, witness.refused) == (1, [])
+    assert (witness.repeated_writes, witness.rejected) == (1, [])
 
 
-def test_a_renewal_of_a_lease_that_was_taken_is_noticed(witness: Witness) -> None:
+def test_a_renewal_of_a_lease_that_was_taken_over_is_detected(witness: Witness) -> None:
     first, second = taken_over()
     for claim in claims(first, second):
         lands(witness, claim)
@@ -136,7 +136,7 @@ def test_a_renewal_of_a_lease_that_was_taken_is_noticed(witness: Witness) -> Non
     assert [stale.what for stale in witness.landed] == ["renewal"]
 
 
-def test_a_transaction_whose_answer_was_lost_ends_an_image_once_and_another_one_a_second_time(
+def test_a_repeated_transaction_ends_an_image_once_and_a_transaction_with_another_token_again(
     witness: Witness,
 ) -> None:
     image = claimed()
@@ -148,7 +148,7 @@ def test_a_transaction_whose_answer_was_lost_ends_an_image_once_and_another_one_
     assert witness.ends == {"img_1": 2}
 
 
-def test_a_result_of_an_earlier_attempt_than_the_one_that_completed_the_image_is_noticed(
+def test_a_result_of_an_earlier_attempt_than_the_one_that_completed_the_image_is_detected(
     witness: Witness,
 ) -> None:
     first, second = taken_over()
@@ -158,10 +158,10 @@ def test_a_result_of_an_earlier_attempt_than_the_one_that_completed_the_image_is
     assert witness.landed == [Stale(what="result", image_id="img_1", attempt=1, latest=2)]
 
 
-def test_a_late_result_of_another_format_lies_beside_the_one_that_the_record_names(witness: Witness) -> None:
+def test_a_stale_result_in_another_format_counts_as_orphaned(witness: Witness) -> None:
     first, second = taken_over()
     late = result(1, "webp")
     for call in (*claims(first, second), result(2), end_of(second, token="one"), late):  # noqa: S106 - no secret
         lands(witness, call)
 
-    assert (witness.beside, witness.landed) == (1, [])
+    assert (witness.orphaned, witness.landed) == (1, [])

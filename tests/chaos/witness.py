@@ -1,9 +1,9 @@
 """
-What the workers did, as their AWS saw it: reads every call that passes the proxy, and its true answer.
+The witness of a chaos run: reads every call that passes the proxy, and its true response.
 
-A write of the record is judged by the attempt that it carries. Once a claim has been answered, a write that
-is forwarded with an earlier attempt is stale, and must be refused. So is a result of an earlier attempt than
-the one that completed the image, under the key of its result.
+A write to the record is judged by the attempt it carries. Once a claim has succeeded, a write that is
+forwarded with an earlier attempt is stale and must be rejected. The same applies to a result of an earlier
+attempt than the one that completed the image, under the key of its result.
 """
 
 import json
@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from tests.support.fault_proxy import Call
 from worker.domain.keys import PROFILE_IMAGE_ID
@@ -29,10 +29,10 @@ class Write:
 
     Attributes:
         kind: claim, renewal, step or end.
-        attempt: The one that it makes, if it is a claim, or else assumes.
-        status: What the image becomes, where it changes.
-        e_tag: Of the upload that is claimed, where that changes.
-        result_key: Of the image's result, where that changes.
+        attempt: The attempt that a claim sets, or that any other write requires.
+        status: The new status; None if it does not change.
+        e_tag: eTag of the claimed upload; None if it does not change.
+        result_key: Key of the image's result; None if it does not change.
     """
 
     image_id: str
@@ -45,7 +45,7 @@ class Write:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stale:
-    """A write by an attempt that was no longer the last one: what, whose, and against which."""
+    """A write by an attempt that was no longer the latest, which is `latest`."""
 
     what: str
     image_id: str
@@ -57,18 +57,17 @@ class Stale:
 class Witness:
     """
     Attributes:
-        on_claim: Is told of each claim that landed: the image and the upload's eTag.
-        on_end: Is told that an image ended.
-        on_message: Is told of each message when it is handed out for the first time: its body.
-        calls: How many of each service.
-        claims: How many of each image landed.
-        ends: How many of each image landed: completed or failed.
-        ended: The images whose claimed upload has ended.
-        refused: Stale writes that were refused.
-        landed: Stale writes that were not: there must be none.
-        beside: Late results under another key, because theirs is of another format: they replace nothing,
-            but no record names them.
-        repeats: Writes of a lease that is still held, refused because they had landed before.
+        on_claim: Called with the image id and the upload's eTag for each claim that landed.
+        on_end: Called when an image ends.
+        on_message: Called with the body of each message when it is received for the first time.
+        calls: Number of calls per service.
+        claims: Number of claims per image that landed.
+        ends: Number of final transitions per image that landed: completed or failed.
+        ended: Images whose claimed upload has ended.
+        rejected: Stale writes that were rejected.
+        landed: Stale writes that landed; there must be none.
+        orphaned: Results of stale attempts in another format, under a key that no record names.
+        repeated_writes: Writes under a current lease, rejected because they had landed before.
     """
 
     on_claim: Callable[[str, str], None]
@@ -78,10 +77,10 @@ class Witness:
     claims: Counter[str] = field(default_factory=Counter)
     ends: Counter[str] = field(default_factory=Counter)
     ended: set[str] = field(default_factory=set)
-    refused: list[Stale] = field(default_factory=list)
+    rejected: list[Stale] = field(default_factory=list)
     landed: list[Stale] = field(default_factory=list)
-    beside: int = 0
-    repeats: int = 0
+    orphaned: int = 0
+    repeated_writes: int = 0
     _latest: Counter[str] = field(default_factory=Counter)
     _completed: dict[str, int] = field(default_factory=dict)
     _results: dict[str, str] = field(default_factory=dict)
@@ -90,7 +89,7 @@ class Witness:
     _messages: set[str] = field(default_factory=set)
 
     def forwarded(self, call: Call) -> None:
-        """Note what was certain when the call went out."""
+        """Remember the latest attempt that was known when the call was forwarded."""
         service, operation = _name_of(call)
         self.calls[service] += 1
         if operation in {"UpdateItem", "TransactWriteItems"}:
@@ -99,8 +98,8 @@ class Witness:
             image_id = _image_of(call)
             self._known[call] = {image_id: self._completed.get(image_id, 0)}
 
-    def answered(self, call: Call, status: int, body: bytes) -> None:
-        """Judge the call by what the AWS said."""
+    def responded(self, call: Call, status: int, body: bytes) -> None:
+        """Judge the call by its response."""
         known = self._known.pop(call, {})
         _, operation = _name_of(call)
         if operation in {"UpdateItem", "TransactWriteItems"}:
@@ -115,8 +114,8 @@ class Witness:
 
     def _judge_record(self, call: Call, known: Mapping[str, int], status: int, body: bytes) -> None:
         has_landed = status == _OK
-        items = {} if has_landed else _refused_by(call, body)
-        if has_landed and self._is_again(call):
+        items = {} if has_landed else _rejecting_attempts(call, body)
+        if has_landed and self._is_repeated_transaction(call):
             return
         for write in _writes(call):
             if has_landed:
@@ -126,9 +125,9 @@ class Witness:
             latest = max(known[write.image_id], items.get(write.image_id, 0))
             if write.attempt < latest and (has_landed or write.image_id in items):
                 stale = Stale(what=write.kind, image_id=write.image_id, attempt=write.attempt, latest=latest)
-                (self.landed if has_landed else self.refused).append(stale)
+                (self.landed if has_landed else self.rejected).append(stale)
             elif write.image_id in items:
-                self.repeats += 1
+                self.repeated_writes += 1
 
     def _land(self, write: Write) -> None:
         if write.kind == "claim":
@@ -146,14 +145,14 @@ class Witness:
                 if write.result_key is not None:
                     self._results[write.image_id] = write.result_key
 
-    def _is_again(self, call: Call) -> bool:
-        """Tell whether this very transaction has been answered before: its token makes it count once."""
+    def _is_repeated_transaction(self, call: Call) -> bool:
+        """Return whether a transaction with the same token, which makes it idempotent, has succeeded."""
         token = json.loads(call.content).get("ClientRequestToken")
         if token is None:
             return False
-        is_again = token in self._tokens
+        is_repeated = token in self._tokens
         self._tokens.add(token)
-        return is_again
+        return is_repeated
 
     def _judge_result(self, call: Call, known: Mapping[str, int], status: int) -> None:
         attempt = int(call.headers.get("x-amz-meta-attempt", "0"))
@@ -162,15 +161,15 @@ class Witness:
             return
         stale = Stale(what="result", image_id=image_id, attempt=attempt, latest=completed)
         if status != _OK:
-            self.refused.append(stale)
+            self.rejected.append(stale)
         elif call.path.endswith(f"/{self._results[image_id]}"):
             self.landed.append(stale)
         else:
-            self.beside += 1
+            self.orphaned += 1
 
 
 def _name_of(call: Call) -> tuple[str, str]:
-    """Return the service and, but for S3, the operation."""
+    """Return the service, and the operation or, for S3, the HTTP method."""
     version, _, operation = call.target.partition(".")
     if not operation:
         return "S3", call.method
@@ -193,7 +192,7 @@ def _updates(call: Call) -> list[Any]:
 
 
 def _writes(call: Call) -> Iterator[Write]:
-    """Read the writes of images in an update or a transaction."""
+    """Yield the writes to images in an update or a transaction."""
     for update in _updates(call):
         image_id = update["Key"]["imageId"]["S"]
         if image_id == PROFILE_IMAGE_ID:
@@ -221,15 +220,15 @@ def _equalities(expression: str, values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: decode(values[placeholder]) for name, placeholder in _EQUAL.findall(expression)}
 
 
-def _refused_by(call: Call, body: bytes) -> dict[str, int]:
-    """Return the attempt in each item whose condition refused; 0 where there was no item."""
-    answer = json.loads(body)
-    if answer["__type"].endswith("ConditionalCheckFailedException"):
-        reasons = [{"Code": "ConditionalCheckFailed", **answer}]
+def _rejecting_attempts(call: Call, body: bytes) -> dict[str, int]:
+    """Return the attempt in each item whose condition failed; 0 if there was no item."""
+    response = json.loads(body)
+    if response["__type"].endswith("ConditionalCheckFailedException"):
+        reasons = [{"Code": "ConditionalCheckFailed", **response}]
     else:
-        reasons = answer.get("CancellationReasons", [])
+        reasons = response.get("CancellationReasons", [])
     return {
-        update["Key"]["imageId"]["S"]: decode_map(reason.get("Item") or {}).get("attempt", 0)
+        update["Key"]["imageId"]["S"]: cast("int", decode_map(reason.get("Item") or {}).get("attempt", 0))
         for update, reason in zip(_updates(call), reasons, strict=False)
         if reason.get("Code") == "ConditionalCheckFailed"
     }

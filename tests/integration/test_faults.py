@@ -22,7 +22,7 @@ from aiobotocore.config import AioConfig
 from botocore.exceptions import ClientError
 from structlog.testing import capture_logs
 
-from tests.chaos.workers import until, workers_of
+from tests.chaos.workers import wait_until, worker_processes
 from tests.support.adapters import RETRY, ledger_of, profile_of, profiles_of, results_of, sources_of
 from tests.support.builders import (
     NOON,
@@ -46,7 +46,7 @@ from tests.support.fakes.ports import (
     FakeResults,
     FakeSources,
 )
-from tests.support.fault_proxy import FaultProxy, Trouble, fault_proxy
+from tests.support.fault_proxy import FaultProxy, ProxyFault, fault_proxy
 from tests.support.pictures import encoded, noise, opened, scene
 from tests.support.pools import HEAVY, HEAVY_PNG, make_pool, outputs_of
 from tests.support.retry import NO_WAIT
@@ -528,11 +528,11 @@ async def test_fault_26_a_body_cut_short_is_read_again_until_it_is_whole(
     content = os.urandom(300_000)
     job = await uploaded(s3, provisioned, content)
     async with proxied_s3(provisioned) as (proxy, through_proxy):
-        proxy.planned.extend([Trouble.CUT] * 3)
+        proxy.planned.extend([ProxyFault.CUT] * 3)
 
         source = await sources_of(through_proxy).fetch(job, max_bytes=1_000_000)
 
-    assert proxy.met == {Trouble.CUT: 3}
+    assert proxy.met == {ProxyFault.CUT: 3}
     assert bytes(source.content) == content
 
 
@@ -543,11 +543,11 @@ async def test_fault_27_a_body_that_stalls_is_abandoned_and_read_again(
     content = os.urandom(300_000)
     job = await uploaded(s3, provisioned, content)
     async with proxied_s3(provisioned) as (proxy, through_proxy):
-        proxy.planned.extend([Trouble.HALTED] * 2)
+        proxy.planned.extend([ProxyFault.HALTED] * 2)
 
         source = await S3Sources(through_proxy, retry=retry).fetch(job, max_bytes=1_000_000)
 
-    assert proxy.met == {Trouble.HALTED: 2}
+    assert proxy.met == {ProxyFault.HALTED: 2}
     assert bytes(source.content) == content
 
 
@@ -564,7 +564,7 @@ async def test_fault_28_three_hundred_failed_reads_on_a_pool_of_ten_leak_no_slot
             reader = S3Sources(through_proxy, retry=replace(once, attempt_timeout_s=timeout_s))
             for _ in range(10):
                 if kind != "too large":
-                    proxy.planned.extend([Trouble.CUT if kind == "cut" else Trouble.HALTED] * 10)
+                    proxy.planned.extend([ProxyFault.CUT if kind == "cut" else ProxyFault.HALTED] * 10)
                 limit = 1000 if kind == "too large" else 1_000_000
                 failures = await asyncio.gather(
                     *(reader.fetch(job, max_bytes=limit) for _ in range(10)), return_exceptions=True
@@ -591,10 +591,10 @@ async def test_fault_29_credentials_that_expire_under_way_are_waited_for(
     ):
         ledger = ledger_of(dynamodb, provisioned)
         image = await claimed_by(ledger, "worker/1", a_job())
-        proxy.always = Trouble.EXPIRED
+        proxy.always = ProxyFault.EXPIRED
         settling = asyncio.create_task(ledger.settle(image, all_transitions()))
         async with asyncio.timeout(20):
-            while proxy.met[Trouble.EXPIRED] < 4:  # noqa: ASYNC110 - the proxy tells nobody
+            while proxy.met[ProxyFault.EXPIRED] < 4:  # noqa: ASYNC110 - the proxy tells nobody
                 await asyncio.sleep(0.01)
         proxy.always = None
         settled = await settling
@@ -658,7 +658,7 @@ async def test_fault_40_nothing_secret_is_in_the_logs(
     assert provisioned.endpoint_url
     async with (
         fault_proxy(provisioned.endpoint_url, seed=1) as proxy,
-        workers_of(
+        worker_processes(
             provisioned, tmp_path, endpoint_url=proxy.endpoint_url, WORKER_LOG_LEVEL="debug", **secret
         ) as workers,
     ):
@@ -666,8 +666,8 @@ async def test_fault_40_nothing_secret_is_in_the_logs(
         await put(s3, provisioned, "img_1", encoded(scene(320, 240)))
         await put(s3, provisioned, "img_2", b"no picture")
         await ended(dynamodb, provisioned, "img_1", "img_2")
-        proxy.always = Trouble.FAILED
-        await until(
+        proxy.always = ProxyFault.FAILED
+        await wait_until(
             lambda: "queue.receive_failed" in log.read_text(), within_s=30, what="the queue is unavailable"
         )
         await workers.drain()

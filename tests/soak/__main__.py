@@ -1,8 +1,8 @@
 """
-`make soak`: one worker under a steady load for a while; exit status 1 if it grows, or keeps what is not its.
+`make soak`: one worker under a steady load; exit status 1 if it leaks memory, open files or messages.
 
-Set by the environment: SOAK_S (600), SOAK_RATE (pictures a second), SOAK_PLOT (where the plot goes). Linux
-only: memory and open files are read from `/proc`.
+Environment variables: SOAK_S (600), SOAK_RATE (images per second), SOAK_PLOT (file of the plot). Linux only,
+because memory and open files are read from `/proc`.
 """
 
 import asyncio
@@ -13,33 +13,33 @@ from tempfile import TemporaryDirectory
 
 from rich.console import Console
 
-from tests.chaos.__main__ import forget_this_machine
+from tests.chaos.__main__ import clear_environment
+from tests.soak.bounds import check_bounds
 from tests.soak.report import plot, show
-from tests.soak.run import Soaked, Terms, run
-from tests.soak.verdict import judgements
+from tests.soak.run import SoakOptions, SoakResult, run
 from worker.local.embedded_aws import embedded_aws
 
 
-async def soak(terms: Terms, folder: Path) -> Soaked:
-    """Run once."""
+async def soak(options: SoakOptions, folder: Path) -> SoakResult:
+    """Start an embedded AWS and run once."""
     async with embedded_aws() as endpoint_url:
-        return await run(terms, endpoint_url=endpoint_url, folder=folder)
+        return await run(options, endpoint_url=endpoint_url, folder=folder)
 
 
 def main() -> int:
-    """Run, print the table, draw the plot, and return the exit status."""
-    forget_this_machine()
-    terms = Terms(
+    """Run, print the table, write the plot, and return the exit status."""
+    clear_environment()
+    options = SoakOptions(
         seconds=float(os.environ.get("SOAK_S", "600")), rate=float(os.environ.get("SOAK_RATE", "5"))
     )
     file = Path(os.environ.get("SOAK_PLOT", "out/soak.png"))
     console = Console(width=110)
     with TemporaryDirectory(prefix="soak-") as folder:
-        soaked = asyncio.run(soak(terms, Path(folder)))
-    show(soaked, console)
-    plot(soaked, file)
+        result = asyncio.run(soak(options, Path(folder)))
+    show(result, console)
+    plot(result, file)
     console.print(f"The plot is in {file}.")
-    return 0 if all(one.is_kept for one in judgements(soaked)) else 1
+    return 0 if all(entry.is_within for entry in check_bounds(result)) else 1
 
 
 if __name__ == "__main__":

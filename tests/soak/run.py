@@ -1,8 +1,8 @@
 """
-One run of the soak: a worker under a steady load of mixed pictures, looked at every few seconds.
+One soak run: a worker under a steady load of mixed images, sampled every few seconds.
 
-From time to time the bodies that it reads are cut or halted, so that a connection that is not given back
-would show.
+From time to time response bodies are truncated or stalled, so that a connection that is never returned to the
+pool shows.
 """
 
 import asyncio
@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tests.chaos.uploads import MOST_PIXELS, broken, whole
-from tests.soak.vitals import Sample, sample
+from tests.chaos.uploads import MAX_PIXELS, broken, valid_contents
+from tests.soak.sampling import Sample, sample
 from tests.support.emulators import client, messages_in, stack_name_of, unique_settings
-from tests.support.fault_proxy import FaultProxy, Trouble, fault_proxy
+from tests.support.fault_proxy import FaultProxy, ProxyFault, fault_proxy
 from tests.support.watched import WatchedWorker, watched_worker
 from worker.bootstrap import deploy_storage
 from worker.domain.keys import result_key
@@ -28,29 +28,29 @@ if TYPE_CHECKING:
 
 _USER: Final = "user_1"
 _BROKEN_SHARE: Final = 0.05
-_KEPT: Final = 150
-"""Pictures whose objects are left in the bucket: the embedded AWS keeps all that it has in memory."""
+_KEPT_OBJECTS: Final = 150
+"""Number of images whose objects stay in the bucket; the embedded AWS holds all objects in memory."""
 
-_STORM: Final = {Trouble.CUT: 0.10, Trouble.HALTED: 0.04}
-_CALM_S: Final = 40.0
-_STORM_S: Final = 20.0
+_FAULTS: Final = {ProxyFault.CUT: 0.10, ProxyFault.HALTED: 0.04}
+_WITHOUT_FAULTS_S: Final = 40.0
+_WITH_FAULTS_S: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
-    """How long, how many pictures a second, and how often it is looked."""
+class SoakOptions:
+    """Duration, images per second, sampling interval and number of decoders of a run."""
 
     seconds: float = 600.0
     rate: float = 5.0
-    every_s: float = 4.0
+    sample_interval_s: float = 4.0
     decoders: int = 2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False)  # asyncio.run asks for it
-class Soaked:
-    """What was seen."""
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)  # asyncio.run would print it
+class SoakResult:
+    """Everything that a run measured."""
 
-    terms: Terms
+    options: SoakOptions
     samples: Sequence[Sample]
     uploads: int
     left: int
@@ -61,26 +61,26 @@ class Soaked:
 
 @dataclass(eq=False)
 class _Load:
-    """Puts pictures at a steady rate, and takes away what was put long ago."""
+    """Upload images at a steady rate, and delete old objects."""
 
     s3: "S3Client"
     bucket: str
-    dice: random.Random = field(default_factory=lambda: random.Random(1))
+    rng: random.Random = field(default_factory=lambda: random.Random(1))
     put: int = 0
 
-    async def go_on(self, *, rate: float, until_s: float) -> None:
-        """Put until the time has come; what was held up is made up for."""
+    async def run(self, *, rate: float, until_s: float) -> None:
+        """Upload until the time is over; delays are made up for."""
         began = time.monotonic()
         while (passed := time.monotonic() - began) < until_s:
             if self.put > passed * rate:
-                await asyncio.sleep(self.put / rate - passed)  # the rate itself
-            content = self.dice.choice(broken() if self.dice.random() < _BROKEN_SHARE else whole())
+                await asyncio.sleep(self.put / rate - passed)  # the rate of the load
+            content = self.rng.choice(broken() if self.rng.random() < _BROKEN_SHARE else valid_contents())
             await self.s3.put_object(Bucket=self.bucket, Key=_key(self.put), Body=content.file)
             self.put += 1
-            if self.put % 50 == 0 and self.put > _KEPT:
-                await self._take_away(range(self.put - _KEPT - 50, self.put - _KEPT))
+            if self.put % 50 == 0 and self.put > _KEPT_OBJECTS:
+                await self._delete(range(self.put - _KEPT_OBJECTS - 50, self.put - _KEPT_OBJECTS))
 
-    async def _take_away(self, numbers: range) -> None:
+    async def _delete(self, numbers: range) -> None:
         keys = [_key(number) for number in numbers] + [
             result_key(prefix="processed/", user_id=_USER, image_id=_name(number), extension=extension)
             for number in numbers
@@ -93,39 +93,39 @@ class _Load:
 
 @dataclass(frozen=True, slots=True)
 class _Watch:
-    """Looks at the worker again and again."""
+    """Sample the worker at intervals."""
 
     worker: WatchedWorker
     proxy: FaultProxy
     samples: list[Sample]
 
-    async def go_on(self, *, every_s: float) -> None:
-        """Look until cancelled."""
+    async def run(self, *, sample_interval_s: float) -> None:
+        """Take samples until cancelled."""
         began = time.monotonic()
         while True:
-            await asyncio.sleep(every_s)  # the rate itself
+            await asyncio.sleep(sample_interval_s)  # the rate of the load
             at_s = time.monotonic() - began
-            is_stormy = self.proxy.is_making_trouble
-            self.samples.append(await sample(self.worker, at_s=at_s, is_stormy=is_stormy))
+            faults_active = self.proxy.is_injecting_faults
+            self.samples.append(await sample(self.worker, at_s=at_s, faults_active=faults_active))
 
 
-async def _change_weather(proxy: FaultProxy) -> None:
-    """Let bodies be cut and halted for a while, again and again, until cancelled."""
+async def _toggle_faults(proxy: FaultProxy) -> None:
+    """Inject faults into response bodies at intervals until cancelled."""
     while True:
-        await asyncio.sleep(_CALM_S)
-        proxy.is_making_trouble = True
-        await asyncio.sleep(_STORM_S)
-        proxy.is_making_trouble = False
+        await asyncio.sleep(_WITHOUT_FAULTS_S)
+        proxy.is_injecting_faults = True
+        await asyncio.sleep(_WITH_FAULTS_S)
+        proxy.is_injecting_faults = False
 
 
-async def run(terms: Terms, *, endpoint_url: str, folder: Path) -> Soaked:
+async def run(options: SoakOptions, *, endpoint_url: str, folder: Path) -> SoakResult:
     """
-    Run once, on resources of its own.
+    Run once, on newly created resources.
 
     Args:
-        terms: How long, and how much.
-        endpoint_url: An AWS that is shared with nobody.
-        folder: For the worker's log.
+        options: Options of the run.
+        endpoint_url: Endpoint of an emulated AWS.
+        folder: Folder for the worker's log.
     """
     settings = unique_settings(endpoint_url)
     async with AsyncExitStack() as stack:
@@ -135,41 +135,41 @@ async def run(terms: Terms, *, endpoint_url: str, folder: Path) -> Soaked:
         ]
         await deploy_storage(cloudformation, dynamodb, settings, stack_name=stack_name_of(settings))
         proxy = await stack.enter_async_context(fault_proxy(endpoint_url, seed=1))
-        proxy.weights = _STORM
+        proxy.weights = _FAULTS
         worker = await stack.enter_async_context(
             watched_worker(
                 settings,
                 folder,
                 endpoint_url=proxy.endpoint_url,
-                WORKER_PROCESSES=str(terms.decoders),
-                WORKER_MAX_PIXELS=str(MOST_PIXELS),
+                WORKER_PROCESSES=str(options.decoders),
+                WORKER_MAX_PIXELS=str(MAX_PIXELS),
             )
         )
         load = _Load(s3, settings.bucket)
         samples: list[Sample] = []
         watch = _Watch(worker, proxy, samples)
-        async with asyncio.TaskGroup() as beside:
-            watching = beside.create_task(watch.go_on(every_s=terms.every_s))
-            weather = beside.create_task(_change_weather(proxy))
-            await load.go_on(rate=terms.rate, until_s=terms.seconds)
+        async with asyncio.TaskGroup() as tasks:
+            watching = tasks.create_task(watch.run(sample_interval_s=options.sample_interval_s))
+            toggling = tasks.create_task(_toggle_faults(proxy))
+            await load.run(rate=options.rate, until_s=options.seconds)
             watching.cancel()
-            weather.cancel()
-        proxy.is_making_trouble = False
-        left = await _left(sqs, settings.queue_name, within_s=90)
+            toggling.cancel()
+        proxy.is_injecting_faults = False
+        left = await _wait_until_empty(sqs, settings.queue_name, within_s=90)
         status = await worker.drain()
-    return Soaked(
-        terms=terms,
+    return SoakResult(
+        options=options,
         samples=samples,
         uploads=load.put,
         left=left,
-        cut=proxy.met[Trouble.CUT],
-        halted=proxy.met[Trouble.HALTED],
+        cut=proxy.met[ProxyFault.CUT],
+        halted=proxy.met[ProxyFault.HALTED],
         exit_status=status,
     )
 
 
-async def _left(sqs: "SQSClient", queue_name: str, *, within_s: float) -> int:
-    """Wait until no message is left; return how many there are when there is no more time."""
+async def _wait_until_empty(sqs: "SQSClient", queue_name: str, *, within_s: float) -> int:
+    """Wait until the queue is empty; return the number of messages left at the timeout."""
     waiting = 1
     ends = time.monotonic() + within_s
     while waiting and time.monotonic() < ends:

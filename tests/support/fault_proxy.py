@@ -1,4 +1,4 @@
-"""A reverse proxy between workers and their AWS that throttles, fails, drops, stalls and cuts, by a seed."""
+"""A reverse proxy between workers and AWS that injects faults at random, determined by a seed."""
 
 import asyncio
 import random
@@ -13,7 +13,7 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
-_OF_ONE_HOP = {
+_HOP_BY_HOP_HEADERS = {
     "connection",
     "content-length",
     "date",
@@ -23,36 +23,36 @@ _OF_ONE_HOP = {
     "transfer-encoding",
 }
 STALL_S = 6.0
-"""Longer than one attempt at the table or the queue may take."""
+"""Delay of a stalled request: longer than one attempt of a DynamoDB or SQS call may take."""
 
 
-class Trouble(StrEnum):
-    """What may become of a request."""
+class ProxyFault(StrEnum):
+    """A fault that a request may get."""
 
     THROTTLED = "throttled"
-    FAILED = "answered 500"
+    FAILED = "failed with 500"
     DROPPED_BEFORE = "dropped before it was forwarded"
     DROPPED_AFTER = "dropped after it landed"
     STALLED = "stalled"
-    CUT = "body cut"
-    HALTED = "body halted"
-    EXPIRED = "told that its credentials have expired"
+    CUT = "body truncated"
+    HALTED = "body stalled"
+    EXPIRED = "rejected with expired credentials"
 
 
-WEIGHTS: Mapping[Trouble, float] = {
-    Trouble.THROTTLED: 0.05,
-    Trouble.FAILED: 0.03,
-    Trouble.DROPPED_BEFORE: 0.03,
-    Trouble.DROPPED_AFTER: 0.05,
-    Trouble.STALLED: 0.004,
-    Trouble.CUT: 0.15,  # of the reads of objects alone
+WEIGHTS: Mapping[ProxyFault, float] = {
+    ProxyFault.THROTTLED: 0.05,
+    ProxyFault.FAILED: 0.03,
+    ProxyFault.DROPPED_BEFORE: 0.03,
+    ProxyFault.DROPPED_AFTER: 0.05,
+    ProxyFault.STALLED: 0.004,
+    ProxyFault.CUT: 0.15,  # for GetObject only
 }
-"""How likely each is; one request meets at the most one."""
+"""Probability of each fault; a request gets at most one."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Call:
-    """One request as it came; `target` is its `X-Amz-Target`, empty for S3."""
+    """One request as received; `target` is its `X-Amz-Target`, empty for S3."""
 
     method: str
     path: str
@@ -62,78 +62,80 @@ class Call:
 
 
 class Witness(Protocol):
-    """Sees every call that reaches the AWS, and its true answer, whatever the caller is told."""
+    """Receives every forwarded call and its true response, also when the caller gets a fault."""
 
     def forwarded(self, call: Call) -> None:
-        """See a call on its way out."""
+        """Receive a call before it is forwarded."""
 
-    def answered(self, call: Call, status: int, body: bytes) -> None:
-        """See what the AWS said."""
+    def responded(self, call: Call, status: int, body: bytes) -> None:
+        """Receive the response to a call."""
 
 
 @dataclass
 class FaultProxy:
     """
-    Forwards to one AWS; makes trouble only while it is told to.
+    Forwards requests to one AWS endpoint, and injects faults while enabled.
 
     Attributes:
-        target: Where requests go.
-        dice: Decides which request meets which trouble.
-        planned: What the next objects that are read meet, before any dice are thrown.
-        always: What every request to `service` meets while it is set.
-        service: How the `X-Amz-Target` of that service begins; all, if empty.
-        weights: How likely each trouble is.
+        target: URL of the AWS endpoint.
+        rng: Chooses which request gets which fault.
+        planned: Faults of the next object reads, before any random ones.
+        always: Fault of every request to `service` while it is set.
+        service: Prefix of `X-Amz-Target` of that service; all services if empty.
+        weights: Probability of each fault.
         stall_s: How long a stalled request waits before it is forwarded.
-        witness: Sees all that is forwarded.
-        met: How many requests met each trouble.
-        forwarded: How many requests reached the target.
+        witness: Receives all forwarded calls.
+        met: Number of requests per fault.
+        forwarded: Number of requests that reached the target.
     """
 
     target: str
-    dice: random.Random
+    rng: random.Random
     endpoint_url: str = ""
-    is_making_trouble: bool = False
-    planned: deque[Trouble] = field(default_factory=deque)
-    always: Trouble | None = None
+    is_injecting_faults: bool = False
+    planned: deque[ProxyFault] = field(default_factory=deque)
+    always: ProxyFault | None = None
     service: str = ""
-    weights: Mapping[Trouble, float] = field(default_factory=lambda: WEIGHTS)
+    weights: Mapping[ProxyFault, float] = field(default_factory=lambda: WEIGHTS)
     stall_s: float = STALL_S
     witness: Witness | None = None
-    met: Counter[Trouble] = field(default_factory=Counter)
+    met: Counter[ProxyFault] = field(default_factory=Counter)
     forwarded: int = 0
 
-    async def answer(self, request: web.Request) -> web.StreamResponse:
-        """Forward one request, or do to it what the dice say."""
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Forward one request, or inject a fault."""
         try:
             content = await request.read()
-        except ConnectionResetError:  # the caller is dead
-            return _dropped(request)
-        trouble = self._draw(request)
-        match trouble:
-            case Trouble.THROTTLED | Trouble.FAILED | Trouble.EXPIRED:
-                return _refusal(request, trouble)
-            case Trouble.DROPPED_BEFORE:
-                return _dropped(request)
-            case Trouble.STALLED:
+        except ConnectionResetError:  # the caller was killed
+            return _drop_connection(request)
+        fault = self._draw(request)
+        match fault:
+            case ProxyFault.THROTTLED | ProxyFault.FAILED | ProxyFault.EXPIRED:
+                return _error_response(request, fault)
+            case ProxyFault.DROPPED_BEFORE:
+                return _drop_connection(request)
+            case ProxyFault.STALLED:
                 await asyncio.sleep(self.stall_s)
         status, kept, body = await self._forward(request, content)
-        if trouble is Trouble.DROPPED_AFTER:
-            return _dropped(request)
+        if fault is ProxyFault.DROPPED_AFTER:
+            return _drop_connection(request)
         if request.method == "HEAD":
             return web.Response(status=status, headers=kept)
-        if trouble in {Trouble.CUT, Trouble.HALTED} and len(body) > 1:
+        if fault in {ProxyFault.CUT, ProxyFault.HALTED} and len(body) > 1:
             half = web.StreamResponse(status=status, headers=kept | {"Content-Length": str(len(body))})
-            with suppress(ConnectionResetError):  # the caller is dead
+            with suppress(ConnectionResetError):  # the caller was killed
                 await half.prepare(request)
                 await half.write(body[: len(body) // 2])
-            while trouble is Trouble.HALTED and not _is_gone(request):  # noqa: ASYNC110 - a socket tells nobody
+            while fault is ProxyFault.HALTED and not _is_disconnected(request):  # noqa: ASYNC110 - not notified
                 await asyncio.sleep(0.02)
-            return _dropped(request)
+            return _drop_connection(request)
         return web.Response(status=status, headers=kept, body=body)
 
     async def _forward(self, request: web.Request, content: bytes) -> tuple[int, dict[str, str], bytes]:
-        """Make the call; return its status, its headers without those of one hop, and its body."""
-        headers = {name: value for name, value in request.headers.items() if name.lower() not in _OF_ONE_HOP}
+        """Forward a call; return its status, end-to-end headers and body."""
+        headers = {
+            name: value for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP_HEADERS
+        }
         call = Call(
             method=request.method,
             path=request.path,
@@ -151,79 +153,81 @@ class FaultProxy:
             data=content or None,
             headers=headers,
             allow_redirects=False,
-        ) as answer:
-            body = await answer.read()
+        ) as handle:
+            body = await handle.read()
         if self.witness is not None:
-            self.witness.answered(call, answer.status, body)
-        kept = {name: value for name, value in answer.headers.items() if name.lower() not in _OF_ONE_HOP}
+            self.witness.responded(call, handle.status, body)
+        kept = {
+            name: value for name, value in handle.headers.items() if name.lower() not in _HOP_BY_HOP_HEADERS
+        }
         if request.method == "HEAD":
-            kept["Content-Length"] = answer.headers.get("Content-Length", "0")
-        return answer.status, kept, body
+            kept["Content-Length"] = handle.headers.get("Content-Length", "0")
+        return handle.status, kept, body
 
-    def _draw(self, request: web.Request) -> Trouble | None:
-        drawn = self.dice.random()
+    def _draw(self, request: web.Request) -> ProxyFault | None:
+        drawn = self.rng.random()
         is_object_read = request.method == "GET" and "x-amz-target" not in request.headers
         if is_object_read and self.planned:
             planned = self.planned.popleft()
             self.met[planned] += 1
             return planned
-        is_of_service = request.headers.get("X-Amz-Target", "").startswith(self.service)
-        if self.always is not None and is_of_service:
+        matches_service = request.headers.get("X-Amz-Target", "").startswith(self.service)
+        if self.always is not None and matches_service:
             self.met[self.always] += 1
             return self.always
-        if not self.is_making_trouble:
+        if not self.is_injecting_faults:
             return None
-        for trouble, weight in self.weights.items():
-            if trouble in {Trouble.CUT, Trouble.HALTED} and not is_object_read:
+        for fault, weight in self.weights.items():
+            if fault in {ProxyFault.CUT, ProxyFault.HALTED} and not is_object_read:
                 continue
             drawn -= weight
             if drawn < 0:
-                self.met[trouble] += 1
-                return trouble
+                self.met[fault] += 1
+                return fault
         return None
 
 
 _SESSION = web.AppKey("session", aiohttp.ClientSession)
 
 
-_CODES: Mapping[Trouble, tuple[str, str, str]] = {
-    Trouble.THROTTLED: ("ProvisionedThroughputExceededException", "RequestThrottled", "SlowDown"),
-    Trouble.FAILED: ("InternalServerError", "InternalFailure", "InternalError"),
-    Trouble.EXPIRED: ("ExpiredTokenException", "ExpiredTokenException", "ExpiredToken"),
+_CODES: Mapping[ProxyFault, tuple[str, str, str]] = {
+    ProxyFault.THROTTLED: ("ProvisionedThroughputExceededException", "RequestThrottled", "SlowDown"),
+    ProxyFault.FAILED: ("InternalServerError", "InternalFailure", "InternalError"),
+    ProxyFault.EXPIRED: ("ExpiredTokenException", "ExpiredTokenException", "ExpiredToken"),
 }
-"""What DynamoDB, SQS and S3 call it."""
+"""Error codes of DynamoDB, SQS and S3."""
 
 
-def _refusal(request: web.Request, trouble: Trouble) -> web.Response:
-    """Return the refusal in the form that the service called has for it."""
+def _error_response(request: web.Request, fault: ProxyFault) -> web.Response:
+    """Return the error in the format of the service."""
     target = request.headers.get("X-Amz-Target", "")
-    of_dynamodb, of_sqs, of_s3 = _CODES[trouble]
-    status = 500 if trouble is Trouble.FAILED else 400
+    dynamodb_code, sqs_code, s3_code = _CODES[fault]
+    status = 500 if fault is ProxyFault.FAILED else 400
     if not target:
-        body = "" if request.method == "HEAD" else f"<Error><Code>{of_s3}</Code></Error>"
-        status = 503 if trouble is Trouble.THROTTLED else status
+        body = "" if request.method == "HEAD" else f"<Error><Code>{s3_code}</Code></Error>"
+        status = 503 if fault is ProxyFault.THROTTLED else status
         return web.Response(status=status, text=body, content_type="application/xml")
-    code = of_dynamodb if target.startswith("DynamoDB") else of_sqs
+    code = dynamodb_code if target.startswith("DynamoDB") else sqs_code
     return web.Response(
         status=status,
-        text=f'{{"__type": "com.amazonaws#{code}", "message": "trouble"}}',
+        text=f'{{"__type": "com.amazonaws#{code}", "message": "injected fault"}}',
         content_type="application/x-amz-json-1.0",
     )
 
 
-async def _go_on(request: web.Request) -> None:
-    """Answer `Expect: 100-continue`, unless the caller is dead by now."""
+async def _send_continue(request: web.Request) -> None:
+    """Respond to `Expect: 100-continue`, unless the caller was killed."""
     with suppress(ConnectionResetError):
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    request.writer.output_size = 0  # the answer itself has not begun
+    request.writer.output_size = 0  # the response itself has not begun
 
 
-def _is_gone(request: web.Request) -> bool:
+def _is_disconnected(request: web.Request) -> bool:
     return request.transport is None or request.transport.is_closing()
 
 
-def _dropped(request: web.Request) -> web.Response:
-    """Close the connection without a further word."""
+def _drop_connection(request: web.Request) -> web.Response:
+    """Close the connection without a response."""
     if request.transport is not None:
         request.transport.abort()
     return web.Response()
@@ -231,10 +235,10 @@ def _dropped(request: web.Request) -> web.Response:
 
 @asynccontextmanager
 async def fault_proxy(target: str, *, seed: int) -> AsyncIterator[FaultProxy]:
-    """Run a proxy before the AWS at `target`, on a port of its own."""
-    proxy = FaultProxy(target=target, dice=random.Random(seed))
+    """Run a proxy for the AWS endpoint at `target` on a free port."""
+    proxy = FaultProxy(target=target, rng=random.Random(seed))
     application = web.Application(client_max_size=2**28)
-    application.router.add_route("*", "/{path:.*}", proxy.answer, expect_handler=_go_on)
+    application.router.add_route("*", "/{path:.*}", proxy.handle, expect_handler=_send_continue)
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as session:
         application[_SESSION] = session

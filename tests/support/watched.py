@@ -1,4 +1,4 @@
-"""One real worker that is looked into: its process, and what it tells over HTTP."""
+"""A real worker process whose metrics are read over HTTP."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.chaos.workers import STARTED, Workers, until, workers_of
+from tests.chaos.workers import STARTED, Workers, wait_until, worker_processes
 from tests.support.emulators import a_free_port
 from tests.support.scrape import Scrape, scrape
 from worker.settings import Settings
@@ -27,7 +27,7 @@ class WatchedWorker:
         return await scrape(self.session, self.port)
 
     async def drain(self) -> int:
-        """Ask it to end, and return its exit status."""
+        """Send SIGTERM and return the exit status."""
         (status,) = await self.workers.drain()
         return status
 
@@ -36,13 +36,13 @@ class WatchedWorker:
 async def watched_worker(
     settings: Settings, folder: Path, *, endpoint_url: str, **more: str
 ) -> AsyncIterator[WatchedWorker]:
-    """Run a worker on a test's resources, from when it consumes the queue; it is gone at the end."""
+    """Run a worker on a test's resources, wait until it consumes the queue, and kill it at the end."""
     port = a_free_port()
     http = {"WORKER_HTTP_HOST": "127.0.0.1", "WORKER_HTTP_PORT": str(port)}
     async with (
-        workers_of(settings, folder, endpoint_url=endpoint_url, **http, **more) as workers,
+        worker_processes(settings, folder, endpoint_url=endpoint_url, **http, **more) as workers,
         aiohttp.ClientSession() as session,
     ):
         worker = await workers.start(0)
-        await until(lambda: worker.has_started, within_s=60, what=STARTED)
+        await wait_until(lambda: worker.has_started, within_s=60, what=STARTED)
         yield WatchedWorker(worker.process.pid, port, workers, session)
