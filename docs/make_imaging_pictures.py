@@ -2,7 +2,7 @@
 Make the images of `imaging.md` with the worker's own steps: `make docs-pictures`.
 
 They show the output of the current code, so run it after a change of the imaging steps.
-"""  # noqa: INP001 - a script
+"""
 
 import io
 from collections.abc import Sequence

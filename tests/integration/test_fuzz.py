@@ -54,7 +54,7 @@ def seeds() -> list[bytes]:
         encoded(small, "AVIF"),
     ]
     if missing_extra("heic") is None:
-        from pillow_heif import from_pillow  # noqa: PLC0415
+        from pillow_heif import from_pillow
 
         file = io.BytesIO()
         from_pillow(small).save(file)
@@ -111,7 +111,7 @@ def resident_mb(pid: int) -> int:
 @pytest.mark.timeout(600)
 async def test_every_damaged_file_is_completed_or_rejected_with_a_code() -> None:
     seed = int(os.environ.get("IMAGE_WORKER_FUZZ_SEED", str(random.SystemRandom().randrange(10**9))))
-    print(f"IMAGE_WORKER_FUZZ_SEED={seed}")  # noqa: T201 - shown by pytest when it fails
+    print(f"IMAGE_WORKER_FUZZ_SEED={seed}")
     dice, files = random.Random(seed), seeds()
     found: collections.Counter[str] = collections.Counter()
     slowest_s = 0.0
@@ -137,7 +137,7 @@ async def test_every_damaged_file_is_completed_or_rejected_with_a_code() -> None
                 before_mb = resident_mb(os.getpid())
         growth_mb = [resident_mb(pid) - initial_mb for pid in pool.pids]
         restarts = pool.restarts
-    print(dict(found), f"slowest {slowest_s:.2f} s, restarts {restarts}, growth {growth_mb} MB")  # noqa: T201
+    print(dict(found), f"slowest {slowest_s:.2f} s, restarts {restarts}, growth {growth_mb} MB")
     assert sum(found.values()) == CASES
     assert slowest_s < 3 * STEP_TIMEOUT_S + 5
     assert found["completed"] > CASES // 20

@@ -92,7 +92,7 @@ class DecoderProcess:
         worker_end, decoder_end = socket.socketpair()
         for end in (worker_end, decoder_end):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER_BYTES)
-        worker_end.setblocking(False)  # noqa: FBT003 - the standard library's signature
+        worker_end.setblocking(False)
         stderr, stderr_write = os.pipe()
         decoder: Self | None = None
         try:

@@ -6,7 +6,7 @@ import signal
 import sys
 from typing import Final
 
-from worker.imaging.seccomp import forbid_network
+from worker.imaging.seccomp import deny_system_calls
 
 MAX_OPEN_FILES: Final = 16
 
@@ -38,7 +38,7 @@ def confine(*, memory_mb: int) -> bool:
     _limit(resource.RLIMIT_FSIZE, 0)
     _limit(resource.RLIMIT_NOFILE, MAX_OPEN_FILES)
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
-    return forbid_network()
+    return deny_system_calls()
 
 
 def limit_cpu_time(seconds: int) -> None:

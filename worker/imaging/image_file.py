@@ -73,7 +73,7 @@ def _decoder_of(image_format: str) -> type[ImageFile.ImageFile]:
 
 def _heic_decoder() -> type[ImageFile.ImageFile]:
     """Import the HEIC decoder when the first image needs it: the import takes 50 ms."""
-    from pillow_heif import HeifImageFile, options  # noqa: PLC0415 - an optional, slow import
+    from pillow_heif import HeifImageFile, options
 
     options.DECODE_THREADS = 1  # there is a decoder process for each CPU
     return HeifImageFile

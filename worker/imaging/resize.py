@@ -57,20 +57,20 @@ def resize(decoded: DecodedUpload, *, sizes: tuple[Size, ...]) -> tuple[tuple[Pi
     """
     layouts = {size.name: layout(decoded.original, size) for size in sizes}
     reason_ignored = reason_profile_ignored(decoded.profile, decoded.image.mode)
-    first, first_ms = _frame(decoded, sizes, layouts), _duration_ms(decoded.image)
+    first, first_ms = _resize_frame(decoded, sizes, layouts), _duration_ms(decoded.image)
     loop = decoded.image.info.get("loop")
-    further: dict[str, list[TimedImage]] = {size.name: [] for size in sizes}
+    later_frames: dict[str, list[TimedImage]] = {size.name: [] for size in sizes}
     for number in range(1, decoded.frames):
         decoded.image.seek(number)
-        for name, image in _frame(decoded, sizes, layouts).items():
-            further[name].append(TimedImage(image, _duration_ms(decoded.image)))
+        for name, image in _resize_frame(decoded, sizes, layouts).items():
+            later_frames[name].append(TimedImage(image, _duration_ms(decoded.image)))
     pictures = tuple(
         Picture(
             size.name,
             first[size.name],
             decoded.format,
             decoded.credits,
-            tuple(further[size.name]),
+            tuple(later_frames[size.name]),
             first_ms,
             loop if isinstance(loop, int) else None,
         )
@@ -107,7 +107,7 @@ def scale(image: Image.Image, extent: Extent, *, box: Box | None = None) -> Imag
     return scaled
 
 
-def _frame(
+def _resize_frame(
     decoded: DecodedUpload, sizes: tuple[Size, ...], layouts: dict[str, Layout]
 ) -> dict[str, Image.Image]:
     """Return every size of the current frame, by the name of the size."""

@@ -1,4 +1,4 @@
-"""Block the network and other system calls with a seccomp filter; open connections keep working."""
+"""Deny network and other system calls with a seccomp filter; open connections keep working."""
 
 import ctypes
 import platform
@@ -28,7 +28,7 @@ _FORBIDDEN: Final[Mapping[str, tuple[int, tuple[int, ...]]]] = {
 """Machine -> (AUDIT_ARCH, numbers of the denied system calls), from the kernel's tables."""
 
 
-def forbid_network() -> bool:
+def deny_system_calls() -> bool:
     """
     Deny this process new sockets, new programs and access to other processes, irrevocably.
 

@@ -30,8 +30,8 @@ def visual_summary(image: Image.Image) -> dict[str, Json]:
         image: RGB or RGBA; transparent pixels count as white.
     """
     # Sample pixels, then average boxes by whole factors: Lanczos from the full size takes 60 times as long.
-    if (every := min(image.size) // _SAMPLED_PX) > 1:
-        image = image.resize((image.width // every, image.height // every), Image.Resampling.NEAREST)
+    if (step := min(image.size) // _SAMPLED_PX) > 1:
+        image = image.resize((image.width // step, image.height // step), Image.Resampling.NEAREST)
     small = image.reduce((max(1, image.width // _SMALL_PX), max(1, image.height // _SMALL_PX)))
     if small.mode == "RGBA":
         small = flatten(small, "#ffffff")

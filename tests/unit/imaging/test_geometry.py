@@ -76,7 +76,7 @@ def test_full_hd_becomes_800_by_450_in_the_medium_box() -> None:
 def test_the_layout_of_each_fit_in_a_box_of_400_by_300(
     original: tuple[int, int],
     fit: Fit,
-    enlarge: bool,  # noqa: FBT001 - a parameter of the test
+    enlarge: bool,
     shown: tuple[int, int],
     canvas: tuple[int, int],
 ) -> None:

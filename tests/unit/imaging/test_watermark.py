@@ -267,7 +267,7 @@ def test_the_watermark_never_exceeds_the_picture_or_its_margin(
     text: str,
     share: float,
     position: Anchor,
-    tiled: bool,  # noqa: FBT001 - passed by hypothesis
+    tiled: bool,
     rotation_deg: int,
     logo: Logo | None,
 ) -> None:
