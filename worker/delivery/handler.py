@@ -81,7 +81,7 @@ class Attempt:
         image: The image as claimed.
         job: The upload to process.
         recipe: What to make of it.
-        message: The message that asked for it.
+        message: The message that announced the upload.
         hold: Keeps the message invisible and the lease renewed.
         writer: Writes the attempt's steps to the record.
         observation: Metrics, trace and log line of the attempt.

@@ -99,7 +99,7 @@ def decide(existing: Image | None, job: Job, claimant: Claimant) -> ClaimResult:
     if existing.lease is not None and existing.lease.owner == claimant.owner:
         return Claimed(existing)  # an earlier request of this claimant succeeded, but its response was lost
     if existing.is_expired(claimant.now) and not existing.is_leased(claimant.now):
-        return Claimed(_claimed(_new_image_over(_new_image(job, claimant), existing), claimant))
+        return Claimed(_claimed(_replacing_expired(_new_image(job, claimant), existing), claimant))
     if existing.version.is_newer_than(job.version):
         return Superseded(existing)
     if job.version.is_newer_than(existing.version):
@@ -133,7 +133,7 @@ def _new_image(job: Job, claimant: Claimant) -> Image:
     )
 
 
-def _new_image_over(fresh: Image, expired: Image) -> Image:
+def _replacing_expired(fresh: Image, expired: Image) -> Image:
     """Return a new image over an expired item, with its fencing token and its share of the statistics."""
     return replace(
         fresh,

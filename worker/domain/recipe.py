@@ -123,7 +123,7 @@ class Watermark:
         height_share: Height of the text as a fraction of the rendition's shorter side.
         logo: Image to draw instead of the text.
         logo_share: Longer side of the logo as a fraction of the rendition's shorter side.
-        min_px: Minimum height of the text or length of the logo's longer side, if there is room.
+        min_px: Minimum height of the text or length of the logo's longer side, if it fits.
         max_px: Maximum height of the text or length of the logo's longer side.
         min_side_px: Renditions whose shorter side is below this get no watermark.
         position: Position on the rendition.

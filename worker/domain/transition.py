@@ -31,7 +31,7 @@ class StepMoved:
     step: StepName
     move: StepMove
     detail: Mapping[str, Json]
-    note: Mapping[str, Json]
+    history_detail: Mapping[str, Json]
     metadata: Mapping[str, str]
 
 
@@ -73,7 +73,7 @@ Transition: TypeAlias = StepMoved | SourceDescribed | ImageCompleted | ImageFail
 
 def step_started(step: StepName, *, at: datetime) -> StepMoved:
     """Move a step from pending to processing."""
-    return StepMoved(at=at, step=step, move=StepMove.STARTED, detail={}, note={}, metadata={})
+    return StepMoved(at=at, step=step, move=StepMove.STARTED, detail={}, history_detail={}, metadata={})
 
 
 def step_ended(report: StepReport, *, at: datetime) -> StepMoved:
@@ -83,15 +83,17 @@ def step_ended(report: StepReport, *, at: datetime) -> StepMoved:
         step=report.step,
         move=report.move,
         detail=report.detail,
-        note={"ms": report.elapsed_ms},
+        history_detail={"ms": report.elapsed_ms},
         metadata=report.metadata,
     )
 
 
 def step_failed(failure: Failure, *, step: StepName, at: datetime) -> StepMoved:
     """Move a step from processing to failed; the message is recorded with the image."""
-    note: dict[str, Json] = {"code": failure.code}
-    return StepMoved(at=at, step=step, move=StepMove.FAILED, detail=note, note=note, metadata={})
+    detail: dict[str, Json] = {"code": failure.code}
+    return StepMoved(
+        at=at, step=step, move=StepMove.FAILED, detail=detail, history_detail=detail, metadata={}
+    )
 
 
 def source_described(description: Description, *, at: datetime) -> SourceDescribed:
@@ -149,10 +151,10 @@ def apply(image: Image, transition: Transition) -> Image:
                 processed_key=transition.renditions[transition.main_size].key,
             )
         case ImageFailed(at=at, failure=failure):
-            moved = _move_image(image, ImageMove.FAILED, at=at, note={"code": failure.code})
+            moved = _move_image(image, ImageMove.FAILED, at=at, detail={"code": failure.code})
             return replace(moved, lease=None, error=failure)
         case ImageReleased(at=at, failure=failure):
-            moved = _move_image(image, ImageMove.RELEASED, at=at, note={"code": failure.code})
+            moved = _move_image(image, ImageMove.RELEASED, at=at, detail={"code": failure.code})
             return replace(moved, lease=None, error=failure, steps=_released_steps(image.steps))
 
 
@@ -184,15 +186,18 @@ def _move_step(image: Image, moved: StepMoved) -> Image:
         updated_at=moved.at,
         steps={**image.steps, moved.step: after},
         metadata={**moved.metadata, **image.metadata},
-        history=(*image.history, _entry(image, moved.at, status, step=moved.step, note=moved.note)),
+        history=(
+            *image.history,
+            _entry(image, moved.at, status, step=moved.step, detail=moved.history_detail),
+        ),
     )
 
 
 def _move_image(
-    image: Image, move: ImageMove, *, at: datetime, note: Mapping[str, Json] | None = None
+    image: Image, move: ImageMove, *, at: datetime, detail: Mapping[str, Json] | None = None
 ) -> Image:
     status = image_status_after(move, image.status)
-    history = (*image.history, _entry(image, at, status, note=note))
+    history = (*image.history, _entry(image, at, status, detail=detail))
     return replace(image, status=status, updated_at=at, history=history)
 
 
@@ -202,11 +207,11 @@ def _entry(
     status: str,
     *,
     step: StepName | None = None,
-    note: Mapping[str, Json] | None = None,
+    detail: Mapping[str, Json] | None = None,
 ) -> HistoryEntry:
     worker = image.lease.worker if image.lease else None
     return HistoryEntry(
-        at=at, status=status, step=step, attempt=image.attempt, worker=worker, detail=note or {}
+        at=at, status=status, step=step, attempt=image.attempt, worker=worker, detail=detail or {}
     )
 
 
