@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from bench.common import report
 from bench.common.aws import provisioned, upload
 from bench.common.photographs import encoded, photograph
-from tests.chaos.processes import memories_of
+from tests.chaos.processes import memory_of_tree
 from tests.support.watched import watched_worker
 from worker.bootstrap import open_client
 
@@ -106,7 +106,7 @@ async def measure(images: int) -> Results:
             await upload(s3, settings, [(_key(image), rng.choice(files)) for image in batch])
             while (metrics := await worker.scrape()).total("images_total") < batch.stop:  # noqa: ASYNC110 - no event
                 await asyncio.sleep(_POLL_INTERVAL_S)
-            memory, decoders = memories_of(worker.pid)
+            memory, decoders = memory_of_tree(worker.pid)
             samples.append(Sample(batch.stop, memory.rss, tuple(each.rss for each in decoders.values())))
             if number >= _KEPT_BATCHES:
                 await _delete(s3, settings.bucket, batches[number - _KEPT_BATCHES])
