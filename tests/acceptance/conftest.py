@@ -1,4 +1,4 @@
-"""The real command, as a process of its own."""
+"""`image-worker` as a process."""
 
 import asyncio
 import sys
@@ -17,7 +17,7 @@ from worker.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a command ended, and what it said."""
+    """Exit status and output of a command."""
 
     status: int
     stdout: str
@@ -26,7 +26,7 @@ class Ended:
 
 @dataclass
 class Command:
-    """Runs `image-worker` in an empty folder, with nothing of our environment but the paths."""
+    """Runs `image-worker` in an empty folder with an environment of its own."""
 
     folder: Path
     environment: Mapping[str, str]
@@ -34,7 +34,7 @@ class Command:
 
     @asynccontextmanager
     async def started(self, *arguments: str, **settings: str) -> AsyncIterator[asyncio.subprocess.Process]:
-        """Start the command; kill it at the end if it still runs."""
+        """Start the command; kill it at the end if it is still running."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -54,7 +54,7 @@ class Command:
             await process.communicate()
 
     async def run(self, *arguments: str, **settings: str) -> Ended:
-        """Run the command to its end."""
+        """Run the command to completion."""
         ended = await asyncio.to_thread(
             self.command_line.run,
             arguments,
@@ -65,7 +65,7 @@ class Command:
 
 
 FRUGAL = {"WORKER_PROCESSES": "2", "WORKER_WAIT_TIME_S": "1", "WORKER_HTTP_PORT": "0"}
-"""What a worker beside a test's other processes does with."""
+"""Settings of a worker that leaves resources to the other processes of a test."""
 
 
 @pytest.fixture(scope="session")
@@ -77,18 +77,18 @@ def command_line() -> Iterator[CommandLine]:
 
 @pytest.fixture
 def command(tmp_path: Path, ministack_endpoint: str, command_line: CommandLine) -> Command:
-    """The command on the session's AWS, before any of its own settings."""
+    """The command on the emulator of the session, without resources."""
     return Command(tmp_path, {"PATH": "", **embedded_environment(ministack_endpoint)}, command_line)
 
 
 @pytest.fixture
 def with_resources(command: Command, provisioned: Settings) -> Command:
-    """The command on resources that exist."""
+    """The command with existing resources."""
     return replace(command, environment={**command.environment, **variables_of(provisioned), **FRUGAL})
 
 
 async def until_logged(process: asyncio.subprocess.Process, event: str) -> str:
-    """Read the process's log until a line names the event, and return that line."""
+    """Read the log of the process until a line contains the event, and return that line."""
     assert process.stderr
     async with asyncio.timeout(30):
         while line := (await process.stderr.readline()).decode():

@@ -1,4 +1,4 @@
-"""`image-worker demo` and `image-worker local`: the first things that a newcomer types."""
+"""`image-worker demo` and `image-worker local`."""
 
 import asyncio
 import json
@@ -19,12 +19,12 @@ PHOTOS = Path(os.environ.get("IMAGE_WORKER_PHOTOS", Path(__file__).parents[3] / 
 
 @pytest.fixture
 def newcomer(tmp_path: Path, command_line: CommandLine) -> Command:
-    """The command without any AWS, account or setting."""
+    """The command without AWS, account or settings."""
     environment = {"PATH": "", "WORKER_PROCESSES": "2", "WORKER_HTTP_PORT": "0"}
     return Command(tmp_path, environment, command_line)
 
 
-async def test_the_demo_needs_nothing_and_leaves_results_and_a_contact_sheet(newcomer: Command) -> None:
+async def test_the_demo_needs_no_setup_and_writes_results_and_a_contact_sheet(newcomer: Command) -> None:
     ended = await newcomer.run("demo", "--json", "--out", "results")
 
     assert ended.status == 0, ended.stderr
@@ -43,7 +43,7 @@ async def test_the_demo_needs_nothing_and_leaves_results_and_a_contact_sheet(new
     assert len(list(results.iterdir())) == len(images) - len(failed) + 1
 
 
-async def test_the_demo_says_what_happened_to_people(newcomer: Command) -> None:
+async def test_the_demo_prints_a_table_of_the_results(newcomer: Command) -> None:
     (newcomer.folder / "mine").mkdir()
     (newcomer.folder / "mine" / "holidays.jpg").write_bytes(encoded(scene(1200, 800)))
     (newcomer.folder / "mine" / "broken.png").write_bytes(encoded(scene(1200, 800), "PNG")[:900])
@@ -56,7 +56,7 @@ async def test_the_demo_says_what_happened_to_people(newcomer: Command) -> None:
     assert re.search(r"holidays\.jpg +1200x800 .* 800x533 .* completed", ended.stdout)
     assert re.search(r"broken\.png .* failed", ended.stdout)
     assert "broken.png: truncated: the file is incomplete: it ends before the image data does" in ended.stdout
-    assert "Left out, as folders, or by their endings: more/, notes.txt" in ended.stdout
+    assert "Skipped because they are not image files: more/, notes.txt" in ended.stdout
     assert (newcomer.folder / "demo-out" / "holidays.jpg").exists()
 
 
@@ -75,7 +75,7 @@ async def test_the_demo_s_table_fits_the_terminal(newcomer: Command, columns: st
 
 
 @pytest.mark.parametrize("arguments", [("demo", "no-such-folder"), ("demo", ".")])
-async def test_a_folder_without_pictures_is_refused_in_one_sentence(
+async def test_a_folder_without_images_is_a_usage_error(
     newcomer: Command, arguments: tuple[str, ...]
 ) -> None:
     ended = await newcomer.run(*arguments)
@@ -84,7 +84,7 @@ async def test_a_folder_without_pictures_is_refused_in_one_sentence(
     assert ended.stderr.count("\n") == 1, ended.stderr
 
 
-async def test_a_local_aws_keeps_its_state_from_one_start_to_the_next(newcomer: Command) -> None:
+async def test_local_keeps_its_data_between_runs(newcomer: Command) -> None:
     picture = newcomer.folder / "picture.jpg"
     picture.write_bytes(encoded(scene(800, 800)))
 
@@ -108,15 +108,15 @@ async def test_a_local_aws_keeps_its_state_from_one_start_to_the_next(newcomer: 
 
 
 @pytest.mark.skipif(not PHOTOS.is_dir(), reason="real photographs are never part of the project")
-async def test_real_photographs_come_out_as_they_should(newcomer: Command) -> None:
+async def test_real_photographs_are_processed_correctly(newcomer: Command) -> None:
     ended = await newcomer.run("demo", str(PHOTOS), "--json", "--out", "results")
 
     assert ended.status == 0, ended.stderr
     images = {image["file"]: image for image in json.loads(ended.stdout)["images"]}
     assert images["truncated.png"]["error"]["code"] == "truncated"
     assert images["not_an_image.jpg"]["error"]["code"] == "not_an_image"
-    refused = {"truncated.png", "not_an_image.jpg", "iphone_13_pro_max.heic"}
-    assert {image["status"] for name, image in images.items() if name not in refused} == {"completed"}
+    rejected = {"truncated.png", "not_an_image.jpg", "iphone_13_pro_max.heic"}
+    assert {image["status"] for name, image in images.items() if name not in rejected} == {"completed"}
     for number in range(1, 9):
         processed = images[f"orientation_{number}.jpg"]["processed"]
         assert (processed["width"], processed["height"]) == (800, 533)

@@ -1,4 +1,4 @@
-"""Ctrl-C: every command ends at once, with status 130 and without a traceback."""
+"""Ctrl-C: every command exits immediately with status 130 and without a traceback."""
 
 import asyncio
 import os
@@ -23,26 +23,26 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Silence:
-    """An AWS that takes a request and never answers."""
+class UnresponsiveAws:
+    """An AWS endpoint that accepts a request and never responds."""
 
     endpoint_url: str
-    asked: asyncio.Event
+    requested: asyncio.Event
 
 
 @pytest.fixture
-async def silence() -> AsyncIterator[Silence]:
-    asked = asyncio.Event()
+async def unresponsive() -> AsyncIterator[UnresponsiveAws]:
+    requested = asyncio.Event()
 
     async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n")
-        asked.set()
-        await reader.read()  # until they hang up
+        requested.set()
+        await reader.read()  # until the client disconnects
         writer.close()
 
     server = await asyncio.start_server(listen, "127.0.0.1", 0)
     async with server:
-        yield Silence(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", asked)
+        yield UnresponsiveAws(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", requested)
 
 
 @pytest.mark.parametrize(
@@ -61,13 +61,13 @@ async def silence() -> AsyncIterator[Silence]:
         "table metrics",
     ],
 )
-async def test_a_command_that_waits_for_an_answer_is_interrupted_without_a_word(
-    command: Command, silence: Silence, line: str
+async def test_a_command_waiting_for_a_response_is_interrupted_silently(
+    command: Command, unresponsive: UnresponsiveAws, line: str
 ) -> None:
     (command.folder / "picture.jpg").write_bytes(b"a picture")
-    async with command.started(*line.split(), AWS_ENDPOINT_URL=silence.endpoint_url) as process:
+    async with command.started(*line.split(), AWS_ENDPOINT_URL=unresponsive.endpoint_url) as process:
         async with asyncio.timeout(30):
-            await silence.asked.wait()
+            await unresponsive.requested.wait()
         process.send_signal(signal.SIGINT)
         async with asyncio.timeout(10):
             stdout, stderr = await process.communicate()
@@ -75,7 +75,7 @@ async def test_a_command_that_waits_for_an_answer_is_interrupted_without_a_word(
     assert (process.returncode, stdout, stderr) == (130, b"", b"")
 
 
-async def test_a_repair_that_is_interrupted_says_how_far_it_has_come(
+async def test_an_interrupted_repair_reports_its_progress(
     with_resources: Command, provisioned: Settings, s3: "S3Client", sqs: "SQSClient"
 ) -> None:
     for number in range(11):
@@ -83,21 +83,21 @@ async def test_a_repair_that_is_interrupted_says_how_far_it_has_come(
     await sqs.purge_queue(QueueUrl=await queue_url(sqs, provisioned.queue_name))
 
     where = f"s3://{provisioned.bucket}/uploads/"
-    # Ten go together; the eleventh would go after a minute and a half.
+    # The first batch has ten images; the eleventh would follow after a minute and a half.
     async with with_resources.started("enqueue", where, "--rate", "0.1") as process:
         assert process.stdout
         async with asyncio.timeout(30):
-            told = [(await process.stdout.readline()).decode() for _ in range(10)]
+            lines = [(await process.stdout.readline()).decode() for _ in range(10)]
         process.send_signal(signal.SIGINT)
         async with asyncio.timeout(10):
             stdout, stderr = await process.communicate()
 
-    assert told == [f"img_{number:02}  alice  asked for\n" for number in range(10)]
+    assert lines == [f"img_{number:02}  alice  enqueued\n" for number in range(10)]
     assert (process.returncode, stdout) == (130, b"")
-    assert stderr.decode() == "stopped after: 10 asked for\n"
+    assert stderr.decode() == "stopped after: 10 enqueued\n"
 
 
-async def test_following_pictures_that_nobody_processes_is_given_up_with_ctrl_c(
+async def test_waiting_for_images_is_interrupted_with_ctrl_c(
     with_resources: Command,
 ) -> None:
     (with_resources.folder / "picture.jpg").write_bytes(encoded(scene(64, 48)))
@@ -111,8 +111,8 @@ async def test_following_pictures_that_nobody_processes_is_given_up_with_ctrl_c(
     assert "img_" not in seen.text
 
 
-@pytest.mark.parametrize("moment", ["painting pictures", "0/14"])
-async def test_the_demo_stops_where_it_is(tmp_path: Path, command_line: CommandLine, moment: str) -> None:
+@pytest.mark.parametrize("moment", ["preparing demo images", "0/14"])
+async def test_the_demo_is_interrupted(tmp_path: Path, command_line: CommandLine, moment: str) -> None:
     newcomer = Command(tmp_path, {"PATH": "", "WORKER_PROCESSES": "2"}, command_line)
 
     seen = await on_a_terminal(newcomer, "demo", interrupt_at=moment)

@@ -1,4 +1,4 @@
-"""What people ask the record, with the real command."""
+"""`image-worker images` and `image-worker users` as processes."""
 
 import json
 from pathlib import Path
@@ -17,21 +17,19 @@ def picture(tmp_path: Path) -> Path:
     return file
 
 
-def document(ended: Ended) -> Any:  # noqa: ANN401 - whatever the command prints
+def document(ended: Ended) -> Any:  # noqa: ANN401 - the JSON of any command
     assert ended.status == 0, ended.stderr
     return json.loads(ended.stdout)
 
 
-async def test_a_user_s_wishes_steer_new_pictures_and_leave_the_old_ones_alone(
-    with_resources: Command, picture: Path
-) -> None:
-    wishes = ("--size", "small", "--watermark", "off")
+async def test_preferences_apply_to_new_images_only(with_resources: Command, picture: Path) -> None:
+    preferences = ("--size", "small", "--watermark", "off")
     async with with_resources.started("run", WORKER_PROFILE_CACHE_S="0") as worker:
         await until_logged(worker, "service.started")
         before = document(
             await with_resources.run("upload", str(picture), "--user", "alice", "--wait", "--json")
         )
-        set_ = document(await with_resources.run("users", "set", "alice", *wishes, "--json"))
+        set_ = document(await with_resources.run("users", "set", "alice", *preferences, "--json"))
         after = document(
             await with_resources.run("upload", str(picture), "--user", "alice", "--wait", "--json")
         )
@@ -50,9 +48,7 @@ async def test_a_user_s_wishes_steer_new_pictures_and_leave_the_old_ones_alone(
     assert (user["statistics"]["totalImages"], user["statistics"]["totalStorageUsed"]) == (2, counted)
 
 
-async def test_lists_are_walked_page_by_page_on_the_command_line(
-    with_resources: Command, picture: Path
-) -> None:
+async def test_lists_are_read_page_by_page(with_resources: Command, picture: Path) -> None:
     async with with_resources.started("run") as worker:
         await until_logged(worker, "service.started")
         uploaded = document(
@@ -71,11 +67,11 @@ async def test_lists_are_walked_page_by_page_on_the_command_line(
         times = [image["createdAt"] for image in images]
         assert times == sorted(times, reverse=True)
         assert second["nextToken"] is None
-    told = await with_resources.run("images", "list", "--user", "bob")
-    assert told.stdout.count("completed") == 5
+    printed = await with_resources.run("images", "list", "--user", "bob")
+    assert printed.stdout.count("completed") == 5
 
 
-async def test_a_page_token_of_another_query_is_refused_in_one_sentence(with_resources: Command) -> None:
+async def test_an_invalid_page_token_is_a_usage_error(with_resources: Command) -> None:
     ended = await with_resources.run("images", "status", "failed", "--token", "p1_nonsense")
 
     assert (ended.status, ended.stdout) == (2, "")
@@ -84,9 +80,7 @@ async def test_a_page_token_of_another_query_is_refused_in_one_sentence(with_res
 
 
 @pytest.mark.parametrize("arguments", [("images", "get", "img_1"), ("images", "list", "--user", "a")])
-async def test_a_table_that_does_not_exist_is_a_matter_of_configuration(
-    with_resources: Command, arguments: tuple[str, ...]
-) -> None:
+async def test_a_missing_table_is_a_usage_error(with_resources: Command, arguments: tuple[str, ...]) -> None:
     ended = await with_resources.run(*arguments, WORKER_TABLE_NAME="no-such-table")
 
     assert (ended.status, ended.stdout) == (2, "")
@@ -94,7 +88,7 @@ async def test_a_table_that_does_not_exist_is_a_matter_of_configuration(
     assert "image-worker provision" in ended.stderr
 
 
-async def test_a_record_s_retention_is_set_and_cleared(with_resources: Command, picture: Path) -> None:
+async def test_the_retention_of_a_record_is_set_and_cleared(with_resources: Command, picture: Path) -> None:
     async with with_resources.started("run", WORKER_RETENTION_DAYS="30") as worker:
         await until_logged(worker, "service.started")
         uploaded = document(
@@ -108,7 +102,7 @@ async def test_a_record_s_retention_is_set_and_cleared(with_resources: Command, 
     await with_resources.run("images", "retention", image_id, "--forever")
     cleared = document(await with_resources.run("images", "get", image_id, "--consistent", "--json"))
 
-    assert longer.stdout == f"the record of {image_id} is kept for 365 days\n"
+    assert longer.stdout == f"The record of {image_id} is kept for 365 days.\n"
     assert kept["ttl"] - by_default["ttl"] == pytest.approx(335 * 24 * 60 * 60, abs=120)
     assert "ttl" not in cleared
 
@@ -125,7 +119,7 @@ async def test_a_record_s_retention_is_set_and_cleared(with_resources: Command, 
         ("users", "set", "alice", "--size", "enormous"),
     ],
 )
-async def test_wrong_usage_ends_with_one_sentence_and_status_two(
+async def test_a_usage_error_ends_with_one_line_and_status_2(
     command: Command, arguments: tuple[str, ...]
 ) -> None:
     ended = await command.run(*arguments)
@@ -135,10 +129,10 @@ async def test_wrong_usage_ends_with_one_sentence_and_status_two(
     assert "Traceback" not in ended.stderr
 
 
-async def test_a_user_or_an_image_that_nobody_knows_is_said_to_be_missing(with_resources: Command) -> None:
+async def test_missing_users_and_images_are_reported(with_resources: Command) -> None:
     user = await with_resources.run("users", "get", "nobody")
     retention = await with_resources.run("images", "retention", "img_none", "--days", "3")
 
     assert (user.status, retention.status) == (1, 1)
-    assert user.stderr.startswith("there is no user nobody")
-    assert retention.stderr.startswith("there is no image img_none")
+    assert user.stderr.startswith("user nobody does not exist")
+    assert retention.stderr.startswith("image img_none does not exist")

@@ -1,4 +1,4 @@
-"""The repair tools as real processes, beside a real worker."""
+"""The repair commands as processes, together with a worker."""
 
 import json
 from typing import TYPE_CHECKING
@@ -18,17 +18,17 @@ KEY = "uploads/alice/img_1.png"
 
 
 async def fail(command: Command, s3: "S3Client", settings: Settings) -> None:
-    """Upload a picture, and have it fail for a limit that is set too low."""
+    """Upload an image, which fails because of a low limit."""
     async with command.started("run", WORKER_MAX_BYTES="1024") as worker:
         await until_logged(worker, "service.started")
         await s3.put_object(Bucket=settings.bucket, Key=KEY, Body=encoded(scene(640, 480)))
         await until_logged(worker, "image.failed")
-        worker.terminate()  # a poll of one that is killed could still take the next message, and hide it
+        worker.terminate()  # a pending receive of a killed worker could still hide the next message
         await until_logged(worker, "service.drained")
         await worker.wait()
 
 
-async def test_a_failed_picture_is_retried_and_reprocessed_by_command(
+async def test_a_failed_image_is_retried_and_reprocessed(
     with_resources: Command, provisioned: Settings, s3: "S3Client"
 ) -> None:
     await fail(with_resources, s3, provisioned)
@@ -50,14 +50,14 @@ async def test_a_failed_picture_is_retried_and_reprocessed_by_command(
         await until_logged(worker, "image.completed")
 
 
-async def test_dead_letters_are_listed_with_their_reasons_and_stay_until_they_are_redriven(
+async def test_dead_letters_are_listed_with_reasons_and_kept_until_redriven(
     with_resources: Command, provisioned: Settings, sqs: "SQSClient"
 ) -> None:
-    # S3 tries a new notification with a message of its own.
+    # S3 sends a test message for a new notification configuration.
     await sqs.purge_queue(QueueUrl=await queue_url(sqs, provisioned.queue_name))
     url = await queue_url(sqs, provisioned.dead_letter_queue_name)
     body = json.dumps({"version": 1, "bucket": provisioned.bucket, "key": KEY})
-    reasons = {"code": "unavailable", "reason": "the bucket was away"}
+    reasons = {"code": "unavailable", "reason": "the bucket was unavailable"}
     await sqs.send_message(
         QueueUrl=url,
         MessageBody=body,
@@ -66,24 +66,24 @@ async def test_dead_letters_are_listed_with_their_reasons_and_stay_until_they_ar
         },
     )
 
-    told = await with_resources.run("queue", "dead")
-    assert "unavailable" in told.stdout
-    assert KEY in told.stdout
+    printed = await with_resources.run("queue", "dead")
+    assert "unavailable" in printed.stdout
+    assert KEY in printed.stdout
     listed = json.loads((await with_resources.run("queue", "dead", "--json")).stdout)
     (letter,) = listed["deadLetters"]
-    assert (letter["code"], letter["reason"]) == ("unavailable", "the bucket was away")
+    assert (letter["code"], letter["reason"]) == ("unavailable", "the bucket was unavailable")
     assert letter["images"] == [{"imageId": "img_1", "userId": "alice", "key": KEY}]
     before = json.loads((await with_resources.run("queue", "stats", "--json")).stdout)
     assert (before["waiting"], before["deadLetters"], before["oldestAgeSeconds"]) == (0, 1, None)
     redriven = await with_resources.run("queue", "redrive", "--code", "unavailable", "--json")
-    assert json.loads(redriven.stdout)["counts"] == {"sent back": 1}
+    assert json.loads(redriven.stdout)["counts"] == {"redriven": 1}
     after = json.loads((await with_resources.run("queue", "stats", "--json")).stdout)
     assert (after["waiting"], after["deadLetters"]) == (1, 0)
     assert "dead letters" in (await with_resources.run("queue", "stats")).stdout
-    assert (await with_resources.run("queue", "dead")).stdout == "there are no dead letters\n"
+    assert (await with_resources.run("queue", "dead")).stdout == "There are no dead letters.\n"
 
 
-async def test_uploads_that_nobody_announced_are_enqueued_and_what_is_stuck_is_reconciled(
+async def test_uploads_without_a_message_are_enqueued_and_reconcile_finds_nothing_to_do(
     with_resources: Command, provisioned: Settings, s3: "S3Client", sqs: "SQSClient"
 ) -> None:
     await s3.put_object(Bucket=provisioned.bucket, Key=KEY, Body=encoded(scene(96, 72)))
@@ -93,28 +93,28 @@ async def test_uploads_that_nobody_announced_are_enqueued_and_what_is_stuck_is_r
     enqueued = await with_resources.run("enqueue", where)
     assert (enqueued.status, enqueued.stdout.splitlines()) == (
         0,
-        ["img_1  alice  asked for", "1 asked for"],
+        ["img_1  alice  enqueued", "1 enqueued"],
     )
     async with with_resources.started("run") as worker:
         await until_logged(worker, "image.completed")
-    assert (await with_resources.run("enqueue", where)).stdout == "1 recorded already\n"
+    assert (await with_resources.run("enqueue", where)).stdout == "1 already recorded\n"
     reconciled = await with_resources.run("reconcile", "--older-than", "0")
     assert (reconciled.status, reconciled.stdout) == (0, "nothing to do\n")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "status", "sentence"),
+    ("arguments", "status", "message"),
     [
         (["enqueue", "s3://elsewhere/uploads/"], 2, "serves the bucket"),
-        (["images", "retry", "img_none"], 1, "there is no image img_none"),
-        (["images", "reprocess"], 2, "say which pictures"),
+        (["images", "retry", "img_none"], 1, "image img_none does not exist"),
+        (["images", "reprocess"], 2, "no images selected"),
     ],
 )
-async def test_what_cannot_be_done_is_one_sentence_on_stderr(
-    with_resources: Command, arguments: list[str], status: int, sentence: str
+async def test_an_invalid_repair_is_one_line_on_stderr(
+    with_resources: Command, arguments: list[str], status: int, message: str
 ) -> None:
     ended = await with_resources.run(*arguments)
 
     assert (ended.status, ended.stdout) == (status, "")
-    assert sentence in ended.stderr
+    assert message in ended.stderr
     assert len(ended.stderr.splitlines()) == 1

@@ -1,4 +1,4 @@
-"""`image-worker run` and its neighbours, as real processes with real signals."""
+"""`image-worker run` and related commands as processes, with signals."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ def picture(tmp_path: Path) -> Path:
     return file
 
 
-async def test_a_picture_is_uploaded_processed_and_shown(with_resources: Command, picture: Path) -> None:
+async def test_an_image_is_uploaded_processed_and_shown(with_resources: Command, picture: Path) -> None:
     async with with_resources.started("run") as worker:
         await until_logged(worker, "service.started")
         tags = ("--tag", "sea", "--tag", "sun", "--description", "Küste")
@@ -35,19 +35,19 @@ async def test_a_picture_is_uploaded_processed_and_shown(with_resources: Command
         assert uploaded.status == 0, uploaded.stderr
         (image,) = json.loads(uploaded.stdout)["images"]
         shown = await with_resources.run("images", "get", image["imageId"], "--json")
-        told = await with_resources.run("images", "get", image["imageId"])
+        printed = await with_resources.run("images", "get", image["imageId"])
 
     item = json.loads(shown.stdout)
     assert (item["status"], item["originalFileName"]) == ("completed", "vacation photo.jpg")
     assert (item["tags"], item["metadata"]["description"]) == (["sea", "sun"], "Küste")
     assert item["renditions"]["medium"]["width"] == 800
-    assert told.status == 0
-    assert "completed" in told.stdout
-    assert image["imageId"] in told.stdout
+    assert printed.status == 0
+    assert "completed" in printed.stdout
+    assert image["imageId"] in printed.stdout
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_an_idle_worker_stops_cleanly_on_a_signal(
+async def test_an_idle_worker_exits_with_0_on_a_signal(
     with_resources: Command, number: signal.Signals
 ) -> None:
     async with with_resources.started("run") as worker:
@@ -59,7 +59,7 @@ async def test_an_idle_worker_stops_cleanly_on_a_signal(
     assert worker.returncode == 0
 
 
-async def test_a_worker_that_is_stopped_at_work_leaves_nothing_half_done(
+async def test_a_worker_stopped_during_work_leaves_no_image_leased(
     with_resources: Command, provisioned: Settings, s3: "S3Client", dynamodb: "DynamoDBClient"
 ) -> None:
     content = encoded(scene(1600, 1200))
@@ -80,7 +80,7 @@ async def test_a_worker_that_is_stopped_at_work_leaves_nothing_half_done(
     assert not any(image.lease for image in images if image)
 
 
-async def test_provisioning_twice_changes_nothing_and_check_finds_everything(command: Command) -> None:
+async def test_provisioning_again_changes_nothing_and_the_checks_pass(command: Command) -> None:
     names = {"WORKER_BUCKET": "b-twice", "WORKER_TABLE_NAME": "t-twice", "WORKER_QUEUE_NAME": "q-twice"}
     names |= {"WORKER_DEAD_LETTER_QUEUE_NAME": "dead-twice"}
     stack = ("--stack-name", "twice")
@@ -89,21 +89,21 @@ async def test_provisioning_twice_changes_nothing_and_check_finds_everything(com
     second = await command.run("provision", *stack, "--json", **names)
     check = await command.run("check", "--json", **names)
 
-    assert json.loads(first.stdout)["done"] == "created", first.stderr
-    assert json.loads(second.stdout)["done"] == "unchanged"
+    assert json.loads(first.stdout)["result"] == "created", first.stderr
+    assert json.loads(second.stdout)["result"] == "unchanged"
     assert check.status == 0, check.stdout
     assert json.loads(check.stdout)["ok"]
 
 
-async def test_an_image_that_does_not_exist_is_said_to_be_missing(with_resources: Command) -> None:
+async def test_a_missing_image_is_reported_with_status_1(with_resources: Command) -> None:
     ended = await with_resources.run("images", "get", "img_none")
 
     assert (ended.status, ended.stdout) == (1, "")
-    assert ended.stderr.startswith("there is no image img_none in ")
+    assert ended.stderr.startswith("image img_none does not exist in table ")
 
 
 @pytest.mark.parametrize(
-    ("wrong", "named", "way_out"),
+    ("variables", "problem", "fix"),
     [
         ({"WORKER_QUEUE_NAME": "no-such-queue"}, "no-such-queue", "image-worker provision"),
         ({"WORKER_TABLE_NAME": "no-such-table"}, "no-such-table", "image-worker provision"),
@@ -115,19 +115,19 @@ async def test_an_image_that_does_not_exist_is_said_to_be_missing(with_resources
         ({"AWS_REGION": "", "AWS_DEFAULT_REGION": ""}, "region", "AWS_REGION"),
     ],
 )
-async def test_wrong_configuration_ends_with_one_sentence_and_status_two(
-    with_resources: Command, wrong: dict[str, str], named: str, way_out: str
+async def test_wrong_configuration_ends_with_one_line_and_status_2(
+    with_resources: Command, variables: dict[str, str], problem: str, fix: str
 ) -> None:
-    ended = await with_resources.run("run", **wrong)
+    ended = await with_resources.run("run", **variables)
 
     assert (ended.status, ended.stdout) == (2, "")
     assert ended.stderr.count("\n") == 1, ended.stderr
-    assert named in ended.stderr
-    assert way_out in ended.stderr
+    assert problem in ended.stderr
+    assert fix in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
-async def test_a_table_with_another_schema_is_refused_at_start(
+async def test_a_table_with_another_schema_is_rejected_at_startup(
     with_resources: Command, dynamodb: "DynamoDBClient"
 ) -> None:
     await dynamodb.create_table(

@@ -1,4 +1,4 @@
-"""What commands show on a terminal, and leave out elsewhere: progress and colours."""
+"""Progress and colours, which commands show only on a terminal."""
 
 import os
 import subprocess
@@ -13,17 +13,17 @@ from tests.support.terminal import on_a_terminal
 
 
 @pytest.fixture
-def three_pictures(with_resources: Command) -> list[str]:
+def three_images(with_resources: Command) -> list[str]:
     names = [f"{number}.png" for number in range(3)]
     for name in names:
         (with_resources.folder / name).write_bytes(encoded(scene(320, 240), "PNG"))
     return names
 
 
-async def test_uploads_are_counted_in_a_bar_on_a_terminal_and_nowhere_else(
-    with_resources: Command, three_pictures: list[str]
+async def test_uploads_have_a_progress_bar_only_on_a_terminal(
+    with_resources: Command, three_images: list[str]
 ) -> None:
-    upload = ("upload", *three_pictures, "--user", "alice", "--wait")
+    upload = ("upload", *three_images, "--user", "alice", "--wait")
     async with with_resources.started("run") as worker:
         await until_logged(worker, "service.started")
         seen = await on_a_terminal(with_resources, *upload)
@@ -39,24 +39,24 @@ async def test_uploads_are_counted_in_a_bar_on_a_terminal_and_nowhere_else(
     assert "\x1b" not in piped.stdout
 
 
-async def test_a_repair_shows_its_counts_while_it_goes_on(
-    with_resources: Command, three_pictures: list[str]
+async def test_a_repair_shows_its_counts_as_it_proceeds(
+    with_resources: Command, three_images: list[str]
 ) -> None:
-    uploaded = await with_resources.run("upload", *three_pictures, "--user", "alice")
+    uploaded = await with_resources.run("upload", *three_images, "--user", "alice")
     assert uploaded.status == 0, uploaded.stderr
     where = f"s3://{with_resources.environment['WORKER_BUCKET']}/uploads/"
 
     seen = await on_a_terminal(with_resources, "enqueue", where, "--dry-run")
 
     assert seen.status == 0
-    assert "asking: 3 asked for" in seen.text
-    assert seen.text.count("would be asked for") == 3
+    assert "enqueueing: 3 enqueued" in seen.text
+    assert seen.text.count("would be enqueued") == 3
 
 
-async def test_no_color_takes_the_colours_away_and_leaves_the_text(
-    with_resources: Command, three_pictures: list[str]
+async def test_no_color_removes_the_colours_but_not_the_text(
+    with_resources: Command, three_images: list[str]
 ) -> None:
-    await with_resources.run("upload", *three_pictures, "--user", "alice")
+    await with_resources.run("upload", *three_images, "--user", "alice")
 
     coloured = await on_a_terminal(with_resources, "check")
     plain = await on_a_terminal(with_resources, "check", NO_COLOR="1")
@@ -64,7 +64,7 @@ async def test_no_color_takes_the_colours_away_and_leaves_the_text(
     assert (coloured.status, plain.status) == (0, 0)
     assert coloured.has_colours
     assert not plain.has_colours
-    assert "Everything is there." in plain.text
+    assert "All required checks passed." in plain.text
 
 
 @pytest.mark.parametrize(
@@ -90,15 +90,15 @@ async def test_bash_completes_commands_options_and_values(
 @pytest.mark.parametrize(
     ("shell", "variables", "line"),
     [
-        ("zsh", {}, '"retry":"Ask again for a picture that has failed."'),
+        ("zsh", {}, '"retry":"Retry an image that has failed."'),
         (
             "fish",
             {"_TYPER_COMPLETE_FISH_ACTION": "get-args"},
-            "retry\tAsk again for a picture that has failed.",
+            "retry\tRetry an image that has failed.",
         ),
     ],
 )
-async def test_zsh_and_fish_complete_with_what_the_command_does(
+async def test_zsh_and_fish_complete_commands_with_their_help(
     command: Command, shell: str, variables: dict[str, str], line: str
 ) -> None:
     variables = {**variables, "_TYPER_COMPLETE_ARGS": "image-worker images retr"}
@@ -110,21 +110,21 @@ async def test_zsh_and_fish_complete_with_what_the_command_does(
 
 @pytest.mark.parametrize("option", ["--show-completion", "--install-completion"])
 @pytest.mark.parametrize(
-    ("shell", "file", "asks_for"),
+    ("shell", "file", "variable"),
     [
         ("bash", ".bash_completions/image-worker.sh", "complete_bash"),
         ("zsh", ".zfunc/_image-worker", "complete_zsh"),
         ("fish", ".config/fish/completions/image-worker.fish", "complete_fish"),
     ],
 )
-def test_each_shell_gets_its_own_completion(
-    tmp_path: Path, shell: str, file: str, asks_for: str, option: str
+def test_each_shell_gets_its_own_completion_script(
+    tmp_path: Path, shell: str, file: str, variable: str, option: str
 ) -> None:
-    # A shell is known by the name of the process that calls.
+    # typer detects the shell by the name of the calling process.
     caller = tmp_path / shell
     caller.symlink_to("/bin/bash")
     script = f'"{sys.executable}" -m worker {option}; exit $?'
-    ended = subprocess.run(  # noqa: S603 - ours
+    ended = subprocess.run(  # noqa: S603 - a fixed command
         [caller, "--norc", "-c", script],
         capture_output=True,
         text=True,
@@ -136,4 +136,4 @@ def test_each_shell_gets_its_own_completion(
     installed = tmp_path / file
     assert installed.exists() == (option == "--install-completion")
     script = installed.read_text() if installed.exists() else ended.stdout
-    assert f"_IMAGE_WORKER_COMPLETE={asks_for}" in script
+    assert f"_IMAGE_WORKER_COMPLETE={variable}" in script

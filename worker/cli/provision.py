@@ -36,7 +36,7 @@ async def provision(
     if json:
         document = {
             "stack": deployment.stack_name,
-            "done": deployment.done,
+            "result": deployment.done,
             "outputs": dict(deployment.outputs),
         }
         output.print_json(document)

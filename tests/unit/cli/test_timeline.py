@@ -1,4 +1,4 @@
-"""One image, laid out for people."""
+"""An image rendered as text."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -32,9 +32,9 @@ from worker.domain.transition import (
 
 
 def claimed(existing: Image | None = None, *, owner: str = "worker-a/1", seconds: float = 0) -> Image:
-    answer = decide(existing, a_job(), a_claimant(owner, now=after(seconds)))
-    assert isinstance(answer, Claimed)
-    return answer.image
+    decision = decide(existing, a_job(), a_claimant(owner, now=after(seconds)))
+    assert isinstance(decision, Claimed)
+    return decision.image
 
 
 def failed(code: str = "truncated", message: str = "the file ends before the picture does") -> Image:
@@ -63,7 +63,7 @@ def test_a_completed_image_reads_from_head_to_history() -> None:
         "camera       iPhone 12",
         "description  Family vacation photo",
         "",
-        "Step         Status      Started        ms   What it found",
+        "Step         Status      Started        ms   Detail",
         "─" * 78,
         "validation   completed   12:00:00.000    7   valid, jpeg",
         "resize       completed   12:00:02.000    7   1920x1080 → 800x450",
@@ -75,55 +75,57 @@ def test_a_completed_image_reads_from_head_to_history() -> None:
         "2024-01-01  attempt 1 by worker-a",
         "  12:00:00.000    +9,000 ms  claimed",
         "  12:00:00.000        +0 ms    validation started",
-        "  12:00:02.000    +2,000 ms    validation completed  computed 7 ms",
+        "  12:00:02.000    +2,000 ms    validation completed  took 7 ms",
         "  12:00:02.000        +0 ms    resize started",
-        "  12:00:03.000    +1,000 ms    resize completed      computed 7 ms",
+        "  12:00:03.000    +1,000 ms    resize completed      took 7 ms",
         "  12:00:03.000        +0 ms    watermark started",
-        "  12:00:04.000    +1,000 ms    watermark completed   computed 7 ms",
+        "  12:00:04.000    +1,000 ms    watermark completed   took 7 ms",
         "  12:00:05.000    +1,000 ms  completed",
     ]
 
 
-def test_a_failed_image_says_why_and_what_to_do() -> None:
+def test_a_failed_image_shows_the_reason_and_what_to_do() -> None:
     lines = text_of(failed(), width=120)
     assert "reason      truncated in validation: the file ends before the picture does" in lines
-    assert "what to do  upload the whole file again" in lines
+    assert "what to do  upload the complete file again" in lines
     assert "  12:00:01.000    +1,000 ms    validation failed     truncated" in lines
     assert lines[-1].startswith(
         "  12:00:01.000        +0 ms  failed                  truncated: the file ends"
     )
 
 
-def test_a_failure_that_nobody_foresaw_still_has_something_to_do() -> None:
+def test_an_unknown_error_code_has_default_advice() -> None:
     assert "what to do  upload it again" in text_of(failed("gremlins"))
 
 
-def test_a_picture_s_own_words_are_never_read_as_markup() -> None:
+def test_text_from_the_image_is_not_interpreted_as_markup() -> None:
     lines = text_of(failed("corrupt", "odd chunk [/red] at [bold]7[/]"))
     assert "reason      corrupt in validation: odd chunk [/red] at [bold]7[/]" in lines
 
 
-def test_an_image_that_was_given_back_tells_both_attempts_and_both_workers() -> None:
-    passing = Failure(code="unavailable", message="S3 did not answer", step=None, retryable=True)
-    released = apply_all(claimed(), [image_released(passing, at=after(3))])
+def test_a_released_image_shows_both_attempts_and_both_workers() -> None:
+    transient = Failure(code="unavailable", message="S3 did not answer", step=None, retryable=True)
+    released = apply_all(claimed(), [image_released(transient, at=after(3))])
     waiting = text_of(released, width=120)
     assert "status      pending  attempt 1" in waiting
-    assert "what to do  nothing: it comes back to a worker by itself" in waiting
+    assert "what to do  nothing: the queue redelivers it" in waiting
     assert (
-        waiting[-1] == "  12:00:03.000    +3,000 ms  waiting again           unavailable: S3 did not answer"
+        waiting[-1] == "  12:00:03.000    +3,000 ms  pending again           unavailable: S3 did not answer"
     )
     again = text_of(claimed(released, owner="worker-b/9", seconds=75))
     assert "2024-01-01  attempt 2 by worker-b" in again
     assert "  12:01:15.000  +1 min 12 s  claimed" in again
-    assert "held by   worker-b/9 until 2024-01-01T12:02:15.000Z" in [line for line in again if "held" in line]
+    assert "leased by  worker-b/9 until 2024-01-01T12:02:15.000Z" in [
+        line for line in again if "leased" in line
+    ]
 
 
-def test_a_worker_that_fell_silent_is_told_of() -> None:
+def test_an_expired_lease_is_shown_in_the_history() -> None:
     lines = text_of(claimed(claimed(), owner="worker-b/9", seconds=120))
-    assert any("its worker fell silent, and the lease ran out" in line for line in lines)
+    assert any("its lease expired" in line for line in lines)
 
 
-def test_a_skipped_step_tells_its_reason() -> None:
+def test_a_skipped_step_shows_its_reason() -> None:
     report = replace(
         a_report(StepName.WATERMARK, move=StepMove.SKIPPED), detail={"reason": "the owner wants none"}
     )
@@ -132,7 +134,7 @@ def test_a_skipped_step_tells_its_reason() -> None:
     assert "watermark    skipped     12:00:03.000    7   the owner wants none" in lines
 
 
-def test_a_step_whose_time_nobody_noted_shows_how_long_it_took() -> None:
+def test_a_step_without_a_recorded_computing_time_shows_its_duration() -> None:
     image = failed()
     (validation,) = (line for line in text_of(image) if line.startswith("validation"))
     assert validation == "validation   failed    12:00:00.000   1,000   truncated"
@@ -148,17 +150,17 @@ def test_every_rendition_and_the_end_of_retention_are_shown() -> None:
 
 
 @pytest.mark.parametrize("move", [ImageMove.UPLOADED_AGAIN, ImageMove.RETRIED, ImageMove.REPROCESSED])
-def test_every_way_back_to_the_queue_is_put_in_words(move: ImageMove) -> None:
+def test_every_reason_for_requeueing_is_explained(move: ImageMove) -> None:
     image = failed()
     entry = replace(image.history[-1], status="pending", detail={"reason": move.value})
     (line,) = (
-        line for line in text_of(replace(image, history=(*image.history, entry))) if "waiting again" in line
+        line for line in text_of(replace(image, history=(*image.history, entry))) if "pending again" in line
     )
     assert move.value not in line
 
 
 @pytest.mark.parametrize(
-    ("span", "text"),
+    ("duration", "text"),
     [
         (timedelta(milliseconds=12), "12 ms"),
         (timedelta(seconds=41.34), "41.3 s"),
@@ -167,11 +169,14 @@ def test_every_way_back_to_the_queue_is_put_in_words(move: ImageMove) -> None:
         (timedelta(days=30, hours=4), "30 d 4 h"),
     ],
 )
-def test_a_span_is_written_as_closely_as_it_matters(span: timedelta, text: str) -> None:
-    assert timeline._elapsed(span) == text
+def test_a_duration_has_the_precision_that_matters(duration: timedelta, text: str) -> None:
+    image = failed()
+    ended = replace(image, processed_at=image.created_at + duration)
+    (line,) = (line for line in text_of(ended) if line.startswith("ended"))
+    assert line.endswith(f"  {text} after the upload")
 
 
-def test_an_image_that_nobody_has_taken_yet_can_be_shown() -> None:
+def test_an_image_that_was_never_claimed_can_be_shown() -> None:
     described = apply_all(claimed(), [source_described(a_description(), at=after(1))])
     untaken = replace(described, status=ImageStatus.PENDING, attempt=0, lease=None, steps={}, history=())
     assert "status       pending" in text_of(untaken)

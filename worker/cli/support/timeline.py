@@ -1,4 +1,4 @@
-"""One image for people: what it is, how its steps went, and everything that ever happened to it."""
+"""Render an image as text: its attributes, its steps and its history."""
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -16,60 +16,60 @@ from worker.domain.image import Failure, HistoryEntry, Image
 from worker.domain.status import ImageStatus, StepName, StepStatus
 from worker.domain.step import Json
 
-_NEXT: Final[Mapping[str, str]] = {
-    "not_an_image": "upload a picture",
-    "format_not_allowed": "convert it, to JPEG say, and upload it again",
+_ADVICE: Final[Mapping[str, str]] = {
+    "not_an_image": "upload an image file",
+    "format_not_allowed": "convert it, for example to JPEG, and upload it again",
     "too_many_bytes": "upload a smaller file, or raise WORKER_MAX_BYTES and upload it again",
     "too_many_pixels": "scale it down, or raise WORKER_MAX_PIXELS, and upload it again",
     "too_many_frames": "upload fewer frames, or raise WORKER_MAX_FRAMES and upload it again",
-    "too_small": "upload a larger picture",
-    "truncated": "upload the whole file again",
+    "too_small": "upload a larger image",
+    "truncated": "upload the complete file again",
     "corrupt": "open and save it with another program, then upload it again",
     "decode_timeout": "raise WORKER_STEP_TIMEOUT_S, or give the worker more CPU, and upload it again",
-    "decode_out_of_memory": "raise WORKER_DECODER_MEMORY_MB, or scale it down, and upload it again",
+    "decode_out_of_memory": "scale it down, or raise WORKER_DECODER_MEMORY_MB, and upload it again",
     "decoder_crashed": "upload it again; if it crashes again, keep the file and report it",
     "source_missing": "upload it again",
-    "unavailable": "when what was away is back: image-worker images retry, with its id",
-    "internal_error": "report it; then image-worker images retry, with its id",
+    "unavailable": "once the dependency is available again, run `image-worker images retry` with its id",
+    "internal_error": "report it, then run `image-worker images retry` with its id",
 }
-"""The code of a failure -> what the owner, or whoever runs the worker, can do."""
+"""Error code -> what the owner or the operator can do."""
 
 _STEP_WORDS: Final[Mapping[str, str]] = {
-    StepStatus.PENDING: "given back",
+    StepStatus.PENDING: "released",
     StepStatus.PROCESSING: "started",
 }
 _IMAGE_WORDS: Final[Mapping[str, str]] = {ImageStatus.PROCESSING: "claimed"}
 _REASONS: Final[Mapping[str, str]] = {
-    "lease_expired": "its worker fell silent, and the lease ran out",
-    "uploaded_again": "a newer file was uploaded",
-    "retried": "somebody asked for another try",
-    "reprocessed": "somebody asked for it again",
+    "lease_expired": "its lease expired",
+    "uploaded_again": "a newer version was uploaded",
+    "retried": "a retry was requested",
+    "reprocessed": "reprocessing was requested",
 }
-_NAMELESS: Final = frozenset({"code", "format", "reason", "result", "watermarkText", "watermarkType"})
-"""Parts of a step's detail that need no name beside them."""
+_UNNAMED: Final = frozenset({"code", "format", "reason", "result", "watermarkText", "watermarkType"})
+"""Parts of a step's detail that are shown without their names."""
 
-_SOON: Final = timedelta(seconds=10)
+_SHORT: Final = timedelta(seconds=10)
 _ARROW: Final = "\N{RIGHTWARDS ARROW}"
 
 
 def render(image: Image) -> RenderableType:
-    """Lay an image out: a head, its steps as a table, its history as a timeline."""
-    parts: list[RenderableType] = [_head(image), "", _steps(image)]
+    """Return an image as its attributes, a table of its steps, and its history."""
+    parts: list[RenderableType] = [_attributes(image), "", _steps(image)]
     if image.history:
         parts += ["", "[bold]History[/] [dim](UTC)[/]", *_history(image)]
     return Group(*parts)
 
 
-def _head(image: Image) -> Table:
-    head = Table.grid(padding=(0, 2))
-    head.add_column(style="dim", no_wrap=True)
-    head.add_column(overflow="fold")
-    for name, value in _facts(image):
-        head.add_row(name, value)
-    return head
+def _attributes(image: Image) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in _attribute_rows(image):
+        grid.add_row(name, value)
+    return grid
 
 
-def _facts(image: Image) -> Iterator[tuple[str, str]]:
+def _attribute_rows(image: Image) -> Iterator[tuple[str, str]]:
     yield "image", f"[bold]{escape(image.image_id)}[/]"
     yield "user", escape(image.user_id)
     attempt = f"  [dim]attempt {image.attempt}[/]" if image.attempt else ""
@@ -77,7 +77,7 @@ def _facts(image: Image) -> Iterator[tuple[str, str]]:
     if image.error is not None:
         yield from _failure(image.error, image.status)
     if image.lease is not None:
-        yield "held by", f"{escape(image.lease.owner)} until {clock.to_text(image.lease.expires_at)}"
+        yield "leased by", f"{escape(image.lease.owner)} until {clock.to_text(image.lease.expires_at)}"
     size = output.human_bytes(image.file_size) if image.file_size is not None else None
     yield "file", escape(", ".join(part for part in (image.file_name, image.file_type, size) if part))
     yield "upload", escape(f"s3://{image.bucket}/{image.key}")
@@ -102,9 +102,9 @@ def _failure(error: Failure, status: ImageStatus) -> Iterator[tuple[str, str]]:
     step = f" in {error.step}" if error.step else ""
     yield "reason", f"[red]{escape(error.code)}[/]{step}: {escape(error.message)}"
     if status is ImageStatus.FAILED:
-        yield "what to do", _NEXT.get(error.code, "upload it again")
+        yield "what to do", _ADVICE.get(error.code, "upload it again")
     elif status is ImageStatus.PENDING:
-        yield "what to do", "nothing: it comes back to a worker by itself"
+        yield "what to do", "nothing: the queue redelivers it"
 
 
 def _steps(image: Image) -> Table:
@@ -121,11 +121,11 @@ def _steps(image: Image) -> Table:
                 output.status_text(step.status),
                 started,
                 "" if elapsed_ms is None else f"{elapsed_ms:,}",
-                escape(_found(step.detail)),
+                escape(_detail_text(step.detail)),
             )
         )
     return output.table(
-        ("Step", "Status", "Started", "ms", "What it found"),
+        ("Step", "Status", "Started", "ms", "Detail"),
         rows,
         numeric=("ms",),
         unbroken=("Step", "Status", "Started"),
@@ -133,18 +133,18 @@ def _steps(image: Image) -> Table:
 
 
 def _elapsed_ms(image: Image, step: StepName) -> int | None:
-    """Return how long a step computed in the last attempt; where nobody noted it, how long it took."""
-    noted = image.step_durations_ms().get(step)
-    if noted is not None:
-        return noted
+    """Return the computing time of a step in the last attempt; its duration if that was not recorded."""
+    computed_ms = image.step_durations_ms().get(step)
+    if computed_ms is not None:
+        return computed_ms
     record = image.steps[step]
     if record.started_at is None or record.completed_at is None:
         return None
     return round((record.completed_at - record.started_at) / timedelta(milliseconds=1))
 
 
-def _found(detail: Mapping[str, Json]) -> str:
-    """Put a step's detail into words: `1920x1080 -> 800x450`, or its values, named where they need it."""
+def _detail_text(detail: Mapping[str, Json]) -> str:
+    """Return the detail of a step as text, such as `1920x1080 -> 800x450`."""
     match detail:
         case {
             "dimensions": {
@@ -154,44 +154,44 @@ def _found(detail: Mapping[str, Json]) -> str:
             **rest,
         }:
             sizes = f"{from_width}x{from_height} {_ARROW} {to_width}x{to_height}"
-            return ", ".join(filter(None, (sizes, _found(rest))))
+            return ", ".join(filter(None, (sizes, _detail_text(rest))))
     return ", ".join(
-        _plain(value) if name in _NAMELESS else f"{name} {_plain(value)}" for name, value in detail.items()
+        _plain(value) if name in _UNNAMED else f"{name} {_plain(value)}" for name, value in detail.items()
     )
 
 
 def _plain(value: Json) -> str:
     if isinstance(value, dict):
-        return " ".join(f"{name} {_plain(one)}" for name, one in value.items())
+        return " ".join(f"{name} {_plain(part)}" for name, part in value.items())
     if isinstance(value, list):
         return " ".join(map(_plain, value))
     return str(value)
 
 
 def _history(image: Image) -> Iterator[RenderableType]:
-    """Lay the history out in stretches: a heading for each day, attempt and worker, and its entries below."""
+    """Return the history with a heading for each day, attempt and worker."""
     previous: HistoryEntry | None = None
-    for (day, attempt, worker), entries in groupby(image.history, key=_stretch):
+    for (day, attempt, worker), entries in groupby(image.history, key=_section_of):
         by = f" by {escape(worker)}" if worker else ""
         yield f"[dim]{day}[/]" + (f"  attempt {attempt}{by}" if attempt else "")
-        stretch = Table.grid(padding=(0, 2))
-        stretch.add_column(width=12)
-        stretch.add_column(width=11, justify="right")
-        stretch.add_column(width=22)
-        stretch.add_column(overflow="fold")
+        section = Table.grid(padding=(0, 2))
+        section.add_column(width=12)
+        section.add_column(width=11, justify="right")
+        section.add_column(width=22)
+        section.add_column(overflow="fold")
         for entry in entries:
             since = f"[dim]+{_elapsed(entry.at - previous.at)}[/]" if previous else ""
-            stretch.add_row(_time_of_day(entry.at), since, _what(entry), escape(_why(entry, image.error)))
+            section.add_row(_time_of_day(entry.at), since, _event(entry), escape(_reason(entry, image.error)))
             previous = entry
-        yield Padding(stretch, (0, 0, 0, 2))
+        yield Padding(section, (0, 0, 0, 2))
 
 
-def _stretch(entry: HistoryEntry) -> tuple[str, int, str | None]:
+def _section_of(entry: HistoryEntry) -> tuple[str, int, str | None]:
     return entry.at.date().isoformat(), entry.attempt, entry.worker
 
 
-def _what(entry: HistoryEntry) -> str:
-    """Return what an entry tells of, in two words and its colour; a step stands further in than the image."""
+def _event(entry: HistoryEntry) -> str:
+    """Return the event of a history entry in its colour; events of steps are indented."""
     if entry.step is not None:
         word = _STEP_WORDS.get(entry.status, entry.status)
         return (
@@ -201,22 +201,22 @@ def _what(entry: HistoryEntry) -> str:
         )
     word = _IMAGE_WORDS.get(entry.status, entry.status)
     if entry.status == ImageStatus.PENDING:
-        word = "waiting again" if entry.attempt else "uploaded"
+        word = "pending again" if entry.attempt else "uploaded"
     style = output.STATUS_STYLES.get(entry.status)
     return f"[{style}]{word}[/]" if style else word
 
 
-def _why(entry: HistoryEntry, error: Failure | None) -> str:
+def _reason(entry: HistoryEntry, error: Failure | None) -> str:
     detail = dict(entry.detail)
     elapsed_ms, reason, code = (detail.pop(name, None) for name in ("ms", "reason", "code"))
-    told = [] if elapsed_ms is None else [f"computed {elapsed_ms} ms"]
+    parts = [] if elapsed_ms is None else [f"took {elapsed_ms} ms"]
     if reason is not None:
-        told.append(_REASONS.get(str(reason), str(reason)))
+        parts.append(_REASONS.get(str(reason), str(reason)))
     if code is not None:
-        # The record keeps the message of the latest failure only, which the image's own entry tells.
-        explained = error is not None and error.code == code and entry.step is None
-        told.append(f"{code}: {error.message}" if error is not None and explained else str(code))
-    return ", ".join((*told, *filter(None, [_found(detail)])))
+        # The record keeps only the message of the latest failure.
+        has_message = error is not None and error.code == code and entry.step is None
+        parts.append(f"{code}: {error.message}" if error is not None and has_message else str(code))
+    return ", ".join((*parts, *filter(None, [_detail_text(detail)])))
 
 
 def _time_of_day(at: datetime) -> str:
@@ -224,11 +224,11 @@ def _time_of_day(at: datetime) -> str:
 
 
 def _elapsed(span: timedelta) -> str:
-    """Write a span as closely as it matters: `12 ms`, `41.3 s`, `5 min 3 s`, `2 h 10 min`, `3 d 4 h`."""
-    if span < _SOON:
+    """Format a duration: `12 ms`, `41.3 s`, `5 min 3 s`, `2 h 10 min`, `3 d 4 h`."""
+    if span < _SHORT:
         return f"{round(span / timedelta(milliseconds=1)):,} ms"
     seconds = span.total_seconds()
-    if seconds < 60:  # noqa: PLR2004 - a minute's
+    if seconds < 60:  # noqa: PLR2004 - seconds per minute
         return f"{seconds:.1f} s"
     for unit, smaller, size, part in (("min", "s", 60, 1), ("h", "min", 3600, 60), ("d", "h", 86_400, 3600)):
         if seconds < size * 60 or unit == "d":

@@ -125,7 +125,8 @@ async def follow(
                 yield upload, image
         if remaining:
             if time.monotonic() > deadline:
-                message = f"{len(remaining)} images were not processed within {timeout_s:g} s"
+                count = f"{len(remaining)} image" + ("s" if len(remaining) > 1 else "")
+                message = f"{count} not processed within {timeout_s:g} s"
                 raise TimeoutError(message)
             await asyncio.sleep(pause_s)
             pause_s = min(_MAX_POLL_S, pause_s * 1.3)
