@@ -88,18 +88,18 @@ settings have to agree with the resources: `image-worker provision` makes these 
 
 _COMMANDS_HEAD: Final = """\
 # Commands
-`image-worker COMMAND`, the same as `python -m worker COMMAND`. [Settings](settings.md) come from the
-environment or a `.env` file. Results go to stdout; logs, progress and complaints to stderr. Colours and
-progress bars are for terminals (`NO_COLOR=1` takes the colours away). With `--json`, stdout is one JSON
-document. `image-worker --install-completion` teaches bash, zsh and fish to complete commands, options and
-values. This page is written by `make docs`.
+Run a command with `image-worker COMMAND` or `python -m worker COMMAND`. [Settings](settings.md) are read
+from the environment or a `.env` file. Results are printed on stdout; logs, progress and errors on stderr.
+Colours and progress bars appear only on a terminal; `NO_COLOR=1` turns colours off. With `--json`, stdout is
+one JSON document. `image-worker --install-completion` installs completion for bash, zsh and fish. `make docs`
+generates this page.
 
-| exit status | means |
+| exit status | meaning |
 | --- | --- |
-| 0 | done; `run` and `local` end so on SIGTERM and SIGINT, too |
-| 1 | it ran, and something failed or is not there: the command says below what that can be |
-| 2 | wrong usage or configuration, told in one sentence on stderr |
-| 130 | interrupted with Ctrl-C |"""
+| 0 | Success; also when SIGTERM or SIGINT stops `run` or `local`. |
+| 1 | The command ran, but something failed or does not exist, as described for each command. |
+| 2 | Wrong usage or configuration; the error is printed as one line on stderr. |
+| 130 | Interrupted with Ctrl-C. |"""
 
 
 def settings_page() -> str:
@@ -200,9 +200,9 @@ def _bound(field: FieldInfo, key: str) -> str | None:
 
 def _choices(annotation: Any) -> list[str]:  # noqa: ANN401 - a type
     if isinstance(annotation, type) and issubclass(annotation, StrEnum):
-        return [one.value for one in annotation]
+        return [member.value for member in annotation]
     if get_origin(annotation) is Literal:
-        return [str(one) for one in get_args(annotation)]
+        return [str(choice) for choice in get_args(annotation)]
     return []
 
 
@@ -227,7 +227,7 @@ def _commands_lines() -> Iterator[str]:
                 yield from _command_lines(command, entry.name)
 
 
-def _command_lines(command: Any, path: str) -> Iterator[str]:  # noqa: ANN401 - typer's own, which it does not name
+def _command_lines(command: Any, path: str) -> Iterator[str]:  # noqa: ANN401 - typer does not export the type
     text, _, example = (command.help or "").partition("Example: ")
     yield ""
     yield f"### {path}"
@@ -236,44 +236,44 @@ def _command_lines(command: Any, path: str) -> Iterator[str]:  # noqa: ANN401 - 
     yield "```sh"
     yield example.strip() or f"{NAME} {path}"
     yield "```"
-    arguments = [_synopsis(one) for one in command.params if isinstance(one, TyperArgument)]
+    arguments = [_synopsis(each) for each in command.params if isinstance(each, TyperArgument)]
     yield ""
     yield f"`{' '.join([NAME, path, '[OPTIONS]', *arguments])}`"
     rows = [_parameter(parameter) for parameter in command.params if parameter.name != "help"]
     if rows:
         yield ""
-        yield "| | takes | default | |"
+        yield "| option | values | default | description |"
         yield "| --- | --- | --- | --- |"
         yield from map(_row, rows)
 
 
 def _synopsis(argument: TyperArgument) -> str:
-    name = _named(argument) + ("..." if argument.nargs == -1 else "")
+    name = _name_of(argument) + ("..." if argument.nargs == -1 else "")
     return name if argument.required else f"[{name}]"
 
 
-def _named(parameter: TyperArgument | TyperOption) -> str:
+def _name_of(parameter: TyperArgument | TyperOption) -> str:
     is_option = isinstance(parameter, TyperOption)
     return parameter.opts[0] if is_option else parameter.metavar or parameter.name.upper()
 
 
 def _parameter(parameter: TyperArgument | TyperOption) -> tuple[str, ...]:
     annotation = parameter.type_descriptor.annotation
-    choices = _choices(next((one for one in get_args(annotation) if _choices(one)), annotation))
+    choices = _choices(next((each for each in get_args(annotation) if _choices(each)), annotation))
     if choices:
-        takes = ", ".join(f"`{one}`" for one in choices)
+        values = ", ".join(f"`{choice}`" for choice in choices)
     elif parameter.min is not None:
-        takes = f"from {parameter.min:,}" + (f" to {parameter.max:,}" if parameter.max is not None else "")
+        values = f"from {parameter.min:,}" + (f" to {parameter.max:,}" if parameter.max is not None else "")
     else:
-        takes = (parameter.metavar or "") if isinstance(parameter, TyperOption) else ""
+        values = (parameter.metavar or "") if isinstance(parameter, TyperOption) else ""
     default = parameter.default
     if parameter.required:
-        said = "required"
+        default_text = "required"
     elif default is None or default is False:
-        said = ""
+        default_text = ""
     else:
-        said = f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
-    return f"`{_named(parameter)}`", takes, said, parameter.help or ""
+        default_text = f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
+    return f"`{_name_of(parameter)}`", values, default_text, parameter.help or ""
 
 
 def _row(cells: Iterable[str]) -> str:

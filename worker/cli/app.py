@@ -78,7 +78,7 @@ COMMANDS: Final = (
     Entry(
         "enqueue",
         "worker.cli.enqueue",
-        "Enqueue uploads in the bucket that have no record in the table, or the record of an older version.",
+        "Enqueue uploads that are missing in the table, or recorded as an older version.",
         "Operate",
     ),
     Entry("reconcile", "worker.cli.reconcile", "Find stuck images and requeue them.", "Operate"),

@@ -21,7 +21,9 @@ _ERROR = "[red]error[/]  "
 @asynchronous
 async def check(*, json: output.JsonOption = False) -> int:
     """
-    Check that the queues, buckets, table and permissions exist and are correct, and how to fix what is not.
+    Check that the queues, buckets, table and permissions exist and are correct.
+
+    Prints how to fix each problem. Changes nothing.
 
     Exit status 1: a required check failed.
 

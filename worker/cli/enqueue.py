@@ -27,11 +27,11 @@ async def enqueue(
     json: output.JsonOption = False,
 ) -> int:
     """
-    Enqueue uploads in the bucket that have no record in the table, or the record of an older version.
+    Enqueue uploads that are missing in the table, or recorded as an older version.
 
-    Use it for images that were uploaded before the worker was set up, or while S3 notifications were off. An
-    image gets its record when a worker receives its message: running this again before that sends a second
-    message, which does no harm.
+    Use it for images that were uploaded before the worker was set up, or while S3 notifications were off. A
+    worker records an image when it receives the message. Running this command again before that sends a
+    second message, which is harmless.
 
     Exit status 1: some images could not be enqueued.
 

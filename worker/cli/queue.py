@@ -40,9 +40,9 @@ def queue() -> None:
 @asynchronous
 async def stats(*, json: output.JsonOption = False) -> None:
     """
-    Show how many messages are waiting, in flight and dead letters, and the age of the oldest message.
+    Show the number of messages that are waiting, in flight and dead letters, and the age of the oldest.
 
-    The age comes from CloudWatch and is omitted when CloudWatch has no figure of the last minutes.
+    The age comes from CloudWatch, and is omitted when CloudWatch has no recent value.
 
     Example: image-worker queue stats --json
     """

@@ -27,7 +27,7 @@ async def reconcile(
         typer.Option(
             min=0,
             metavar="SECONDS",
-            help=f"Pending images are stuck after this time; default: {PENDING_FOR} visibility timeouts.",
+            help=f"Time after which a pending image is stuck; default: {PENDING_FOR} visibility timeouts.",
         ),
     ] = None,
     rate: RateOption = DEFAULT_RATE,
@@ -37,9 +37,8 @@ async def reconcile(
     """
     Find stuck images and requeue them.
 
-    An image is stuck when it is processing under an expired lease, or has been pending for long. If its
-    upload no longer exists in the bucket, it fails with source_missing. Images under a valid lease are never
-    touched.
+    An image is stuck when it is processing under an expired lease, or has been pending for too long. If its
+    upload no longer exists, it fails with source_missing. Images under a valid lease are not changed.
 
     Exit status 1: some images could not be checked or requeued.
 

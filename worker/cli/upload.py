@@ -33,7 +33,7 @@ async def upload(
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait until the images are completed or failed.")
     ] = False,
-    timeout_s: Annotated[float, typer.Option(help="Seconds that --wait waits at most.")] = 300,
+    timeout_s: Annotated[float, typer.Option(help="Time limit of --wait, in seconds.")] = 300,
     json: output.JsonOption = False,
 ) -> int:
     """
