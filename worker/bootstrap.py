@@ -1,4 +1,4 @@
-"""The only place that builds clients, ledger, pool and service from the settings."""
+"""Builds clients, adapters, the consumer and the repair tools from the settings; the only place that does."""
 
 import os
 import secrets
@@ -20,6 +20,7 @@ from worker.aws.fast_path.direct import make_directly
 from worker.aws.provision import DEPLOY_TIMEOUT_S, STACK_NAME, Deployment, deploy
 from worker.aws.retry import RetryPolicies, call_with_retry
 from worker.aws.task_protection import ScaleInProtection
+from worker.checks.table import INDEXES
 from worker.decoder_pool.pool import DecoderPool
 from worker.decoder_pool.process_memory import resident_bytes
 from worker.delivery.consumer import Consumer
@@ -28,6 +29,7 @@ from worker.delivery.recipes import Recipes
 from worker.domain.clock import utc_now
 from worker.domain.errors import ConfigurationError, TransientError
 from worker.domain.recipe import Limits
+from worker.dynamodb.backups import Backups
 from worker.dynamodb.ledger import DynamoLedger
 from worker.dynamodb.profiles import CachedProfiles, ProfileStore
 from worker.dynamodb.queries import Queries
@@ -51,16 +53,18 @@ from worker.telemetry.metrics import Metrics
 from worker.telemetry.observer import Observer
 from worker.telemetry.queue_depth import measure_queue
 from worker.telemetry.readiness import Readiness
+from worker.telemetry.table_metrics import TableMetrics
 from worker.telemetry.traces import NoTracing, OpenTelemetryTracing, Tracing
 
 if TYPE_CHECKING:
     from types_aiobotocore_cloudformation import CloudFormationClient
+    from types_aiobotocore_cloudwatch import CloudWatchClient
     from types_aiobotocore_dynamodb import DynamoDBClient
     from types_aiobotocore_s3 import S3Client
     from types_aiobotocore_sqs import SQSClient
 
 RETRY_POLICIES: Final = RetryPolicies()
-"""The retry policies of all AWS calls, handed as arguments to whatever makes them."""
+"""Retry policies of all AWS calls, passed as arguments to the adapters."""
 
 _CONNECT_S = 3.0
 _READ_S = 20.0
@@ -69,7 +73,7 @@ _SPARE_CONNECTIONS = 8
 
 @dataclass(frozen=True, slots=True)
 class Clients:
-    """One client for each service, and another for long polls; open for the life of the process."""
+    """Open clients, with a second SQS client for long polling."""
 
     s3: "S3Client"
     sqs: "SQSClient"
@@ -82,18 +86,18 @@ async def open_client(
     service: str, settings: Settings, *, read_s: float = _READ_S, session: AioSession | None = None
 ) -> AsyncIterator[Any]:
     """
-    Open a client as the settings say; it retries nothing by itself.
+    Open an AWS client for the region and endpoint of the settings, with botocore's retries off.
 
     Args:
-        service: As botocore names it.
-        settings: Of the process.
-        read_s: How long an answer may take.
-        session: That of other clients: what it has read of botocore's models is not read again.
+        service: Name of the service in botocore: `dynamodb`.
+        settings: Settings of the worker.
+        read_s: Read timeout in seconds.
+        session: Session of other clients, to load botocore's service models only once.
 
     Raises:
         ConfigurationError: No region is set.
     """
-    shared: Any = session or get_session()  # create_client is typed for literal names only
+    shared: Any = session or get_session()  # the stubs type create_client only for literal service names
     region = settings.region or shared.get_config_variable("region")
     if not region:
         message = "no AWS region is set: set AWS_REGION, for example AWS_REGION=eu-west-1"
@@ -104,7 +108,7 @@ async def open_client(
         retries={"total_max_attempts": 1},
         max_pool_connections=settings.slots + _SPARE_CONNECTIONS,
         parameter_validation=False,
-        user_agent=f"image-worker/{version('image-worker')}",  # botocore would make up its own for each call
+        user_agent=f"image-worker/{version('image-worker')}",  # botocore would build one for each request
         s3={"addressing_style": "path"} if settings.endpoint_url else {},
     )
     opening = shared.create_client(
@@ -118,7 +122,7 @@ async def open_client(
 
 @asynccontextmanager
 async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
-    """Open the clients of the service."""
+    """Open the clients of the worker."""
     session = get_session()
     async with AsyncExitStack() as stack:
         yield Clients(
@@ -132,7 +136,7 @@ async def open_clients(settings: Settings) -> AsyncIterator[Clients]:
 
 
 def worker_id() -> str:
-    """Name this process in leases and in the audit trail: its host, and what tells it from others there."""
+    """Return a name for this process in leases and in the history: the host name and a random suffix."""
     host = socket.gethostname().partition(".")[0].replace("/", "-")[:20]
     return f"{host}-{secrets.token_hex(2)}"
 
@@ -154,9 +158,39 @@ async def queue_url(client: "SQSClient", name: str) -> str:
         return response["QueueUrl"]
     except TransientError as error:
         if is_no_such_queue(error.__cause__):
-            message = f"there is no queue {name!r}: set WORKER_QUEUE_NAME, or run `image-worker provision`"
+            message = (
+                f"queue {name} does not exist: run `image-worker provision`, "
+                "or correct its name in WORKER_QUEUE_NAME or WORKER_DEAD_LETTER_QUEUE_NAME"
+            )
             raise ConfigurationError(message) from error
         raise
+
+
+def table_of(settings: Settings) -> Table:
+    """Return the table."""
+    return Table(settings.table_name, index_shards=settings.index_shards)
+
+
+def key_layout(settings: Settings) -> KeyLayout:
+    """Return the bucket and the key prefixes that identify uploads."""
+    return KeyLayout(
+        bucket=settings.bucket,
+        uploads_prefix=settings.uploads_prefix,
+        # Without results in the upload bucket there are no notifications to ignore.
+        processed_prefix=settings.processed_prefix if settings.results_bucket == settings.bucket else None,
+    )
+
+
+def delivery_config(settings: Settings) -> DeliveryConfig:
+    """Return the limits and timeouts for message delivery."""
+    return DeliveryConfig(
+        worker_id=worker_id(),
+        lease_s=settings.visibility_timeout_s,
+        max_receives=settings.max_receives,
+        max_bytes=settings.max_bytes,
+        record_delay_s=settings.record_delay_ms / 1000,
+        retention=timedelta(days=settings.retention_days) if settings.retention_days else None,
+    )
 
 
 def storage_parameters(settings: Settings) -> dict[str, str]:
@@ -173,59 +207,6 @@ def storage_parameters(settings: Settings) -> dict[str, str]:
         "MaxReceiveCount": str(settings.queue_receives),
         "TableName": settings.table_name,
     }
-
-
-async def deploy_storage(
-    cloudformation: "CloudFormationClient",
-    dynamodb: "DynamoDBClient",
-    settings: Settings,
-    *,
-    stack_name: str = STACK_NAME,
-    timeout_s: float = DEPLOY_TIMEOUT_S,
-) -> Deployment:
-    """Create or update the storage stack for these settings; raises what `deploy` does."""
-    return await deploy(
-        cloudformation,
-        dynamodb,
-        storage_parameters(settings),
-        retry=RETRY_POLICIES.table,
-        stack_name=stack_name,
-        timeout_s=timeout_s,
-    )
-
-
-def table_of(settings: Settings) -> Table:
-    """Return the table that the settings name."""
-    return Table(settings.table_name, index_shards=settings.index_shards)
-
-
-def decoder_pool(settings: Settings) -> DecoderPool:
-    """Return the pool of decoder children, not started yet."""
-    return DecoderPool(
-        processes=settings.processes,
-        limits=Limits(
-            max_bytes=settings.max_bytes,
-            max_pixels=settings.max_pixels,
-            max_frames=settings.max_frames,
-            min_side_px=settings.min_side_px,
-        ),
-        step_timeout_s=settings.step_timeout_s,
-        decoder_memory_mb=settings.decoder_memory_mb,
-        decoder_max_images=settings.decoder_max_images,
-        font=FONT,
-        more_fonts=settings.font_files,
-        decoder_growth_mb=settings.decoder_growth_mb,
-    )
-
-
-def key_layout(settings: Settings) -> KeyLayout:
-    """Return what tells uploads from everything else."""
-    return KeyLayout(
-        bucket=settings.bucket,
-        uploads_prefix=settings.uploads_prefix,
-        # Results in another bucket are not announced here, whatever their prefix.
-        processed_prefix=settings.processed_prefix if settings.results_bucket == settings.bucket else None,
-    )
 
 
 def build_queries(dynamodb: "DynamoDBClient", settings: Settings) -> Queries:
@@ -253,6 +234,18 @@ def build_logos(s3: "S3Client", settings: Settings) -> Logos:
     return Logos(s3, retry=RETRY_POLICIES.bucket, cache_s=settings.watermark_logo_cache_s)
 
 
+def build_backups(dynamodb: "DynamoDBClient", settings: Settings) -> Backups:
+    """Return the backups of the table."""
+    return Backups(dynamodb, table=table_of(settings), retry=RETRY_POLICIES.table)
+
+
+def build_table_metrics(cloudwatch: "CloudWatchClient", settings: Settings) -> TableMetrics:
+    """Return the CloudWatch metrics of the table and its indexes."""
+    return TableMetrics(
+        cloudwatch, table=settings.table_name, indexes=tuple(INDEXES), retry=RETRY_POLICIES.table
+    )
+
+
 async def build_dead_letters(
     sqs: "SQSClient", settings: Settings, *, visibility_timeout_s: int
 ) -> DeadLetters:
@@ -277,37 +270,51 @@ async def build_dead_letters(
     )
 
 
-def delivery_config(settings: Settings) -> DeliveryConfig:
-    """Return the numbers that deliveries go by."""
-    return DeliveryConfig(
-        worker_id=worker_id(),
-        lease_s=settings.visibility_timeout_s,
-        max_receives=settings.max_receives,
-        max_bytes=settings.max_bytes,
-        record_delay_s=settings.record_delay_ms / 1000,
-        retention=timedelta(days=settings.retention_days) if settings.retention_days else None,
+def build_decoder_pool(settings: Settings) -> DecoderPool:
+    """Return the pool of decoder processes; start it before use."""
+    return DecoderPool(
+        processes=settings.processes,
+        limits=Limits(
+            max_bytes=settings.max_bytes,
+            max_pixels=settings.max_pixels,
+            max_frames=settings.max_frames,
+            min_side_px=settings.min_side_px,
+        ),
+        step_timeout_s=settings.step_timeout_s,
+        decoder_memory_mb=settings.decoder_memory_mb,
+        decoder_max_images=settings.decoder_max_images,
+        font=FONT,
+        more_fonts=settings.font_files,
+        decoder_growth_mb=settings.decoder_growth_mb,
     )
 
 
-def show(metrics: Metrics, *, consumer: Consumer, pool: DecoderPool, slots: int) -> None:
-    """Let the metrics ask the service and its children how they are."""
-    metrics.slots.set(slots)
-    metrics.in_flight.set_function(lambda: consumer.in_flight)
-    metrics.decoders.labels("busy").set_function(lambda: pool.busy)
-    metrics.decoders.labels("idle").set_function(lambda: pool.alive - pool.busy)
-    metrics.images_waiting.set_function(lambda: pool.waiting)
-    metrics.count_decoder_restarts(lambda: pool.restarts)
-    metrics.resident_bytes.labels("worker").set_function(lambda: resident_bytes(os.getpid()))
-    metrics.resident_bytes.labels("decoders").set_function(lambda: sum(map(resident_bytes, pool.pids)))
+async def deploy_storage(
+    cloudformation: "CloudFormationClient",
+    dynamodb: "DynamoDBClient",
+    settings: Settings,
+    *,
+    stack_name: str = STACK_NAME,
+    timeout_s: float = DEPLOY_TIMEOUT_S,
+) -> Deployment:
+    """Create or update the storage stack for these settings; raises what `deploy` does."""
+    return await deploy(
+        cloudformation,
+        dynamodb,
+        storage_parameters(settings),
+        retry=RETRY_POLICIES.table,
+        stack_name=stack_name,
+        timeout_s=timeout_s,
+    )
 
 
 @asynccontextmanager
 async def open_consumer(settings: Settings, clients: Clients) -> AsyncIterator[Consumer]:
     """
-    Build the service and what tells of it, start its decoder children, and close everything at the end.
+    Build the consumer with its telemetry, start the decoder processes, and close everything at the end.
 
     Raises:
-        ConfigurationError: There is no such queue, the port is taken, or traces lack their extra.
+        ConfigurationError: A queue does not exist, the port is in use, or the `otel` extra is not installed.
     """
     async with AsyncExitStack() as stack:
         metrics = Metrics()
@@ -329,7 +336,7 @@ async def open_consumer(settings: Settings, clients: Clients) -> AsyncIterator[C
         ledger = build_ledger(clients.dynamodb, settings)
         profiles = build_profiles(clients.dynamodb, settings)
         logos = build_logos(clients.s3, settings)
-        pool = decoder_pool(settings)
+        pool = build_decoder_pool(settings)
         handler = MessageHandler(
             parse=partial(parse, key_layout=key_layout(settings)),
             queue=queue,
@@ -367,14 +374,14 @@ async def open_consumer(settings: Settings, clients: Clients) -> AsyncIterator[C
             },
             on_in_flight_change=protection.in_flight if protection else None,
         )
-        show(metrics, consumer=consumer, pool=pool, slots=settings.slots)
+        _export_gauges(metrics, consumer=consumer, pool=pool, slots=settings.slots)
         if settings.http_port:
             await stack.enter_async_context(
                 endpoint(
                     host=settings.http_host,
                     port=settings.http_port,
                     metrics=metrics,
-                    why_unhealthy=lambda: None if pool.alive else "no decoder child is up",
+                    why_unhealthy=lambda: None if pool.alive else "no decoder is running",
                     why_unready=lambda: "draining" if consumer.is_draining else readiness.why_unready(),
                 )
             )
@@ -383,6 +390,18 @@ async def open_consumer(settings: Settings, clients: Clients) -> AsyncIterator[C
             stack.push_async_callback(closing.close)
         await pool.start()
         yield consumer
+
+
+def _export_gauges(metrics: Metrics, *, consumer: Consumer, pool: DecoderPool, slots: int) -> None:
+    """Set the gauges that are read from the consumer and the decoder pool at each scrape."""
+    metrics.slots.set(slots)
+    metrics.in_flight.set_function(lambda: consumer.in_flight)
+    metrics.decoders.labels("busy").set_function(lambda: pool.busy)
+    metrics.decoders.labels("idle").set_function(lambda: pool.alive - pool.busy)
+    metrics.images_waiting.set_function(lambda: pool.waiting)
+    metrics.count_decoder_restarts(lambda: pool.restarts)
+    metrics.resident_bytes.labels("worker").set_function(lambda: resident_bytes(os.getpid()))
+    metrics.resident_bytes.labels("decoders").set_function(lambda: sum(map(resident_bytes, pool.pids)))
 
 
 @asynccontextmanager

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from worker.bootstrap import RETRY_POLICIES, open_client, table_of
-from worker.checks.table import INDEXES
+from worker.bootstrap import build_backups, build_table_metrics, open_client
 from worker.cli.support import output
 from worker.cli.support.entrypoint import asynchronous, start
 from worker.domain import clock
 from worker.domain.clock import utc_now
-from worker.dynamodb.backups import NAME_PATTERN, Backup, Backups
-from worker.telemetry.table_metrics import LEVELS, PERIOD, Scope, Series, TableMetrics, window
+from worker.dynamodb.backups import NAME_PATTERN, Backup
+from worker.telemetry.table_metrics import LEVELS, PERIOD, Scope, Series, window
 
 if TYPE_CHECKING:
     from worker.domain.step import Json
@@ -63,7 +62,7 @@ async def backup(
     """
     settings = start()
     async with open_client("dynamodb", settings) as dynamodb:
-        created = await Backups(dynamodb, table=table_of(settings), retry=RETRY_POLICIES.table).create(name)
+        created = await build_backups(dynamodb, settings).create(name)
     if json:
         output.print_json(_backup_document(created))
     else:
@@ -80,7 +79,7 @@ async def backups(*, json: output.JsonOption = False) -> None:
     """
     settings = start()
     async with open_client("dynamodb", settings) as dynamodb:
-        found = await Backups(dynamodb, table=table_of(settings), retry=RETRY_POLICIES.table).all()
+        found = await build_backups(dynamodb, settings).all()
     if json:
         output.print_json({"backups": [_backup_document(each) for each in found]})
     elif not found:
@@ -114,10 +113,7 @@ async def metrics(
     settings = start()
     since, until = window(utc_now(), hours=hours)
     async with open_client("cloudwatch", settings) as cloudwatch:
-        reader = TableMetrics(
-            cloudwatch, table=settings.table_name, indexes=tuple(INDEXES), retry=RETRY_POLICIES.table
-        )
-        found = await reader.read(since, until)
+        found = await build_table_metrics(cloudwatch, settings).read(since, until)
     if json:
         output.print_json(
             {
