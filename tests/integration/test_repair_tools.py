@@ -1,4 +1,4 @@
-"""The repair tools, on a real emulator and, where it matters, with a real worker."""
+"""The repair tools on an emulator and, where it matters, with a worker."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -44,15 +44,15 @@ if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
     from types_aiobotocore_sqs import SQSClient
 
-PICTURE = encoded(scene(96, 72))
-OTHER_PICTURE = encoded(scene(72, 96))
+IMAGE = encoded(scene(96, 72))
+OTHER_IMAGE = encoded(scene(72, 96))
 PATIENCE = timedelta(minutes=5)
-TRANSIENT = Failure(code="unavailable", message="the bucket was away", step=None, retryable=True)
+TRANSIENT = Failure(code="unavailable", message="the bucket was unavailable", step=None, retryable=True)
 
 
 @pytest.fixture(autouse=True)
-def _polls_that_do_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The emulator is one server: a poll that does not wait misses nothing."""
+def _no_long_polling(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The emulator is a single server, so a receive without waiting misses no message."""
     monkeypatch.setattr(dead_letters, "_WAIT_S", 0)
 
 
@@ -79,8 +79,8 @@ def report_of(repairs: RepairContext) -> Report:
 async def claimed(
     s3: "S3Client", dynamodb: "DynamoDBClient", settings: Settings, image_id: str, *, lease_s: float = 60
 ) -> Image:
-    """Return a picture that was uploaded and claimed; a negative lease is over already."""
-    key = await put(s3, settings, image_id, PICTURE)
+    """Return an uploaded and claimed image; with a negative lease, the lease has expired."""
+    key = await put(s3, settings, image_id, IMAGE)
     head = await s3.head_object(Bucket=settings.bucket, Key=key)
     now = utc_now()
     version = SourceVersion(
@@ -91,15 +91,15 @@ async def claimed(
         owner=f"lost-worker/{image_id}",
         now=now,
         lease_until=now + timedelta(seconds=lease_s),
-        recipe="a recipe of old",
+        recipe="an old recipe",
     )
-    answer = await ledger_of(dynamodb, settings).claim(job, claimant)
-    assert isinstance(answer, Claimed)
-    return answer.image
+    claim = await ledger_of(dynamodb, settings).claim(job, claimant)
+    assert isinstance(claim, Claimed)
+    return claim.image
 
 
 async def released(s3: "S3Client", dynamodb: "DynamoDBClient", settings: Settings, image_id: str) -> Image:
-    """Return a picture that is pending, as if its worker had been told to stop."""
+    """Return a pending image, as a stopped worker leaves it."""
     image = await claimed(s3, dynamodb, settings, image_id)
     move = image_released(TRANSIENT, at=utc_now())
     return await ledger_of(dynamodb, settings).settle(image, [move])
@@ -113,44 +113,44 @@ async def failed(
     *,
     code: str = TRANSIENT.code,
 ) -> Image:
-    """Return a picture that has failed for something that has passed."""
+    """Return an image that has failed for a transient reason."""
     image = await claimed(s3, dynamodb, settings, image_id)
     move = image_failed(replace(TRANSIENT, code=code), at=utc_now())
     return await ledger_of(dynamodb, settings).settle(image, [move])
 
 
-async def the(dynamodb: "DynamoDBClient", settings: Settings, image_id: str) -> Image:
-    """Return the image as it is now."""
+async def current(dynamodb: "DynamoDBClient", settings: Settings, image_id: str) -> Image:
+    """Return the image as currently stored."""
     image = await build_queries(dynamodb, settings).image(image_id, USER, consistent=True)
     assert image
     return image
 
 
-async def buried(
+async def send_dead_letter(
     sqs: "SQSClient", settings: Settings, image: Image, *, code: str | None = TRANSIENT.code
 ) -> None:
-    """Put an image's job among the dead letters, as a worker does, or as a redrive policy: without a word."""
+    """Send the job of an image to the dead-letter queue, as a worker does; without a code, as SQS does."""
     url = await queue_url(sqs, settings.dead_letter_queue_name)
     attributes: Any = {
         name: {"DataType": "String", "StringValue": value}
-        for name, value in {"code": code, "reason": "why not"}.items()
+        for name, value in {"code": code, "reason": "a reason"}.items()
         if code and value
     }
     body = to_body(job_of(image), reason="dead letter")
     await sqs.send_message(QueueUrl=url, MessageBody=body, MessageAttributes=attributes)
 
 
-async def forget_messages(sqs: "SQSClient", settings: Settings) -> None:
+async def purge_queue(sqs: "SQSClient", settings: Settings) -> None:
     await sqs.purge_queue(QueueUrl=await queue_url(sqs, settings.queue_name))
 
 
 async def table(dynamodb: "DynamoDBClient", settings: Settings) -> list[Any]:
-    """Return everything in the table."""
+    """Return all items of the table."""
     items = (await dynamodb.scan(TableName=settings.table_name, ConsistentRead=True))["Items"]
     return sorted(items, key=str)
 
 
-async def test_a_retry_after_the_cause_is_gone_ends_completed(
+async def test_a_retry_completes_the_image_once_the_cause_is_fixed(
     s3: "S3Client", sqs: "SQSClient", dynamodb: "DynamoDBClient", provisioned: Settings
 ) -> None:
     content = encoded(scene(640, 480))
@@ -162,41 +162,41 @@ async def test_a_retry_after_the_cause_is_gone_ends_completed(
 
     async with open_tool(provisioned, requested_by="images retry") as repairs:
         await retry_image(repairs, first)
-        await retry_image(repairs, await the(dynamodb, provisioned, "img_1"))
+        await retry_image(repairs, await current(dynamodb, provisioned, "img_1"))
     assert report_of(repairs).counts == {"retried": 1, "already pending": 1}
 
     async with working(provisioned):
         (second,) = await ended(dynamodb, provisioned, "img_1")
     assert (second.status, second.error, second.attempt) == ("completed", None, 2)
-    asked = [entry for entry in second.history if entry.detail.get("reason") == "retried"]
-    assert [(entry.status, entry.detail["by"]) for entry in asked] == [("pending", "images retry")]
+    requests = [entry for entry in second.history if entry.detail.get("reason") == "retried"]
+    assert [(entry.status, entry.detail["by"]) for entry in requests] == [("pending", "images retry")]
 
 
-async def test_pictures_whose_recipe_has_changed_get_a_new_result_and_count_as_before(
+async def test_images_with_a_changed_recipe_get_a_new_result_and_are_counted_once(
     s3: "S3Client", sqs: "SQSClient", dynamodb: "DynamoDBClient", provisioned: Settings
 ) -> None:
     image_ids = ["img_1", "img_2", "img_3"]
     async with working(provisioned):
         for image_id in image_ids:
-            await put(s3, provisioned, image_id, PICTURE)
+            await put(s3, provisioned, image_id, IMAGE)
         before = await ended(dynamodb, provisioned, *image_ids)
         await emptied(sqs, provisioned)
     changed = provisioned.model_copy(update={"quality": 40})
 
-    async def ask(settings: Settings) -> dict[str, int]:
+    async def reprocess_changed(settings: Settings) -> dict[str, int]:
         async with open_tool(settings, requested_by="images reprocess") as repairs:
             await reprocess_all(
                 repairs, user_id=USER, status=ImageStatus.COMPLETED, before=utc_now(), recipe_changed=True
             )
         return report_of(repairs).counts
 
-    assert await ask(provisioned) == {"up to date": 3}
-    assert await ask(changed) == {"reprocessed": 3}
-    assert await ask(changed) == {}
+    assert await reprocess_changed(provisioned) == {"up to date": 3}
+    assert await reprocess_changed(changed) == {"reprocessed": 3}
+    assert await reprocess_changed(changed) == {}
     async with working(changed):
         after = await ended(dynamodb, provisioned, *image_ids)
         await emptied(sqs, provisioned)
-    assert await ask(changed) == {"up to date": 3}
+    assert await reprocess_changed(changed) == {"up to date": 3}
 
     assert [image.status for image in after] == ["completed"] * 3
     for old, new in zip(before, after, strict=True):
@@ -207,30 +207,30 @@ async def test_pictures_whose_recipe_has_changed_get_a_new_result_and_count_as_b
     assert profile.statistics.total_storage_used == sum(image.total_bytes() for image in after)
 
 
-async def test_a_picture_is_up_to_date_until_its_logo_is_another(
+async def test_an_image_is_up_to_date_until_its_logo_changes(
     s3: "S3Client", sqs: "SQSClient", dynamodb: "DynamoDBClient", provisioned: Settings
 ) -> None:
     logo = f"{provisioned.watermark_logos_prefix}logo.jpg"
-    await s3.put_object(Bucket=provisioned.bucket, Key=logo, Body=PICTURE)
+    await s3.put_object(Bucket=provisioned.bucket, Key=logo, Body=IMAGE)
     marked = provisioned.model_copy(update={"watermark_image": f"s3://{provisioned.bucket}/{logo}"})
     async with working(marked):
         await put(s3, provisioned, "img_1", encoded(scene(640, 480)))
         await ended(dynamodb, provisioned, "img_1")
         await emptied(sqs, provisioned)
 
-    async def ask() -> dict[str, int]:
+    async def reprocess_changed() -> dict[str, int]:
         async with open_tool(marked) as repairs:
             await reprocess_all(
                 repairs, user_id=None, status=ImageStatus.COMPLETED, before=utc_now(), recipe_changed=True
             )
         return report_of(repairs).counts
 
-    assert await ask() == {"up to date": 1}
-    await s3.put_object(Bucket=provisioned.bucket, Key=logo, Body=OTHER_PICTURE)
-    assert await ask() == {"reprocessed": 1}
+    assert await reprocess_changed() == {"up to date": 1}
+    await s3.put_object(Bucket=provisioned.bucket, Key=logo, Body=OTHER_IMAGE)
+    assert await reprocess_changed() == {"reprocessed": 1}
 
 
-async def test_reprocessing_by_status_leaves_out_what_ended_after_the_given_moment(
+async def test_reprocessing_by_status_skips_images_that_ended_after_the_given_time(
     s3: "S3Client", dynamodb: "DynamoDBClient", provisioned: Settings
 ) -> None:
     old = await failed(s3, dynamodb, provisioned, "img_1")
@@ -242,14 +242,14 @@ async def test_reprocessing_by_status_leaves_out_what_ended_after_the_given_mome
         )
 
     assert report_of(repairs).counts == {"reprocessed": 1, "ended later": 1}
-    assert (await the(dynamodb, provisioned, "img_1")).status == "pending"
+    assert (await current(dynamodb, provisioned, "img_1")).status == "pending"
 
 
-async def test_a_picture_whose_upload_was_tidied_away_keeps_its_result(
+async def test_an_image_whose_upload_was_deleted_keeps_its_result(
     s3: "S3Client", sqs: "SQSClient", dynamodb: "DynamoDBClient", provisioned: Settings
 ) -> None:
     async with working(provisioned):
-        key = await put(s3, provisioned, "img_1", PICTURE)
+        key = await put(s3, provisioned, "img_1", IMAGE)
         await ended(dynamodb, provisioned, "img_1")
         await emptied(sqs, provisioned)
     await s3.delete_object(Bucket=provisioned.bucket, Key=key)
@@ -265,18 +265,18 @@ async def test_a_picture_whose_upload_was_tidied_away_keeps_its_result(
     assert await table(dynamodb, provisioned) == before
 
 
-async def test_what_was_moved_and_never_sent_is_found_by_reconcile(
+async def test_reconcile_finds_an_image_whose_message_could_not_be_sent(
     s3: "S3Client", sqs: "SQSClient", dynamodb: "DynamoDBClient", provisioned: Settings
 ) -> None:
     image = await failed(s3, dynamodb, provisioned, "img_1")
-    await forget_messages(sqs, provisioned)
+    await purge_queue(sqs, provisioned)
     async with open_tool(provisioned) as repairs:
         url = f"{provisioned.endpoint_url}/000000000000/no-such-queue"
         broken_sender = JobSender(sqs, url=url, retry=RETRY_POLICIES.queue)
         await retry_image(replace(repairs, sender=broken_sender), image)
     assert report_of(repairs).counts == {"failed": 1}
     assert "reconcile" in report_of(repairs).errors[0]
-    assert (await the(dynamodb, provisioned, "img_1")).status == "pending"
+    assert (await current(dynamodb, provisioned, "img_1")).status == "pending"
 
     async with open_tool(provisioned, requested_by="reconcile") as repairs:
         await reconcile_all(repairs, now=utc_now() + timedelta(seconds=1), pending_for=timedelta(0))
@@ -287,12 +287,12 @@ async def test_what_was_moved_and_never_sent_is_found_by_reconcile(
     assert after.status == "completed"
 
 
-async def test_reconcile_revives_what_lost_its_message_or_its_worker_and_the_second_time_does_nothing(
+async def test_reconcile_requeues_images_without_message_or_worker_only_once(
     s3: "S3Client", sqs: "SQSClient", dynamodb: "DynamoDBClient", provisioned: Settings
 ) -> None:
     await released(s3, dynamodb, provisioned, "img_1")
     await claimed(s3, dynamodb, provisioned, "img_2", lease_s=-1)
-    await forget_messages(sqs, provisioned)
+    await purge_queue(sqs, provisioned)
 
     async with open_tool(provisioned, requested_by="reconcile") as repairs:
         await reconcile_all(repairs, now=utc_now() + timedelta(seconds=1), pending_for=timedelta(0))
@@ -310,11 +310,11 @@ async def test_reconcile_revives_what_lost_its_message_or_its_worker_and_the_sec
     assert "lease_expired" in reasons[1]
 
 
-async def test_two_reconciles_at_once_send_one_message(
+async def test_two_concurrent_reconciles_send_one_message(
     s3: "S3Client", sqs: "SQSClient", dynamodb: "DynamoDBClient", provisioned: Settings
 ) -> None:
     await released(s3, dynamodb, provisioned, "img_1")
-    await forget_messages(sqs, provisioned)
+    await purge_queue(sqs, provisioned)
 
     async with open_tool(provisioned) as one, open_tool(provisioned) as other:
         now = utc_now()
@@ -326,7 +326,7 @@ async def test_two_reconciles_at_once_send_one_message(
     assert await messages_in(sqs, provisioned.queue_name) == 1
 
 
-async def test_reconcile_fails_what_has_no_upload_any_more(
+async def test_reconcile_fails_images_whose_upload_is_gone(
     s3: "S3Client", dynamodb: "DynamoDBClient", provisioned: Settings
 ) -> None:
     for image in (
@@ -341,17 +341,17 @@ async def test_reconcile_fails_what_has_no_upload_any_more(
 
     assert report_of(repairs).counts == {"marked failed": 2}
     for image_id in ("img_1", "img_2"):
-        image = await the(dynamodb, provisioned, image_id)
+        image = await current(dynamodb, provisioned, image_id)
         assert image.error
         assert (image.status, image.error.code, image.lease) == ("failed", "source_missing", None)
 
 
-async def test_reconcile_asks_for_what_lies_there_now_when_the_upload_was_replaced(
+async def test_reconcile_requeues_the_current_upload_when_it_was_replaced(
     s3: "S3Client", sqs: "SQSClient", dynamodb: "DynamoDBClient", provisioned: Settings
 ) -> None:
     before = await released(s3, dynamodb, provisioned, "img_1")
-    await put(s3, provisioned, "img_1", OTHER_PICTURE)
-    await forget_messages(sqs, provisioned)
+    await put(s3, provisioned, "img_1", OTHER_IMAGE)
+    await purge_queue(sqs, provisioned)
 
     async with open_tool(provisioned, requested_by="reconcile") as repairs:
         await reconcile_all(repairs, now=utc_now() + timedelta(seconds=1), pending_for=timedelta(0))
@@ -363,14 +363,14 @@ async def test_reconcile_asks_for_what_lies_there_now_when_the_upload_was_replac
     assert after.renditions["medium"].height == 96
 
 
-async def test_reconcile_touches_nothing_that_is_leased_or_lately_pending(
+async def test_reconcile_does_not_change_leased_or_recently_pending_images(
     s3: "S3Client", sqs: "SQSClient", dynamodb: "DynamoDBClient", provisioned: Settings
 ) -> None:
     await claimed(s3, dynamodb, provisioned, "img_1")
     held = await claimed(s3, dynamodb, provisioned, "img_2")
     await s3.delete_object(Bucket=provisioned.bucket, Key=held.key)
     await released(s3, dynamodb, provisioned, "img_3")
-    await forget_messages(sqs, provisioned)
+    await purge_queue(sqs, provisioned)
     before = await table(dynamodb, provisioned)
 
     async with open_tool(provisioned) as repairs:
@@ -381,16 +381,16 @@ async def test_reconcile_touches_nothing_that_is_leased_or_lately_pending(
     assert await messages_in(sqs, provisioned.queue_name) == 0
 
 
-async def test_redriving_by_code_completes_those_and_leaves_the_others_where_they_are(
+async def test_redriving_by_code_leaves_other_dead_letters_in_the_queue(
     s3: "S3Client", sqs: "SQSClient", dynamodb: "DynamoDBClient", provisioned: Settings
 ) -> None:
     first = await failed(s3, dynamodb, provisioned, "img_1")
     second = await failed(s3, dynamodb, provisioned, "img_2", code="internal_error")
     third = await failed(s3, dynamodb, provisioned, "img_3")
-    await forget_messages(sqs, provisioned)
-    await buried(sqs, provisioned, first)
-    await buried(sqs, provisioned, second, code="internal_error")
-    await buried(sqs, provisioned, third, code=None)  # its record knows
+    await purge_queue(sqs, provisioned)
+    await send_dead_letter(sqs, provisioned, first)
+    await send_dead_letter(sqs, provisioned, second, code="internal_error")
+    await send_dead_letter(sqs, provisioned, third, code=None)  # the record has the code
 
     async with open_tool(provisioned, requested_by="queue redrive") as repairs:
         letters = await build_dead_letters(sqs, provisioned, visibility_timeout_s=LIST_VISIBILITY_S)
@@ -405,15 +405,15 @@ async def test_redriving_by_code_completes_those_and_leaves_the_others_where_the
 
     assert [image.status for image in images] == ["completed"] * 2
     assert [diagnose(letter, images_by_key).code for letter in left] == ["internal_error"]
-    assert (await the(dynamodb, provisioned, "img_2")).status == "failed"
+    assert (await current(dynamodb, provisioned, "img_2")).status == "failed"
 
 
-async def test_a_letter_stays_when_its_message_cannot_be_sent_and_goes_with_the_next_run(
+async def test_a_dead_letter_is_kept_until_its_message_has_been_sent(
     s3: "S3Client", sqs: "SQSClient", dynamodb: "DynamoDBClient", provisioned: Settings
 ) -> None:
     image = await failed(s3, dynamodb, provisioned, "img_1")
-    await forget_messages(sqs, provisioned)
-    await buried(sqs, provisioned, image)
+    await purge_queue(sqs, provisioned)
+    await send_dead_letter(sqs, provisioned, image)
 
     async with open_tool(provisioned) as repairs:
         letters = await build_dead_letters(sqs, provisioned, visibility_timeout_s=LIST_VISIBILITY_S)
@@ -429,16 +429,16 @@ async def test_a_letter_stays_when_its_message_cannot_be_sent_and_goes_with_the_
     assert await messages_in(sqs, provisioned.queue_name) == 1
 
 
-async def test_letters_that_are_settled_go_and_those_that_nobody_can_read_stay(
+async def test_obsolete_dead_letters_are_deleted_and_unparsable_ones_kept(
     s3: "S3Client", sqs: "SQSClient", dynamodb: "DynamoDBClient", provisioned: Settings
 ) -> None:
     async with working(provisioned):
-        await put(s3, provisioned, "img_1", PICTURE)
+        await put(s3, provisioned, "img_1", IMAGE)
         (done,) = await ended(dynamodb, provisioned, "img_1")
         await emptied(sqs, provisioned)
-    await buried(sqs, provisioned, done)
+    await send_dead_letter(sqs, provisioned, done)
     dead_url = await queue_url(sqs, provisioned.dead_letter_queue_name)
-    await sqs.send_message(QueueUrl=dead_url, MessageBody="what is this?")
+    await sqs.send_message(QueueUrl=dead_url, MessageBody="not a job")
 
     async with open_tool(provisioned) as repairs:
         letters = await build_dead_letters(sqs, provisioned, visibility_timeout_s=LIST_VISIBILITY_S)
@@ -449,14 +449,14 @@ async def test_letters_that_are_settled_go_and_those_that_nobody_can_read_stay(
     assert await messages_in(sqs, provisioned.dead_letter_queue_name) == 1
 
 
-async def test_no_more_letters_are_sent_back_than_asked_and_two_of_one_picture_are_sent_once(
+async def test_redriving_respects_the_limit_and_sends_two_of_the_same_image_once(
     s3: "S3Client", sqs: "SQSClient", dynamodb: "DynamoDBClient", provisioned: Settings
 ) -> None:
     twice = await failed(s3, dynamodb, provisioned, "img_1")
     for image in (twice, twice):
-        await buried(sqs, provisioned, image)
+        await send_dead_letter(sqs, provisioned, image)
     others = [await failed(s3, dynamodb, provisioned, f"img_{number}") for number in range(2, 5)]
-    await forget_messages(sqs, provisioned)
+    await purge_queue(sqs, provisioned)
 
     async with open_tool(provisioned) as repairs:
         letters = await build_dead_letters(sqs, provisioned, visibility_timeout_s=LIST_VISIBILITY_S)
@@ -464,26 +464,26 @@ async def test_no_more_letters_are_sent_back_than_asked_and_two_of_one_picture_a
         assert await messages_in(sqs, provisioned.queue_name) == 1
         assert await messages_in(sqs, provisioned.dead_letter_queue_name) == 0
         for image in others:
-            await buried(sqs, provisioned, image)
+            await send_dead_letter(sqs, provisioned, image)
         await redrive_all(repairs, letters, image_id=None, code=None, limit=2)
 
     assert await messages_in(sqs, provisioned.queue_name) == 3
     assert await messages_in(sqs, provisioned.dead_letter_queue_name) == 1
 
 
-async def test_of_fifty_objects_of_which_twenty_are_done_thirty_are_asked_for(
+async def test_only_unrecorded_uploads_are_enqueued(
     s3: "S3Client", sqs: "SQSClient", dynamodb: "DynamoDBClient", provisioned: Settings
 ) -> None:
     image_ids = [f"img_{number}" for number in range(50)]
     async with working(provisioned):
         for image_id in image_ids[:20]:
-            await put(s3, provisioned, image_id, PICTURE)
+            await put(s3, provisioned, image_id, IMAGE)
         await ended(dynamodb, provisioned, *image_ids[:20])
         await emptied(sqs, provisioned)
     for image_id in image_ids[20:]:
-        await put(s3, provisioned, image_id, PICTURE)
+        await put(s3, provisioned, image_id, IMAGE)
     await announcements(sqs, provisioned, 30)
-    await s3.put_object(Bucket=provisioned.bucket, Key="uploads/readme.txt", Body=b"no upload")
+    await s3.put_object(Bucket=provisioned.bucket, Key="uploads/readme.txt", Body=b"not an upload")
 
     async with open_tool(provisioned, requested_by="enqueue") as repairs:
         await enqueue_all(repairs, prefix="uploads/")
@@ -497,15 +497,15 @@ async def test_of_fifty_objects_of_which_twenty_are_done_thirty_are_asked_for(
     assert [(image.status, image.attempt) for image in images] == [("completed", 1)] * 50
 
 
-async def test_an_object_that_replaced_a_recorded_one_within_the_same_second_is_asked_for(
+async def test_an_upload_replaced_within_the_same_second_is_enqueued(
     s3: "S3Client", sqs: "SQSClient", dynamodb: "DynamoDBClient", provisioned: Settings
 ) -> None:
     async with working(provisioned):
-        await put(s3, provisioned, "img_1", PICTURE)
+        await put(s3, provisioned, "img_1", IMAGE)
         (before,) = await ended(dynamodb, provisioned, "img_1")
         await emptied(sqs, provisioned)
-    await put(s3, provisioned, "img_1", OTHER_PICTURE)
-    await forget_messages(sqs, provisioned)
+    await put(s3, provisioned, "img_1", OTHER_IMAGE)
+    await purge_queue(sqs, provisioned)
 
     async with open_tool(provisioned) as repairs:
         await enqueue_all(repairs, prefix=f"uploads/{USER}/")
@@ -518,17 +518,17 @@ async def test_an_object_that_replaced_a_recorded_one_within_the_same_second_is_
 
 
 @pytest.mark.parametrize("tool_name", ["retry", "reprocess", "reconcile", "redrive", "enqueue"])
-async def test_a_dry_run_says_what_would_be_done_and_changes_nothing(
+async def test_a_dry_run_reports_what_would_be_done_and_changes_nothing(
     s3: "S3Client", sqs: "SQSClient", dynamodb: "DynamoDBClient", provisioned: Settings, tool_name: str
 ) -> None:
     dead = await failed(s3, dynamodb, provisioned, "img_1")
-    await buried(sqs, provisioned, dead)
+    await send_dead_letter(sqs, provisioned, dead)
     await released(s3, dynamodb, provisioned, "img_2")
     await claimed(s3, dynamodb, provisioned, "img_3", lease_s=-1)
     gone = await released(s3, dynamodb, provisioned, "img_4")
     await s3.delete_object(Bucket=provisioned.bucket, Key=gone.key)
-    await put(s3, provisioned, "img_5", PICTURE)
-    await forget_messages(sqs, provisioned)
+    await put(s3, provisioned, "img_5", IMAGE)
+    await purge_queue(sqs, provisioned)
     names = (provisioned.queue_name, provisioned.dead_letter_queue_name)
     before = await table(dynamodb, provisioned), [await messages_in(sqs, name) for name in names]
 

@@ -1,4 +1,4 @@
-"""What went wrong, in one sentence with a way out."""
+"""Error messages of the command line."""
 
 import pytest
 from botocore import exceptions as aws
@@ -10,11 +10,11 @@ from worker.domain.errors import ConfigurationError, LeaseLostError, TransientEr
 from worker.settings import Settings
 
 
-def refusal(code: str, message: str = "", call: str = "GetItem") -> aws.ClientError:
+def client_error(code: str, message: str = "", call: str = "GetItem") -> aws.ClientError:
     return aws.ClientError({"Error": {"Code": code, "Message": message}}, call)
 
 
-def told_of_settings(monkeypatch: pytest.MonkeyPatch, **variables: str) -> str:
+def error_of_settings(monkeypatch: pytest.MonkeyPatch, **variables: str) -> str:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     with pytest.raises((ValidationError, SettingsError)) as raised:
@@ -26,7 +26,7 @@ def told_of_settings(monkeypatch: pytest.MonkeyPatch, **variables: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "sentence"),
+    ("variable", "value", "message"),
     [
         ("WORKER_MAX_BYTES", "abc", "WORKER_MAX_BYTES: 'abc' is not a whole number (default: 52428800)"),
         ("WORKER_QUALITY", "900", "WORKER_QUALITY: '900' is more than 100 (default: 82)"),
@@ -55,20 +55,20 @@ def told_of_settings(monkeypatch: pytest.MonkeyPatch, **variables: str) -> str:
         ),
     ],
 )
-def test_a_wrong_setting_is_named_with_its_fault_and_its_default(
-    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, sentence: str
+def test_an_invalid_setting_is_reported_with_the_problem_and_its_default(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, message: str
 ) -> None:
-    assert told_of_settings(monkeypatch, **{variable: value}) == sentence
+    assert error_of_settings(monkeypatch, **{variable: value}) == message
 
 
-def test_all_wrong_settings_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    sentence = told_of_settings(monkeypatch, WORKER_MAX_FRAMES="x", WORKER_MAX_PIXELS="y")
-    assert "WORKER_MAX_FRAMES: 'x'" in sentence
-    assert "WORKER_MAX_PIXELS: 'y'" in sentence
+def test_all_invalid_settings_are_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    message = error_of_settings(monkeypatch, WORKER_MAX_FRAMES="x", WORKER_MAX_PIXELS="y")
+    assert "WORKER_MAX_FRAMES: 'x'" in message
+    assert "WORKER_MAX_PIXELS: 'y'" in message
 
 
 @pytest.mark.parametrize(
-    ("values", "said", "way_out"),
+    ("values", "problem", "fix"),
     [
         ({"WORKER_UPLOADS_PREFIX": "in"}, "WORKER_UPLOADS_PREFIX is 'in'", "it must end with a slash"),
         ({"WORKER_PROCESSED_PREFIX": "uploads/done/"}, "overlap in one bucket", "WORKER_OUTPUT_BUCKET"),
@@ -81,22 +81,22 @@ def test_all_wrong_settings_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -
         ({"WORKER_FONT_FILES": '["/no/such.ttf"]'}, "WORKER_FONT_FILES", "/no/such.ttf, which is not a file"),
     ],
 )
-def test_a_rule_across_settings_speaks_for_itself(
-    monkeypatch: pytest.MonkeyPatch, values: dict[str, str], said: str, way_out: str
+def test_a_violated_rule_across_settings_is_reported_with_a_fix(
+    monkeypatch: pytest.MonkeyPatch, values: dict[str, str], problem: str, fix: str
 ) -> None:
-    sentence = told_of_settings(monkeypatch, **values)
+    message = error_of_settings(monkeypatch, **values)
 
-    assert said in sentence
-    assert way_out in sentence
+    assert problem in message
+    assert fix in message
 
 
-def test_a_secret_that_went_into_the_wrong_setting_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
-    sentence = told_of_settings(monkeypatch, WORKER_MAX_BYTES="AKIAIOSFODNN7EXAMPLE")
-    assert sentence.startswith("WORKER_MAX_BYTES: '[masked]' is not a whole number")
+def test_a_secret_in_the_wrong_setting_is_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    message = error_of_settings(monkeypatch, WORKER_MAX_BYTES="AKIAIOSFODNN7EXAMPLE")
+    assert message.startswith("WORKER_MAX_BYTES: '[masked]' is not a whole number")
 
 
 @pytest.mark.parametrize(
-    ("error", "beginning", "is_usage_error"),
+    ("error", "start", "is_usage_error"),
     [
         (aws.NoCredentialsError(), "no usable AWS credentials were found", True),
         (aws.NoRegionError(), "no AWS region is set; set AWS_REGION", True),
@@ -111,11 +111,15 @@ def test_a_secret_that_went_into_the_wrong_setting_is_not_repeated(monkeypatch: 
             "http://host did not respond in time (",
             False,
         ),
-        (refusal("AccessDeniedException", "no GetItem"), "AWS does not allow GetItem (no GetItem); al", True),
-        (refusal("ExpiredToken"), "AWS rejected the credentials (GetItem: they have expired)", True),
-        (refusal("InvalidClientTokenId"), "AWS rejected the credentials (GetItem: InvalidClie", True),
         (
-            refusal("ResourceNotFoundException", "Requested resource not found"),
+            client_error("AccessDeniedException", "no GetItem"),
+            "AWS does not allow GetItem (no GetItem); al",
+            True,
+        ),
+        (client_error("ExpiredToken"), "AWS rejected the credentials (GetItem: they have expired)", True),
+        (client_error("InvalidClientTokenId"), "AWS rejected the credentials (GetItem: InvalidClie", True),
+        (
+            client_error("ResourceNotFoundException", "Requested resource not found"),
             "GetItem: Requested resource not found; run `image-worker provision`, or correct its name",
             True,
         ),
@@ -125,7 +129,7 @@ def test_a_secret_that_went_into_the_wrong_setting_is_not_repeated(monkeypatch: 
             True,
         ),
         (
-            refusal("InternalServerError", "oops"),
+            client_error("InternalServerError", "oops"),
             "GetItem failed with InternalServerError: oops",
             False,
         ),
@@ -138,40 +142,40 @@ def test_a_secret_that_went_into_the_wrong_setting_is_not_repeated(monkeypatch: 
         (LeaseLostError(image_id="img_1", attempt=2), "img_1: attempt 2 no longer holds the lease", False),
     ],
 )
-def test_an_error_with_a_known_way_out_is_explained(
+def test_an_expected_error_is_explained(
     error: Exception,
-    beginning: str,
+    start: str,
     is_usage_error: bool,  # noqa: FBT001 - a column of the table above
 ) -> None:
     explained = explain(error)
     assert explained is not None
-    assert explained.message.startswith(beginning)
+    assert explained.message.startswith(start)
     assert explained.is_usage_error == is_usage_error
     assert "\n" not in explained.message
 
 
-def test_the_error_inside_a_group_is_explained() -> None:
+def test_an_expected_error_in_an_exception_group_is_explained() -> None:
     group = ExceptionGroup("tasks", [KeyError("x"), ExceptionGroup("inner", [ConfigurationError("set X")])])
     assert explain(group) == CliError("set X", is_usage_error=True)
 
 
-def test_an_error_that_was_raised_from_itself_is_explained() -> None:
+def test_an_error_raised_from_itself_is_explained() -> None:
     error = TransientError("could not list the backups")
     error.__cause__ = error
     assert explain(error) == CliError("could not list the backups", is_usage_error=False)
 
 
-def test_what_passes_by_itself_is_told_by_what_was_tried_and_what_does_not_by_its_cause() -> None:
-    slow, refused = TransientError("could not read the image"), TransientError("could not read the image")
-    slow.__cause__ = aws.ReadTimeoutError(endpoint_url="http://host")
-    refused.__cause__ = refusal("AccessDenied")
-    explained_timeout, explained_denial = explain(slow), explain(refused)
+def test_a_transient_error_is_explained_by_its_cause_only_if_that_is_permanent() -> None:
+    timed_out, denied = TransientError("could not read the image"), TransientError("could not read the image")
+    timed_out.__cause__ = aws.ReadTimeoutError(endpoint_url="http://host")
+    denied.__cause__ = client_error("AccessDenied")
+    explained_timeout, explained_denial = explain(timed_out), explain(denied)
     assert explained_timeout == CliError("could not read the image", is_usage_error=False)
     assert explained_denial is not None
     assert explained_denial.message.startswith("AWS does not allow GetItem; ")
 
 
-def test_a_bug_is_not_explained_away() -> None:
+def test_an_unexpected_error_is_not_explained() -> None:
     class Other(BaseModel):
         number: int
 

@@ -1,0 +1,89 @@
+"""Arguments and reports of the repair commands."""
+
+import json
+
+import pytest
+
+from worker.cli import app as command_line
+from worker.cli.enqueue import prefix_of
+from worker.cli.support.report import Report
+from worker.domain.errors import ConfigurationError
+from worker.settings import Settings
+
+
+@pytest.mark.parametrize(
+    ("location", "prefix"),
+    [
+        ("s3://image-uploads/uploads/", "uploads/"),
+        ("s3://image-uploads/uploads/alice/img_1", "uploads/alice/img_1"),
+    ],
+)
+def test_a_location_inside_the_uploads_is_accepted(location: str, prefix: str) -> None:
+    assert prefix_of(location, Settings()) == prefix
+
+
+@pytest.mark.parametrize(
+    ("location", "message"),
+    [
+        ("uploads/alice/", "is not an S3 location: write it as s3://image-uploads/uploads/"),
+        ("s3://", "is not an S3 location: write it as s3://image-uploads/uploads/"),
+        ("s3://other/uploads/", "serves the bucket 'image-uploads', not 'other': set WORKER_BUCKET"),
+        ("s3://image-uploads", "outside the uploads: start with s3://image-uploads/uploads/"),
+        ("s3://image-uploads/processed/", "outside the uploads: start with s3://image-uploads/uploads/"),
+    ],
+)
+def test_a_location_that_the_worker_does_not_serve_is_rejected(location: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        prefix_of(location, Settings())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["reprocess"], "no images selected: add an ID, --user, --status or --recipe-changed"),
+        (["reprocess", "img_1", "--status", "failed"], "remove --status"),
+        (["reprocess", "--status", "pending"], "only completed and failed images can be reprocessed"),
+        (["reprocess", "--user", "u", "--before", "noon"], "--before is 'noon'"),
+    ],
+)
+def test_contradictory_options_are_a_usage_error(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command_line.run(["images", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.out == ""
+
+
+def test_a_report_as_json_has_counts_and_errors_and_ends_with_1_after_errors(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with Report("trying", dry_run=True, json=True) as report:
+        report.done("retried", image_id="img_1", user_id="alice")
+        report.skipped("already pending")
+        report.failed("img_2", "the queue is unreachable")
+
+    assert report.finish() == 1
+    captured = capsys.readouterr()
+    assert json.loads(captured.out) == {
+        "dryRun": True,
+        "counts": {"retried": 1, "already pending": 1, "failed": 1},
+        "images": [{"imageId": "img_1", "userId": "alice", "action": "retried"}],
+        "errors": ["img_2: the queue is unreachable"],
+    }
+    assert "img_2: the queue is unreachable" in captured.err
+
+
+def test_a_dry_run_prints_would_be_and_an_empty_report_nothing_to_do(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    dry = Report("trying", dry_run=True)
+    dry.done("retried", image_id="img_[1]", user_id="alice")
+
+    assert dry.finish() == 0
+    assert Report("trying").finish() == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "img_[1]  alice  would be retried",
+        "1 retried",
+        "nothing to do",
+    ]
