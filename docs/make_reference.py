@@ -26,7 +26,7 @@ EXAMPLE: Final = DOCS.parent / "config" / "image-worker.env"
 
 GROUPS: Final = MappingProxyType(
     {
-        "AWS": ("region", "endpoint_url"),
+        "AWS": ("region", "endpoint_url", "aws_fast_path"),
         "Names and prefixes": (
             *("bucket", "output_bucket", "uploads_prefix", "processed_prefix"),
             *("queue_name", "dead_letter_queue_name", "table_name", "index_shards"),

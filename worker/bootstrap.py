@@ -16,7 +16,7 @@ from aiobotocore.session import AioSession, get_session
 
 from worker.aws.endpoint_check import reject_non_aws_responses
 from worker.aws.errors import is_no_such_queue
-from worker.aws.fast_path.direct import make_directly
+from worker.aws.fast_path import client_config, enable_fast_path
 from worker.aws.provision import DEPLOY_TIMEOUT_S, STACK_NAME, Deployment, deploy
 from worker.aws.retry import RetryPolicies, call_with_retry
 from worker.aws.task_protection import ScaleInProtection
@@ -111,12 +111,15 @@ async def open_client(
         user_agent=f"image-worker/{version('image-worker')}",  # botocore would build one for each request
         s3={"addressing_style": "path"} if settings.endpoint_url else {},
     )
+    if settings.aws_fast_path:
+        config = config.merge(client_config())
     opening = shared.create_client(
         service, region_name=region, endpoint_url=settings.endpoint_url, config=config
     )
     async with opening as client:
         reject_non_aws_responses(client)
-        make_directly(client, await shared.get_credentials())
+        if settings.aws_fast_path:
+            enable_fast_path(client, await shared.get_credentials())
         yield client
 
 

@@ -81,6 +81,10 @@ class Settings(BaseSettings):
         validation_alias="AWS_ENDPOINT_URL",
         description="Endpoint of an AWS emulator, such as LocalStack.",
     )
+    aws_fast_path: bool = Field(
+        default=True,
+        description="Whether the calls made for every image skip most of botocore's work, to save CPU time.",
+    )
 
     bucket: str = Field("image-uploads", description="Bucket that images are uploaded to.")
     output_bucket: str | None = Field(None, description="Bucket for results; the upload bucket if unset.")

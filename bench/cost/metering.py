@@ -7,6 +7,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from tests.support.fakes.metered_table import Item, MeteredTable, item_bytes, item_write_units
+from worker.aws.calls import Call, Output, wrap_calls
 from worker.domain.keys import PROFILE_IMAGE_ID
 
 if TYPE_CHECKING:
@@ -38,17 +39,19 @@ class RequestMeter:
 
     def attach(self, client: "DynamoDBClient") -> None:
         """Record every request of a client from now on."""
-        call = client._make_api_call  # type: ignore[attr-defined]  # noqa: SLF001 - every request passes through it
 
-        async def recorded_call(operation: str, parameters: Parameters) -> Parameters:
-            response: Parameters | None = None
-            try:
-                response = await call(operation, parameters)
-            finally:
-                self._requests.append((operation, parameters, response))
-            return response
+        def record(operation: str, call: Call) -> Call:
+            async def recorded_call(**parameters: Any) -> Output:  # noqa: ANN401 - as the client's own method
+                response: Parameters | None = None
+                try:
+                    response = await call(**parameters)
+                finally:
+                    self._requests.append((operation, parameters, response))
+                return response
 
-        client._make_api_call = recorded_call  # type: ignore[attr-defined]  # noqa: SLF001
+            return recorded_call
+
+        wrap_calls(client, record)
 
     async def calculate(self) -> None:
         """Calculate the units of all recorded requests."""

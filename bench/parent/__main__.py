@@ -10,6 +10,8 @@ equally. This shows differences of 5 %, where `bench.service` needs 10 %.
 import argparse
 import asyncio
 import os
+import ssl
+import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -66,7 +68,9 @@ class _Worker:
             raise PeerFailedError(message)
 
 
-async def measure(trees: Mapping[str, Path], series: Series, *, rounds: int) -> dict[str, list[float]]:
+async def measure(
+    trees: Mapping[str, Path], series: Series, *, rounds: int, uses_tls: bool
+) -> dict[str, list[float]]:
     """
     Return the CPU milliseconds per image of each tree's worker process, for each turn.
 
@@ -74,6 +78,7 @@ async def measure(trees: Mapping[str, Path], series: Series, *, rounds: int) -> 
         trees: Working copies of the project, by name.
         series: Series whose first image is processed.
         rounds: Number of turns of each tree.
+        uses_tls: Whether the AWS calls are made by HTTPS.
 
     Raises:
         PeerFailedError: A worker ended.
@@ -84,16 +89,21 @@ async def measure(trees: Mapping[str, Path], series: Series, *, rounds: int) -> 
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="image-worker-bench-")))
         content = write_images(series, folder, seed=1)[0].read_bytes()
         settings = await stack.enter_async_context(provisioned(http_port=0))
+        certificate = folder / "certificate.pem"
+        tls = _self_signed(certificate) if uses_tls else None
         os.sched_setaffinity(0, {first_cpu})  # keeps this process off the workers' CPU if there are two
         workers = {}
         for name, tree in trees.items():
             aws = await stack.enter_async_context(
-                CannedAws.serve(content, bucket=settings.bucket, backend_url=str(settings.endpoint_url))
+                CannedAws.serve(
+                    content, bucket=settings.bucket, backend_url=str(settings.endpoint_url), tls=tls
+                )
             )
             environment = {
                 **inherited_environment(),
                 **embedded_environment(aws.endpoint_url),
                 **variables_of(settings),
+                **({"AWS_CA_BUNDLE": str(certificate)} if uses_tls else {}),
                 "BENCH_REPLAY": "1",
                 "PYTHONPATH": f"{_REPLAY}{os.pathsep}{tree}",
                 "WORKER_HTTP_PORT": "0",
@@ -111,6 +121,17 @@ async def measure(trees: Mapping[str, Path], series: Series, *, rounds: int) -> 
                 await worker.process_images(_TURN)
                 cpu_ms[name].append((_cpu_ms(worker.process.pid) - before_ms) / _TURN)
     return cpu_ms
+
+
+def _self_signed(certificate: Path) -> ssl.SSLContext:
+    """Write a certificate for 127.0.0.1; return the TLS context of a server that uses it."""
+    key = certificate.with_suffix(".key")
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=127.0.0.1"
+    options = ("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate)
+    subprocess.run((*command.split(), *options), check=True, capture_output=True)  # noqa: S603 - a constant
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    return context
 
 
 def _cpu_ms(pid: int) -> float:
@@ -136,6 +157,7 @@ def main() -> None:
         default=SERIES[0].name,
         help="series of test images (default: %(default)s)",
     )
+    parser.add_argument("--tls", action="store_true", help="make the AWS calls by HTTPS")
     parser.add_argument("--rounds", type=int, default=40, help="turns of each worker (default: %(default)s)")
     parser.add_argument(
         "--against",
@@ -148,9 +170,9 @@ def main() -> None:
     arguments = parser.parse_args()
     trees = {IMAGE_WORKER: ROOT, **dict(arguments.against)}
     series = next(series for series in SERIES if series.name == arguments.series)
-    cpu_ms = asyncio.run(measure(trees, series, rounds=arguments.rounds))
+    cpu_ms = asyncio.run(measure(trees, series, rounds=arguments.rounds, uses_tls=arguments.tls))
     headings = (
-        f"{series.name}, {arguments.rounds} turns of {_TURN} images",
+        f"{series.name}, {'TLS, ' if arguments.tls else ''}{arguments.rounds} turns of {_TURN} images",
         "CPU ms of the worker process",
         f"ratio to {IMAGE_WORKER}",
     )

@@ -6,6 +6,7 @@ Requests that it has no response for, for example those at startup, are forwarde
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -50,11 +51,13 @@ class CannedAws:
 
     @classmethod
     @asynccontextmanager
-    async def serve(cls, content: bytes, *, bucket: str, backend_url: str) -> AsyncIterator[Self]:
-        """Serve on a free port during the body."""
+    async def serve(
+        cls, content: bytes, *, bucket: str, backend_url: str, tls: ssl.SSLContext | None = None
+    ) -> AsyncIterator[Self]:
+        """Serve on a free port during the body, by HTTPS if there is a TLS context."""
         async with aiohttp.ClientSession() as session:
             aws = cls(content, bucket=bucket, backend_url=backend_url, session=session)
-            async with aws._listen():
+            async with aws._listen(tls):
                 yield aws
 
     async def deliver(self, images: int) -> None:
@@ -66,15 +69,15 @@ class CannedAws:
         await self._all_deleted.wait()
 
     @asynccontextmanager
-    async def _listen(self) -> AsyncIterator[None]:
+    async def _listen(self, tls: ssl.SSLContext | None) -> AsyncIterator[None]:
         application = web.Application(client_max_size=2**26)
         application.router.add_route("*", "/{path:.*}", self._respond)
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         try:
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
             host, port = runner.addresses[0][:2]
-            self.endpoint_url = f"http://{host}:{port}"
+            self.endpoint_url = f"{'https' if tls else 'http'}://{host}:{port}"
             yield
         finally:
             await runner.cleanup()
@@ -108,7 +111,13 @@ class CannedAws:
             case "UpdateItem" | "TransactWriteItems":
                 return {}
             case "ReceiveMessage":
-                return {"Messages": await self._receive(parameters["MaxNumberOfMessages"])}
+                return {
+                    "Messages": await self._receive(
+                        parameters["MaxNumberOfMessages"], wait_s=parameters["WaitTimeSeconds"]
+                    )
+                }
+            case "ChangeMessageVisibilityBatch":  # leases are renewed on a busy machine
+                return {"Successful": [{"Id": entry["Id"]} for entry in parameters["Entries"]], "Failed": []}
             case "DeleteMessageBatch":
                 self._deleted += len(parameters["Entries"])
                 if self._deleted == self._sent:
@@ -116,8 +125,11 @@ class CannedAws:
                 return {"Successful": [{"Id": entry["Id"]} for entry in parameters["Entries"]], "Failed": []}
         return None
 
-    async def _receive(self, max_messages: int) -> "list[MessageTypeDef]":
-        messages = [await self._queue.get()]
+    async def _receive(self, max_messages: int, *, wait_s: float) -> "list[MessageTypeDef]":
+        try:
+            messages = [await asyncio.wait_for(self._queue.get(), wait_s)]
+        except TimeoutError:
+            return []
         while len(messages) < max_messages and not self._queue.empty():
             messages.append(self._queue.get_nowait())
         return messages

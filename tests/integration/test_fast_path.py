@@ -1,34 +1,71 @@
-"""The calls of each picture, made directly: the same answers and refusals as botocore's, and no others."""
+"""The fast path against botocore: the same outputs and errors, and every call reaches AWS exactly once."""
 
 import asyncio
 import base64
+import gzip
 import json
 import zlib
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime
-from typing import Any, cast
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any, Literal
 
 import pytest
 from aiobotocore.awsrequest import AioAWSResponse
 from aiobotocore.config import AioConfig
-from botocore import UNSIGNED
-from botocore.exceptions import ChecksumError, ClientError, FlexibleChecksumError
+from aiobotocore.credentials import AioCredentials, AioRefreshableCredentials
+from botocore import UNSIGNED, auth
+from botocore.exceptions import (
+    ChecksumError,
+    ClientError,
+    ConnectionClosedError,
+    CredentialRetrievalError,
+    FlexibleChecksumError,
+    HTTPClientError,
+)
+from structlog.testing import capture_logs
 
 from tests.support.adapters import sources_of
 from tests.support.builders import a_job
 from tests.support.emulators import SESSION, Service, client, unique_settings
-from worker.aws.errors import is_transient
-from worker.aws.fast_path.direct import make_directly
-from worker.bootstrap import open_client
+from worker import bootstrap
+from worker.aws import fast_path
+from worker.aws.errors import error_code, is_transient
+from worker.aws.fast_path import FastCall, client_config, enable_fast_path
 from worker.domain.errors import ConfigurationError, TransientError
 from worker.settings import Settings
 
 KEY = "uploads/user_1/sömé key~+&.jpg"
+JSON = "Content-Type: application/x-amz-json-1.0"
+UPDATE: dict[str, Any] = {"TableName": "t", "Key": {"imageId": {"S": "a"}, "userId": {"S": "b"}}}
+CALLS: dict[str, tuple[Service, dict[str, Any]]] = {
+    "delete_message_batch": (
+        "sqs",
+        {"QueueUrl": "http://sqs.test/1/events", "Entries": [{"Id": "0", "ReceiptHandle": "h"}]},
+    ),
+    "get_object": ("s3", {"Bucket": "b", "Key": KEY}),
+    "put_object": ("s3", {"Bucket": "b", "Key": KEY, "Body": b"image", "ContentType": "image/jpeg"}),
+    "receive_message": ("sqs", {"QueueUrl": "http://sqs.test/1/events"}),
+    "transact_write_items": (
+        "dynamodb",
+        {"TransactItems": [{"Delete": UPDATE}], "ClientRequestToken": "token"},
+    ),
+    "update_item": ("dynamodb", UPDATE),
+}
+
+
+def open_client(service: Service, settings: Settings) -> AbstractAsyncContextManager[Any]:
+    """Open a client as the worker does, with the service models that earlier tests have read."""
+    return bootstrap.open_client(service, settings, session=SESSION)
+
+
+ONE_OF_EACH_KIND = ("get_object", "put_object", "update_item")
 
 
 class Built:
-    """Counts the calls of a client that botocore builds."""
+    """Counts the calls of a client for which botocore builds a request."""
 
     def __init__(self, opened: Any) -> None:  # noqa: ANN401 - of any service
         self.count = 0
@@ -38,284 +75,323 @@ class Built:
         self.count += 1
 
 
-def plain(answer: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an answer without what tells one request from the next."""
-    return {name: value for name, value in answer.items() if name not in {"Body", "ResponseMetadata"}}
+@dataclass
+class Server:
+    """An AWS that sends prepared responses in turn, the last one repeatedly, and keeps what it received."""
 
+    responses: list[bytes]
+    endpoint_url: str = ""
+    lines: list[str] = field(default_factory=list)
+    heads: list[str] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
 
-async def refusal(call: Any) -> tuple[str, dict[str, Any], int]:  # noqa: ANN401 - a call of any client
-    """Return what a call is refused with: the exception's name, what it carries, the status."""
-    with pytest.raises(ClientError) as refused:
-        await call()
-    response = refused.value.response
-    return type(refused.value).__name__, plain(response), response["ResponseMetadata"]["HTTPStatusCode"]
-
-
-@asynccontextmanager
-async def answering(*answers: bytes, sent: list[bytes] | None = None) -> AsyncIterator[str]:
-    """
-    Run a server that gives each request, on a connection of its own, the next of the answers as it is.
-
-    The bodies of the requests are left in `sent`.
-    """
-    left = list(answers)
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = (await reader.readuntil(b"\r\n\r\n")).lower()
-        if b"100-continue" in head:
+    async def respond(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        if "100-continue" in head.lower():
             writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        _, _, rest = head.partition(b"content-length: ")
-        body = await reader.readexactly(int(rest.partition(b"\r\n")[0] or 0))
-        if sent is not None:
-            sent.append(body)
-        writer.write(left.pop(0))
+        _, _, rest = head.lower().partition("content-length: ")
+        self.bodies.append(await reader.readexactly(int(rest.partition("\r\n")[0] or 0)))
+        self.lines.append(head.partition("\r\n")[0])
+        self.heads.append(head)
+        response = self.responses.pop(0) if len(self.responses) > 1 else self.responses[0]
+        writer.write(b"" if head.startswith("HEAD") and not response else response)
         await writer.drain()
         writer.close()
         await writer.wait_closed()
 
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+@asynccontextmanager
+async def serving(*responses: bytes) -> AsyncIterator[Server]:
+    server = Server(list(responses))
+    async with await asyncio.start_server(server.respond, "127.0.0.1", 0) as listener:
+        server.endpoint_url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+        yield server
 
 
-def http(body: bytes, *headers: str) -> bytes:
-    """Return an answer as it goes over the wire."""
-    lines = ("HTTP/1.1 200 OK", f"Content-Length: {len(body)}", "Connection: close", *headers)
+def http(body: bytes, *headers: str, status: str = "200 OK") -> bytes:
+    """Return a response as it is sent."""
+    lines = (f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Connection: close", *headers)
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
-async def test_objects_are_written_and_read_as_botocore_writes_and_reads_them(provisioned: Settings) -> None:
-    async with open_client("s3", provisioned) as direct, client("s3", provisioned) as usual:
-        built = Built(direct)
+def success(method: str) -> bytes:
+    """Return a successful response to a call of `CALLS`."""
+    match method:
+        case "get_object":
+            return http(b"image", "x-amz-request-id: 1", 'ETag: "a"', "Content-Type: image/jpeg")
+        case "put_object":
+            return http(b"", "x-amz-request-id: 1", 'ETag: "a"')
+    return http(b'{"Attributes": {"n": {"N": "7"}}, "Messages": []}', JSON, "x-amzn-RequestId: 1")
+
+
+def plain(output: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an output without what differs from request to request."""
+    return {name: value for name, value in output.items() if name not in {"Body", "ResponseMetadata"}}
+
+
+async def made(opened: Any, method: str, parameters: Mapping[str, Any] | None = None) -> object:  # noqa: ANN401
+    """Make a call; return its output, with the content of an object, or describe its error."""
+    try:
+        output = await getattr(opened, method)(**(CALLS[method][1] if parameters is None else parameters))
+        if "Body" not in output:
+            return plain(output)
+        async with output["Body"] as body:
+            return plain(output), await body.read()
+    except Exception as error:  # noqa: BLE001 - compared
+        return type(error).__name__, error_code(error), is_transient(error)
+
+
+async def error_of(call: Any) -> tuple[str, dict[str, Any], int]:  # noqa: ANN401 - a call of any client
+    """Return the name, the response and the status of the error that a call ends in."""
+    with pytest.raises(ClientError) as raised:
+        await call()
+    response = raised.value.response
+    return type(raised.value).__name__, plain(response), response["ResponseMetadata"]["HTTPStatusCode"]
+
+
+def disabled(logged: list[Any]) -> list[str]:
+    """Return the operations whose fast path was disabled, as they were logged."""
+    return [line["operation"] for line in logged if line["event"] == "aws.fast_path_disabled"]
+
+
+def without(module: object, name: str) -> SimpleNamespace:
+    """Return the public names of a module, less one."""
+    return SimpleNamespace(**{other: getattr(module, other) for other in dir(module) if other != name})
+
+
+# Against an emulator: the same outputs, the same errors.
+
+
+async def test_objects_are_written_and_read_as_by_botocore(provisioned: Settings) -> None:
+    async with open_client("s3", provisioned) as fast, client("s3", provisioned) as plain_client:
+        built = Built(fast)
         for key in (KEY, f"{KEY}2", f"{KEY}3"):
             written: dict[str, Any] = {
                 "Bucket": provisioned.bucket,
-                "Body": f"picture {key}".encode() * 30_000,
+                "Body": f"image {key}".encode() * 10_000,
                 "ContentType": "image/jpeg",
                 "Metadata": {"attempt": "1", "Tags": "two  blanks", "empty": ""},
             }
-            ours = await direct.put_object(Key=key, **written)
-            theirs = await usual.put_object(Key=f"their {key}", **written)
-            assert plain(ours) == plain(theirs)
+            output = await fast.put_object(Key=key, **written)
+            assert plain(output) == plain(await plain_client.put_object(Key=f"their {key}", **written))
 
-            of_ours: dict[str, Any] = {"Bucket": provisioned.bucket, "Key": key, "IfMatch": ours["ETag"]}
-            read, as_usual = await direct.get_object(**of_ours), await usual.get_object(**of_ours)
-            assert plain(read) == plain(as_usual)
-            async with read["Body"] as body:
-                assert await body.read() == written["Body"]
-            async with as_usual["Body"] as body:
-                await body.read()
+            read: dict[str, Any] = {"Bucket": provisioned.bucket, "Key": key, "IfMatch": output["ETag"]}
+            assert await made(fast, "get_object", read) == await made(plain_client, "get_object", read)
     assert built.count == 2  # the first write and the first read
 
 
-async def test_what_an_object_says_of_itself_is_read_as_botocore_reads_it(provisioned: Settings) -> None:
-    async with open_client("s3", provisioned) as direct, client("s3", provisioned) as usual:
+async def test_the_largest_bodies_are_left_to_botocore(provisioned: Settings) -> None:
+    body = bytes(2**20 + 1)
+    async with open_client("s3", provisioned) as fast:
+        built = Built(fast)
+        for _ in range(2):
+            await fast.put_object(Bucket=provisioned.bucket, Key=KEY, Body=body)
+        read = await fast.get_object(Bucket=provisioned.bucket, Key=KEY)
+        async with read["Body"] as content:
+            assert await content.read() == body
+    assert built.count == 3
+
+
+async def test_the_headers_of_an_object_are_read_as_by_botocore(provisioned: Settings) -> None:
+    async with open_client("s3", provisioned) as fast, client("s3", provisioned) as plain_client:
         written: list[dict[str, Any]] = [
-            {"ContentType": "application/x-amz-json-1.0"},  # of which an answer of DynamoDB would be
+            {},
+            {"ContentType": "application/x-amz-json-1.0"},  # the type of DynamoDB's responses
             {"ContentType": "text/html", "CacheControl": "max-age=60", "ContentLanguage": "de"},
             {"Expires": datetime(2027, 1, 1, tzinfo=UTC), "Metadata": {"filename": "s%C3%B6mmer.jpg"}},
         ]
-        for number, saying in enumerate([{}, *written]):
+        for number, attributes in enumerate(written):
             at = {"Bucket": provisioned.bucket, "Key": f"uploads/user/{number}.jpg"}
-            await usual.put_object(**at, Body=b"[1]", **saying)
-            read, as_usual = await direct.get_object(**at), await usual.get_object(**at)
-            assert plain(read) == plain(as_usual)
-            for answer in (read, as_usual):
-                async with answer["Body"] as body:
-                    assert await body.read() == b"[1]"
+            await plain_client.put_object(**at, Body=b"[1]", **attributes)
+            assert await made(fast, "get_object", at) == await made(plain_client, "get_object", at)
 
 
-async def test_a_version_is_read_directly(provisioned: Settings) -> None:
-    async with open_client("s3", provisioned) as direct, client("s3", provisioned) as usual:
-        await usual.put_bucket_versioning(
+async def test_versions_of_an_object_are_read(provisioned: Settings) -> None:
+    async with open_client("s3", provisioned) as fast, client("s3", provisioned) as plain_client:
+        await plain_client.put_bucket_versioning(
             Bucket=provisioned.bucket, VersioningConfiguration={"Status": "Enabled"}
         )
+        contents = (b"first", b"second", b"third")
         versions = [
-            (await usual.put_object(Bucket=provisioned.bucket, Key=KEY, Body=body))["VersionId"]
-            for body in (b"first", b"second", b"third")
+            (await plain_client.put_object(Bucket=provisioned.bucket, Key=KEY, Body=body))["VersionId"]
+            for body in contents
         ]
-        built = Built(direct)
-        for version, content in zip(versions, (b"first", b"second", b"third"), strict=True):
-            answer = await direct.get_object(Bucket=provisioned.bucket, Key=KEY, VersionId=version)
-            async with answer["Body"] as body:
+        built = Built(fast)
+        for version, content in zip(versions, contents, strict=True):
+            output = await fast.get_object(Bucket=provisioned.bucket, Key=KEY, VersionId=version)
+            async with output["Body"] as body:
                 assert await body.read() == content
     assert built.count == 1
 
 
-async def test_objects_are_refused_as_botocore_has_it(provisioned: Settings) -> None:
-    async with open_client("s3", provisioned) as direct, client("s3", provisioned) as usual:
+async def test_errors_of_object_calls_are_those_of_botocore(provisioned: Settings) -> None:
+    async with open_client("s3", provisioned) as fast, client("s3", provisioned) as plain_client:
         put: dict[str, Any] = {"Bucket": provisioned.bucket, "Key": KEY, "Body": b"a"}
-        await direct.put_object(**put, IfNoneMatch="*")
-        for _ in range(2):  # the first read of a client is botocore's
-            absent = {"Bucket": provisioned.bucket, "Key": "uploads/nobody/nothing.jpg"}
+        await fast.put_object(**put)
+        missing = {"Bucket": provisioned.bucket, "Key": "uploads/missing/image.jpg"}
+        for _ in range(2):  # botocore makes the first read of a client
             for call in (
-                lambda one: one.get_object(**absent),  # noqa: B023 - called at once
+                lambda one: one.get_object(**missing),  # noqa: B023 - called at once
                 lambda one: one.get_object(Bucket=provisioned.bucket, Key=KEY, IfMatch='"another"'),
                 lambda one: one.put_object(**put, IfNoneMatch="*"),
                 lambda one: one.put_object(**put, IfMatch='"another"'),
             ):
-                ours = await refusal(lambda: call(direct))  # noqa: B023
-                assert ours == await refusal(lambda: call(usual))  # noqa: B023
-            answer = await direct.get_object(Bucket=provisioned.bucket, Key=KEY)
-            async with answer["Body"]:
-                pass
+                expected = await error_of(lambda: call(plain_client))  # noqa: B023
+                assert await error_of(lambda: call(fast)) == expected  # noqa: B023
+            assert await made(fast, "get_object", {"Bucket": provisioned.bucket, "Key": KEY})
 
 
-async def test_the_record_is_written_and_refused_as_botocore_has_it(provisioned: Settings) -> None:
-    def update(image_id: str, **condition: str) -> dict[str, Any]:
+async def test_items_are_written_and_rejected_as_by_botocore(provisioned: Settings) -> None:
+    def update(image_id: str) -> dict[str, Any]:
         return {
             "TableName": provisioned.table_name,
             "Key": {"imageId": {"S": image_id}, "userId": {"S": "sömebody"}},
             "UpdateExpression": "SET #a = :a",
             "ExpressionAttributeNames": {"#a": "attempt"},
             "ExpressionAttributeValues": {":a": {"M": {"n": {"N": "1"}, "l": {"L": [{"BOOL": True}]}}}},
-            **condition,
+            "ConditionExpression": "attribute_not_exists(imageId)",
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
 
-    absent = {
-        "ConditionExpression": "attribute_not_exists(imageId)",
-        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-    }
-    async with open_client("dynamodb", provisioned) as direct, client("dynamodb", provisioned) as usual:
-        built = Built(direct)
+    async with open_client("dynamodb", provisioned) as fast, client("dynamodb", provisioned) as plain_client:
+        built = Built(fast)
         for number in range(3):
-            ours = await direct.update_item(**update(f"ours_{number}", **absent))
-            assert plain(ours) == plain(await usual.update_item(**update(f"theirs_{number}", **absent)))
-            items = [{"Update": update(f"both_{number}")}, {"Update": update(f"and_{number}")}]
-            ours = await direct.transact_write_items(TransactItems=items, ClientRequestToken=f"o{number}")
-            theirs = await usual.transact_write_items(TransactItems=items, ClientRequestToken=f"t{number}")
-            assert plain(ours) == plain(theirs)
-        assert built.count == 2
-
-        refused = update("ours_0", **absent)
-        got = await refusal(lambda: direct.update_item(**refused))
-        assert got == await refusal(lambda: usual.update_item(**refused))
-        assert got[0] == "ConditionalCheckFailedException"
-        assert got[1]["Item"]["userId"] == {"S": "sömebody"}
-        several = [{"Update": refused}, {"Update": update("new")}]
-        got = await refusal(
-            lambda: direct.transact_write_items(TransactItems=several, ClientRequestToken="oa")
-        )
-        assert got == await refusal(
-            lambda: usual.transact_write_items(TransactItems=several, ClientRequestToken="ta")
-        )
-        codes = [reason["Code"] for reason in got[1]["CancellationReasons"]]
-        assert codes == ["ConditionalCheckFailed", "None"]
-        assert built.count == 2
-
-
-async def test_half_a_surrogate_pair_is_written_and_read_as_botocore_has_it() -> None:
-    body = rb'{"Attributes": {"eTag": {"S": "\ud800"}}}'
-    answer = http(body, "Content-Type: application/x-amz-json-1.0")
-    sent: list[bytes] = []
-    async with (
-        answering(answer, answer, sent=sent) as endpoint_url,
-        open_client("dynamodb", unique_settings(endpoint_url)) as direct,
-    ):
-        for _ in range(2):
-            update = {"TableName": "t", "Key": {"imageId": {"S": "\ud800"}}}
-            assert plain(await direct.update_item(**update)) == {"Attributes": {"eTag": {"S": "\ud800"}}}
-    by_botocore, directly = (json.loads(body) for body in sent)
-    assert by_botocore == directly == update
-
-
-async def test_messages_are_received_hidden_and_deleted_as_botocore_has_it(provisioned: Settings) -> None:
-    async with open_client("sqs", provisioned) as direct, client("sqs", provisioned) as usual:
-        url = (await direct.get_queue_url(QueueName=provisioned.dead_letter_queue_name))["QueueUrl"]
-        built = Built(direct)
-        for number in range(3):
-            await usual.send_message(QueueUrl=url, MessageBody=f"bödy {number}")
-            received = await direct.receive_message(
-                QueueUrl=url, WaitTimeSeconds=2, MessageSystemAttributeNames=["ApproximateReceiveCount"]
+            output = await fast.update_item(**update(f"fast_{number}"))
+            assert plain(output) == plain(await plain_client.update_item(**update(f"plain_{number}")))
+            items = [[{"Update": update(f"{name}_{number}")}] for name in ("c", "d")]
+            output = await fast.transact_write_items(TransactItems=items[0], ClientRequestToken=f"f{number}")
+            expected = await plain_client.transact_write_items(
+                TransactItems=items[1], ClientRequestToken=f"p{number}"
             )
-            (message,) = received["Messages"]
+            assert plain(output) == plain(expected)
+        assert built.count == 2
+
+        existing = update("fast_0")
+        error = await error_of(lambda: fast.update_item(**existing))
+        assert error == await error_of(lambda: plain_client.update_item(**existing))
+        assert error[0] == "ConditionalCheckFailedException"
+        assert error[1]["Item"]["userId"] == {"S": "sömebody"}
+        several = [{"Update": existing}, {"Update": update("new")}]
+        error = await error_of(
+            lambda: fast.transact_write_items(TransactItems=several, ClientRequestToken="f")
+        )
+        assert error == await error_of(
+            lambda: plain_client.transact_write_items(TransactItems=several, ClientRequestToken="p")
+        )
+        codes = [reason["Code"] for reason in error[1]["CancellationReasons"]]
+        assert codes == ["ConditionalCheckFailed", "None"]
+
+
+async def test_messages_are_received_and_deleted_as_by_botocore(provisioned: Settings) -> None:
+    async with open_client("sqs", provisioned) as fast, client("sqs", provisioned) as plain_client:
+        url = (await fast.get_queue_url(QueueName=provisioned.dead_letter_queue_name))["QueueUrl"]
+        built = Built(fast)
+        receive = {"WaitTimeSeconds": 2, "MessageSystemAttributeNames": ["ApproximateReceiveCount"]}
+        for number in range(3):
+            await plain_client.send_message(QueueUrl=url, MessageBody=f"bödy {number}")
+            (message,) = (await fast.receive_message(QueueUrl=url, **receive))["Messages"]
             assert message["Body"] == f"bödy {number}"
             assert message["Attributes"]["ApproximateReceiveCount"] == "1"
-            handle = message["ReceiptHandle"]
-            entries = [{"Id": "0", "ReceiptHandle": handle, "VisibilityTimeout": 60}]
-            hidden = await direct.change_message_visibility_batch(QueueUrl=url, Entries=entries)
-            assert hidden["Successful"] == [{"Id": "0"}]
-            deleted = await direct.delete_message_batch(
-                QueueUrl=url, Entries=[{"Id": "0", "ReceiptHandle": handle}]
-            )
+            entries = [{"Id": "0", "ReceiptHandle": message["ReceiptHandle"]}]
+            deleted = await fast.delete_message_batch(QueueUrl=url, Entries=entries)
             assert deleted["Successful"] == [{"Id": "0"}]
-        assert built.count == 3
-        nowhere = url.replace(provisioned.dead_letter_queue_name, "no-such-queue")
-        got = await refusal(lambda: direct.receive_message(QueueUrl=nowhere))
-        assert got == await refusal(lambda: usual.receive_message(QueueUrl=nowhere))
-        assert built.count == 3
-
-
-async def test_what_is_not_written_down_is_left_to_botocore(provisioned: Settings) -> None:
-    async with open_client("s3", provisioned) as direct:
-        built = Built(direct)
+        assert built.count == 2
+        missing = url.replace(provisioned.dead_letter_queue_name, "no-such-queue")
         for _ in range(2):
-            await direct.put_object(
+            error = await error_of(lambda: fast.receive_message(QueueUrl=missing, **receive))
+            assert error == await error_of(lambda: plain_client.receive_message(QueueUrl=missing, **receive))
+
+
+async def test_a_lone_surrogate_is_written_and_read_as_by_botocore() -> None:
+    response = http(rb'{"Attributes": {"eTag": {"S": "\ud800"}}}', JSON)
+    update = {"TableName": "t", "Key": {"imageId": {"S": "\ud800"}}}
+    async with (
+        serving(response) as server,
+        open_client("dynamodb", unique_settings(server.endpoint_url)) as fast,
+    ):
+        for _ in range(2):
+            assert plain(await fast.update_item(**update)) == {"Attributes": {"eTag": {"S": "\ud800"}}}
+    by_botocore, by_fast_path = (json.loads(body) for body in server.bodies)
+    assert by_botocore == by_fast_path == update
+
+
+async def test_other_operations_and_parameters_are_left_to_botocore(provisioned: Settings) -> None:
+    async with open_client("s3", provisioned) as fast:
+        built = Built(fast)
+        for _ in range(2):
+            await fast.put_object(
                 Bucket=provisioned.bucket, Key=KEY, Body=b"a", CacheControl="max-age=60", ContentType="a/b"
             )
-            await direct.head_object(Bucket=provisioned.bucket, Key=KEY)
+            await fast.head_object(Bucket=provisioned.bucket, Key=KEY)
     assert built.count == 4
 
 
-async def test_what_others_add_to_the_requests_is_carried_along(provisioned: Settings) -> None:
-    seen: list[str] = []
+async def test_the_setting_switches_the_fast_path_off(provisioned: Settings) -> None:
+    settings = provisioned.model_copy(update={"aws_fast_path": False})
+    async with open_client("s3", settings) as opened:
+        built = Built(opened)
+        for _ in range(3):
+            await opened.put_object(Bucket=settings.bucket, Key=KEY, Body=b"a")
+    assert built.count == 3
 
+
+# Event handlers.
+
+
+async def test_headers_that_a_handler_adds_are_sent() -> None:
     def add(request: Any, **_event: object) -> None:  # noqa: ANN401 - as botocore has it
         request.headers.add_header("x-added", "by a plug-in")
 
-    def look(request: Any, **_event: object) -> None:  # noqa: ANN401
-        value = request.headers["x-added"]
-        seen.append(value.decode() if isinstance(value, bytes) else value)
-
-    async with open_client("s3", provisioned) as direct:
-        direct.meta.events.register_first("request-created", add)
-        direct.meta.events.register("before-send", look)
+    async with (
+        serving(success("put_object")) as server,
+        open_client("s3", unique_settings(server.endpoint_url)) as fast,
+    ):
+        fast.meta.events.register_first("request-created", add)
         for _ in range(3):
-            await direct.put_object(Bucket=provisioned.bucket, Key=KEY, Body=b"a")
-    assert seen == 3 * ["by a plug-in"]
+            await made(fast, "put_object")
+    assert [head.lower().count("x-added: by a plug-in") for head in server.heads] == [1, 1, 1]
 
 
-async def test_what_answers_in_place_of_aws_is_heard(provisioned: Settings) -> None:
-    class Canned:
-        async def read(self) -> bytes:
-            return b'{"Attributes": {"attempt": {"N": "7"}}}'
+@pytest.mark.parametrize("event", ["before-send", "before-call"])
+async def test_a_handler_that_responds_in_place_of_aws_is_asked_each_time(event: str) -> None:
+    async def respond(**_event: object) -> Any:  # noqa: ANN401 - as botocore has it
+        raw: Any = SimpleNamespace(read=lambda: asyncio.sleep(0, b'{"Attributes": {"n": {"N": "1"}}}'))
+        response = AioAWSResponse("http://nowhere", 200, {}, raw)  # type: ignore[arg-type] # typed for urllib3
+        return response if event == "before-send" else (response, {"Attributes": {"n": {"N": "1"}}})
 
-    def answer(**_event: object) -> Any:  # noqa: ANN401 - as botocore has it
-        return AioAWSResponse("http://nowhere", 200, cast("Any", {}), cast("Any", Canned()))
-
-    update: dict[str, Any] = {
-        "TableName": provisioned.table_name,
-        "Key": {"imageId": {"S": "a"}, "userId": {"S": "b"}},
-    }
-    async with open_client("dynamodb", provisioned) as direct:
-        await direct.update_item(**update)
-        direct.meta.events.register("before-send.dynamodb.UpdateItem", answer)
-        built = Built(direct)
-        assert (await direct.update_item(**update))["Attributes"] == {"attempt": {"N": "7"}}
-        assert built.count == 0
+    async with serving(b"") as server, open_client("dynamodb", unique_settings(server.endpoint_url)) as fast:
+        fast.meta.events.register(f"{event}.dynamodb.UpdateItem", respond)
+        with capture_logs() as logged:
+            for _ in range(3):
+                assert await made(fast, "update_item") == {"Attributes": {"n": {"N": "1"}}}
+    assert (server.lines, disabled(logged)) == ([], ["UpdateItem"])
 
 
-async def test_where_botocore_says_something_else_it_goes_on_saying_it(provisioned: Settings) -> None:
+async def test_requests_that_a_handler_changes_are_left_to_botocore() -> None:
     def change(params: Mapping[str, Any], **_event: object) -> None:
         params["headers"]["Content-Type"] = "image/png"
 
-    async with open_client("s3", provisioned) as direct:
-        direct.meta.events.register("before-call.s3.PutObject", change)
-        built = Built(direct)
-        for _ in range(3):
-            await direct.put_object(Bucket=provisioned.bucket, Key=KEY, Body=b"a", ContentType="image/jpeg")
-        assert (await direct.head_object(Bucket=provisioned.bucket, Key=KEY))["ContentType"] == "image/png"
-    assert built.count == 4
+    async with (
+        serving(success("put_object")) as server,
+        open_client("s3", unique_settings(server.endpoint_url)) as fast,
+    ):
+        fast.meta.events.register("before-call.s3.PutObject", change)
+        with capture_logs() as logged:
+            for _ in range(3):
+                await made(fast, "put_object")
+    assert ["image/png" in head for head in server.heads] == [True, True, True]
+    assert disabled(logged) == ["PutObject"]
 
 
-async def test_requests_that_nobody_signs_stay_unsigned(provisioned: Settings) -> None:
+async def test_unsigned_requests_stay_unsigned(provisioned: Settings) -> None:
     signatures: list[bool] = []
     async with SESSION.create_client(
         "s3",
         region_name=provisioned.region,
         endpoint_url=provisioned.endpoint_url,
-        config=AioConfig(signature_version=UNSIGNED),
+        config=client_config().merge(AioConfig(signature_version=UNSIGNED)),
     ) as anonymous:
-        make_directly(anonymous, await SESSION.get_credentials())
+        enable_fast_path(anonymous, await SESSION.get_credentials())
         anonymous.meta.events.register(
             "before-send", lambda request, **_event: signatures.append("Authorization" in request.headers)
         )
@@ -324,77 +400,361 @@ async def test_requests_that_nobody_signs_stay_unsigned(provisioned: Settings) -
     assert signatures == [False, False]
 
 
+# Names of botocore and aiobotocore that are gone.
+
+
+@pytest.mark.parametrize("moment", ["before the first call", "after the second call"])
+@pytest.mark.parametrize("method", ONE_OF_EACH_KIND)
 @pytest.mark.parametrize(
-    ("service", "first", "call", "parameters"),
+    ("module", "name"),
     [
-        (
-            "dynamodb",
-            http(b"{}", "Content-Type: application/x-amz-json-1.0"),
-            "update_item",
-            {"TableName": "t"},
-        ),
-        ("s3", http(b"", 'ETag: "a"'), "put_object", {"Bucket": "b", "Key": "k", "Body": b"a"}),
+        ("auth", "SigV4Auth"),
+        ("auth", "S3SigV4Auth"),
+        ("checksums", "resolve_response_checksum_algorithms"),
+        ("endpoint", "convert_to_response_dict"),
+        ("httpchecksum", "handle_checksum_body"),
+        ("httpsession", "AIOHTTPSession"),
+        ("parsers", "PROTOCOL_PARSERS"),
     ],
 )
-async def test_a_page_and_a_broken_connection_are_told_apart_from_answers(
-    service: Service, first: bytes, call: str, parameters: dict[str, Any]
+async def test_each_call_lands_once_without_a_name_of_botocore(
+    module: str, name: str, method: str, moment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    page = http(b"<html>log in</html>", "Content-Type: text/html")
+    gone = without(getattr(fast_path, module), name)
+    service, _ = CALLS[method]
+    with capture_logs() as logged:
+        if moment == "before the first call":
+            monkeypatch.setattr(fast_path, module, gone)
+        async with (
+            serving(success(method)) as server,
+            open_client(service, unique_settings(server.endpoint_url)) as fast,
+        ):
+            outcomes = [await made(fast, method) for _ in range(2)]
+            monkeypatch.setattr(fast_path, module, gone)
+            outcomes += [await made(fast, method) for _ in range(3)]
+    assert outcomes == 5 * [outcomes[0]]
+    assert not isinstance(outcomes[0], tuple) or outcomes[0][1] == b"image"
+    assert len(server.lines) == 5
+    assert len(disabled(logged)) <= 1
+
+
+@pytest.mark.parametrize("attribute", ["client", "_credentials"])
+@pytest.mark.parametrize("calls_before", [0, 2])
+@pytest.mark.parametrize("method", CALLS)
+async def test_each_call_lands_once_without_the_attributes_of_a_client(
+    method: str, calls_before: int, attribute: str
+) -> None:
+    service, _ = CALLS[method]
     async with (
-        answering(first, page, b"") as endpoint_url,
-        open_client(service, unique_settings(endpoint_url)) as direct,
+        serving(success(method)) as server,
+        open_client(service, unique_settings(server.endpoint_url)) as fast,
     ):
-        built = Built(direct)
-        await getattr(direct, call)(**parameters)
+        outcomes = [await made(fast, method) for _ in range(calls_before)]
+        call = getattr(fast, method)
+        assert isinstance(call, FastCall)
+        setattr(call, attribute, object())
+        with capture_logs() as logged:
+            outcomes += [await made(fast, method) for _ in range(5 - calls_before)]
+    assert outcomes == 5 * [outcomes[0]]
+    assert (len(server.lines), disabled(logged)) == (5, [call.operation])
+
+
+async def test_a_client_whose_requests_cannot_be_observed_is_left_to_botocore(provisioned: Settings) -> None:
+    async with client("dynamodb", provisioned) as opened:
+        enable_fast_path(opened, await SESSION.get_credentials() or AioCredentials("key", "secret"))
+        built = Built(opened)
+        update = UPDATE | {"TableName": provisioned.table_name}
+        with capture_logs() as logged:
+            for _ in range(3):
+                await opened.update_item(**update)
+    assert (built.count, disabled(logged)) == (3, ["UpdateItem"])
+
+
+@pytest.mark.parametrize("error", [AttributeError("send"), HTTPClientError(error=TypeError("not a request"))])
+async def test_an_unexpected_error_of_sending_is_transient_and_never_repeats_the_call(
+    error: Exception,
+) -> None:
+    async def send_and_fail(request: Any) -> None:  # noqa: ANN401 - as aiobotocore has it
+        await send(request)
+        raise error
+
+    async with (
+        serving(success("update_item")) as server,
+        open_client("dynamodb", unique_settings(server.endpoint_url)) as fast,
+    ):
+        outcome = await made(fast, "update_item")
+        (template,) = fast.update_item._templates.values()
+        send = template.session.send
+        object.__setattr__(template, "session", SimpleNamespace(send=send_and_fail))
+        with capture_logs() as logged:
+            with pytest.raises(HTTPClientError) as raised:
+                await fast.update_item(**UPDATE)
+            assert is_transient(raised.value)
+            assert len(server.lines) == 2
+            assert await made(fast, "update_item") == outcome
+    assert (len(server.lines), disabled(logged)) == (3, ["UpdateItem"])
+
+
+# Responses.
+
+HTML = "Content-Type: text/html"
+XML = "Content-Type: application/xml"
+REDIRECT = b"<Error><Code>%s</Code><Endpoint>b.s3.eu-west-1.amazonaws.com</Endpoint></Error>"
+GZIP = "Content-Encoding: gzip"
+RESPONSES = {
+    "no response": b"",
+    "page": http(b"<html>log in</html>", HTML),
+    "page of a load balancer": http(b"<html>503</html>", HTML, status="503 Unavailable"),
+    "page with a request ID": http(b"<html></html>", HTML, "x-amz-request-id: 1", "x-amzn-requestid: 1"),
+    "gzip": http(gzip.compress(b"{}"), JSON, GZIP, "x-amz-request-id: 1"),
+    "half of the JSON": http(b'{"Attributes": {"n": {"N"', JSON, "x-amz-request-id: 1"),
+    "half of the body": http(b'{"Attributes": {}}', JSON, "x-amz-request-id: 1")[:-9],
+    "half of the headers": http(b"", JSON)[:-9],
+    "not HTTP": b"SSH-2.0-OpenSSH_9.2\r\n",
+    "error": http(b'{"__type": "a#ConditionalCheckFailedException"}', JSON, status="400 Bad Request"),
+    "error of S3": http(b"<Error><Code>SlowDown</Code></Error>", XML, status="503 Slow Down"),
+    "internal error": http(b"", status="500 Internal Server Error"),
+    "expired token": http(b'{"__type": "a#ExpiredTokenException"}', JSON, status="400 Bad Request"),
+    "not modified": http(b"", status="304 Not Modified"),
+    "redirect to a region": http(
+        REDIRECT % b"PermanentRedirect",
+        XML,
+        "x-amz-bucket-region: eu-west-1",
+        status="301 Moved Permanently",
+    ),
+    "temporary redirect": http(
+        REDIRECT % b"TemporaryRedirect",
+        XML,
+        "x-amz-bucket-region: eu-west-1",
+        status="307 Temporary Redirect",
+    ),
+    "redirect without a region": http(REDIRECT % b"PermanentRedirect", XML, status="301 Moved Permanently"),
+    "redirect to a location": http(b"", "Location: /elsewhere", status="307 Temporary Redirect"),
+    "moved to a location": http(b"", "Location: /elsewhere", status="301 Moved Permanently"),
+}
+
+
+@pytest.mark.parametrize("method", ONE_OF_EACH_KIND)
+@pytest.mark.parametrize("response", RESPONSES)
+async def test_any_response_has_the_outcome_and_the_requests_that_it_has_with_botocore(
+    response: str, method: str
+) -> None:
+    service, _ = CALLS[method]
+    compared = []
+    for is_fast in (True, False):
+        good = success(method)
+        async with (
+            serving(good, good, RESPONSES[response], good) as server,
+            open_client(service, unique_settings(server.endpoint_url, aws_fast_path=is_fast)) as opened,
+        ):
+            outcomes = [await made(opened, method) for _ in range(4)]
+        compared.append((outcomes, server.lines))
+    assert compared[0] == compared[1]
+
+
+async def test_a_request_is_not_repeated_when_the_connection_breaks() -> None:
+    good = success("update_item")
+    async with (
+        serving(good, good, b"", good) as server,
+        open_client("dynamodb", unique_settings(server.endpoint_url)) as fast,
+    ):
+        with capture_logs() as logged:
+            for _ in range(2):
+                await made(fast, "update_item")
+            with pytest.raises(ConnectionClosedError) as raised:
+                await fast.update_item(**UPDATE)
+            assert is_transient(raised.value)
+            assert len(server.lines) == 3
+            built = Built(fast)
+            await made(fast, "update_item")
+    assert (built.count, len(server.lines), disabled(logged)) == (0, 4, [])
+
+
+@pytest.mark.parametrize("method", ["update_item", "put_object"])
+async def test_a_page_in_place_of_aws_is_an_error_of_configuration(method: str) -> None:
+    service, parameters = CALLS[method]
+    async with (
+        serving(success(method), RESPONSES["page"]) as server,
+        open_client(service, unique_settings(server.endpoint_url)) as fast,
+    ):
+        await getattr(fast, method)(**parameters)
         with pytest.raises(ConfigurationError, match="a web page responded in place of AWS"):
-            await getattr(direct, call)(**parameters)
-        with pytest.raises(Exception, match="Connection was closed") as broken:
-            await getattr(direct, call)(**parameters)
-        assert is_transient(broken.value)
-        assert built.count == 1
+            await getattr(fast, method)(**parameters)
+    assert len(server.lines) == 2
 
 
-async def test_an_answer_that_is_not_what_its_checksum_says_is_refused() -> None:
-    of_json = "Content-Type: application/x-amz-json-1.0"
+async def test_a_response_that_does_not_match_its_checksum_is_an_error() -> None:
     right, wrong = (f"x-amz-crc32: {zlib.crc32(body)}" for body in (b"{}", b"[]"))
     async with (
-        answering(
-            http(b"{}", of_json, right), http(b"{}", of_json, right), http(b"{}", of_json, wrong)
-        ) as endpoint_url,
-        open_client("dynamodb", unique_settings(endpoint_url)) as direct,
+        serving(http(b"{}", JSON, right), http(b"{}", JSON, right), http(b"{}", JSON, wrong)) as server,
+        open_client("dynamodb", unique_settings(server.endpoint_url)) as fast,
     ):
-        update: dict[str, Any] = {"TableName": "t", "Key": {"imageId": {"S": "a"}, "userId": {"S": "b"}}}
         for _ in range(2):
-            await direct.update_item(**update)
+            await fast.update_item(**UPDATE)
         with pytest.raises(ChecksumError):
-            await direct.update_item(**update)
+            await fast.update_item(**UPDATE)
 
 
-async def test_content_that_is_not_what_its_checksum_says_is_refused() -> None:
-    checksum = base64.b64encode(zlib.crc32(b"picture").to_bytes(4, "big")).decode()
-    headers = ('ETag: "a"', f"x-amz-checksum-crc32: {checksum}")
+def object_with_checksum(content: bytes) -> bytes:
+    """Return a response with the checksum of b"image"."""
+    checksum = base64.b64encode(zlib.crc32(b"image").to_bytes(4, "big")).decode()
+    return http(content, "x-amz-request-id: 1", 'ETag: "a"', f"x-amz-checksum-crc32: {checksum}")
+
+
+async def test_content_that_does_not_match_its_checksum_is_an_error() -> None:
     async with (
-        answering(http(b"picture", *headers), http(b"PICTURE", *headers)) as endpoint_url,
-        open_client("s3", unique_settings(endpoint_url)) as direct,
+        serving(*map(object_with_checksum, (b"image", b"image", b"IMAGE"))) as server,
+        open_client("s3", unique_settings(server.endpoint_url)) as fast,
     ):
-        first = await direct.get_object(Bucket="b", Key="k")
-        async with first["Body"] as body:
-            assert await body.read() == b"picture"
-        second = await direct.get_object(Bucket="b", Key="k")
-        async with second["Body"] as body:
+        for _ in range(2):
+            assert await made(fast, "get_object") == (
+                {"ETag": '"a"', "ContentLength": 5, "Metadata": {}}
+                | {"ChecksumCRC32": base64.b64encode(zlib.crc32(b"image").to_bytes(4, "big")).decode()},
+                b"image",
+            )
+        output = await fast.get_object(Bucket="b", Key=KEY)
+        async with output["Body"] as body:
             with pytest.raises(FlexibleChecksumError):
                 await body.read()
 
 
-async def test_an_upload_that_is_not_what_its_checksum_says_is_not_taken() -> None:
-    checksum = base64.b64encode(zlib.crc32(b"picture").to_bytes(4, "big")).decode()
-    headers = ('ETag: "a"', f"x-amz-checksum-crc32: {checksum}")
+async def test_an_upload_that_does_not_match_its_checksum_is_read_again() -> None:
     job = a_job()
     async with (
-        answering(http(b"picture", *headers), http(b"PICTURE", *headers)) as endpoint_url,
-        open_client("s3", unique_settings(endpoint_url)) as direct,
+        serving(*map(object_with_checksum, (b"image", b"IMAGE"))) as server,
+        open_client("s3", unique_settings(server.endpoint_url)) as fast,
     ):
-        sources = sources_of(direct)
-        assert (await sources.fetch(job, max_bytes=7)).content == b"picture"
+        sources = sources_of(fast)
+        assert (await sources.fetch(job, max_bytes=5)).content == b"image"
         with pytest.raises(TransientError, match="did not match calculated checksum"):
-            await sources.fetch(job, max_bytes=7)
+            await sources.fetch(job, max_bytes=5)
+
+
+async def test_a_checksum_that_botocore_cannot_compute_is_ignored() -> None:
+    headers = ("x-amz-request-id: 1", 'ETag: "a"', "x-amz-checksum-unheardof: AAAA")
+    async with (
+        serving(http(b"image", *headers)) as server,
+        open_client("s3", unique_settings(server.endpoint_url)) as fast,
+    ):
+        built = Built(fast)
+        for _ in range(3):
+            assert (await made(fast, "get_object"))[1] == b"image"  # type: ignore[index] # output, content
+    assert built.count == 1
+
+
+# Clock, credentials, proxies.
+
+SKEWED: dict[Literal["put_object", "update_item"], bytes] = {
+    "put_object": http(b"<Error><Code>RequestTimeTooSkewed</Code></Error>", XML, status="403 Forbidden"),
+    "update_item": http(
+        b'{"__type": "a#InvalidSignatureException", "message": "Signature expired"}',
+        JSON,
+        status="400 Bad Request",
+    ),
+}
+
+
+@pytest.mark.parametrize("method", ["put_object", "update_item"])
+async def test_a_request_rejected_for_its_date_is_left_to_botocore(
+    method: Literal["put_object", "update_item"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = auth.get_current_datetime()
+    good = success(method)
+    service, _ = CALLS[method]
+    async with (
+        serving(good, good, SKEWED[method], SKEWED[method], good) as server,
+        open_client(service, unique_settings(server.endpoint_url)) as fast,
+    ):
+        expected = [await made(fast, method) for _ in range(2)]
+        monkeypatch.setattr(auth, "get_current_datetime", lambda: now + timedelta(minutes=10))
+        with capture_logs() as logged:
+            # botocore does not correct the clock either: the caller gets its error.
+            outcome = await made(fast, method)
+            assert isinstance(outcome, tuple)
+            assert outcome[1] in {"RequestTimeTooSkewed", "InvalidSignatureException"}
+            assert len(server.lines) == 4
+            monkeypatch.undo()
+            assert await made(fast, method) == expected[0]
+    operation = "PutObject" if method == "put_object" else "UpdateItem"
+    assert (len(server.lines), disabled(logged)) == (5, [operation])
+
+
+@pytest.mark.parametrize("method", ["put_object", "update_item"])
+async def test_a_signature_that_only_botocore_gets_right_costs_one_rejected_request(
+    method: Literal["put_object", "update_item"],
+) -> None:
+    good = success(method)
+    service, _ = CALLS[method]
+    async with (
+        serving(good, SKEWED[method], good) as server,
+        open_client(service, unique_settings(server.endpoint_url)) as fast,
+    ):
+        with capture_logs() as logged:
+            outcomes = [await made(fast, method) for _ in range(3)]
+    assert outcomes == 3 * [outcomes[0]]
+    assert (len(server.lines), len(disabled(logged))) == (4, 1)
+
+
+async def test_expired_credentials_are_refreshed() -> None:
+    async def refresh() -> dict[str, str]:
+        await asyncio.sleep(0)
+        later = datetime.now(UTC) + timedelta(hours=1)
+        return {
+            "access_key": "NEW",
+            "secret_key": "s",
+            "token": "new-token",
+            "expiry_time": later.isoformat(),
+        }
+
+    expired = {**await refresh(), "access_key": "OLD", "expiry_time": datetime.now(UTC).isoformat()}
+    async with (
+        serving(success("update_item")) as server,
+        open_client("dynamodb", unique_settings(server.endpoint_url)) as fast,
+    ):
+        await made(fast, "update_item")
+        fast.update_item._credentials = AioRefreshableCredentials.create_from_metadata(
+            expired, refresh, "test"
+        )
+        built = Built(fast)
+        await made(fast, "update_item")
+    assert built.count == 0
+    assert "Credential=NEW/" in server.heads[1]
+    assert "new-token" in server.heads[1]
+
+
+async def test_credentials_that_cannot_be_refreshed_are_an_error_and_nothing_is_sent() -> None:
+    class Failing(AioCredentials):
+        async def get_frozen_credentials(self) -> Any:  # noqa: ANN401 - never returns
+            raise CredentialRetrievalError(provider="test", error_msg="unreachable")
+
+    async with (
+        serving(success("update_item")) as server,
+        open_client("dynamodb", unique_settings(server.endpoint_url)) as fast,
+    ):
+        await made(fast, "update_item")
+        credentials = fast.update_item._credentials
+        fast.update_item._credentials = Failing("a", "b")
+        with capture_logs() as logged, pytest.raises(CredentialRetrievalError):
+            await fast.update_item(**UPDATE)
+        assert (len(server.lines), disabled(logged)) == (1, [])
+        fast.update_item._credentials = credentials
+        built = Built(fast)
+        await made(fast, "update_item")
+    assert (len(server.lines), built.count) == (2, 0)
+
+
+@pytest.mark.parametrize("method", CALLS)
+async def test_calls_go_through_the_proxy_of_the_environment(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service, _ = CALLS[method]
+    async with serving(success(method)) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.endpoint_url)
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        async with open_client(service, unique_settings(f"http://{service}.test")) as fast:
+            built = Built(fast)
+            outcomes = [await made(fast, method) for _ in range(3)]
+    assert outcomes == 3 * [outcomes[0]]
+    assert built.count == 1
+    assert [line.split()[1].startswith(f"http://{service}.test/") for line in proxy.lines] == 3 * [True]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 from aiobotocore.client import AioBaseClient
 
-from worker.aws.fast_path.direct import Direct
+from worker.aws.fast_path import FastCall
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,19 +35,19 @@ FOLDER = os.environ.get("RECORDED_CALLS")
 @pytest.fixture(scope="session", autouse=True)
 def _recording() -> Iterator[None]:
     """Record calls as the clients make them, by the code of ours that stands nearest to the client."""
-    make, make_directly = AioBaseClient._make_api_call, Direct.__call__
+    make, make_on_fast_path = AioBaseClient._make_api_call, FastCall.__call__
 
     async def recorded(self: AioBaseClient, operation: str, parameters: dict[str, Any]) -> object:
         _record(self, operation, parameters)
         return await make(self, operation, parameters)
 
-    async def recorded_directly(self: Direct, operation: str, parameters: dict[str, Any]) -> object:
-        _record(self.client, operation, parameters)
-        return await make_directly(self, operation, parameters)
+    async def recorded_on_fast_path(self: FastCall, **parameters: Any) -> object:  # noqa: ANN401
+        _record(self.client, self.operation, parameters)
+        return await make_on_fast_path(self, **parameters)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(AioBaseClient, "_make_api_call", recorded)
-        patch.setattr(Direct, "__call__", recorded_directly)
+        patch.setattr(FastCall, "__call__", recorded_on_fast_path)
         yield
 
 
@@ -62,7 +62,7 @@ def _caller() -> tuple[str, str] | None:
     frame = sys._getframe(3)
     worker = f"{ROOT / 'worker'}/"
     # They make calls on behalf of others.
-    names = ("aws/fast_path/direct.py", "aws/batcher.py", "aws/retry.py", "telemetry/aws_calls.py")
+    names = ("aws/calls.py", "aws/fast_path.py", "aws/batcher.py", "aws/retry.py", "telemetry/aws_calls.py")
     between = [f"{worker}{name}" for name in names]
     while frame is not None:
         file = frame.f_code.co_filename

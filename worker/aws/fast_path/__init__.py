@@ -1,1 +1,0 @@
-"""Fast path for the AWS calls made for every image."""
