@@ -26,7 +26,7 @@ class Ended:
 
 @dataclass
 class Command:
-    """Runs `image-worker` in an empty folder with an environment of its own."""
+    """Runs `image-worker` in an empty folder, without the environment of the tests."""
 
     folder: Path
     environment: Mapping[str, str]

@@ -1,4 +1,4 @@
-"""The chaos in short: real workers that are killed and stopped while their AWS makes trouble."""
+"""A short chaos test: workers are killed and stopped while AWS requests fail."""
 
 import os
 import random

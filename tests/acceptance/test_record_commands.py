@@ -35,8 +35,8 @@ async def test_preferences_apply_to_new_images_only(with_resources: Command, pic
         )
 
     first, second = [
-        document(await with_resources.run("images", "get", one["images"][0]["imageId"], "--json"))
-        for one in (before, after)
+        document(await with_resources.run("images", "get", uploaded["images"][0]["imageId"], "--json"))
+        for uploaded in (before, after)
     ]
     assert set_["profile"]["preferences"] == {"defaultImageSize": "small", "watermarkEnabled": False}
     assert (first["renditions"].keys(), second["renditions"].keys()) == ({"medium"}, {"small"})
@@ -130,9 +130,9 @@ async def test_a_usage_error_ends_with_one_line_and_status_2(
 
 
 async def test_missing_users_and_images_are_reported(with_resources: Command) -> None:
-    user = await with_resources.run("users", "get", "nobody")
+    user = await with_resources.run("users", "get", "mallory")
     retention = await with_resources.run("images", "retention", "img_none", "--days", "3")
 
     assert (user.status, retention.status) == (1, 1)
-    assert user.stderr.startswith("user nobody does not exist")
+    assert user.stderr.startswith("user mallory does not exist")
     assert retention.stderr.startswith("image img_none does not exist")

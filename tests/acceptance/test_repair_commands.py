@@ -37,8 +37,8 @@ async def test_a_failed_image_is_retried_and_reprocessed(
     assert json.loads(dry.stdout)["counts"] == {"retried": 1}
     retried = await with_resources.run("images", "retry", "img_1")
     assert (retried.status, retried.stdout.splitlines()) == (0, ["img_1  alice  retried", "1 retried"])
-    again = await with_resources.run("images", "retry", "img_1")
-    assert (again.status, again.stdout.splitlines()) == (0, ["1 already pending"])
+    repeated = await with_resources.run("images", "retry", "img_1")
+    assert (repeated.status, repeated.stdout.splitlines()) == (0, ["1 already pending"])
     async with with_resources.started("run") as worker:
         await until_logged(worker, "image.completed")
         up_to_date = await with_resources.run("images", "reprocess", "--recipe-changed", "--json")

@@ -1,4 +1,4 @@
-"""A real worker that is scraped and traced: what it tells agrees with what the record holds."""
+"""A real worker that is scraped and traced: its metrics and traces agree with the table."""
 
 import asyncio
 import json

@@ -316,13 +316,13 @@ async def test_two_concurrent_reconciles_send_one_message(
     await released(s3, dynamodb, provisioned, "img_1")
     await purge_queue(sqs, provisioned)
 
-    async with open_tool(provisioned) as one, open_tool(provisioned) as other:
+    async with open_tool(provisioned) as first, open_tool(provisioned) as second:
         now = utc_now()
         await asyncio.gather(
-            *(reconcile_all(repairs, now=now, pending_for=timedelta(0)) for repairs in (one, other))
+            *(reconcile_all(repairs, now=now, pending_for=timedelta(0)) for repairs in (first, second))
         )
 
-    assert (report_of(one).counts + report_of(other).counts)["requeued"] == 1
+    assert (report_of(first).counts + report_of(second).counts)["requeued"] == 1
     assert await messages_in(sqs, provisioned.queue_name) == 1
 
 

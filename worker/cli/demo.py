@@ -131,7 +131,7 @@ async def demo(
 
 def _images_in(folder: Path) -> tuple[list[Path], list[str]]:
     """
-    Return the image files in a folder, and the names of everything else in it.
+    Return the image files in a folder, and the names of the other entries.
 
     Files are selected by extension. The names of subfolders end with a slash.
 

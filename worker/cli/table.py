@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
 MAX_HOURS: Final = 14 * 24
-"""CloudWatch keeps five-minute periods for longer, but a bar would stand for too many of them."""
+"""CloudWatch keeps five-minute periods for longer, but one bar would cover too many of them."""
 MAX_BARS: Final = 48
 BARS: Final = "▁▂▃▄▅▆▇█"
 NO_VALUE: Final = "[dim]-[/]"
@@ -105,7 +105,7 @@ async def metrics(
     """
     Show capacity, throttling and errors of the table and its indexes over time.
 
-    DynamoDB reports UserErrors only for the whole account and region. A bar stands for five minutes, or for
+    DynamoDB reports UserErrors only for the whole account and region. Each bar covers five minutes, or
     more when the time range is long.
 
     Example: image-worker table metrics --hours 24

@@ -115,7 +115,7 @@ async def _redrive_batch(
         found = [
             request for part in letter.parts if (request := _request_for(repairs, part, images)) is not None
         ]
-        # Of two dead letters with the same content only the first is sent, and kept until that has succeeded.
+        # If two dead letters have the same content, only the first is sent, and kept until that succeeds.
         requests[letter.message_id] = [request for request in found if request.body not in requested]
         requested.update(request.body for request in found)
         if not requests[letter.message_id]:

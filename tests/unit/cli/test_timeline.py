@@ -104,19 +104,19 @@ def test_text_from_the_image_is_not_interpreted_as_markup() -> None:
 
 
 def test_a_released_image_shows_both_attempts_and_both_workers() -> None:
-    transient = Failure(code="unavailable", message="S3 did not answer", step=None, retryable=True)
+    transient = Failure(code="unavailable", message="S3 did not respond", step=None, retryable=True)
     released = apply_all(claimed(), [image_released(transient, at=after(3))])
     waiting = text_of(released, width=120)
     assert "status      pending  attempt 1" in waiting
     assert "what to do  nothing: the queue redelivers it" in waiting
     assert (
-        waiting[-1] == "  12:00:03.000    +3,000 ms  pending again           unavailable: S3 did not answer"
+        waiting[-1] == "  12:00:03.000    +3,000 ms  pending again           unavailable: S3 did not respond"
     )
-    again = text_of(claimed(released, owner="worker-b/9", seconds=75))
-    assert "2024-01-01  attempt 2 by worker-b" in again
-    assert "  12:01:15.000  +1 min 12 s  claimed" in again
+    reclaimed = text_of(claimed(released, owner="worker-b/9", seconds=75))
+    assert "2024-01-01  attempt 2 by worker-b" in reclaimed
+    assert "  12:01:15.000  +1 min 12 s  claimed" in reclaimed
     assert "leased by  worker-b/9 until 2024-01-01T12:02:15.000Z" in [
-        line for line in again if "leased" in line
+        line for line in reclaimed if "leased" in line
     ]
 
 
