@@ -23,7 +23,7 @@ from worker.local.embedded_aws import (
 )
 
 
-async def test_a_restart_on_the_same_directory_has_everything_again(tmp_path: Path) -> None:
+async def test_state_is_kept_across_restarts_on_the_same_directory(tmp_path: Path) -> None:
     async with embedded_aws(tmp_path) as endpoint_url:
         settings = unique_settings(endpoint_url)
         async with (
@@ -48,8 +48,8 @@ async def test_a_restart_on_the_same_directory_has_everything_again(tmp_path: Pa
                 cloudformation, dynamodb, settings, stack_name=stack_name_of(settings)
             )
             assert deployment.done == "unchanged"
-            answer = await s3.get_object(Bucket=settings.bucket, Key="uploads/user/a.jpg")
-            async with answer["Body"] as body:
+            response = await s3.get_object(Bucket=settings.bucket, Key="uploads/user/a.jpg")
+            async with response["Body"] as body:
                 assert await body.read() == b"picture"
             key = {"imageId": {"S": "a"}, "userId": {"S": "user"}}
             assert (await dynamodb.get_item(TableName=settings.table_name, Key=key))["Item"] == item
@@ -57,7 +57,7 @@ async def test_a_restart_on_the_same_directory_has_everything_again(tmp_path: Pa
             assert await announced_keys(sqs, settings) == ["uploads/user/a.jpg", "uploads/user/b.jpg"]
 
 
-async def test_without_a_directory_nothing_is_left_behind(
+async def test_without_a_directory_no_files_are_left_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
@@ -70,7 +70,7 @@ def _entries(directory: Path) -> list[Path]:
     return list(directory.iterdir())
 
 
-async def test_it_ends_and_saves_its_state_when_its_parent_is_killed(tmp_path: Path) -> None:
+async def test_it_saves_its_state_and_exits_when_its_parent_is_killed(tmp_path: Path) -> None:
     parent = await asyncio.create_subprocess_exec(
         sys.executable, "-c", dedent(_PARENT), str(tmp_path), stdout=subprocess.PIPE
     )
@@ -79,7 +79,7 @@ async def test_it_ends_and_saves_its_state_when_its_parent_is_killed(tmp_path: P
     parent.kill()
     await parent.wait()
     async with asyncio.timeout(20):
-        await asyncio.to_thread(_wait_for_the_end, tmp_path)
+        await asyncio.to_thread(_wait_for_exit, tmp_path)
     async with embedded_aws(tmp_path) as endpoint_url, client("s3", unique_settings(endpoint_url)) as s3:
         assert [bucket["Name"] for bucket in (await s3.list_buckets())["Buckets"]] == ["kept"]
 
@@ -100,12 +100,12 @@ _PARENT = """
 """
 
 
-def _wait_for_the_end(directory: Path) -> None:
+def _wait_for_exit(directory: Path) -> None:
     with (directory / "lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
 
 
-async def test_sigterm_ends_it_and_saves_its_state(tmp_path: Path) -> None:
+async def test_on_sigterm_it_saves_its_state_and_exits(tmp_path: Path) -> None:
     server = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "worker.local.aws_server", str(tmp_path), "--keep"),
         stdin=subprocess.PIPE,
@@ -121,14 +121,14 @@ async def test_sigterm_ends_it_and_saves_its_state(tmp_path: Path) -> None:
     assert "kept" in (tmp_path / "state" / "s3.json").read_text()
 
 
-async def test_one_directory_is_for_one_embedded_aws_at_a_time(tmp_path: Path) -> None:
+async def test_a_directory_is_used_by_one_embedded_aws_at_a_time(tmp_path: Path) -> None:
     async with embedded_aws(tmp_path):
         with pytest.raises(ConfigurationError, match="another embedded AWS uses"):
             async with embedded_aws(tmp_path):
                 pass
 
 
-async def test_a_port_that_is_taken_is_named() -> None:
+async def test_a_port_in_use_is_named_in_the_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(ConfigurationError, match=f"port {port} of 127.0.0.1 cannot be used"):
@@ -141,21 +141,23 @@ async def test_the_port_can_be_chosen(free_port: int) -> None:
         assert endpoint_url == f"http://127.0.0.1:{free_port}"
 
 
-async def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+async def test_a_directory_that_cannot_be_created_is_named_in_the_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match="cannot keep its state in"):
         async with embedded_aws(tmp_path / "file"):
             pass
 
 
-async def test_without_ministack_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_ministack_the_error_names_the_package_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(aws, "find_spec", lambda _name: None)
     with pytest.raises(ConfigurationError, match=r"pip install 'image-worker\[local\]'"):
         async with embedded_aws():
             pass
 
 
-async def test_a_server_that_breaks_at_the_start_leaves_its_last_words(
+async def test_an_error_at_startup_contains_the_last_line_of_the_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "hypercorn.py").write_text("raise ImportError('broken on purpose')")
@@ -165,22 +167,22 @@ async def test_a_server_that_breaks_at_the_start_leaves_its_last_words(
             pass
 
 
-def test_the_parent_imports_nothing_of_ministack() -> None:
+def test_the_parent_process_does_not_import_ministack() -> None:
     program = (
         "import sys, worker.local.embedded_aws; "
         "print([m for m in ('ministack', 'hypercorn') if m in sys.modules])"
     )
-    told = subprocess.check_output([sys.executable, "-c", program], text=True)  # noqa: S603 - ours
-    assert told == "[]\n"
+    printed = subprocess.check_output([sys.executable, "-c", program], text=True)  # noqa: S603 - ours
+    assert printed == "[]\n"
 
 
-async def test_no_port_but_its_own_is_taken(ministack_endpoint: str) -> None:
+async def test_only_one_port_is_opened(ministack_endpoint: str) -> None:
     ready = f"{ministack_endpoint}/_ministack/ready"
-    async with aiohttp.ClientSession() as session, session.get(ready) as answer:
-        assert (await answer.json())["iot_mtls"] == "disabled"
+    async with aiohttp.ClientSession() as session, session.get(ready) as response:
+        assert (await response.json())["iot_mtls"] == "disabled"
 
 
-def test_its_environment_holds_all_that_a_client_needs() -> None:
+def test_its_environment_contains_what_a_client_needs() -> None:
     environment = embedded_environment("http://127.0.0.1:1")
     assert environment["AWS_ENDPOINT_URL"] == "http://127.0.0.1:1"
     assert environment["AWS_REGION"] == EMBEDDED_REGION

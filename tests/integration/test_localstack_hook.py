@@ -14,7 +14,7 @@ from worker.settings import Settings
 
 HOOK = Path(__file__).parents[2] / "config/localstack/ready.d/provision.py"
 
-# As LocalStack does it: in an empty namespace, where no name is `__main__`.
+# As LocalStack runs it: in an empty namespace, without `__main__`.
 RUN_AS_LOCALSTACK = "import sys; exec(open(sys.argv[1], 'rb').read(), {})"
 
 Hook = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -22,7 +22,7 @@ Hook = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture
 async def settings() -> AsyncIterator[Settings]:
-    """The worker's defaults, in an AWS of the test's own: the hook's names are those of the template."""
+    """Default settings, on an embedded AWS of this test: the hook uses the default names of the template."""
     async with embedded_aws() as endpoint_url:
         yield Settings.model_validate({"region": EMBEDDED_REGION, "endpoint_url": endpoint_url})
 
@@ -46,7 +46,7 @@ def hook(settings: Settings) -> Hook:
     return run
 
 
-async def test_the_hook_makes_what_a_worker_with_default_settings_needs(
+async def test_the_hook_creates_what_a_worker_with_default_settings_needs(
     settings: Settings, hook: Hook
 ) -> None:
     assert hook().returncode == 0
@@ -65,7 +65,7 @@ async def test_the_hook_can_be_repeated(settings: Settings, hook: Hook) -> None:
     assert [stack["StackStatus"] for stack in stacks["Stacks"]] == ["CREATE_COMPLETE"]
 
 
-async def test_the_hook_brings_a_changed_template_to_the_stack(
+async def test_the_hook_updates_the_stack_when_the_template_has_changed(
     settings: Settings, hook: Hook, tmp_path: Path
 ) -> None:
     assert hook().returncode == 0
@@ -82,7 +82,7 @@ async def test_the_hook_brings_a_changed_template_to_the_stack(
     assert attributes["Attributes"] == {"ReceiveMessageWaitTimeSeconds": "10"}
 
 
-async def test_provisioning_after_the_hook_finds_nothing_to_do(settings: Settings, hook: Hook) -> None:
+async def test_provisioning_after_the_hook_changes_nothing(settings: Settings, hook: Hook) -> None:
     assert hook().returncode == 0
     async with (
         client("cloudformation", settings) as cloudformation,
@@ -91,9 +91,9 @@ async def test_provisioning_after_the_hook_finds_nothing_to_do(settings: Setting
         assert (await deploy_storage(cloudformation, dynamodb, settings)).done == "unchanged"
 
 
-async def test_a_hook_that_fails_says_so(settings: Settings, hook: Hook) -> None:
+async def test_a_failing_hook_exits_with_an_error(settings: Settings, hook: Hook) -> None:
     async with client("s3", settings) as s3:
-        await s3.create_bucket(Bucket=settings.bucket)  # in the way of the stack's own
+        await s3.create_bucket(Bucket=settings.bucket)  # conflicts with the bucket of the stack
     failed = hook()
     assert failed.returncode == 1
     assert "WaiterError" in failed.stderr

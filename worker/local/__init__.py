@@ -1,1 +1,1 @@
-"""An AWS of one's own, for the demo, for local use and for the tests."""
+"""Embedded AWS, demo images and contact sheet, for the commands `demo` and `local` and for the tests."""

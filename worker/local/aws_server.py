@@ -1,8 +1,8 @@
 """
-The embedded AWS's own process: MiniStack under hypercorn, on a port of 127.0.0.1.
+Process of the embedded AWS: MiniStack under hypercorn, on a port of 127.0.0.1.
 
-Started by `worker.local.embedded_aws`. Prints `listening PORT` or `failed SENTENCE` once on stdout.
-It ends, saving its state, when its standard input closes or SIGTERM arrives: no orphan is left.
+Started by `worker.local.embedded_aws`. Prints `listening PORT` or `failed MESSAGE` once on stdout. It saves
+its state and exits on SIGTERM and when its standard input closes, so it never outlives its parent process.
 """
 
 import argparse
@@ -23,24 +23,28 @@ BACKLOG: Final = 1024
 KEEP_ALIVE_S: Final = 75
 REQUESTS_PER_CONNECTION: Final = 2**31
 GRACE_S: Final = 1.0
-"""How long requests under way, such as a long poll, may hold up the end."""
+"""How long shutdown waits for requests in flight, such as a long poll."""
 
 
 def main() -> None:
-    """Serve until told to stop."""
-    parser = argparse.ArgumentParser(description="The embedded AWS; ends when its standard input closes.")
-    parser.add_argument("directory", type=Path, help="where state and objects lie")
-    parser.add_argument("--keep", action="store_true", help="keep them for the next start")
-    parser.add_argument("--port", type=int, default=0, help="0 for any that is free")
+    """Serve until standard input closes or SIGTERM arrives."""
+    parser = argparse.ArgumentParser(description="Embedded AWS; exits when its standard input closes.")
+    parser.add_argument("directory", type=Path, help="folder for state and objects")
+    parser.add_argument("--keep", action="store_true", help="keep state and objects for the next start")
+    parser.add_argument("--port", type=int, default=0, help="port of 127.0.0.1; 0 for any free port")
     arguments = parser.parse_args()
     with (arguments.directory / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             listener = socket.create_server(("127.0.0.1", arguments.port), backlog=BACKLOG)
         except BlockingIOError:
-            _say(f"failed another embedded AWS uses {arguments.directory}; end it, or take another directory")
+            _report(
+                f"failed another embedded AWS uses {arguments.directory}; stop it or choose another directory"
+            )
         except OSError as error:
-            _say(f"failed port {arguments.port} of 127.0.0.1 cannot be used ({error.strerror}); take another")
+            _report(
+                f"failed port {arguments.port} of 127.0.0.1 cannot be used ({error.strerror}); choose another"
+            )
         else:
             os.environ |= environment(arguments.directory, keep=arguments.keep)
             asyncio.run(serve(listener))
@@ -48,20 +52,20 @@ def main() -> None:
 
 def environment(directory: Path, *, keep: bool) -> dict[str, str]:
     """
-    Say everything that MiniStack reads from its environment, which it does while it is imported.
+    Return the environment variables that MiniStack reads when it is imported.
 
-    It keeps its default port there: it is part of the names that queues are saved under, and answers are told
-    by the address that the caller used.
+    The port is not among them: the default port is part of the names under which MiniStack saves queues, and
+    it builds the URLs in its responses from the address that the client used.
     """
-    call_with_retry = "1" if keep else "0"
+    persist = "1" if keep else "0"
     return {
         "SERVICES": SERVICES,
         "LOG_LEVEL": "ERROR",
-        "PERSIST_STATE": call_with_retry,
+        "PERSIST_STATE": persist,
         "STATE_DIR": str(directory / "state"),
-        "S3_PERSIST": call_with_retry,
+        "S3_PERSIST": persist,
         "S3_DATA_DIR": str(directory / "objects"),
-        # Otherwise it takes fixed ports too, and removes the containers of any MiniStack in Docker.
+        # Otherwise it also listens on fixed ports, and removes the containers of any MiniStack in Docker.
         "IOT_MTLS_ENABLED": "0",
         "SFTP_ENABLED": "0",
         "DOCKER_HOST": f"unix://{directory}/no-docker",
@@ -69,10 +73,11 @@ def environment(directory: Path, *, keep: bool) -> dict[str, str]:
 
 
 async def serve(listener: socket.socket) -> None:
-    """Answer requests until told to stop, then save the state."""
-    from hypercorn.asyncio import serve as serve_application  # noqa: PLC0415 - after the environment is set
-    from hypercorn.config import Config  # noqa: PLC0415
-    from ministack.app import app  # noqa: PLC0415
+    """Serve requests until `stop_event` is set, then save the state."""
+    # Imported after the environment is set, which MiniStack reads on import.
+    from hypercorn.asyncio import serve as serve_application
+    from hypercorn.config import Config
+    from ministack.app import app
 
     config = Config()
     port = listener.getsockname()[1]
@@ -81,26 +86,26 @@ async def serve(listener: socket.socket) -> None:
     config.keep_alive_timeout = KEEP_ALIVE_S
     config.keep_alive_max_requests = REQUESTS_PER_CONNECTION
     config.graceful_timeout = GRACE_S
-    stop = told_to_stop()
-    await serve_application(announced(app, port=port), config, shutdown_trigger=stop.wait)
+    stop = stop_event()
+    await serve_application(with_announcement(app, port=port), config, shutdown_trigger=stop.wait)
 
 
-def announced(application: "ASGIFramework", *, port: int) -> "ASGIFramework":
-    """Say that it listens as soon as it has started: connections made from then on are answered."""
+def with_announcement(application: "ASGIFramework", *, port: int) -> "ASGIFramework":
+    """Return the application, extended to print `listening PORT` once its startup is complete."""
 
-    async def announcing(scope: "Scope", receive: "ASGIReceiveCallable", send: "ASGISendCallable") -> None:
-        async def sending(event: "ASGISendEvent") -> None:
+    async def wrapped(scope: "Scope", receive: "ASGIReceiveCallable", send: "ASGISendCallable") -> None:
+        async def send_and_report(event: "ASGISendEvent") -> None:
             await send(event)
             if event["type"] == "lifespan.startup.complete":
-                _say(f"listening {port}")
+                _report(f"listening {port}")
 
-        await application(scope, receive, sending if scope["type"] == "lifespan" else send)
+        await application(scope, receive, send_and_report if scope["type"] == "lifespan" else send)
 
-    return announcing
+    return wrapped
 
 
-def told_to_stop() -> asyncio.Event:
-    """Return what is set when standard input ends, or at SIGTERM."""
+def stop_event() -> asyncio.Event:
+    """Return an event that is set when standard input closes or SIGTERM arrives."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -114,10 +119,10 @@ def told_to_stop() -> asyncio.Event:
     return stop
 
 
-def _say(line: str) -> None:
+def _report(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
-    os.dup2(2, 1)  # whatever is printed later belongs to the log
+    os.dup2(2, 1)  # anything printed later goes to the log
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """
-The embedded AWS: MiniStack in a child process, for `demo`, `local` and the tests.
+Embedded AWS: MiniStack in a child process, for `demo`, `local` and the tests.
 
-It takes any credentials and any region, over HTTP, at the endpoint that `embedded_aws` yields.
+It accepts any credentials and any region over HTTP, at the endpoint that `embedded_aws` yields.
 """
 
 import asyncio
@@ -22,19 +22,19 @@ EMBEDDED_REGION: Final = "us-east-1"
 EMBEDDED_CREDENTIALS: Final = MappingProxyType(
     {"aws_access_key_id": "embedded", "aws_secret_access_key": "embedded"}
 )
-"""What a client of the embedded AWS is created with: `create_client(..., **EMBEDDED_CREDENTIALS)`."""
+"""Credentials for clients of the embedded AWS: `create_client(..., **EMBEDDED_CREDENTIALS)`."""
 
 START_TIMEOUT_S: Final = 30.0
 STOP_TIMEOUT_S: Final = 30.0
-"""Longer than the longest poll: since Python 3.12 a server that closes waits for requests under way."""
+"""Longer than the longest poll: since Python 3.12 a closing server waits for requests in flight."""
 
 LOG_NAME: Final = "embedded-aws.log"
 INHERITED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "LD_LIBRARY_PATH")
-"""All that the child sees of our environment: no credentials, none of the settings that MiniStack knows."""
+"""Environment variables passed to the child process: no credentials, and no settings of MiniStack."""
 
 
 def embedded_environment(endpoint_url: str, *, region: str = EMBEDDED_REGION) -> dict[str, str]:
-    """Return the environment variables that make any AWS client, in whatever process, use the endpoint."""
+    """Return the environment variables that make any AWS client use the endpoint."""
     return {
         "AWS_ENDPOINT_URL": endpoint_url,
         "AWS_REGION": region,
@@ -49,14 +49,14 @@ def embedded_environment(endpoint_url: str, *, region: str = EMBEDDED_REGION) ->
 @asynccontextmanager
 async def embedded_aws(state_dir: Path | None = None, *, port: int = 0) -> AsyncIterator[str]:
     """
-    Run an AWS of one's own, and yield its endpoint, as in `http://127.0.0.1:41234`.
+    Run an embedded AWS and yield its endpoint, such as `http://127.0.0.1:41234`.
 
     Args:
-        state_dir: Where everything is kept for the next start; nowhere if None.
-        port: Of 127.0.0.1; 0 for any that is free.
+        state_dir: Folder that keeps all state for the next start; nothing is kept if None.
+        port: Port of 127.0.0.1; 0 for any free port.
 
     Raises:
-        ConfigurationError: MiniStack is not installed, or does not start.
+        ConfigurationError: MiniStack is not installed or does not start.
     """
     if find_spec("ministack") is None:
         message = "the embedded AWS is not installed; install it with: pip install 'image-worker[local]'"
@@ -80,7 +80,9 @@ def _prepare(state_dir: Path | None, cleanup: ExitStack) -> tuple[Path, BinaryIO
         directory.mkdir(parents=True, exist_ok=True)
         log = cleanup.enter_context((directory / LOG_NAME).open("w+b"))
     except OSError as error:
-        message = f"the embedded AWS cannot keep its state in {state_dir}: {error.strerror}"
+        message = (
+            f"the embedded AWS cannot keep its state in {state_dir}: {error.strerror}; choose another folder"
+        )
         raise ConfigurationError(message) from error
     return directory, log
 
@@ -89,21 +91,21 @@ async def _start(directory: Path, log: BinaryIO, *, keep: bool, port: int) -> as
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "worker.local.aws_server", str(directory), "--port", str(port)),
         *(["--keep"] if keep else []),
-        stdin=subprocess.PIPE,  # the child ends when this closes, even if we are killed
+        stdin=subprocess.PIPE,  # the child exits when this closes, even if this process is killed
         stdout=subprocess.PIPE,
         stderr=log,
         env={name: os.environ[name] for name in INHERITED if name in os.environ},
-        start_new_session=True,  # Ctrl-C is for us: a worker that drains still needs its AWS
+        start_new_session=True,  # Ctrl-C must not stop it: a worker that drains still needs it
     )
 
 
 async def _endpoint_url(process: asyncio.subprocess.Process, log: BinaryIO) -> str:
-    assert process.stdout is not None  # noqa: S101 - it is a pipe
+    assert process.stdout is not None  # noqa: S101 - started with a pipe
     try:
         async with asyncio.timeout(START_TIMEOUT_S):
             line = (await process.stdout.readline()).decode().strip()
     except TimeoutError:
-        line = f"failed it said nothing for {START_TIMEOUT_S:g} s"
+        line = f"failed it did not report a port within {START_TIMEOUT_S:g} s"
     verb, _, rest = line.partition(" ")
     if verb != "listening":
         message = f"the embedded AWS does not start: {rest or _last_line(log)}"
@@ -114,11 +116,11 @@ async def _endpoint_url(process: asyncio.subprocess.Process, log: BinaryIO) -> s
 def _last_line(log: BinaryIO) -> str:
     log.seek(0)
     lines = log.read().decode(errors="replace").split("\n")
-    return next((line for line in reversed(lines) if line.strip()), "it ended without a word")
+    return next((line for line in reversed(lines) if line.strip()), "it exited without a message")
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:
-    assert process.stdin is not None  # noqa: S101 - it is a pipe
+    assert process.stdin is not None  # noqa: S101 - started with a pipe
     process.stdin.close()
     try:
         async with asyncio.timeout(STOP_TIMEOUT_S):

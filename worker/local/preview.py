@@ -1,4 +1,4 @@
-"""Small views of pictures: as a viewer would show them, whatever state the file is in."""
+"""Small previews of image files, as an image viewer shows them, for intact and damaged files."""
 
 import struct
 import zlib
@@ -11,12 +11,12 @@ from typing import Final
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 _FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF")
-"""No others: some of Pillow's readers start programs (EPS) or read other files."""
+"""Formats that are opened: some of Pillow's other readers start programs (EPS) or read other files."""
 
-_MOST_PIXELS: Final = 120_000_000
+_MAX_PIXELS: Final = 120_000_000
 
-_END_OF_JPEG: Final = b"\xff\xd9"
-"""With it a JPEG that was cut off shows what there is of it, as a browser would."""
+_JPEG_END_MARKER: Final = b"\xff\xd9"
+"""Appended to a truncated JPEG, so that the part that exists is decoded, as in a browser."""
 
 _UNREADABLE: Final = (
     OSError,
@@ -35,52 +35,52 @@ _UNREADABLE: Final = (
     struct.error,
     zlib.error,
 )
-"""What Pillow's decoders raise on damaged files."""
+"""Errors that Pillow's decoders raise for damaged files."""
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
     """
-    A small view of a picture.
+    Small preview of an image file.
 
     Attributes:
-        picture: Upright, RGB or RGBA.
-        size: (width, height) in pixels of the whole picture, upright.
-        kind: Its format: `JPEG`, `PNG`, ...
+        picture: Pixels, upright, RGB or RGBA.
+        size: (width, height) in pixels of the full image, upright.
+        format: Format of the file: `JPEG`, `PNG`, ...
     """
 
     picture: Image.Image
     size: tuple[int, int]
-    kind: str
+    format: str
 
 
 def preview(source: Path | bytes, *, box: tuple[int, int]) -> Preview | None:
     """
-    Show a picture within a box, in pixels; None if it cannot be opened.
+    Return a preview that fits into a box in pixels, or None if the file cannot be opened.
 
-    Decoding happens in this process: for files that their owner wants to see, never for a stranger's upload.
+    The file is decoded in this process, so it must come from the user of the command, never from an upload.
     """
     try:
         content = source if isinstance(source, bytes) else source.read_bytes()
-        return _opened(content, box) or _opened(content + _END_OF_JPEG, box)
+        return _open(content, box) or _open(content + _JPEG_END_MARKER, box)
     except OSError:
         return None
 
 
-def _opened(content: bytes, box: tuple[int, int]) -> Preview | None:
+def _open(content: bytes, box: tuple[int, int]) -> Preview | None:
     try:
         with Image.open(BytesIO(content), formats=_FORMATS) as picture:
-            return _shown(picture, box)
+            return _scale(picture, box)
     except _UNREADABLE:
         return None
 
 
 def checkered(size: tuple[int, int], *, square: int = 12) -> Image.Image:
-    """Return the ground on which a viewer shows transparency."""
-    ground = Image.new("RGB", (2, 2), (206, 208, 212))
-    ground.putpixel((0, 0), (236, 237, 240))
-    ground.putpixel((1, 1), (236, 237, 240))
-    tile = ground.resize((square * 2, square * 2), Image.Resampling.NEAREST)
+    """Return the chequered background on which viewers show transparency."""
+    pattern = Image.new("RGB", (2, 2), (206, 208, 212))
+    pattern.putpixel((0, 0), (236, 237, 240))
+    pattern.putpixel((1, 1), (236, 237, 240))
+    tile = pattern.resize((square * 2, square * 2), Image.Resampling.NEAREST)
     board = Image.new("RGB", size)
     for left in range(0, size[0], tile.width):
         for top in range(0, size[1], tile.height):
@@ -88,22 +88,22 @@ def checkered(size: tuple[int, int], *, square: int = 12) -> Image.Image:
     return board
 
 
-def _shown(opened: Image.Image, box: tuple[int, int]) -> Preview | None:
-    kind = "JPEG" if opened.format == "MPO" else opened.format or ""
+def _scale(opened: Image.Image, box: tuple[int, int]) -> Preview | None:
+    file_format = "JPEG" if opened.format == "MPO" else opened.format or ""
     width, height = opened.size
-    if width * height > _MOST_PIXELS:
+    if width * height > _MAX_PIXELS:
         return None
-    turned = opened.getexif().get(0x0112, 1) in range(5, 9)  # these orientations swap the sides
+    swaps_sides = opened.getexif().get(0x0112, 1) in range(5, 9)
     profile = opened.info.get("icc_profile")
-    # A JPEG decodes itself at a fraction of its size for nothing; the longer side serves either orientation.
+    # Lets JPEG decode at a fraction of the size; a square box serves either orientation.
     opened.draft(opened.mode, (2 * max(box), 2 * max(box)))
     small = ImageOps.exif_transpose(opened)
     small.thumbnail(box, Image.Resampling.LANCZOS, reducing_gap=2.0)
-    return Preview(_in_srgb(small, profile), (height, width) if turned else (width, height), kind)
+    return Preview(_in_srgb(small, profile), (height, width) if swaps_sides else (width, height), file_format)
 
 
 def _in_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
-    """Turn any mode into RGB or RGBA, by the picture's colour profile where it has a usable one."""
+    """Convert any mode to RGB or RGBA, by the colour profile if it is usable."""
     if picture.has_transparency_data:
         return picture.convert("RGBA")
     if picture.mode.startswith(("I", "F")):

@@ -1,14 +1,14 @@
-"""Sizes and shapes as people read them."""
+"""Format sizes for people."""
 
 from typing import Final
 
 _STEP: Final = 1000
 _TWO_DIGITS: Final = 9.95
-"""From here on an amount rounds to two digits before its point, and needs none behind it."""
+"""From here on, an amount rounds to two digits before the decimal point, and is shown without decimals."""
 
 
 def human_bytes(count: int) -> str:
-    """Write a number of bytes with its unit, in powers of a thousand: `515 B`, `82 kB`, `2.1 MB`."""
+    """Return a number of bytes with its unit, in powers of 1000: `515 B`, `82 kB`, `2.1 MB`."""
     amount = float(count)
     for unit in ("B", "kB", "MB", "GB"):
         if amount < _STEP - 0.5:
@@ -19,5 +19,5 @@ def human_bytes(count: int) -> str:
 
 
 def human_shape(size: tuple[int, int]) -> str:
-    """Write (width, height) in pixels: `4032x3024`."""
+    """Return (width, height) as `4032x3024`."""
     return f"{size[0]}x{size[1]}"

@@ -1,4 +1,4 @@
-"""Sizes as people read them."""
+"""Sizes formatted for people."""
 
 import pytest
 
@@ -23,9 +23,9 @@ from worker.local.units import human_bytes, human_shape
         (5_000_000_000_000, "5.0 TB"),
     ],
 )
-def test_bytes_are_written_with_two_digits_or_three_and_their_unit(count: int, text: str) -> None:
+def test_bytes_are_formatted_with_two_or_three_digits_and_a_unit(count: int, text: str) -> None:
     assert human_bytes(count) == text
 
 
-def test_a_shape_is_width_by_height() -> None:
+def test_a_shape_is_formatted_as_width_by_height() -> None:
     assert human_shape((4032, 3024)) == "4032x3024"
