@@ -62,7 +62,10 @@ def _caller() -> tuple[str, str] | None:
     frame = sys._getframe(3)
     worker = f"{ROOT / 'worker'}/"
     # They make calls on behalf of others.
-    names = ("aws/calls.py", "aws/fast_path.py", "aws/batcher.py", "aws/retry.py", "telemetry/aws_calls.py")
+    names = (
+        *("aws/calls.py", "aws/fast_path.py", "aws/batcher.py", "aws/retry.py", "telemetry/aws_calls.py"),
+        "dynamodb/conditional_update.py",
+    )
     between = [f"{worker}{name}" for name in names]
     while frame is not None:
         file = frame.f_code.co_filename

@@ -118,7 +118,7 @@ def test_ten_minutes_without_progress_are_an_alarm(template: dict[str, Any]) -> 
     ("completed", "failed", "percent"),
     [(80.0, 20.0, 20.0), (15.0, 5.0, 25.0), (1.0, 18.0, 0.0), (100.0, 0.0, 0.0)],
 )
-def test_the_share_of_failures_is_of_all_that_was_done_and_of_few_it_says_nothing(
+def test_the_share_of_failures_needs_a_minimum_of_finished_images(
     template: dict[str, Any], completed: float, failed: float, percent: float
 ) -> None:
     expression = _metrics(template, "Failures")["percent"]["Expression"]["Fn::Sub"]
@@ -145,7 +145,7 @@ def test_a_fifth_of_failures_in_each_of_three_periods_of_five_minutes_is_an_alar
     }
 
 
-def test_what_the_alarm_counts_the_service_counts(template: dict[str, Any]) -> None:
+def test_the_alarm_uses_metrics_that_the_service_template_publishes(template: dict[str, Any]) -> None:
     service = templates.template("service.yaml")
     counted = {
         resource["Properties"]["MetricTransformations"][0]["MetricName"]
@@ -159,7 +159,7 @@ def test_what_the_alarm_counts_the_service_counts(template: dict[str, Any]) -> N
     )
 
 
-def test_figures_that_are_missing_are_no_alarm_and_every_alarm_says_what_to_do(
+def test_missing_data_is_not_breaching_and_every_alarm_says_what_to_do(
     template: dict[str, Any],
 ) -> None:
     assert set(template["Resources"]) == {
@@ -178,7 +178,7 @@ def test_figures_that_are_missing_are_no_alarm_and_every_alarm_says_what_to_do(
         assert returned.count(True) == (1 if returned else 0), "an alarm follows one figure"
 
 
-def test_a_topic_is_told_where_there_is_one(template: dict[str, Any]) -> None:
+def test_the_topic_is_notified_if_there_is_one(template: dict[str, Any]) -> None:
     for resource in template["Resources"].values():
         alarm = resource["Properties"]
         named = templates.resolved(alarm["AlarmActions"], template | {"Conditions": {"HasTopic": True}})
@@ -187,7 +187,7 @@ def test_a_topic_is_told_where_there_is_one(template: dict[str, Any]) -> None:
     assert template["Parameters"]["TopicArn"]["Default"] == ""
 
 
-def test_the_alarms_mean_the_queues_and_the_table_of_the_storage_template(template: dict[str, Any]) -> None:
+def test_the_alarms_use_the_queues_and_the_table_of_the_storage_template(template: dict[str, Any]) -> None:
     storage = templates.template("storage.yaml")["Parameters"]
     for name in ("QueueName", "DeadLetterQueueName", "TableName"):
         assert template["Parameters"][name]["Default"] == storage[name]["Default"]

@@ -81,7 +81,7 @@ def test_a_table_that_is_paid_by_the_request_provisions_nothing() -> None:
     assert all("ProvisionedThroughput" not in one for one in [table, *table["GlobalSecondaryIndexes"]])
 
 
-def test_both_templates_mean_the_same_table(capacity: dict[str, Any]) -> None:
+def test_both_templates_use_the_same_table(capacity: dict[str, Any]) -> None:
     storage = templates.template("storage.yaml")
     assert capacity["Parameters"]["TableName"]["Default"] == storage["Parameters"]["TableName"]["Default"]
 

@@ -23,7 +23,7 @@ Instructions = list[tuple[str, str]]
 
 @pytest.fixture(scope="module")
 def stages() -> list[Instructions]:
-    """The Dockerfile's stages: each a list of instructions and what they say."""
+    """The stages of the Dockerfile: for each, its instructions with their arguments."""
     text = re.sub(r"^#.*\n", "", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)
     found: list[Instructions] = []
     for line in re.sub(r"\\\n\s*", "", text).splitlines():
@@ -37,7 +37,7 @@ def stages() -> list[Instructions]:
 
 @pytest.fixture(scope="module")
 def image(stages: list[Instructions]) -> dict[str, str]:
-    """What the last stage says, by instruction."""
+    """The instructions of the last stage with their arguments."""
     return dict(stages[-1])
 
 
@@ -48,33 +48,33 @@ def services() -> dict[str, Any]:
     return services
 
 
-def test_both_stages_stand_on_the_same_slim_base_of_one_minor_version(stages: list[Instructions]) -> None:
+def test_both_stages_use_the_same_slim_base_image_with_a_minor_version(stages: list[Instructions]) -> None:
     bases = {stage[0][1].partition(" ")[0] for stage in stages}
     assert len(bases) == 1
     assert re.fullmatch(r"python:3\.\d+-slim-[a-z]+", bases.pop())
 
 
-def test_whatever_is_installed_is_a_wheel_with_a_known_hash(stages: list[Instructions]) -> None:
+def test_only_wheels_with_known_hashes_are_installed(stages: list[Instructions]) -> None:
     commands = [one for name, rest in stages[0] if name == "RUN" for one in rest.split("&&")]
     installs = [shlex.split(command) for command in commands if " install " in command]
-    assert len(installs) == 3
+    assert installs
     for install in installs:
-        if "/wheel/*.whl" in install:  # the worker's own, built here
+        if "/wheel/*.whl" in install:  # built in this stage
             assert "--no-deps" in install
         else:
             assert {"--require-hashes", "--only-binary"} <= set(install)
 
 
-def test_the_final_image_takes_nothing_from_the_build_but_the_environment(stages: list[Instructions]) -> None:
+def test_the_final_stage_copies_only_the_environment_from_the_build_stage(stages: list[Instructions]) -> None:
     assert [rest for name, rest in stages[-1] if name in {"COPY", "ADD"}] == ["--from=build /venv /venv"]
 
 
 @pytest.mark.parametrize("package", ["hatchling", "editables", "moto", "pytest", "ministack"])
-def test_the_production_image_has_neither_build_tools_nor_emulators(package: str) -> None:
+def test_the_production_image_contains_no_build_tools_and_no_emulators(package: str) -> None:
     assert not _locks("requirements/runtime.lock", package)
 
 
-def test_the_image_for_the_demo_differs_by_the_embedded_aws_alone() -> None:
+def test_the_demo_image_adds_only_the_embedded_aws() -> None:
     pinned = {
         name: set(re.findall(r"^([a-z0-9.-]+==\S+)", (ROOT / name).read_text(), flags=re.MULTILINE))
         for name in ("requirements/runtime.lock", "requirements/demo.lock")
@@ -83,7 +83,7 @@ def test_the_image_for_the_demo_differs_by_the_embedded_aws_alone() -> None:
     assert _locks("requirements/demo.lock", "ministack")
 
 
-def test_every_lock_that_the_dockerfile_names_reaches_the_builder(stages: list[Instructions]) -> None:
+def test_the_build_context_contains_every_file_that_the_dockerfile_copies(stages: list[Instructions]) -> None:
     copied = [name for kind, rest in stages[0] if kind == "COPY" for name in rest.split()[:-1]]
     allowed = (ROOT / ".dockerignore").read_text().splitlines()
     assert {"requirements/build.lock", "requirements/runtime.lock", "requirements/demo.lock"} <= set(copied)
@@ -92,14 +92,14 @@ def test_every_lock_that_the_dockerfile_names_reaches_the_builder(stages: list[I
         assert f"!{name}" in allowed
 
 
-def test_the_builder_sees_only_what_is_named() -> None:
+def test_the_build_context_is_an_allow_list() -> None:
     first, *others = (ROOT / ".dockerignore").read_text().splitlines()
     named = {line[1:] for line in others if line.startswith("!")}
     assert first == "*"
     assert not named & {".", ".git", ".env", ".venv", "tests"}
 
 
-def test_the_user_is_a_number_other_than_roots(image: dict[str, str]) -> None:
+def test_the_user_is_numeric_and_not_root(image: dict[str, str]) -> None:
     uid, _, gid = image["USER"].partition(":")
     assert int(uid) >= 10_000
     assert int(gid) >= 10_000
@@ -130,7 +130,7 @@ def test_the_worker_has_longer_to_stop_than_it_takes_to_drain(services: dict[str
     assert int(grace[:-1]) > Settings().drain_timeout_s
 
 
-def test_the_worker_in_compose_can_change_nothing_but_its_tmp(services: dict[str, Any]) -> None:
+def test_the_worker_in_compose_can_write_only_to_tmp(services: dict[str, Any]) -> None:
     worker = services["worker"]
     assert worker["read_only"] is True
     assert [mount.partition(":")[0] for mount in worker["tmpfs"]] == ["/tmp"]  # noqa: S108 - a mount, not a file
@@ -147,27 +147,29 @@ def test_workers_wait_for_the_resources(services: dict[str, Any]) -> None:
     assert services["worker"]["depends_on"] == {"localstack": {"condition": "service_healthy"}}
 
 
-def test_localstack_is_the_last_that_needs_no_token_and_is_reached_from_this_machine_only(
+def test_localstack_needs_no_token_and_listens_on_this_machine_only(
     services: dict[str, Any],
 ) -> None:
     assert services["localstack"]["image"] == "localstack/localstack:4.14.0"
     assert services["localstack"]["ports"] == ["127.0.0.1:4566:4566"]
 
 
-def test_no_service_of_localstack_is_switched_off(services: dict[str, Any]) -> None:
+def test_no_service_of_localstack_is_disabled(services: dict[str, Any]) -> None:
     assert "SERVICES" not in services["localstack"]["environment"]
 
 
-def test_what_localstack_mounts_exists_and_cannot_be_written(services: dict[str, Any]) -> None:
+def test_the_mounts_of_localstack_exist_and_are_read_only(services: dict[str, Any]) -> None:
     mounts = [mount.split(":") for mount in services["localstack"]["volumes"]]
-    ours = {target: (ROOT / source, mode) for source, target, *mode in mounts if source.startswith("./")}
-    assert set(ours) == {"/etc/localstack/init/ready.d", "/etc/image-worker/storage.yaml"}
-    for source, mode in ours.values():
+    local_mounts = {
+        target: (ROOT / source, mode) for source, target, *mode in mounts if source.startswith("./")
+    }
+    assert set(local_mounts) == {"/etc/localstack/init/ready.d", "/etc/image-worker/storage.yaml"}
+    for source, mode in local_mounts.values():
         assert source.exists()
         assert mode == ["ro"]
 
 
-def test_there_is_one_script_for_the_health_check_to_wait_for() -> None:
+def test_there_is_one_script_that_the_health_check_waits_for() -> None:
     scripts = [path.name for path in (ROOT / "config/localstack/ready.d").iterdir() if path.is_file()]
     assert scripts == ["provision.py"]
 
@@ -183,7 +185,7 @@ def test_localstack_is_healthy_once_its_script_has_succeeded(
     kind, command = services["localstack"]["healthcheck"]["test"]
     assert kind == "CMD-SHELL"
     with _localstack(state) as port:
-        checked = subprocess.run(  # noqa: S602 - the very line of the compose file
+        checked = subprocess.run(  # noqa: S602 - the command of the compose file
             command.replace("4566", str(port)), shell=True, check=False, env={"PATH": os.environ["PATH"]}
         )
     assert (checked.returncode == 0) is is_healthy
@@ -195,11 +197,11 @@ def _locks(lock: str, package: str) -> bool:
 
 @contextmanager
 def _localstack(state: str) -> Iterator[int]:
-    """Answer as LocalStack does when asked what became of its scripts."""
+    """Serve the status of the startup scripts as LocalStack does."""
     scripts = [{"stage": "READY", "name": "provision.py", "state": state}]
     body = json.dumps({"completed": state in {"ERROR", "SUCCESSFUL"}, "scripts": scripts}).encode()
 
-    class Answer(BaseHTTPRequestHandler):
+    class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200 if self.path == "/_localstack/init/ready" else 404)
             self.end_headers()
@@ -208,7 +210,7 @@ def _localstack(state: str) -> Iterator[int]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:

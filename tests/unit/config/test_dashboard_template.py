@@ -107,7 +107,7 @@ def test_expressions_use_metrics_of_their_own_widget(widgets: list[dict[str, Any
     assert expressions == 3
 
 
-def test_widgets_lie_in_a_grid_of_24_columns_beside_each_other(widgets: list[dict[str, Any]]) -> None:
+def test_widgets_fit_into_24_columns_without_overlapping(widgets: list[dict[str, Any]]) -> None:
     cells = [
         {
             (x, y)

@@ -69,7 +69,7 @@ def grouped(expression: str) -> set[str]:
 
 
 @pytest.mark.parametrize("expression", EXPRESSIONS)
-def test_only_metrics_that_exist_are_asked_for_by_labels_that_they_have(expression: str) -> None:
+def test_queries_use_existing_metrics_and_labels(expression: str) -> None:
     found = selected(expression)
     assert len(found) == len(re.findall("image_worker_", expression)) > 0
     for name, matched in found:
@@ -80,7 +80,7 @@ def test_only_metrics_that_exist_are_asked_for_by_labels_that_they_have(expressi
 
 
 @pytest.mark.parametrize("expression", EXPRESSIONS)
-def test_each_metric_is_read_as_its_type_is_to_be_read(expression: str) -> None:
+def test_each_metric_is_queried_according_to_its_type(expression: str) -> None:
     rest = expression
     for pattern in TAKEN.values():
         for taken in pattern.findall(rest):
@@ -97,25 +97,25 @@ def test_every_metric_is_shown() -> None:
 
 
 @pytest.mark.parametrize("expression", EXPRESSIONS)
-def test_every_number_is_of_the_chosen_workers_alone(expression: str) -> None:
+def test_every_query_is_limited_to_the_selected_workers(expression: str) -> None:
     assert all(matched >= OF_THE_SCRAPE for _, matched in selected(expression))
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target["expr"])
-def test_a_legend_names_labels_that_are_left(target: dict[str, Any]) -> None:
+def test_legends_use_labels_that_the_query_keeps(target: dict[str, Any]) -> None:
     named = set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]))
     assert named == grouped(target["expr"]) - {"le"} - ({"namespace"} - named)
 
 
 @pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel["title"])
-def test_every_panel_has_a_unit_and_says_what_to_conclude(panel: dict[str, Any]) -> None:
+def test_every_panel_has_a_unit_and_a_description(panel: dict[str, Any]) -> None:
     assert panel["title"]
     assert panel["fieldConfig"]["defaults"]["unit"]
     assert len(panel["description"].split()) > 10
     assert panel["description"].endswith(".")
 
 
-def test_panels_lie_in_a_grid_of_24_columns_beside_each_other() -> None:
+def test_panels_fit_into_24_columns_without_overlapping() -> None:
     cells = [
         {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
         for at in (one["gridPos"] for one in DASHBOARD["panels"])
@@ -124,7 +124,7 @@ def test_panels_lie_in_a_grid_of_24_columns_beside_each_other() -> None:
     assert all(not one & other for one, other in combinations(cells, 2))
 
 
-def test_it_can_be_imported_as_it_is() -> None:
+def test_the_dashboard_can_be_imported() -> None:
     assert DASHBOARD.get("id") is None
     assert DASHBOARD["schemaVersion"] >= 39, "Grafana 11"
     ids = [one["id"] for one in DASHBOARD["panels"]]
@@ -136,13 +136,13 @@ def test_it_can_be_imported_as_it_is() -> None:
     assert used == {one["name"] for one in variables}
 
 
-def test_a_refusal_that_the_worker_asked_to_hear_is_no_failed_call() -> None:
+def test_expected_errors_are_not_counted_as_failed_calls() -> None:
     (panel,) = (one for one in PANELS if one["title"] == "Share of calls that fail")
     (codes,) = re.findall(r'code!~"([^"]*)"', panel["targets"][0]["expr"])
     assert set(codes.split("|")) == {"OK"} | EXPECTED_CODES
 
 
-def test_the_page_of_metrics_lists_exactly_those_that_exist() -> None:
+def test_the_metrics_page_lists_exactly_the_existing_metrics() -> None:
     page = (ROOT / "docs/metrics.md").read_text()
     rows = re.findall(r"^\| `(image_worker_\w+)` \| (\w+) \|([^|]*)\| [^|]+ \| [^|]+ \|$", page, re.MULTILINE)
     listed = {name: (kind, set(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows}

@@ -124,7 +124,7 @@ def test_every_file_of_a_folder_is_used_by_it(folder: Path) -> None:
     assert {file.name for file in folder.iterdir()} == used | {"kustomization.yaml"}
 
 
-def test_what_kubernetes_knows_is_valid_with_nothing_that_it_does_not_know(
+def test_the_manifests_are_valid_without_unknown_fields(
     built: dict[str, Resource],
 ) -> None:
     checked = {kind: one for kind, one in built.items() if kind not in CUSTOM}
@@ -133,14 +133,14 @@ def test_what_kubernetes_knows_is_valid_with_nothing_that_it_does_not_know(
         kubernetes_validate.validate(resource, kubernetes_validate.latest_version(), strict=True)
 
 
-def test_a_field_that_kubernetes_does_not_know_would_be_found(built: dict[str, Resource]) -> None:
+def test_an_unknown_field_would_be_found(built: dict[str, Resource]) -> None:
     wrong = deepcopy(built["Deployment"])
     wrong["spec"]["template"]["spec"]["containers"][0]["readOnlyRootFilesystem"] = True
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(wrong, kubernetes_validate.latest_version(), strict=True)
 
 
-def test_the_worker_understands_every_setting_that_it_is_given(folder: Path, settings: Settings) -> None:
+def test_every_variable_of_the_config_map_is_a_setting(folder: Path, settings: Settings) -> None:
     known = {f"WORKER_{name.upper()}" for name in Settings.model_fields} | {"AWS_REGION"}
     given = settings_of(folder)
     assert given.keys() <= known
@@ -148,7 +148,7 @@ def test_the_worker_understands_every_setting_that_it_is_given(folder: Path, set
     assert settings.slots == int(given["WORKER_CONCURRENCY"])
 
 
-def test_memory_covers_the_most_that_parent_children_and_tmp_can_take(
+def test_the_memory_limit_covers_worker_process_decoders_and_tmp(
     settings: Settings, pod: Resource, container: Resource
 ) -> None:
     (tmp,) = pod["volumes"]
@@ -161,14 +161,12 @@ def test_memory_covers_the_most_that_parent_children_and_tmp_can_take(
     assert requests["memory"] == limits["memory"], "no pod lives on memory that may be taken back"
 
 
-def test_children_and_parent_have_a_cpu_each_before_they_are_throttled(
-    settings: Settings, container: Resource
-) -> None:
+def test_the_cpu_limit_has_one_cpu_for_each_process(settings: Settings, container: Resource) -> None:
     assert int(container["resources"]["limits"]["cpu"]) == settings.processes + 1
     assert int(container["resources"]["requests"]["cpu"]) == settings.processes
 
 
-def test_a_pod_is_killed_only_after_it_had_time_to_drain_and_to_give_back(
+def test_a_pod_is_killed_only_after_it_had_time_to_drain_and_release_messages(
     settings: Settings, pod: Resource
 ) -> None:
     assert pod["terminationGracePeriodSeconds"] >= settings.drain_timeout_s + RELEASE_TIMEOUT_S + 5
@@ -201,7 +199,7 @@ def test_the_pod_can_write_to_tmp_and_nowhere_else(pod: Resource, container: Res
     assert container["volumeMounts"] == [{"name": pod["volumes"][0]["name"], "mountPath": "/tmp"}]  # noqa: S108
 
 
-def test_no_token_of_the_cluster_reaches_the_pod(built: dict[str, Resource], pod: Resource) -> None:
+def test_no_service_account_token_is_mounted(built: dict[str, Resource], pod: Resource) -> None:
     assert pod["serviceAccountName"] == built["ServiceAccount"]["metadata"]["name"]
     assert (
         pod["automountServiceAccountToken"]
@@ -210,7 +208,7 @@ def test_no_token_of_the_cluster_reaches_the_pod(built: dict[str, Resource], pod
     )
 
 
-def test_probes_ask_the_port_that_the_worker_serves(settings: Settings, container: Resource) -> None:
+def test_probes_use_the_port_of_the_worker(settings: Settings, container: Resource) -> None:
     assert container["ports"] == [{"name": "http", "containerPort": settings.http_port}]
     asked = {kind: container[f"{kind}Probe"]["httpGet"] for kind in ("startup", "liveness", "readiness")}
     assert asked == {
@@ -251,7 +249,7 @@ def test_a_node_can_be_drained_of_the_last_worker(built: dict[str, Resource]) ->
     assert "minAvailable" not in spec
 
 
-def test_only_metrics_come_in_and_only_names_and_https_go_out(built: dict[str, Resource]) -> None:
+def test_only_metrics_requests_come_in_and_only_dns_and_https_go_out(built: dict[str, Resource]) -> None:
     spec = built["NetworkPolicy"]["spec"]
     assert spec["policyTypes"] == ["Ingress", "Egress"]
     (scrape,) = spec["ingress"]
@@ -268,7 +266,7 @@ def test_only_metrics_come_in_and_only_names_and_https_go_out(built: dict[str, R
     }
 
 
-def test_the_autoscaler_asks_for_what_waits_and_what_comes(
+def test_the_autoscaler_uses_the_backlog_and_the_arrival_rate(
     built: dict[str, Resource], triggers: dict[str, dict[str, str]]
 ) -> None:
     spec = built["ScaledObject"]["spec"]
@@ -303,7 +301,7 @@ def test_the_targets_are_what_their_comments_compute(triggers: dict[str, dict[st
     )
 
 
-def test_both_triggers_mean_the_queue_that_the_worker_receives_from(
+def test_both_triggers_use_the_queue_of_the_worker(
     settings: Settings, triggers: dict[str, dict[str, str]]
 ) -> None:
     queue, cloudwatch = triggers["aws-sqs-queue"], triggers["aws-cloudwatch"]

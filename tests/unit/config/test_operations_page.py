@@ -23,7 +23,7 @@ def section(heading: str) -> str:
     return re.split(r"^#+ .+$", PAGE.partition(f"# {heading}\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
 
 
-def test_every_alarm_has_an_entry_that_says_what_it_means_what_to_look_at_and_what_to_do() -> None:
+def test_every_alarm_has_an_entry_with_meaning_checks_and_actions() -> None:
     resources = templates.template("alarms.yaml")["Resources"].values()
     names = {one["Properties"]["AlarmName"]["Fn::Sub"].rpartition("}-")[2] for one in resources}
 
@@ -57,9 +57,9 @@ def test_every_command_exists_with_its_options(line: str) -> None:
 
 
 def test_every_metric_exists() -> None:
-    told = Metrics().exposition().decode()
+    exposition = Metrics().exposition().decode()
     for name in set(re.findall(r"image_worker_\w+", PAGE)):
-        assert f"# TYPE {name} " in told, name
+        assert f"# TYPE {name} " in exposition, name
 
 
 def test_every_link_leads_somewhere() -> None:

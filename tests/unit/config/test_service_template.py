@@ -57,7 +57,7 @@ def test_every_variable_of_the_environment_is_a_setting(template: dict[str, Any]
     assert environment(template).keys() <= known
 
 
-def test_what_the_storage_stack_is_told_the_worker_is_told(template: dict[str, Any]) -> None:
+def test_the_worker_gets_the_same_values_as_the_storage_stack(template: dict[str, Any]) -> None:
     settings = {
         "BucketName": "WORKER_BUCKET",
         "OutputBucketName": "WORKER_OUTPUT_BUCKET",
@@ -76,13 +76,13 @@ def test_what_the_storage_stack_is_told_the_worker_is_told(template: dict[str, A
         assert template["Parameters"][parameter]["Default"] == storage[parameter]["Default"]
 
 
-def test_the_worker_gives_a_message_up_before_its_queue_does(template: dict[str, Any]) -> None:
+def test_the_worker_sends_dead_letters_before_the_queue_does(template: dict[str, Any]) -> None:
     queue = templates.template("storage.yaml")["Parameters"]["MaxReceiveCount"]
     assert environment(template)["WORKER_MAX_RECEIVES"] == {"Ref": "MaxReceives"}
     assert default(template, "MaxReceives") == Settings().max_receives < queue["Default"]
 
 
-def test_a_task_has_memory_for_all_that_it_may_hold_at_once(template: dict[str, Any]) -> None:
+def test_the_memory_of_a_task_covers_uploads_and_decoders(template: dict[str, Any]) -> None:
     settings = Settings()
     uploads_mb = default(template, "Concurrency") * settings.max_bytes / 2**20
     children_mb = default(template, "Processes") * settings.decoder_memory_mb
@@ -92,7 +92,7 @@ def test_a_task_has_memory_for_all_that_it_may_hold_at_once(template: dict[str, 
     assert memory_mb in FARGATE_MB[default(template, "Cpu")]
 
 
-def test_a_task_has_one_decoder_child_for_each_of_its_cpus(template: dict[str, Any]) -> None:
+def test_a_task_has_one_decoder_for_each_cpu(template: dict[str, Any]) -> None:
     assert default(template, "Processes") == default(template, "Cpu") / 1024
     variables = environment(template)
     assert variables["WORKER_PROCESSES"] == {"Ref": "Processes"}
@@ -107,7 +107,7 @@ def test_a_stopping_task_is_not_killed_before_it_has_drained(template: dict[str,
     assert environment(template)["WORKER_DRAIN_TIMEOUT_S"] == {"Ref": "DrainTimeout"}
 
 
-def test_the_container_can_change_nothing_but_what_lies_in_memory(template: dict[str, Any]) -> None:
+def test_the_container_can_write_only_to_tmpfs(template: dict[str, Any]) -> None:
     worker = container(template)
     assert worker["ReadonlyRootFilesystem"] is True
     (user,) = re.findall(r"^USER (.+)$", DOCKERFILE.read_text(), re.MULTILINE)
@@ -119,7 +119,7 @@ def test_the_container_can_change_nothing_but_what_lies_in_memory(template: dict
     assert "Privileged" not in worker
 
 
-def test_nobody_can_reach_a_task(template: dict[str, Any]) -> None:
+def test_the_security_group_allows_no_incoming_connections(template: dict[str, Any]) -> None:
     group = properties(template, "SecurityGroup")
     assert "SecurityGroupIngress" not in group
     assert [(one["FromPort"], one["ToPort"]) for one in group["SecurityGroupEgress"]] == [(443, 443)]
@@ -128,7 +128,7 @@ def test_nobody_can_reach_a_task(template: dict[str, Any]) -> None:
     assert default(template, "AssignPublicIp") == "DISABLED"
 
 
-def test_the_container_runs_and_asks_for_its_health_with_commands_that_exist(
+def test_the_commands_of_the_container_and_its_health_check_exist(
     template: dict[str, Any],
 ) -> None:
     worker = container(template)
@@ -146,7 +146,7 @@ def test_logs_that_cannot_be_delivered_do_not_stop_the_worker(template: dict[str
     assert environment(template)["WORKER_LOG_FORMAT"] == "json", "the metric filters read JSON"
 
 
-def test_the_task_may_do_what_the_workers_policy_says_and_protect_itself(template: dict[str, Any]) -> None:
+def test_the_task_role_has_the_worker_policy_and_task_protection(template: dict[str, Any]) -> None:
     role = properties(template, "TaskRole")
     assert role["ManagedPolicyArns"] == [{"Fn::ImportValue": {"Fn::Sub": "${StorageStack}-WorkerPolicyArn"}}]
     exported = templates.template("storage.yaml")["Outputs"]["WorkerPolicyArn"]
@@ -206,7 +206,7 @@ def test_running_tasks_are_counted_where_scaling_reads_them(template: dict[str, 
     }
 
 
-def test_messages_that_wait_that_are_in_hand_and_that_have_just_come_are_the_work(
+def test_work_is_visible_messages_messages_in_flight_and_messages_just_sent(
     template: dict[str, Any],
 ) -> None:
     metrics = _metrics(template)
@@ -240,7 +240,7 @@ def test_messages_that_wait_that_are_in_hand_and_that_have_just_come_are_the_wor
         (900.0, None, None, 0.0, 900.0),  # no task yet: there is a figure that calls for one
     ],
 )
-def test_the_figure_that_is_tracked_is_the_work_of_each_running_task(
+def test_the_tracked_value_is_the_work_per_running_task(
     template: dict[str, Any],
     visible: float,
     in_flight: float | None,
@@ -265,7 +265,7 @@ def test_the_target_is_a_share_of_what_a_task_does_in_a_minute(template: dict[st
     assert messages == default(template, "WorkPerTask")
 
 
-def test_tasks_are_added_sooner_than_taken_away_and_never_all_taken_away(template: dict[str, Any]) -> None:
+def test_tasks_are_added_sooner_than_removed_and_one_always_runs(template: dict[str, Any]) -> None:
     policy, target = properties(template, "BacklogPolicy"), properties(template, "ScalableTarget")
     tracking = policy["TargetTrackingScalingPolicyConfiguration"]
     assert tracking["TargetValue"] == {"Ref": "WorkPerTask"}
@@ -277,7 +277,7 @@ def test_tasks_are_added_sooner_than_taken_away_and_never_all_taken_away(templat
     assert default(template, "MinTasks") <= default(template, "MaxTasks")
 
 
-def test_the_scaled_thing_is_the_services_count_of_tasks(template: dict[str, Any]) -> None:
+def test_the_desired_count_of_the_service_is_scaled(template: dict[str, Any]) -> None:
     target = properties(template, "ScalableTarget")
     assert target["ServiceNamespace"] == "ecs"
     assert target["ScalableDimension"] == "ecs:service:DesiredCount"

@@ -60,7 +60,7 @@ def test_the_table_expires_items_and_can_be_restored(template: dict[str, Any]) -
 
 
 @pytest.mark.parametrize("name", ["Bucket", "OutputBucket", "Table", "Key"])
-def test_pictures_records_and_their_key_outlive_the_stack_unless_it_was_never_created(
+def test_buckets_table_and_key_are_retained_unless_the_first_deployment_fails(
     template: dict[str, Any], name: str
 ) -> None:
     resource = template["Resources"][name]
@@ -79,9 +79,7 @@ def test_buckets_are_private_and_drop_unfinished_uploads(template: dict[str, Any
 
 
 @pytest.mark.parametrize("name", ["Bucket", "OutputBucket"])
-def test_objects_are_encrypted_with_the_key_and_kms_is_not_asked_for_each(
-    template: dict[str, Any], name: str
-) -> None:
+def test_objects_are_encrypted_with_a_bucket_key(template: dict[str, Any], name: str) -> None:
     (rule,) = _properties(template, name)["BucketEncryption"]["ServerSideEncryptionConfiguration"]
     assert rule == {
         "ServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": KEY},
@@ -108,7 +106,7 @@ def test_the_key_is_rotated_every_year(template: dict[str, Any]) -> None:
     assert (key["EnableKeyRotation"], key["RotationPeriodInDays"]) == (True, 365)
 
 
-def test_the_key_serves_whom_iam_lets_and_the_bucket_that_announces_uploads(template: dict[str, Any]) -> None:
+def test_the_key_policy_allows_iam_and_the_notifications_of_the_bucket(template: dict[str, Any]) -> None:
     account, bucket = _properties(template, "Key")["KeyPolicy"]["Statement"]
     assert account["Principal"] == {"AWS": {"Fn::Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:root"}}
     assert bucket == {
@@ -135,7 +133,7 @@ def test_the_key_serves_whom_iam_lets_and_the_bucket_that_announces_uploads(temp
         ("ReaderPolicy", ["Decrypt", "DescribeKey"], ["dynamodb"]),
     ],
 )
-def test_the_key_is_used_through_the_services_that_need_it_and_not_by_itself(
+def test_the_key_is_used_only_through_the_services_that_need_it(
     template: dict[str, Any], policy: str, actions: list[str], services: list[str]
 ) -> None:
     (statement,) = (one for one in _statements(template, policy) if one["Sid"] == "UseKey")
@@ -150,7 +148,7 @@ def test_the_key_is_used_through_the_services_that_need_it_and_not_by_itself(
     }
 
 
-def test_only_uploads_are_announced(template: dict[str, Any]) -> None:
+def test_only_uploads_cause_notifications(template: dict[str, Any]) -> None:
     assert _properties(template, "Bucket")["NotificationConfiguration"] == {
         "QueueConfigurations": [
             {
@@ -162,12 +160,12 @@ def test_only_uploads_are_announced(template: dict[str, Any]) -> None:
     }
 
 
-def test_the_bucket_waits_for_the_policy_that_lets_it_announce(template: dict[str, Any]) -> None:
+def test_the_bucket_depends_on_the_policy_that_allows_its_notifications(template: dict[str, Any]) -> None:
     assert template["Resources"]["Bucket"]["DependsOn"] == "QueuePolicy"
     assert "Bucket.Arn" not in str(_properties(template, "QueuePolicy"))
 
 
-def test_nobody_but_the_bucket_in_this_account_may_send_to_the_queue(template: dict[str, Any]) -> None:
+def test_only_the_bucket_in_this_account_may_send_to_the_queue(template: dict[str, Any]) -> None:
     allowed = [each for each in _statements(template, "QueuePolicy") if each["Effect"] == "Allow"]
     assert allowed == [
         {
@@ -187,14 +185,14 @@ def test_nobody_but_the_bucket_in_this_account_may_send_to_the_queue(template: d
 @pytest.mark.parametrize(
     "name", ["QueuePolicy", "DeadLetterQueuePolicy", "BucketPolicy", "OutputBucketPolicy"]
 )
-def test_everything_is_refused_without_tls(template: dict[str, Any], name: str) -> None:
+def test_everything_is_denied_without_tls(template: dict[str, Any], name: str) -> None:
     (denied,) = (each for each in _statements(template, name) if each["Effect"] == "Deny")
     assert denied["Principal"] == "*"
     assert denied["Action"] in {"s3:*", "sqs:*"}
     assert denied["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
 
 
-def test_the_queue_waits_for_messages_and_gives_up_on_a_message_in_the_end(template: dict[str, Any]) -> None:
+def test_the_queue_uses_long_polling_and_a_redrive_policy(template: dict[str, Any]) -> None:
     queue = _properties(template, "Queue")
     assert queue["ReceiveMessageWaitTimeSeconds"] == 20
     assert queue["VisibilityTimeout"] == {"Ref": "VisibilityTimeout"}
