@@ -43,7 +43,7 @@ def write_page() -> None:
 def main() -> None:
     """Run each benchmark in a new process, so that none inherits the memory of another."""
     for name in SECTIONS:
-        subprocess.run([sys.executable, "-m", f"bench.{name}"], check=True)  # noqa: S603 - no external input
+        subprocess.run([sys.executable, "-m", f"bench.{name}"], check=True)
     write_page()
 
 

@@ -2,7 +2,7 @@
 Update the diagrams of `state-machine.md` from the tables of legal transitions in `worker.domain.status`.
 
 Run it with `python docs/draw_state_machine.py`. A test fails when the diagrams are out of date.
-"""  # noqa: INP001 - a script
+"""
 
 import re
 from collections.abc import Iterator, Mapping

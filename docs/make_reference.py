@@ -2,7 +2,7 @@
 Write `settings.md`, `commands.md` and `config/image-worker.env`: `python docs/make_reference.py`.
 
 A test fails when one of them differs from the code.
-"""  # noqa: INP001 - a script
+"""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping

@@ -67,7 +67,7 @@ def granted() -> set[tuple[str, str]]:
     }
 
 
-def names_in(resource: Any) -> Iterator[str]:  # noqa: ANN401 - as YAML has it
+def names_in(resource: Any) -> Iterator[str]:
     if isinstance(resource, str):
         yield resource
     elif isinstance(resource, list):

@@ -84,4 +84,4 @@ def _digest(pins: Sequence[Path]) -> str:
 
 
 def _run(*command: str | Path, folder: Path | None = None) -> None:
-    subprocess.run(command, cwd=folder, check=True)  # noqa: S603 - no external input
+    subprocess.run(command, cwd=folder, check=True)

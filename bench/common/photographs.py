@@ -32,7 +32,7 @@ def photograph(width: int, height: int, *, seed: int = 1) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def encoded(image: Image.Image, image_format: str, **options: Any) -> bytes:  # noqa: ANN401 - options of Pillow
+def encoded(image: Image.Image, image_format: str, **options: Any) -> bytes:
     """Return the image as a file in a format of Pillow, for example `JPEG`."""
     file = io.BytesIO()
     image.save(file, image_format, **options)

@@ -122,7 +122,7 @@ def run_benchmark(
     parser.add_argument("--images", type=int, default=images, help="number of images (default: %(default)s)")
     text = section(asyncio.run(measure(parser.parse_args().images)))
     save_section(name, text)
-    print(text)  # noqa: T201 - output of a command
+    print(text)
 
 
 def _lines(file: str) -> list[str]:

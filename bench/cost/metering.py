@@ -41,7 +41,7 @@ class RequestMeter:
         """Record every request of a client from now on."""
 
         def record(operation: str, call: Call) -> Call:
-            async def recorded_call(**parameters: Any) -> Output:  # noqa: ANN401 - as the client's own method
+            async def recorded_call(**parameters: Any) -> Output:
                 response: Parameters | None = None
                 try:
                     response = await call(**parameters)

@@ -252,7 +252,7 @@ def main() -> None:
     if arguments.folder is None:
         _plot(measurements)
         report.save_section("imaging", text)
-    print(text)  # noqa: T201 - output of a command
+    print(text)
 
 
 if __name__ == "__main__":

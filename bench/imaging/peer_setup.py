@@ -74,7 +74,7 @@ class PeerProcess:
     """A running peer, with malloc configured as for the worker's decoder processes."""
 
     def __init__(self, peer: ImagingPeer) -> None:
-        self._process = subprocess.Popen(  # noqa: S603 - no external input
+        self._process = subprocess.Popen(
             peer.command,
             env={**os.environ, **MALLOC_ENVIRONMENT, "PYTHONPATH": str(ROOT), **peer.environment},
             stdin=subprocess.PIPE,
@@ -93,7 +93,7 @@ class PeerProcess:
 
     def _request(self, request: Mapping[str, str | int]) -> object:
         assert self._process.stdin is not None  # noqa: S101 - both streams are pipes
-        assert self._process.stdout is not None  # noqa: S101
+        assert self._process.stdout is not None  # noqa: S101 - started with a pipe
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         response: object = json.loads(self._process.stdout.readline())
@@ -103,7 +103,7 @@ class PeerProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self._process.stdin is not None  # noqa: S101
+        assert self._process.stdin is not None  # noqa: S101 - started with a pipe
         self._process.stdin.close()
         self._process.wait()
 
@@ -134,4 +134,4 @@ _NODE_VERSIONS: Final = (
 
 
 def _output(*command: str | Path, folder: Path | None = None) -> str:
-    return subprocess.check_output(command, cwd=folder, text=True).strip()  # noqa: S603 - no external input
+    return subprocess.check_output(command, cwd=folder, text=True).strip()

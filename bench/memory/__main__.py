@@ -82,7 +82,7 @@ class Results:
 
 async def measure(images: int) -> Results:
     """Let a worker process images, and sample its memory after each batch."""
-    rng = random.Random(1)  # noqa: S311 - no cryptography
+    rng = random.Random(1)
     files = [
         file
         for width, height, image_format, frequency in _MIX

@@ -24,7 +24,7 @@ def measure_ms(files: Sequence[Path], images: int) -> float:
     """Return the CPU milliseconds per image, measured in a new process."""
     command = (sys.executable, "-m", "bench.service.imaging_alone", str(images), *map(str, files))
     environment = {**os.environ, **MALLOC_ENVIRONMENT}  # as for decoder processes
-    output = subprocess.check_output(command, cwd=ROOT, text=True, env=environment)  # noqa: S603 - no external input
+    output = subprocess.check_output(command, cwd=ROOT, text=True, env=environment)
     return 1000 * float(output)
 
 

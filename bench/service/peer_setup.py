@@ -37,8 +37,8 @@ def install() -> None:
 
 def versions() -> str:
     """Return the versions of Node.js and of the peers' dependencies."""
-    node = subprocess.check_output([find_command("node"), "--version"], text=True)  # noqa: S603 - no external input
-    frozen = subprocess.check_output([_PYTHON, "-m", "pip", "freeze"], text=True)  # noqa: S603 - no external input
+    node = subprocess.check_output([find_command("node"), "--version"], text=True)
+    frozen = subprocess.check_output([_PYTHON, "-m", "pip", "freeze"], text=True)
     node_packages = json.loads((_NODE_SOURCES / "package.json").read_text())["dependencies"]
     python_packages = ("boto3==", "celery==", "kombu==", "pillow==")
     return "; ".join(

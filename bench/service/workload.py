@@ -163,7 +163,7 @@ def _publish_through(process: asyncio.subprocess.Process) -> Publish:
 
     async def publish(record: Mapping[str, object]) -> None:
         assert process.stdin is not None  # noqa: S101 - both streams are pipes
-        assert process.stdout is not None  # noqa: S101
+        assert process.stdout is not None  # noqa: S101 - started with a pipe
         async with lock:
             process.stdin.write(json.dumps({"Records": [record]}).encode() + b"\n")
             if not await process.stdout.readline():

@@ -15,7 +15,7 @@ from tests.chaos.run import ChaosOptions, run
 def seed() -> int:
     """The seed of the run: printed, and taken from CHAOS_SEED to repeat it."""
     drawn = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(2**32))
-    print(f"CHAOS_SEED={drawn}")  # noqa: T201
+    print(f"CHAOS_SEED={drawn}")
     return drawn
 
 

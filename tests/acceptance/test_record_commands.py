@@ -17,7 +17,7 @@ def picture(tmp_path: Path) -> Path:
     return file
 
 
-def document(ended: Ended) -> Any:  # noqa: ANN401 - the JSON of any command
+def document(ended: Ended) -> Any:
     assert ended.status == 0, ended.stderr
     return json.loads(ended.stdout)
 

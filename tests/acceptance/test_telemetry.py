@@ -58,7 +58,7 @@ async def test_the_metrics_of_a_worker_under_load_agree_with_the_records(
         images = await ended(dynamodb, provisioned, *sizes, user_id="u")
         health = await with_resources.run("health", WORKER_HTTP_PORT=str(free_port))
         async with asyncio.timeout(10), aiohttp.ClientSession() as session:
-            while (told := await scrape(session, free_port)).value("in_flight"):  # noqa: ASYNC110 - seen from outside
+            while (told := await scrape(session, free_port)).value("in_flight"):
                 await asyncio.sleep(0.05)  # the last message is still being deleted
         worker.send_signal(signal.SIGTERM)
         async with asyncio.timeout(20):

@@ -124,7 +124,7 @@ def test_each_shell_gets_its_own_completion_script(
     caller = tmp_path / shell
     caller.symlink_to("/bin/bash")
     script = f'"{sys.executable}" -m worker {option}; exit $?'
-    ended = subprocess.run(  # noqa: S603 - a fixed command
+    ended = subprocess.run(
         [caller, "--norc", "-c", script],
         capture_output=True,
         text=True,

@@ -33,11 +33,11 @@ def claimed(existing: Image | None = None, *, seconds: float = 0) -> Image:
     return result.image
 
 
-def update(request: Any) -> Call:  # noqa: ANN401 - as botocore takes it
+def update(request: Any) -> Call:
     return dynamodb("UpdateItem", request)
 
 
-def transaction(*requests: Any, token: str) -> Call:  # noqa: ANN401 - as botocore takes it
+def transaction(*requests: Any, token: str) -> Call:
     items = [{"Update": request} for request in requests]
     return dynamodb("TransactWriteItems", {"TransactItems": items, "ClientRequestToken": token})
 
@@ -152,7 +152,7 @@ def test_a_result_of_an_earlier_attempt_than_the_one_that_completed_the_image_is
     witness: Witness,
 ) -> None:
     first, second = taken_over()
-    for call in (*claims(first, second), result(2), end_of(second, token="one"), result(1)):  # noqa: S106 - no secret
+    for call in (*claims(first, second), result(2), end_of(second, token="one"), result(1)):
         lands(witness, call)
 
     assert witness.landed == [Stale(what="result", image_id="img_1", attempt=1, latest=2)]
@@ -161,7 +161,7 @@ def test_a_result_of_an_earlier_attempt_than_the_one_that_completed_the_image_is
 def test_a_stale_result_in_another_format_counts_as_orphaned(witness: Witness) -> None:
     first, second = taken_over()
     late = result(1, "webp")
-    for call in (*claims(first, second), result(2), end_of(second, token="one"), late):  # noqa: S106 - no secret
+    for call in (*claims(first, second), result(2), end_of(second, token="one"), late):
         lands(witness, call)
 
     assert (witness.orphaned, witness.landed) == (1, [])

@@ -176,7 +176,7 @@ async def wait_until(condition: Callable[[], Any], *, within_s: float, what: str
     """
     try:
         async with asyncio.timeout(within_s):
-            while not condition():  # noqa: ASYNC110 - processes and records send no notification
+            while not condition():
                 await asyncio.sleep(0.05)
     except TimeoutError:
         message = f"timed out after {within_s:g} s: {what}"

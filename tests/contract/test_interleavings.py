@@ -101,7 +101,7 @@ class Interleavings(RuleBasedStateMachine):
 
     @precondition(lambda self: self.held)
     @rule(data=st.data(), worker=st.sampled_from(WORKERS), is_newer=st.booleans())
-    def another_takes_over(self, data: st.DataObject, worker: str, is_newer: bool) -> None:  # noqa: FBT001
+    def another_takes_over(self, data: st.DataObject, worker: str, is_newer: bool) -> None:
         """Claim an image that is held: for a newer upload, or after its lease has expired."""
         image_id = data.draw(st.sampled_from(self.held)).image.image_id
         if is_newer:

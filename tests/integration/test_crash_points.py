@@ -218,8 +218,8 @@ async def test_a_worker_that_dies_at_any_call_leaves_one_result_counted_once(aws
         ended = await case.run(b"picture", [fault])
         await case.check(ended.images, b"picture")
 
-    print(f"calls: {' '.join(calls)}")  # noqa: T201
-    print(f"covered 3 x {len(calls)} single points")  # noqa: T201
+    print(f"calls: {' '.join(calls)}")
+    print(f"covered 3 x {len(calls)} single points")
 
 
 @pytest.mark.timeout(600)
@@ -243,7 +243,7 @@ async def test_a_worker_that_dies_and_whose_successor_dies_too_leaves_one_result
         covered += ended.all_struck
         beyond += not ended.all_struck
 
-    print(  # noqa: T201
+    print(
         f"covered {covered} pairs, and {beyond} whose second fault found no call, of 3x3x{len(calls)}x"
         f"{len(calls) + 1}, in {time.monotonic() - began:.0f} s; CRASH_SEED={seed} CRASH_PAIRS_S={budget_s:g}"
     )
@@ -263,7 +263,7 @@ async def test_a_worker_that_dies_at_any_call_while_a_result_is_replaced_counts_
         ended = await case.run(b"newer picture", [fault])
         await case.check(ended.images, b"newer picture", completions=2)
 
-    print(f"covered 3 x {len(calls)} single points")  # noqa: T201
+    print(f"covered 3 x {len(calls)} single points")
 
 
 async def test_a_worker_that_dies_at_any_call_over_a_refused_picture_leaves_its_code_and_counts_nothing(
@@ -281,7 +281,7 @@ async def test_a_worker_that_dies_at_any_call_over_a_refused_picture_leaves_its_
         assert await case.statistics() == (0, 0)
         assert await case.waiting() == (0, 0)
 
-    print(f"covered 3 x {len(calls)} single points")  # noqa: T201
+    print(f"covered 3 x {len(calls)} single points")
 
 
 async def test_a_worker_that_dies_at_any_call_of_the_last_receive_leaves_the_reason_and_a_dead_letter(
@@ -303,7 +303,7 @@ async def test_a_worker_that_dies_at_any_call_of_the_last_receive_leaves_the_rea
         if letters == before:
             without_letter.append(fault)
 
-    print(f"covered 3 x {len(calls)} single points: {' '.join(calls)}")  # noqa: T201
+    print(f"covered 3 x {len(calls)} single points: {' '.join(calls)}")
     assert without_letter == []
 
 
@@ -330,7 +330,7 @@ async def test_a_worker_that_dies_at_any_call_leaves_each_result_once_with(
         await case.check(ended.images, b"picture")
         assert ended.all_struck
 
-    print(f"covered {len(faults)} different of 3 x {len(calls)} points: {' '.join(calls)}")  # noqa: T201
+    print(f"covered {len(faults)} different of 3 x {len(calls)} points: {' '.join(calls)}")
 
 
 CORRUPT = Conduct(error=CorruptError(reason="the test says so"))
@@ -428,7 +428,7 @@ async def test_a_repair_tool_that_dies_at_any_call_and_is_run_again_loses_and_do
     left: Left,
     tool: Tool,
     completions: int,
-    needs_reconcile: bool,  # noqa: FBT001 - a case of the table
+    needs_reconcile: bool,
 ) -> None:
     # One shard, that looking at everything be one call; leases of no length, that no test has to wait.
     settings = aws.settings.model_copy(update={"index_shards": SHARDS, "visibility_timeout_s": 0})
@@ -478,7 +478,7 @@ async def test_a_repair_tool_that_dies_at_any_call_and_is_run_again_loses_and_do
             assert (await case.statistics(), await case.waiting()) == ((0, 0), (0, 0))
 
     names = undisturbed.names
-    print(f"covered {len(faults)} different of 3 x {len(names)} points: {' '.join(names)}")  # noqa: T201
+    print(f"covered {len(faults)} different of 3 x {len(names)} points: {' '.join(names)}")
     between = Fault(names.index("update_item") + 1, Kind.DIES_AFTER) if needs_reconcile else None
     assert unsent == ([between] if between else [])
 

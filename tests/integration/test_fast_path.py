@@ -67,7 +67,7 @@ ONE_OF_EACH_KIND = ("get_object", "put_object", "update_item")
 class Built:
     """Counts the calls of a client for which botocore builds a request."""
 
-    def __init__(self, opened: Any) -> None:  # noqa: ANN401 - of any service
+    def __init__(self, opened: Any) -> None:
         self.count = 0
         opened.meta.events.register("before-parameter-build", self._built)
 
@@ -129,7 +129,7 @@ def plain(output: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in output.items() if name not in {"Body", "ResponseMetadata"}}
 
 
-async def made(opened: Any, method: str, parameters: Mapping[str, Any] | None = None) -> object:  # noqa: ANN401
+async def made(opened: Any, method: str, parameters: Mapping[str, Any] | None = None) -> object:
     """Make a call; return its output, with the content of an object, or describe its error."""
     try:
         output = await getattr(opened, method)(**(CALLS[method][1] if parameters is None else parameters))
@@ -141,7 +141,7 @@ async def made(opened: Any, method: str, parameters: Mapping[str, Any] | None = 
         return type(error).__name__, error_code(error), is_transient(error)
 
 
-async def error_of(call: Any) -> tuple[str, dict[str, Any], int]:  # noqa: ANN401 - a call of any client
+async def error_of(call: Any) -> tuple[str, dict[str, Any], int]:
     """Return the name, the response and the status of the error that a call ends in."""
     with pytest.raises(ClientError) as raised:
         await call()
@@ -231,7 +231,7 @@ async def test_errors_of_object_calls_are_those_of_botocore(provisioned: Setting
         missing = {"Bucket": provisioned.bucket, "Key": "uploads/missing/image.jpg"}
         for _ in range(2):  # botocore makes the first read of a client
             for call in (
-                lambda one: one.get_object(**missing),  # noqa: B023 - called at once
+                lambda one: one.get_object(**missing),
                 lambda one: one.get_object(Bucket=provisioned.bucket, Key=KEY, IfMatch='"another"'),
                 lambda one: one.put_object(**put, IfNoneMatch="*"),
                 lambda one: one.put_object(**put, IfMatch='"another"'),
@@ -339,7 +339,7 @@ async def test_the_setting_switches_the_fast_path_off(provisioned: Settings) -> 
 
 
 async def test_headers_that_a_handler_adds_are_sent() -> None:
-    def add(request: Any, **_event: object) -> None:  # noqa: ANN401 - as botocore has it
+    def add(request: Any, **_event: object) -> None:
         request.headers.add_header("x-added", "by a plug-in")
 
     async with (
@@ -354,7 +354,7 @@ async def test_headers_that_a_handler_adds_are_sent() -> None:
 
 @pytest.mark.parametrize("event", ["before-send", "before-call"])
 async def test_a_handler_that_responds_in_place_of_aws_is_asked_each_time(event: str) -> None:
-    async def respond(**_event: object) -> Any:  # noqa: ANN401 - as botocore has it
+    async def respond(**_event: object) -> Any:
         raw: Any = SimpleNamespace(read=lambda: asyncio.sleep(0, b'{"Attributes": {"n": {"N": "1"}}}'))
         response = AioAWSResponse("http://nowhere", 200, {}, raw)  # type: ignore[arg-type] # typed for urllib3
         return response if event == "before-send" else (response, {"Attributes": {"n": {"N": "1"}}})
@@ -474,7 +474,7 @@ async def test_a_client_whose_requests_cannot_be_observed_is_left_to_botocore(pr
 async def test_an_unexpected_error_of_sending_is_transient_and_never_repeats_the_call(
     error: Exception,
 ) -> None:
-    async def send_and_fail(request: Any) -> None:  # noqa: ANN401 - as aiobotocore has it
+    async def send_and_fail(request: Any) -> None:
         await send(request)
         raise error
 
@@ -724,7 +724,7 @@ async def test_expired_credentials_are_refreshed() -> None:
 
 async def test_credentials_that_cannot_be_refreshed_are_an_error_and_nothing_is_sent() -> None:
     class Failing(AioCredentials):
-        async def get_frozen_credentials(self) -> Any:  # noqa: ANN401 - never returns
+        async def get_frozen_credentials(self) -> Any:
             raise CredentialRetrievalError(provider="test", error_msg="unreachable")
 
     async with (

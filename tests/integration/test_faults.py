@@ -91,7 +91,7 @@ async def claimed_by(ledger: DynamoLedger, owner: str, job: Job, *, at_s: float 
     return answer.image
 
 
-async def item_of(dynamodb: "DynamoDBClient", settings: Settings, image: Image) -> Any:  # noqa: ANN401
+async def item_of(dynamodb: "DynamoDBClient", settings: Settings, image: Image) -> Any:
     key: Any = {"imageId": {"S": image.image_id}, "userId": {"S": image.user_id}}
     return decode_map(
         (await dynamodb.get_item(TableName=settings.table_name, Key=key, ConsistentRead=True))["Item"]
@@ -195,7 +195,7 @@ async def test_fault_11_a_job_longer_than_the_visibility_is_kept_by_its_heartbea
     image = answer.image
     enough = asyncio.Event()
 
-    async def renew(*, until: Any) -> None:  # noqa: ANN401
+    async def renew(*, until: Any) -> None:
         nonlocal beats
         await ledger.renew(image, until=until)
         beats += 1
@@ -302,7 +302,7 @@ async def test_fault_17_a_queue_unavailable_for_long_costs_growing_pauses_and_no
             for _ in range(200):
                 queue.waiting.put_nowait(TransientError("away"))
             async with asyncio.timeout(20):
-                while not queue.waiting.empty():  # noqa: ASYNC110 - the queue tells nobody that it is empty
+                while not queue.waiting.empty():
                     await asyncio.sleep(0)
             queue.receive_limits.clear()
             logged.clear()
@@ -431,7 +431,7 @@ async def test_fault_22_a_thousand_races_for_one_claim_have_one_winner_each(prov
             winners.append(sum(isinstance(answer, Claimed) for answer in answers))
             others |= {type(answer) for answer in answers} - {Claimed}
 
-    print(f"{len(winners)} races, 50 of them of 24, in {time.monotonic() - began:.0f} s")  # noqa: T201
+    print(f"{len(winners)} races, 50 of them of 24, in {time.monotonic() - began:.0f} s")
     assert winners == [1] * 1000
     assert others == {LeasedByAnother}
 
@@ -452,7 +452,7 @@ class Minute:
         self.until_s = math.inf
 
     def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
-        async def call(**request: Any) -> Any:  # noqa: ANN401 - as botocore takes it
+        async def call(**request: Any) -> Any:
             self.calls += 1
             if self.calls == self._first:
                 self.until_s = self._now_s() + 60
@@ -519,7 +519,7 @@ async def test_fault_23_a_minute_of_throttling_loses_nothing_and_attempts_are_bo
     profile = await profile_of(dynamodb, provisioned, "user_1")
     assert profile
     assert profile.statistics.total_images == 1
-    print(f"throttled from call {first} on: {minute.refused} refused, {receives} receives")  # noqa: T201
+    print(f"throttled from call {first} on: {minute.refused} refused, {receives} receives")
 
 
 async def test_fault_26_a_body_cut_short_is_read_again_until_it_is_whole(
@@ -594,7 +594,7 @@ async def test_fault_29_credentials_that_expire_under_way_are_waited_for(
         proxy.always = ProxyFault.EXPIRED
         settling = asyncio.create_task(ledger.settle(image, all_transitions()))
         async with asyncio.timeout(20):
-            while proxy.met[ProxyFault.EXPIRED] < 4:  # noqa: ASYNC110 - the proxy tells nobody
+            while proxy.met[ProxyFault.EXPIRED] < 4:
                 await asyncio.sleep(0.01)
         proxy.always = None
         settled = await settling
@@ -619,7 +619,7 @@ async def test_fault_30_the_loop_answers_while_children_decode() -> None:
         await asyncio.gather(watching, return_exceptions=True)
 
     lags.sort()
-    print(f"lag: median {lags[len(lags) // 2] * 1000:.1f} ms, worst {lags[-1] * 1000:.0f} ms")  # noqa: T201
+    print(f"lag: median {lags[len(lags) // 2] * 1000:.1f} ms, worst {lags[-1] * 1000:.0f} ms")
     assert len(lags) > 20
     assert lags[len(lags) * 9 // 10] < 0.1
 
@@ -643,7 +643,7 @@ async def test_fault_31_memory_is_flat_over_a_long_run(
                 held.append(tracemalloc.get_traced_memory()[0])
             tracemalloc.stop()
 
-    print(f"held after each 50 pictures: {[size // 1000 for size in held]} kB")  # noqa: T201
+    print(f"held after each 50 pictures: {[size // 1000 for size in held]} kB")
     assert held[2] - held[1] < 300_000
 
 
@@ -702,7 +702,7 @@ async def test_four_hundred_completions_of_one_user_from_four_ledgers_are_all_co
     )
 
     transactions = calls.names.count("transact_write_items")
-    print(f"400 completions: {transactions} transactions, {time.monotonic() - began:.1f} s")  # noqa: T201
+    print(f"400 completions: {transactions} transactions, {time.monotonic() - began:.1f} s")
     assert [one for one in settled if isinstance(one, BaseException)] == []
     profile = await profile_of(dynamodb, provisioned, "user_1")
     assert profile

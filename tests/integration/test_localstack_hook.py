@@ -30,7 +30,7 @@ async def settings() -> AsyncIterator[Settings]:
 @pytest.fixture
 def hook(settings: Settings) -> Hook:
     def run(template: Path = STORAGE_TEMPLATE) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(  # noqa: S603 - our own script
+        return subprocess.run(
             [sys.executable, "-c", RUN_AS_LOCALSTACK, HOOK],
             env={
                 "PATH": os.environ["PATH"],

@@ -62,7 +62,7 @@ class PausedClient:
         return self._paused(method) if name == "put_object" else method
 
     def _paused(self, method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-        async def call(**request: Any) -> Any:  # noqa: ANN401 - as botocore's
+        async def call(**request: Any) -> Any:
             self.is_paused.set()
             await self.resume.wait()
             return await method(**request)

@@ -140,7 +140,7 @@ async def test_backups_are_listed_newest_first_across_pages(
 
         pages = 0
 
-        async def list_backups(self, **request: Any) -> Any:  # noqa: ANN401 - as botocore's
+        async def list_backups(self, **request: Any) -> Any:
             self.pages += 1
             return await dynamodb.list_backups(**request, Limit=2)
 
@@ -158,7 +158,7 @@ async def test_backups_are_listed_newest_first_across_pages(
 async def test_a_backup_whose_response_was_lost_is_not_created_twice(
     table: Settings, dynamodb: "DynamoDBClient"
 ) -> None:
-    async def create_and_lose_response(**request: Any) -> Any:  # noqa: ANN401 - as botocore's
+    async def create_and_lose_response(**request: Any) -> Any:
         await dynamodb.create_backup(**request)
         raise ConnectionResetError
 

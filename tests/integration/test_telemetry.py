@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 QUICK = RetryPolicy(attempts=3, timeout_s=5, attempt_timeout_s=2, wait_initial_s=0.001)
 
 
-def watched(client: Any) -> tuple[Metrics, Readiness]:  # noqa: ANN401 - a client of any service
+def watched(client: Any) -> tuple[Metrics, Readiness]:
     metrics = Metrics()
     readiness = Readiness(metrics)
     watch_calls(client, metrics=metrics, tracing=NoTracing(), readiness=readiness)
@@ -112,7 +112,7 @@ async def get(port: int, path: str) -> tuple[int, str]:
 
 async def until(port: int, path: str, expected: tuple[int, str]) -> None:
     async with asyncio.timeout(10):
-        while await get(port, path) != expected:  # noqa: ASYNC110 - an HTTP endpoint has no event to wait for
+        while await get(port, path) != expected:
             await asyncio.sleep(0.02)
 
 

@@ -95,7 +95,7 @@ class Calls:
         self.quiet.set()
         return self.alive
 
-    async def make(self, life: object, name: str, call: Callable[[], Awaitable[Any]]) -> Any:  # noqa: ANN401
+    async def make(self, life: object, name: str, call: Callable[[], Awaitable[Any]]) -> Any:
         """Make one call for a worker, or let its fault strike."""
         if life is not self.alive or self.died.is_set():
             await _stand_still()
@@ -155,7 +155,7 @@ class Tapped:
     def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
         method = getattr(self._client, name)
 
-        async def call(**request: Any) -> Any:  # noqa: ANN401 - as botocore takes it
+        async def call(**request: Any) -> Any:
             return await self._calls.make(self._life, name, partial(method, **request))
 
         return call

@@ -114,7 +114,7 @@ def moto_endpoint() -> Iterator[str]:
 @contextmanager
 def moto_server() -> Iterator[str]:
     """Run moto's server in a thread, on a port that is free."""
-    from moto.server import ThreadedMotoServer  # noqa: PLC0415 - half a second that few tests need
+    from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()

@@ -126,7 +126,7 @@ class FaultProxy:
             with suppress(ConnectionResetError):  # the caller was killed
                 await half.prepare(request)
                 await half.write(body[: len(body) // 2])
-            while fault is ProxyFault.HALTED and not _is_disconnected(request):  # noqa: ASYNC110 - not notified
+            while fault is ProxyFault.HALTED and not _is_disconnected(request):
                 await asyncio.sleep(0.02)
             return _drop_connection(request)
         return web.Response(status=status, headers=kept, body=body)

@@ -43,7 +43,7 @@ def noise(width: int, height: int, *, mode: str = "RGB", seed: int = 1) -> Image
     return Image.frombytes(mode, (width, height), random.Random(seed).randbytes(width * height * bands))
 
 
-def encoded(image: Image.Image, picture_format: str = "JPEG", **options: Any) -> bytes:  # noqa: ANN401 - as Pillow takes them
+def encoded(image: Image.Image, picture_format: str = "JPEG", **options: Any) -> bytes:
     """Return a file of the picture."""
     file = io.BytesIO()
     image.save(file, picture_format, **options)

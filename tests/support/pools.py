@@ -27,7 +27,7 @@ SMALL_JPEG = encoded(scene(320, 200), "JPEG")
 HEAVY_PNG = encoded(noise(1200, 900), "PNG", compress_level=1)
 
 
-def make_pool(**changes: Any) -> DecoderPool:  # noqa: ANN401 - any arguments of DecoderPool
+def make_pool(**changes: Any) -> DecoderPool:
     """Return a pool of one decoder that is not started yet."""
     arguments: dict[str, Any] = {
         "processes": 1,
@@ -63,7 +63,7 @@ def busy_pid(pool: DecoderPool) -> int:
 async def until(condition: Callable[[], bool]) -> None:
     """Run the event loop until a condition is true."""
     async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 - there is no event to wait for
+        while not condition():
             await asyncio.sleep(0)
 
 

@@ -41,7 +41,7 @@ def _recording() -> Iterator[None]:
         _record(self, operation, parameters)
         return await make(self, operation, parameters)
 
-    async def recorded_on_fast_path(self: FastCall, **parameters: Any) -> object:  # noqa: ANN401
+    async def recorded_on_fast_path(self: FastCall, **parameters: Any) -> object:
         _record(self.client, self.operation, parameters)
         return await make_on_fast_path(self, **parameters)
 
@@ -51,7 +51,7 @@ def _recording() -> Iterator[None]:
         yield
 
 
-def _record(client: Any, operation: str, parameters: dict[str, Any]) -> None:  # noqa: ANN401 - of any service
+def _record(client: Any, operation: str, parameters: dict[str, Any]) -> None:
     caller = _caller()
     if caller is not None:
         call = Call(*caller, client.meta.service_model.service_name, operation, parameters)

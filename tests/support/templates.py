@@ -48,7 +48,7 @@ def _of_every_table() -> dict[str, Any]:
     return {name: properties[name] for name in wanted}
 
 
-def resolved(value: Any, of: dict[str, Any], **parameters: str) -> Any:  # noqa: ANN401 - whatever a template holds
+def resolved(value: Any, of: dict[str, Any], **parameters: str) -> Any:
     """
     Resolve references to parameters, and choices by their equality, in a part of a template.
 

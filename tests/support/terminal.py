@@ -49,7 +49,7 @@ def _run(
     ours, theirs = os.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
     line = [sys.executable, "-m", "worker", *arguments]
-    with subprocess.Popen(  # noqa: S603 - ours
+    with subprocess.Popen(
         line, cwd=command.folder, env=environment, stdin=theirs, stdout=theirs, stderr=theirs
     ) as process:
         os.close(theirs)

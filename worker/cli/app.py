@@ -126,7 +126,7 @@ app = typer.Typer(
 )
 
 
-def _print_version(requested: bool) -> None:  # noqa: FBT001 - the signature that typer calls
+def _print_version(requested: bool) -> None:
     if requested:
         typer.echo(f"{NAME} {version(NAME)}")
         raise typer.Exit(SUCCESS)
@@ -180,7 +180,7 @@ def _report_usage_error(error: typer.TyperException) -> int:
 
 def _report_error(error: Exception) -> int:
     # Imported here because it imports botocore, which is slow.
-    from worker.cli.support import errors  # noqa: PLC0415
+    from worker.cli.support import errors
 
     cli_error = errors.explain(error) or errors.report_bug(error)
     _print(NAME, cli_error.message)

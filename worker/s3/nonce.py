@@ -90,7 +90,7 @@ def _has(file: memoryview, expected: bytes, *, at: int) -> bool:
     return bytes(file[at : at + len(expected)]) == expected
 
 
-def _require(is_valid: bool, rendition: EncodedRendition) -> None:  # noqa: FBT001 - reads as an assertion
+def _require(is_valid: bool, rendition: EncodedRendition) -> None:
     if not is_valid:
         message = f"the rendition {rendition.size!r} is not a complete {rendition.format} file"
         raise ValueError(message)

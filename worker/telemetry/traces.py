@@ -99,14 +99,14 @@ class OpenTelemetryTracing:
 
     def __init__(self, exporter: "SpanExporter | None" = None) -> None:
         try:
-            from opentelemetry import trace  # noqa: PLC0415 - optional, and slow to import
-            from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415
+            from opentelemetry import trace
+            from opentelemetry.exporter.otlp.proto.http.trace_exporter import (
                 OTLPSpanExporter,
             )
-            from opentelemetry.propagators.aws import AwsXRayPropagator  # noqa: PLC0415
-            from opentelemetry.sdk.resources import SERVICE_NAME, OTELResourceDetector, Resource  # noqa: PLC0415
-            from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
-            from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+            from opentelemetry.propagators.aws import AwsXRayPropagator
+            from opentelemetry.sdk.resources import SERVICE_NAME, OTELResourceDetector, Resource
+            from opentelemetry.sdk.trace import TracerProvider
+            from opentelemetry.sdk.trace.export import BatchSpanProcessor
         except ImportError as error:
             message = (
                 "WORKER_TRACES is on, but OpenTelemetry is not installed: pip install 'image-worker[otel]', "

@@ -14,7 +14,7 @@ from typing import Any
 if "BENCH_REPLAY" in os.environ:  # the worker process; decoder processes do not inherit this variable
     start = asyncio.create_subprocess_exec
 
-    async def start_with_replay(*command: str, env: dict[str, str], **options: Any) -> Any:  # noqa: ANN401
+    async def start_with_replay(*command: str, env: dict[str, str], **options: Any) -> Any:
         """Start a decoder process that imports this module."""
         return await start(*command, env=env | {"PYTHONPATH": os.environ["PYTHONPATH"]}, **options)
 
@@ -25,7 +25,7 @@ else:
     process = pipeline.process
     results: list[Any] = []
 
-    def replay(*args: Any, **kwargs: Any) -> Iterator[Any]:  # noqa: ANN401 - the signature of any version
+    def replay(*args: Any, **kwargs: Any) -> Iterator[Any]:
         """Process the first image; return its results for the others."""
         if not results:
             results.extend(process(*args, **kwargs))

@@ -45,6 +45,6 @@ deploy(
         region_name=os.environ.get("AWS_REGION", "us-east-1"),
         # These select LocalStack's default account, like those of the worker in docker-compose.yml.
         aws_access_key_id="test",
-        aws_secret_access_key="test",  # noqa: S106
+        aws_secret_access_key="test",  # noqa: S106 - of an emulator
     )
 )

@@ -103,12 +103,12 @@ class MeteredTable:
     table_units: list[int] = field(default_factory=list)
     index_units: Counter[tuple[str, str]] = field(default_factory=Counter)
 
-    async def update_item(self, **request: Any) -> dict[str, Any]:  # noqa: ANN401 - as botocore takes it
+    async def update_item(self, **request: Any) -> dict[str, Any]:
         """Carry out a write."""
         self._write(request, factor=1)
         return {}
 
-    async def transact_write_items(self, **request: Any) -> dict[str, Any]:  # noqa: ANN401 - as botocore takes it
+    async def transact_write_items(self, **request: Any) -> dict[str, Any]:
         """Carry out several writes at twice the units."""
         for item in request["TransactItems"]:
             self._write(item["Update"], factor=2)

@@ -121,7 +121,7 @@ class FakeSources:
         self.gate: asyncio.Event | None = None
         self.fetch_started = asyncio.Event()
 
-    async def fetch(self, job: Job, *, max_bytes: int) -> Source:  # noqa: ARG002 - part of the protocol
+    async def fetch(self, job: Job, *, max_bytes: int) -> Source:
         self.fetched.append(job)
         self.fetch_started.set()
         if self.gate is not None:

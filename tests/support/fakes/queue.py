@@ -29,7 +29,7 @@ class FakeSQS:
         failure_of: How batch entries fail; by default, all succeed.
     """
 
-    def __init__(self, failure_of: FailureOf = lambda receipt, attempt: None) -> None:  # noqa: ARG005 - as typed
+    def __init__(self, failure_of: FailureOf = lambda receipt, attempt: None) -> None:
         self.failure_of = failure_of
         self.to_receive: list[list[dict[str, Any]] | Exception] = []
         self.errors: list[Exception] = []
@@ -39,7 +39,7 @@ class FakeSQS:
         self.sent: list[dict[str, Any]] = []
         self.attempts: Counter[str] = Counter()
 
-    async def receive_message(self, **request: Any) -> dict[str, Any]:  # noqa: ANN401 - as botocore takes it
+    async def receive_message(self, **request: Any) -> dict[str, Any]:
         self.received.append(request)
         result = self.to_receive.pop(0)
         if isinstance(result, Exception):
@@ -49,8 +49,8 @@ class FakeSQS:
     async def delete_message_batch(
         self,
         *,
-        QueueUrl: str,  # noqa: N803 - as botocore takes it
-        Entries: Sequence[Any],  # noqa: N803 - as botocore takes it
+        QueueUrl: str,
+        Entries: Sequence[Any],
     ) -> dict[str, Any]:
         self.deleted.append([entry["ReceiptHandle"] for entry in Entries])
         return self._batch_response(QueueUrl, Entries)
@@ -58,13 +58,13 @@ class FakeSQS:
     async def change_message_visibility_batch(
         self,
         *,
-        QueueUrl: str,  # noqa: N803 - as botocore takes it
-        Entries: Sequence[Any],  # noqa: N803 - as botocore takes it
+        QueueUrl: str,
+        Entries: Sequence[Any],
     ) -> dict[str, Any]:
         self.changed.append([(entry["ReceiptHandle"], entry["VisibilityTimeout"]) for entry in Entries])
         return self._batch_response(QueueUrl, Entries)
 
-    async def send_message(self, **request: Any) -> dict[str, Any]:  # noqa: ANN401 - as botocore takes it
+    async def send_message(self, **request: Any) -> dict[str, Any]:
         if self.errors:
             raise self.errors.pop(0)
         self.sent.append(request)

@@ -11,7 +11,7 @@ async def test_methods_paginators_and_waiters_make_their_calls_through_the_wrapp
     calls: list[tuple[str, dict[str, object]]] = []
 
     def record(operation: str, _original: Call) -> Call:
-        async def recorded(**parameters: Any) -> Output:  # noqa: ANN401 - as the client's own method
+        async def recorded(**parameters: Any) -> Output:
             calls.append((operation, parameters))
             return {"ResponseMetadata": {"HTTPStatusCode": 200}}
 

@@ -124,7 +124,7 @@ def test_faults_of_the_set_up_and_bugs_are_neither_transient_nor_expected(error:
 )
 def test_a_cancelled_transaction_is_transient_when_all_its_reasons_are(
     reasons: tuple[str, ...],
-    expected: bool,  # noqa: FBT001 - a column of the table above
+    expected: bool,
 ) -> None:
     assert is_transient(client_error(CANCELLED, reasons=reasons)) is expected
 
@@ -142,7 +142,7 @@ def test_a_cancelled_transaction_is_transient_when_all_its_reasons_are(
 )
 def test_throttling_is_recognised_by_the_code_or_a_cancellation_reason(
     error: Exception,
-    expected: bool,  # noqa: FBT001 - a column of the table above
+    expected: bool,
 ) -> None:
     assert is_throttled(error) is expected
 

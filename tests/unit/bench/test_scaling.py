@@ -126,7 +126,7 @@ class Shrinking:
 
     min_replicas: int = 10
 
-    def decide(self, observation: Observation, desired: int) -> int:  # noqa: ARG002 - required by the protocol
+    def decide(self, observation: Observation, desired: int) -> int:
         return 10 if observation.now_s < 60 else 2
 
 

@@ -145,7 +145,7 @@ def test_a_secret_in_the_wrong_setting_is_masked(monkeypatch: pytest.MonkeyPatch
 def test_an_expected_error_is_explained(
     error: Exception,
     start: str,
-    is_usage_error: bool,  # noqa: FBT001 - a column of the table above
+    is_usage_error: bool,
 ) -> None:
     explained = explain(error)
     assert explained is not None

@@ -51,7 +51,7 @@ def of_file(path: Path) -> dict[str, Resource]:
     return {one["kind"]: one for one in yaml.safe_load_all(path.read_text())}
 
 
-def apply(target: Any, *, op: str, path: str, value: Any) -> None:  # noqa: ANN401 - JSON
+def apply(target: Any, *, op: str, path: str, value: Any) -> None:
     """Apply one operation of a JSON patch; what it replaces has to be there."""
     *parents, last = (part.replace("~1", "/").replace("~0", "~") for part in path.split("/")[1:])
     for parent in parents:
@@ -196,7 +196,7 @@ def test_the_pod_runs_as_the_user_of_the_image(pod: Resource) -> None:
 
 
 def test_the_pod_can_write_to_tmp_and_nowhere_else(pod: Resource, container: Resource) -> None:
-    assert container["volumeMounts"] == [{"name": pod["volumes"][0]["name"], "mountPath": "/tmp"}]  # noqa: S108
+    assert container["volumeMounts"] == [{"name": pod["volumes"][0]["name"], "mountPath": "/tmp"}]
 
 
 def test_no_service_account_token_is_mounted(built: dict[str, Resource], pod: Resource) -> None:

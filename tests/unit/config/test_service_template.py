@@ -35,7 +35,7 @@ def properties(template: dict[str, Any], name: str) -> dict[str, Any]:
     return found
 
 
-def default(template: dict[str, Any], parameter: str) -> Any:  # noqa: ANN401 - whatever its type is
+def default(template: dict[str, Any], parameter: str) -> Any:
     return template["Parameters"][parameter]["Default"]
 
 
@@ -114,7 +114,7 @@ def test_the_container_can_write_only_to_tmpfs(template: dict[str, Any]) -> None
     assert worker["User"] == user != "root"
     assert worker["LinuxParameters"]["Capabilities"] == {"Drop": ["ALL"]}
     (tmp,) = worker["LinuxParameters"]["Tmpfs"]
-    assert tmp["ContainerPath"] == "/tmp"  # noqa: S108 - the container's
+    assert tmp["ContainerPath"] == "/tmp"
     assert {"noexec", "nosuid", "nodev"} <= set(tmp["MountOptions"])
     assert "Privileged" not in worker
 

@@ -23,7 +23,7 @@ Pair = tuple[socket.socket, socket.socket]
 def pair() -> Iterator[Pair]:
     """Return the worker's end, non-blocking, and the decoder's, blocking."""
     worker_end, decoder_end = socket.socketpair()
-    worker_end.setblocking(False)  # noqa: FBT003 - the standard library's signature
+    worker_end.setblocking(False)
     with closing(worker_end), closing(decoder_end):
         yield worker_end, decoder_end
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from worker.domain import clock
 
 OFFSETS = st.timezones() | st.integers(-14 * 60, 14 * 60).map(lambda m: timezone(timedelta(minutes=m)))
-TIMES = st.datetimes(timezones=OFFSETS, min_value=datetime(1, 1, 3), max_value=datetime(9999, 12, 29))  # noqa: DTZ001
+TIMES = st.datetimes(timezones=OFFSETS, min_value=datetime(1, 1, 3), max_value=datetime(9999, 12, 29))  # noqa: DTZ001 - hypothesis adds the zone
 # In UTC to compare: Python treats times in a repeated hour as unequal to times in another zone (PEP 495).
 WHOLE_MILLISECONDS = TIMES.map(lambda at: clock.to_milliseconds(at.astimezone(UTC)))
 

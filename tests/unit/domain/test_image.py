@@ -26,7 +26,7 @@ def test_an_upload_of_unknown_size_adds_nothing_to_the_total_bytes() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(-1, False), (0, True), (1, True)])
-def test_an_image_is_expired_from_the_second_of_its_ttl(seconds: int, expected: bool) -> None:  # noqa: FBT001
+def test_an_image_is_expired_from_the_second_of_its_ttl(seconds: int, expected: bool) -> None:
     image = replace(an_image(), ttl=int(NOON.timestamp()))
 
     assert image.is_expired(after(seconds)) is expected
@@ -37,7 +37,7 @@ def test_an_image_without_ttl_never_expires() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(59.999, True), (60, False), (61, False)])
-def test_a_lease_is_valid_until_it_expires(seconds: float, expected: bool) -> None:  # noqa: FBT001
+def test_a_lease_is_valid_until_it_expires(seconds: float, expected: bool) -> None:
     image = replace(an_image(), lease=Lease(owner="worker-a/1", expires_at=after(60)))
 
     assert image.is_leased(after(seconds)) is expected

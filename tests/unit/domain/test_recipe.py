@@ -51,7 +51,7 @@ LOGO = Logo(source="s3://logos/standard.png", e_tag="etag-1")
 WATERMARKED = replace(STANDARD, watermark=Watermark(text="Standard", logo=LOGO))
 
 
-def changed(value: Any) -> Any:  # noqa: ANN401 - the value of any field
+def changed(value: Any) -> Any:
     """Return a different value of the same type."""
     match value:
         case None:
@@ -71,7 +71,7 @@ def changed(value: Any) -> Any:  # noqa: ANN401 - the value of any field
     return None
 
 
-def variants(value: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - a dataclass
+def variants(value: Any) -> Iterator[tuple[str, Any]]:
     """Yield the path of each field, nested ones included, with a copy in which only that field differs."""
     for field in fields(value):
         inner = getattr(value, field.name)

@@ -53,7 +53,7 @@ def test_a_value_is_encoded_as_its_dynamodb_type(value: Json, attribute: dict[st
 @pytest.mark.parametrize(
     "value", [1.0, 0.5, b"bytes", {"a"}, ("a",), object(), Decimal(1), {"inner": 1.5}, [[1.5]]]
 )
-def test_a_value_that_would_not_read_back_equal_is_rejected(value: Any) -> None:  # noqa: ANN401 - of any type
+def test_a_value_that_would_not_read_back_equal_is_rejected(value: Any) -> None:
     with pytest.raises(TypeError, match="cannot store a value of type "):
         encode(value)
 

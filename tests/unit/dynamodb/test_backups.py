@@ -18,7 +18,7 @@ def test_the_default_name_is_the_time_in_utc() -> None:
 async def test_a_rejected_backup_is_not_retried() -> None:
     requests: list[dict[str, Any]] = []
 
-    async def reject(**request: Any) -> None:  # noqa: ANN401 - as botocore's
+    async def reject(**request: Any) -> None:
         requests.append(request)
         error = {"Error": {"Code": "AccessDeniedException", "Message": "not allowed"}}
         raise ClientError(error, "CreateBackup")  # type: ignore[arg-type]

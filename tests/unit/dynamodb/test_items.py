@@ -94,7 +94,7 @@ def test_an_image_reads_back_equal(image: Image) -> None:
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 COUNTS = st.integers(0, 2**53)
-TIMES = st.datetimes(min_value=datetime(1000, 1, 1), timezones=st.just(UTC)).map(  # noqa: DTZ001
+TIMES = st.datetimes(min_value=datetime(1000, 1, 1), timezones=st.just(UTC)).map(  # noqa: DTZ001 - hypothesis adds the zone
     clock.to_milliseconds
 )
 JSON: st.SearchStrategy[Json] = st.recursive(

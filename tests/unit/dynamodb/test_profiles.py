@@ -111,7 +111,7 @@ class FakeTable:
         self.open.set()
         self.errors: list[Exception] = []
 
-    async def get_item(self, *, TableName: str, Key: Any, **_: Any) -> dict[str, Any]:  # noqa: ANN401, N803 - as botocore's
+    async def get_item(self, *, TableName: str, Key: Any, **_: Any) -> dict[str, Any]:
         assert TableName == "table"
         self.keys.append(Key)
         await self.open.wait()
@@ -120,7 +120,7 @@ class FakeTable:
         return {"Item": encode_map(self.item)} if self.item else {}
 
 
-def a_cache(table: Any, *, cache_s: float = 60) -> CachedProfiles:  # noqa: ANN401 - a client
+def a_cache(table: Any, *, cache_s: float = 60) -> CachedProfiles:
     retry = RetryPolicy(attempts=2, timeout_s=9, wait_initial_s=0)
     store = ProfileStore(table, table=Table("table", index_shards=8), retry=retry)
     return CachedProfiles(store, cache_s=cache_s, monotonic=lambda: 1000.0)

@@ -40,7 +40,7 @@ class FakeClient:
         self.cancellations = list(cancellations)
         self.transactions: list[list[Any]] = []
 
-    async def transact_write_items(self, *, TransactItems: list[Any], **_: object) -> None:  # noqa: N803 - botocore's
+    async def transact_write_items(self, *, TransactItems: list[Any], **_: object) -> None:
         self.transactions.append([each["Update"] for each in TransactItems])
         if self.cancellations:
             error = {"Code": "TransactionCanceledException"}

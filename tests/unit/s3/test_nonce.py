@@ -118,7 +118,7 @@ def test_a_webp_with_a_nonce_is_an_extended_file_with_the_right_length_and_size(
 )
 def test_a_simple_webp_that_becomes_an_extended_one_keeps_its_transparency(
     name: str,
-    is_transparent: bool,  # noqa: FBT001 - a case of the table
+    is_transparent: bool,
 ) -> None:
     before, after = FILES[name][1], with_nonce(a_rendition(*FILES[name]), NONCE)
 

@@ -22,17 +22,17 @@ class FakeLetters:
         self.deleted: list[list[str]] = []
         self.failures: list[list[dict[str, Any]]] = []
 
-    async def receive_message(self, **request: Any) -> dict[str, Any]:  # noqa: ANN401 - as botocore takes it
+    async def receive_message(self, **request: Any) -> dict[str, Any]:
         self.requests.append(request)
         found = self.polls.pop(0)
         return {"Messages": list(found)} if found else {}
 
-    async def change_message_visibility_batch(self, *, QueueUrl: str, Entries: Sequence[Any]) -> Any:  # noqa: ANN401, ARG002, N803
+    async def change_message_visibility_batch(self, *, QueueUrl: str, Entries: Sequence[Any]) -> Any:
         assert all(entry["VisibilityTimeout"] == 0 for entry in Entries)
         self.released.append([entry["ReceiptHandle"] for entry in Entries])
         return {}
 
-    async def delete_message_batch(self, *, QueueUrl: str, Entries: Sequence[Any]) -> Any:  # noqa: ANN401, ARG002, N803
+    async def delete_message_batch(self, *, QueueUrl: str, Entries: Sequence[Any]) -> Any:
         self.deleted.append([entry["ReceiptHandle"] for entry in Entries])
         return {"Failed": self.failures.pop(0)} if self.failures else {}
 
@@ -49,7 +49,7 @@ def a_message(number: int, *, body: str = "what?", **attributes: str) -> dict[st
     }
 
 
-def letters_in(queue: Any) -> DeadLetters:  # noqa: ANN401 - a fake client
+def letters_in(queue: Any) -> DeadLetters:
     return DeadLetters(
         queue, url="https://dead", key_layout=KEY_LAYOUT, visibility_timeout_s=30, retry=NO_WAIT
     )

@@ -229,7 +229,7 @@ def test_an_unreadable_record_is_separated_from_the_others(place: int, bad: obje
 
 
 @pytest.mark.parametrize("wrapped", [False, True])
-def test_the_test_event_of_s3_is_skipped(wrapped: bool) -> None:  # noqa: FBT001
+def test_the_test_event_of_s3_is_skipped(wrapped: bool) -> None:
     body = {
         "Service": "Amazon S3",
         "Event": "s3:TestEvent",
@@ -428,7 +428,7 @@ def places_in(value: object) -> list[tuple[str | int, ...]]:
     return [(), *((name, *path) for name, inner in entries for path in places_in(inner))]
 
 
-def put_in(value: Any, path: tuple[str | int, ...], replacement: object) -> object:  # noqa: ANN401 - any JSON
+def put_in(value: Any, path: tuple[str | int, ...], replacement: object) -> object:
     """Return the value with something else at the path."""
     if not path:
         return replacement

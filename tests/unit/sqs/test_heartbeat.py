@@ -58,7 +58,7 @@ class Beats:
             monotonic=lambda: 1000 + self.seconds,
         )
 
-    def holding(self, message_id: str = "message-1") -> Any:  # noqa: ANN401 - a context manager
+    def holding(self, message_id: str = "message-1") -> Any:
         return self.heartbeat.holding(a_message(message_id=message_id))
 
     async def beat(self, *, at: float) -> None:
@@ -322,7 +322,7 @@ async def test_a_message_that_ends_during_its_beat_is_not_lost(error: Exception)
     beats = Beats()
     in_progress, response = asyncio.Event(), asyncio.Event()
 
-    async def renew(*, until: datetime) -> None:  # noqa: ARG001 - the signature of a renewal
+    async def renew(*, until: datetime) -> None:
         in_progress.set()
         await response.wait()
         raise error
@@ -340,7 +340,7 @@ async def test_a_lease_that_ends_during_its_renewal_does_not_cancel_the_next_job
     beats, next_lease = Beats(), Lease()
     in_progress, response, proceed = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
-    async def renew(*, until: datetime) -> None:  # noqa: ARG001 - the signature of a renewal
+    async def renew(*, until: datetime) -> None:
         in_progress.set()
         await response.wait()
         raise LEASE_LOST

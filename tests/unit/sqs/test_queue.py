@@ -46,7 +46,7 @@ def received(body: str = "{}", **attributes: str) -> dict[str, Any]:
     return {"MessageId": "m-1", "ReceiptHandle": "r-1", "Body": body, "Attributes": attributes}
 
 
-async def outcomes(*calls: Any) -> list[str | None]:  # noqa: ANN401 - awaitables
+async def outcomes(*calls: Any) -> list[str | None]:
     results = await asyncio.gather(*calls, return_exceptions=True)
     return [None if result is None else type(result).__name__ for result in results]
 
@@ -237,7 +237,7 @@ async def test_an_invalid_receipt_is_not_retried_and_fails_for_its_caller_only(
 
 @both
 async def test_invalid_receipts_and_failed_entries_are_distinguished_in_one_batch(call: Call) -> None:
-    def failure_of(receipt: str, attempt: int) -> Any:  # noqa: ANN401 - as in the fake
+    def failure_of(receipt: str, attempt: int) -> Any:
         return {
             "receipt-of-0": invalid_receipt(),
             "receipt-of-2": transient_failure() if attempt == 1 else None,

@@ -15,12 +15,12 @@ Failure = dict[str, Any]
 class FakeSender:
     """Records the batches; `fails` returns the failure of an entry, or None."""
 
-    def __init__(self, fails: Callable[[str, int], Failure | None] = lambda body, attempt: None) -> None:  # noqa: ARG005
+    def __init__(self, fails: Callable[[str, int], Failure | None] = lambda body, attempt: None) -> None:
         self.fails = fails
         self.batches: list[list[str]] = []
         self.attempts: Counter[str] = Counter()
 
-    async def send_message_batch(self, *, QueueUrl: str, Entries: Sequence[Any]) -> dict[str, Any]:  # noqa: N803
+    async def send_message_batch(self, *, QueueUrl: str, Entries: Sequence[Any]) -> dict[str, Any]:
         assert QueueUrl == "https://queue"
         assert 1 <= len(Entries) <= 10
         self.batches.append([entry["MessageBody"] for entry in Entries])
@@ -32,7 +32,7 @@ class FakeSender:
         return {"Failed": failed} if failed else {}
 
 
-def sender_to(sender: Any) -> JobSender:  # noqa: ANN401 - a fake client
+def sender_to(sender: Any) -> JobSender:
     return JobSender(sender, url="https://queue", retry=NO_WAIT)
 
 

@@ -14,7 +14,7 @@ async def test_all_pages_of_metrics_are_read() -> None:
     start, end = window(NOON, hours=1)
     requests: list[dict[str, Any]] = []
 
-    async def in_two_pages(**request: Any) -> Any:  # noqa: ANN401 - as botocore takes it
+    async def in_two_pages(**request: Any) -> Any:
         requests.append(request)
         first = "NextToken" not in request
         result = {
@@ -36,7 +36,7 @@ async def test_all_pages_of_metrics_are_read() -> None:
 async def test_each_metric_is_requested_with_the_dimensions_under_which_dynamodb_publishes_it() -> None:
     requested: list[tuple[str, dict[str, str]]] = []
 
-    async def record(**request: Any) -> Any:  # noqa: ANN401 - as botocore takes it
+    async def record(**request: Any) -> Any:
         for query in request["MetricDataQueries"]:
             metric = query["MetricStat"]["Metric"]
             dimensions = {one["Name"]: one["Value"] for one in metric["Dimensions"]}
@@ -66,7 +66,7 @@ def test_the_window_ends_with_the_current_period() -> None:
 
 
 async def test_a_metric_that_cloudwatch_cannot_read_is_an_error() -> None:
-    async def failing(**request: Any) -> Any:  # noqa: ANN401 - as botocore takes it
+    async def failing(**request: Any) -> Any:
         first, *_ = request["MetricDataQueries"]
         result = {"Id": first["Id"], "StatusCode": "InternalError", "Timestamps": [], "Values": []}
         return {"MetricDataResults": [result]}

@@ -196,7 +196,7 @@ class Record:
                 reasons = {reason["Code"] for reason in error.response["CancellationReasons"]}
                 if reasons - {"None", "TransactionConflict"}:
                     raise
-                time.sleep(random.uniform(0, 0.05))  # noqa: S311 - jitter, not cryptography
+                time.sleep(random.uniform(0, 0.05))
             else:
                 return
 
