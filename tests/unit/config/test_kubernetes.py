@@ -78,7 +78,7 @@ def settings_of(folder: Path) -> dict[str, str]:
 
 @pytest.fixture(params=[BASE, EXAMPLE], ids=["base", "example"])
 def folder(request: pytest.FixtureRequest) -> Path:
-    return request.param  # type: ignore[no-any-return]
+    return request.param
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def pod(built: dict[str, Resource]) -> Resource:
 @pytest.fixture
 def container(pod: Resource) -> Resource:
     (one,) = pod["containers"]
-    return one  # type: ignore[no-any-return]
+    return one
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ BOX = (120, 90)
 
 def encoded(picture: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
     content = BytesIO()
-    picture.save(content, kind, **options)  # type: ignore[arg-type]
+    picture.save(content, kind, **options)
     return content.getvalue()
 
 
