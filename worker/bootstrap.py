@@ -232,6 +232,21 @@ def build_profiles(dynamodb: "DynamoDBClient", settings: Settings) -> CachedProf
     return CachedProfiles(build_profile_store(dynamodb, settings), cache_s=settings.profile_cache_s)
 
 
+def build_sources(s3: "S3Client") -> S3Sources:
+    """Return the reader of uploads."""
+    return S3Sources(s3, retry=RETRY_POLICIES.bucket)
+
+
+def build_results(s3: "S3Client", settings: Settings) -> S3Results:
+    """Return the writer of results."""
+    return S3Results(
+        s3,
+        retry=RETRY_POLICIES.bucket,
+        bucket=settings.results_bucket,
+        prefix=settings.processed_prefix,
+    )
+
+
 def build_logos(s3: "S3Client", settings: Settings) -> Logos:
     """Return the cache of watermark logos; close it when done."""
     return Logos(s3, retry=RETRY_POLICIES.bucket, cache_s=settings.watermark_logo_cache_s)
@@ -345,14 +360,9 @@ async def open_consumer(settings: Settings, clients: Clients) -> AsyncIterator[C
             queue=queue,
             ledger=ledger,
             recipes=Recipes(profiles, recipe_builder_from(settings), logos.fill),
-            sources=S3Sources(clients.s3, retry=RETRY_POLICIES.bucket),
+            sources=build_sources(clients.s3),
             pool=pool,
-            results=S3Results(
-                clients.s3,
-                retry=RETRY_POLICIES.bucket,
-                bucket=settings.results_bucket,
-                prefix=settings.processed_prefix,
-            ),
+            results=build_results(clients.s3, settings),
             observer=Observer(metrics, tracing, clock=utc_now),
             clock=utc_now,
             config=delivery_config(settings),

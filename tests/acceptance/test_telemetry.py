@@ -14,9 +14,9 @@ from aiohttp.test_utils import TestServer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tests.acceptance.conftest import Command, until_logged
-from tests.support.adapters import profile_of
 from tests.support.pictures import encoded, noise
 from tests.support.scrape import scrape
+from tests.support.user_profiles import profile_of
 from tests.support.whole_worker import ended
 from worker.bootstrap import queue_url
 from worker.settings import Settings

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 from tests.chaos.uploads import PlannedImage
 from tests.chaos.witness import Witness
-from tests.support.adapters import profiles_of
 from tests.support.crash_points import check_history
 from tests.support.emulators import messages_in
 from tests.support.pictures import opened
+from tests.support.user_profiles import profiles_of
 from worker.bootstrap import build_queries
 from worker.domain import clock
 from worker.domain.image import HistoryEntry, Image

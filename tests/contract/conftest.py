@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.adapters import ledger_of, profile_store_of
 from tests.support.emulators import client, create_table, unique_settings
 from tests.support.fakes.ledger import MemoryLedger
-from worker.bootstrap import build_queries
+from worker.bootstrap import build_ledger, build_profile_store, build_queries
 from worker.delivery.ports import Ledger
 from worker.domain.image import Image
 from worker.domain.profile import Statistics
@@ -50,10 +49,10 @@ def table_ledger(dynamodb: "DynamoDBClient", settings: Settings) -> LedgerUnderT
         return await queries.image(image_id, user_id, consistent=True)
 
     async def statistics(user_id: str) -> Statistics:
-        item = await profile_store_of(dynamodb, settings).get(user_id, consistent=True)
+        item = await build_profile_store(dynamodb, settings).get(user_id, consistent=True)
         return profile_from_item(item).statistics if item else Statistics()
 
-    ledger = ledger_of(dynamodb, settings)
+    ledger = build_ledger(dynamodb, settings)
     return LedgerUnderTest(ledger=ledger, image=image, statistics=statistics)
 
 

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.adapters import RETRY, profile_store_of
 from tests.support.builders import NOON, a_claimant, a_job, after
 from tests.support.emulators import client, create_table, unique_settings
 from tests.support.listing import newest_first, walked
-from worker.bootstrap import table_of
+from worker.bootstrap import RETRY_POLICIES, build_profile_store, table_of
 from worker.domain.claim import Claimed, decide
 from worker.domain.errors import PageTokenError
 from worker.domain.image import Image, ImageSummary
@@ -44,21 +43,21 @@ class TableUnderTest:
 
     @property
     def queries(self) -> Queries:
-        return Queries(self.dynamodb, table=self.table, retry=RETRY.table, now_s=lambda: NOON_S)
+        return Queries(self.dynamodb, table=self.table, retry=RETRY_POLICIES.table, now_s=lambda: NOON_S)
 
     @property
     def profiles(self) -> ProfileStore:
-        return profile_store_of(self.dynamodb, self.settings)
+        return build_profile_store(self.dynamodb, self.settings)
 
     async def put_images(self, *images: Image) -> None:
         await self.put_items(*(to_item(image, self.table) for image in images))
 
     async def put_items(self, *items: Item) -> None:
-        await put_items(self.dynamodb, self.table, RETRY.table, items)
+        await put_items(self.dynamodb, self.table, RETRY_POLICIES.table, items)
 
     async def set_ttl(self, image_id: str, ttl: int | None) -> bool:
         return await set_ttl(
-            self.dynamodb, self.table, RETRY.table, image_id=image_id, user_id="user_1", ttl=ttl
+            self.dynamodb, self.table, RETRY_POLICIES.table, image_id=image_id, user_id="user_1", ttl=ttl
         )
 
 

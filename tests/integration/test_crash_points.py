@@ -15,7 +15,6 @@ import pytest
 from botocore.exceptions import ConnectionClosedError
 from structlog.testing import capture_logs
 
-from tests.support.adapters import RETRY, ledger_of, profiles_of
 from tests.support.crash_points import (
     Aws,
     Calls,
@@ -30,7 +29,17 @@ from tests.support.crash_points import (
     tapped,
 )
 from tests.support.emulators import messages_in
-from worker.bootstrap import Clients, build_dead_letters, build_queries, open_repairs, queue_url, table_of
+from tests.support.user_profiles import profiles_of
+from worker.bootstrap import (
+    RETRY_POLICIES,
+    Clients,
+    build_dead_letters,
+    build_ledger,
+    build_queries,
+    open_repairs,
+    queue_url,
+    table_of,
+)
 from worker.cli.support.options import find_image
 from worker.cli.support.report import Report
 from worker.domain.claim import Claimant
@@ -354,7 +363,7 @@ async def forgotten(case: Case) -> None:
     """Leave a picture pending, as a tool does that dies before it sends the message."""
     await refused(case)
     reopening = RepairWrites(
-        case.aws.dynamodb, table=table_of(case.aws.settings), retry=RETRY.table, by="a test"
+        case.aws.dynamodb, table=table_of(case.aws.settings), retry=RETRY_POLICIES.table, by="a test"
     )
     assert await reopening.retry(await case.image())
 
@@ -362,7 +371,7 @@ async def forgotten(case: Case) -> None:
 async def abandoned(case: Case) -> None:
     """Leave a picture processing under a lease that is over."""
     await forgotten(case)
-    ledger = ledger_of(case.aws.dynamodb, case.aws.settings)
+    ledger = build_ledger(case.aws.dynamodb, case.aws.settings)
     now = utc_now()
     claimant = Claimant(owner="dead/1", now=now, lease_until=now, recipe="of old")
     await ledger.claim(job_of(await case.image()), claimant)

@@ -27,7 +27,6 @@ from botocore.exceptions import (
 )
 from structlog.testing import capture_logs
 
-from tests.support.adapters import sources_of
 from tests.support.builders import a_job
 from tests.support.emulators import SESSION, Service, client, unique_settings
 from worker import bootstrap
@@ -624,7 +623,7 @@ async def test_an_upload_that_does_not_match_its_checksum_is_read_again() -> Non
         serving(*map(object_with_checksum, (b"image", b"IMAGE"))) as server,
         open_client("s3", unique_settings(server.endpoint_url)) as fast,
     ):
-        sources = sources_of(fast)
+        sources = bootstrap.build_sources(fast)
         assert (await sources.fetch(job, max_bytes=5)).content == b"image"
         with pytest.raises(TransientError, match="did not match calculated checksum"):
             await sources.fetch(job, max_bytes=5)

@@ -23,7 +23,6 @@ from botocore.exceptions import ClientError
 from structlog.testing import capture_logs
 
 from tests.chaos.workers import wait_until, worker_processes
-from tests.support.adapters import RETRY, ledger_of, profile_of, profiles_of, results_of, sources_of
 from tests.support.builders import (
     NOON,
     a_claimant,
@@ -50,8 +49,18 @@ from tests.support.fault_proxy import FaultProxy, ProxyFault, fault_proxy
 from tests.support.pictures import encoded, noise, opened, scene
 from tests.support.pools import HEAVY, HEAVY_PNG, make_pool, outputs_of
 from tests.support.retry import NO_WAIT
+from tests.support.user_profiles import profile_of, profiles_of
 from tests.support.whole_worker import USER, announcements, emptied, ended, put, working
-from worker.bootstrap import build_queries, delivery_config, open_client, queue_url
+from worker.bootstrap import (
+    RETRY_POLICIES,
+    build_ledger,
+    build_queries,
+    build_results,
+    build_sources,
+    delivery_config,
+    open_client,
+    queue_url,
+)
 from worker.delivery.consumer import Consumer
 from worker.delivery.handler import MessageHandler
 from worker.delivery.recipes import Recipes
@@ -186,7 +195,7 @@ async def test_fault_11_a_job_longer_than_the_visibility_is_kept_by_its_heartbea
     queue = Queue(
         sqs, sqs, url=url, dead_letter_url=url, wait_time_s=0, visibility_timeout_s=1, retry=NO_WAIT
     )
-    ledger, beats = ledger_of(dynamodb, provisioned), 0
+    ledger, beats = build_ledger(dynamodb, provisioned), 0
     heartbeat = Heartbeat(queue, visibility_timeout_s=1)
     (message,) = await queue.receive(1)
     now = utc_now()
@@ -227,7 +236,7 @@ async def test_fault_12_a_worker_whose_heartbeat_fails_is_stopped_and_can_write_
     queue = Queue(
         sqs, sqs, url=url, dead_letter_url=url, wait_time_s=0, visibility_timeout_s=60, retry=NO_WAIT
     )
-    ledger = ledger_of(dynamodb, provisioned)
+    ledger = build_ledger(dynamodb, provisioned)
     heartbeat = Heartbeat(queue, visibility_timeout_s=60)
     (message,) = await queue.receive(1)
     image = await claimed_by(ledger, "slow/1", a_job())
@@ -322,10 +331,10 @@ async def test_fault_17_a_queue_unavailable_for_long_costs_growing_pauses_and_no
 async def test_fault_20_a_worker_that_wakes_after_its_lease_was_taken_is_refused_every_write(
     s3: "S3Client", dynamodb: "DynamoDBClient", provisioned: Settings
 ) -> None:
-    sleeper, taker = ledger_of(dynamodb, provisioned), ledger_of(dynamodb, provisioned)
+    sleeper, taker = build_ledger(dynamodb, provisioned), build_ledger(dynamodb, provisioned)
     asleep = await claimed_by(sleeper, "sleeper/1", a_job())
     taken = await claimed_by(taker, "taker/1", a_job(), at_s=61)
-    results = results_of(s3, provisioned)
+    results = build_results(s3, provisioned)
     stored = await results.store(taken, _picture(40), is_main=True)
     before = await item_of(dynamodb, provisioned, asleep)
     completed = image_completed({"medium": a_rendition()}, main_size="medium", at=after(70))
@@ -356,7 +365,7 @@ async def test_fault_20_a_worker_asleep_cannot_put_back_the_result_of_an_upload_
     s3: "S3Client", provisioned: Settings
 ) -> None:
     """Uploads A, B, and A again: results have equal eTags, by which B's late worker must not be let in."""
-    results = results_of(s3, provisioned)
+    results = build_results(s3, provisioned)
     ledger_image = _image_of(upload=1, e_tag="a")
     first = await results.store(ledger_image, _picture(40), is_main=True)
     known = {"medium": first}
@@ -383,7 +392,7 @@ async def test_fault_21_a_write_whose_answer_was_lost_is_recognised(
 ) -> None:
     calls = Calls([Fault(2, Kind.ANSWER_LOST), *([Fault(1, Kind.ANSWER_LOST)] * (lost - 1))])
     client: Any = Tapped(dynamodb, calls, calls.new_life())
-    ledger = ledger_of(client, provisioned)
+    ledger = build_ledger(client, provisioned)
     image = await claimed_by(ledger, "worker/1", a_job())
     *steps, end = all_transitions()
 
@@ -401,7 +410,7 @@ async def test_fault_21_a_write_all_of_whose_answers_were_lost_does_not_cost_the
     lost = [Fault(2, Kind.ANSWER_LOST), *([Fault(1, Kind.ANSWER_LOST)] * 9)]
     calls = Calls(lost)
     client: Any = Tapped(dynamodb, calls, calls.new_life())
-    ledger = ledger_of(client, provisioned)
+    ledger = build_ledger(client, provisioned)
     image = await claimed_by(ledger, "worker/1", a_job())
     *steps, end = all_transitions()
     with pytest.raises(TransientError):
@@ -417,7 +426,7 @@ async def test_fault_22_a_thousand_races_for_one_claim_have_one_winner_each(prov
     claimants_of = [24] * 50 + [3] * 950
     began = time.monotonic()
     async with open_client("dynamodb", provisioned) as dynamodb:
-        ledgers = [ledger_of(dynamodb, provisioned) for _ in range(max(claimants_of))]
+        ledgers = [build_ledger(dynamodb, provisioned) for _ in range(max(claimants_of))]
         winners: list[int] = []
         others: set[type] = set()
         for number, claimants in enumerate(claimants_of):
@@ -485,7 +494,7 @@ async def test_fault_23_a_minute_of_throttling_loses_nothing_and_attempts_are_bo
     handler = MessageHandler(
         parse=lambda _: [a_job()],
         queue=queue,
-        ledger=ledger_of(table, provisioned),
+        ledger=build_ledger(table, provisioned),
         recipes=Recipes(
             profiles_of(table, provisioned),
             lambda _: a_recipe(),
@@ -530,7 +539,7 @@ async def test_fault_26_a_body_cut_short_is_read_again_until_it_is_whole(
     async with proxied_s3(provisioned) as (proxy, through_proxy):
         proxy.planned.extend([ProxyFault.CUT] * 3)
 
-        source = await sources_of(through_proxy).fetch(job, max_bytes=1_000_000)
+        source = await build_sources(through_proxy).fetch(job, max_bytes=1_000_000)
 
     assert proxy.met == {ProxyFault.CUT: 3}
     assert bytes(source.content) == content
@@ -539,7 +548,7 @@ async def test_fault_26_a_body_cut_short_is_read_again_until_it_is_whole(
 async def test_fault_27_a_body_that_stalls_is_abandoned_and_read_again(
     s3: "S3Client", provisioned: Settings
 ) -> None:
-    retry = replace(RETRY.bucket, attempt_timeout_s=0.4)
+    retry = replace(RETRY_POLICIES.bucket, attempt_timeout_s=0.4)
     content = os.urandom(300_000)
     job = await uploaded(s3, provisioned, content)
     async with proxied_s3(provisioned) as (proxy, through_proxy):
@@ -554,7 +563,7 @@ async def test_fault_27_a_body_that_stalls_is_abandoned_and_read_again(
 async def test_fault_28_three_hundred_failed_reads_on_a_pool_of_ten_leak_no_slot(
     s3: "S3Client", provisioned: Settings
 ) -> None:
-    once = replace(RETRY.bucket, attempts=1)
+    once = replace(RETRY_POLICIES.bucket, attempts=1)
     content = os.urandom(200_000)
     job = await uploaded(s3, provisioned, content)
     async with proxied_s3(provisioned, connections=10) as (proxy, through_proxy):
@@ -589,7 +598,7 @@ async def test_fault_29_credentials_that_expire_under_way_are_waited_for(
             "dynamodb", provisioned.model_copy(update={"endpoint_url": proxy.endpoint_url})
         ) as dynamodb,
     ):
-        ledger = ledger_of(dynamodb, provisioned)
+        ledger = build_ledger(dynamodb, provisioned)
         image = await claimed_by(ledger, "worker/1", a_job())
         proxy.always = ProxyFault.EXPIRED
         settling = asyncio.create_task(ledger.settle(image, all_transitions()))
@@ -686,7 +695,7 @@ async def test_four_hundred_completions_of_one_user_from_four_ledgers_are_all_co
     calls = Calls()
     life = calls.new_life()
     clients: list[Any] = [Tapped(dynamodb, calls, life) for _ in range(4)]
-    ledgers = [ledger_of(client, provisioned) for client in clients]
+    ledgers = [build_ledger(client, provisioned) for client in clients]
     images = [
         await claimed_by(ledgers[number % 4], f"worker-{number % 4}/{number}", a_job(f"img_{number}"))
         for number in range(400)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.adapters import RETRY
 from tests.support.builders import a_recipe
+from worker.bootstrap import RETRY_POLICIES
 from worker.domain.recipe import Logo, Recipe
 from worker.s3.logos import Logos
 from worker.settings import Settings
@@ -32,7 +32,7 @@ def source(provisioned: Settings) -> str:
 
 @pytest.fixture
 def logos(s3: "S3Client") -> Logos:
-    return Logos(s3, retry=RETRY.bucket, cache_s=0)
+    return Logos(s3, retry=RETRY_POLICIES.bucket, cache_s=0)
 
 
 async def put(s3: "S3Client", source: str, content: bytes) -> None:
@@ -70,7 +70,7 @@ async def test_the_content_of_a_logo_changes_the_hash_of_the_recipe(
 
 async def test_a_logo_is_cached_and_then_revalidated_by_its_e_tag(s3: "S3Client", source: str) -> None:
     clock = Clock()
-    logos = Logos(s3, retry=RETRY.bucket, cache_s=60, monotonic=clock)
+    logos = Logos(s3, retry=RETRY_POLICIES.bucket, cache_s=60, monotonic=clock)
     await put(s3, source, b"first")
     first = await loaded(logos, source)
 
@@ -94,7 +94,7 @@ async def test_a_missing_logo_has_no_content(provisioned: Settings, logos: Logos
 
 async def test_a_logo_that_is_too_large_is_not_read(s3: "S3Client", source: str) -> None:
     await put(s3, source, b"four")
-    logos = Logos(s3, retry=RETRY.bucket, cache_s=60, max_bytes=3)
+    logos = Logos(s3, retry=RETRY_POLICIES.bucket, cache_s=60, max_bytes=3)
 
     assert await loaded(logos, source) == Logo(source, e_tag="too large")
 

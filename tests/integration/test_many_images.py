@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
-from tests.support.adapters import RETRY
 from tests.support.builders import a_claimant, a_job, after
 from tests.support.emulators import client, create_table, unique_settings
 from tests.support.listing import newest_first, walked
-from worker.bootstrap import build_queries, table_of
+from worker.bootstrap import RETRY_POLICIES, build_queries, table_of
 from worker.domain.claim import Claimed, decide
 from worker.domain.image import Image
 from worker.domain.status import ImageStatus
@@ -56,7 +55,7 @@ class FullTable:
     async def put(self, images: list[Image]) -> None:
         table = table_of(self.settings)
         items = [to_item(image, table) for image in images]
-        await put_items(self.dynamodb, table, RETRY.table, items)
+        await put_items(self.dynamodb, table, RETRY_POLICIES.table, items)
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")

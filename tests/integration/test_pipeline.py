@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image as Picture
 
-from tests.support.adapters import profile_of, profile_store_of
 from tests.support.pictures import encoded, opened, scene
 from tests.support.profiles import DISPLAY_P3, in_srgb, rgb_profile
+from tests.support.user_profiles import profile_of
 from tests.support.whole_worker import USER, announcements, emptied, ended, put, working
-from worker.bootstrap import queue_url
+from worker.bootstrap import build_profile_store, queue_url
 from worker.domain.clock import from_text
 from worker.domain.status import StepName
 from worker.dynamodb.attributes import decode_map
@@ -206,7 +206,7 @@ async def test_an_owner_s_logo_marks_the_owner_s_pictures(
     logo = encoded(Picture.new("RGBA", (200, 100), (255, 0, 0, 255)), "PNG")
     await s3.put_object(Bucket=provisioned.bucket, Key="logos/acme.png", Body=logo)
     wish = {"watermarkImage": "acme.png"}
-    await profile_store_of(dynamodb, provisioned).set_preferences(USER, wish, now=datetime.now(UTC))
+    await build_profile_store(dynamodb, provisioned).set_preferences(USER, wish, now=datetime.now(UTC))
 
     async with working(provisioned):
         await put(s3, provisioned, "img_1", encoded(Picture.new("RGB", (800, 600), (0, 0, 255)), "PNG"))

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.adapters import ledger_of, profile_of
 from tests.support.emulators import messages_in
 from tests.support.pictures import encoded, scene
+from tests.support.user_profiles import profile_of
 from tests.support.whole_worker import USER, announcements, emptied, ended, put, working
 from worker.bootstrap import (
     RETRY_POLICIES,
     build_dead_letters,
+    build_ledger,
     build_queries,
     open_clients,
     open_repairs,
@@ -93,7 +94,7 @@ async def claimed(
         lease_until=now + timedelta(seconds=lease_s),
         recipe="an old recipe",
     )
-    claim = await ledger_of(dynamodb, settings).claim(job, claimant)
+    claim = await build_ledger(dynamodb, settings).claim(job, claimant)
     assert isinstance(claim, Claimed)
     return claim.image
 
@@ -102,7 +103,7 @@ async def released(s3: "S3Client", dynamodb: "DynamoDBClient", settings: Setting
     """Return a pending image, as a stopped worker leaves it."""
     image = await claimed(s3, dynamodb, settings, image_id)
     move = image_released(TRANSIENT, at=utc_now())
-    return await ledger_of(dynamodb, settings).settle(image, [move])
+    return await build_ledger(dynamodb, settings).settle(image, [move])
 
 
 async def failed(
@@ -116,7 +117,7 @@ async def failed(
     """Return an image that has failed for a transient reason."""
     image = await claimed(s3, dynamodb, settings, image_id)
     move = image_failed(replace(TRANSIENT, code=code), at=utc_now())
-    return await ledger_of(dynamodb, settings).settle(image, [move])
+    return await build_ledger(dynamodb, settings).settle(image, [move])
 
 
 async def current(dynamodb: "DynamoDBClient", settings: Settings, image_id: str) -> Image:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image as Picture
 
-from tests.support.adapters import results_of, sources_of
 from tests.support.builders import a_claimant, a_job
 from tests.support.pictures import encoded, opened
+from worker.bootstrap import build_results, build_sources
 from worker.domain.claim import Claimed, decide
 from worker.domain.clock import utc_now
 from worker.domain.errors import LeaseLostError, SourceMissingError, SupersededError, TooManyBytesError
@@ -83,7 +83,7 @@ async def test_an_upload_is_read_with_its_content_type_and_metadata(
         camera="X100",
     )
 
-    source = await sources_of(s3).fetch(job, max_bytes=1_000_000)
+    source = await build_sources(s3).fetch(job, max_bytes=1_000_000)
 
     assert bytes(source.content) == b"picture" * 100_000
     assert source.description == Description(
@@ -101,7 +101,7 @@ async def test_an_upload_that_is_larger_than_its_event_states_is_rejected(
     job = replace(await uploaded(s3, provisioned, b"x" * 5000), size_bytes=10)
 
     with pytest.raises(TooManyBytesError) as rejected:
-        await sources_of(s3).fetch(job, max_bytes=4999)
+        await build_sources(s3).fetch(job, max_bytes=4999)
 
     assert rejected.value.size_bytes == 5000
 
@@ -111,7 +111,7 @@ async def test_an_upload_that_was_deleted_is_missing(s3: "S3Client", provisioned
     await s3.delete_object(Bucket=job.bucket, Key=job.key)
 
     with pytest.raises(SourceMissingError):
-        await sources_of(s3).fetch(job, max_bytes=100)
+        await build_sources(s3).fetch(job, max_bytes=100)
 
 
 async def test_in_a_versioned_bucket_the_announced_version_is_read_even_after_it_was_replaced(
@@ -123,7 +123,7 @@ async def test_in_a_versioned_bucket_the_announced_version_is_read_even_after_it
     await uploaded(s3, provisioned, b"another")
 
     job = replace(job, version=replace(job.version, version_id=announced["VersionId"]))
-    source = await sources_of(s3).fetch(job, max_bytes=100)
+    source = await build_sources(s3).fetch(job, max_bytes=100)
 
     assert bytes(source.content) == b"picture"
 
@@ -133,7 +133,7 @@ async def test_an_upload_that_was_replaced_is_superseded(s3: "S3Client", provisi
     await uploaded(s3, provisioned, b"another")
 
     with pytest.raises(SupersededError):
-        await sources_of(s3).fetch(job, max_bytes=100)
+        await build_sources(s3).fetch(job, max_bytes=100)
 
 
 async def stored_colour(s3: "S3Client", settings: Settings) -> str:
@@ -146,7 +146,7 @@ async def stored_colour(s3: "S3Client", settings: Settings) -> str:
 
 @pytest.fixture
 def results(s3: "S3Client", provisioned: Settings) -> S3Results:
-    return results_of(s3, provisioned)
+    return build_results(s3, provisioned)
 
 
 async def test_a_result_is_stored_under_its_key_with_its_content_type_and_attempt(
@@ -273,7 +273,7 @@ async def overtaken(
     """Store the later attempt's picture between the read and the write of the late attempt."""
     client: Any = PausedClient(s3)
     writing = asyncio.create_task(
-        results_of(client, settings).store(late, a_rendition("green"), is_main=True)
+        build_results(client, settings).store(late, a_rendition("green"), is_main=True)
     )
     async with asyncio.timeout(10):
         await client.is_paused.wait()

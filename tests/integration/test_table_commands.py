@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.adapters import RETRY
 from tests.support.emulators import client, create_table, stack_name_of, unique_settings
 from worker.aws.provision import CAPABILITIES, STORAGE_TEMPLATE
-from worker.bootstrap import RETRY_POLICIES, deploy_storage, storage_parameters, table_of
+from worker.bootstrap import RETRY_POLICIES, build_backups, deploy_storage, storage_parameters
 from worker.checks.table import INDEXES
 from worker.cli.app import run
 from worker.domain.errors import ConfigurationError
-from worker.dynamodb.backups import Backups
 from worker.local.embedded_aws import embedded_environment
 from worker.settings import Settings
 from worker.telemetry.table_metrics import (
@@ -129,7 +127,7 @@ async def test_a_missing_table_is_a_configuration_error(
             ConfigurationError,
             match=r'Table ".*" does not exist. .* set WORKER_TABLE_NAME',
         ):
-            await Backups(dynamodb, table=table_of(settings), retry=RETRY.table).create()
+            await build_backups(dynamodb, settings).create()
 
 
 async def test_backups_are_listed_newest_first_across_pages(
@@ -144,12 +142,12 @@ async def test_backups_are_listed_newest_first_across_pages(
             self.pages += 1
             return await dynamodb.list_backups(**request, Limit=2)
 
-    backups = Backups(dynamodb, table=table_of(table), retry=RETRY.table)
+    backups = build_backups(dynamodb, table)
     for number in range(5):
         await backups.create(f"backup-{number}")
     paged = InPages()
 
-    found = await Backups(paged, table=table_of(table), retry=RETRY.table).all()  # type: ignore[arg-type]
+    found = await build_backups(paged, table).all()  # type: ignore[arg-type]
 
     assert [each.name for each in found] == [f"backup-{number}" for number in (4, 3, 2, 1, 0)]
     assert paged.pages == 3
@@ -166,11 +164,9 @@ async def test_a_backup_whose_response_was_lost_is_not_created_twice(
         create_backup=create_and_lose_response, list_backups=dynamodb.list_backups
     )
 
-    created = await Backups(client_losing_responses, table=table_of(table), retry=RETRY.table).create(
-        "nightly"
-    )  # type: ignore[arg-type]
+    created = await build_backups(client_losing_responses, table).create("nightly")  # type: ignore[arg-type]
 
-    assert [created] == await Backups(dynamodb, table=table_of(table), retry=RETRY.table).all()
+    assert [created] == await build_backups(dynamodb, table).all()
 
 
 async def test_metrics_are_read_for_table_indexes_operations_and_account(

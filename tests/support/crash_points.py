@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from botocore.exceptions import ClientError, ConnectionClosedError
 
-from tests.support.adapters import ledger_of, profiles_of, results_of, sources_of
 from tests.support.builders import a_recipe, a_report, an_observer
 from tests.support.fakes.ports import FakeLogos
-from worker.bootstrap import RETRY_POLICIES, Clients
+from tests.support.user_profiles import profiles_of
+from worker.bootstrap import RETRY_POLICIES, Clients, build_ledger, build_results, build_sources
 from worker.delivery.consumer import Consumer
 from worker.delivery.handler import DeliveryConfig, MessageHandler
 from worker.delivery.recipes import Recipes
@@ -338,7 +338,7 @@ class Lives:
             linger_s=0,
         )
         heartbeat = Heartbeat(queue, visibility_timeout_s=LEASE_S, clock=self.clock)
-        ledger = ledger_of(clients.dynamodb, settings)
+        ledger = build_ledger(clients.dynamodb, settings)
         key_layout = KeyLayout(
             bucket=settings.bucket,
             uploads_prefix=settings.uploads_prefix,
@@ -353,11 +353,11 @@ class Lives:
                 lambda _: conduct.recipe,
                 FakeLogos().fill,
             ),
-            sources=sources_of(clients.s3),
+            sources=build_sources(clients.s3),
             pool=StepwisePool(
                 self._calls, error=conduct.error, beat=heartbeat.beat if conduct.has_heartbeat else None
             ),
-            results=results_of(clients.s3, settings),
+            results=build_results(clients.s3, settings),
             observer=an_observer(),
             clock=self.clock,
             config=DeliveryConfig(

@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.support.adapters import RETRY
 from tests.support.builders import NOON
+from worker.bootstrap import RETRY_POLICIES
 from worker.domain.errors import TransientError
 from worker.dynamodb.backups import Backups, default_name
 from worker.dynamodb.table import Table
@@ -24,7 +24,7 @@ async def test_a_rejected_backup_is_not_retried() -> None:
         raise ClientError(error, "CreateBackup")  # type: ignore[arg-type]
 
     client: Any = SimpleNamespace(create_backup=reject)
-    backups = Backups(client, table=Table("metadata", index_shards=8), retry=RETRY.table)
+    backups = Backups(client, table=Table("metadata", index_shards=8), retry=RETRY_POLICIES.table)
     with pytest.raises(TransientError, match=r"could not back up the table.*not allowed"):
         await backups.create()
     assert len(requests) == 1

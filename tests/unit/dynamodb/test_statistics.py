@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.support.adapters import RETRY
 from tests.support.builders import a_claimant, a_job, after, all_transitions
 from tests.support.expressions import resolved
+from worker.bootstrap import RETRY_POLICIES
 from worker.domain.claim import Claimed, decide
 from worker.domain.errors import LeaseLostError, TransientError
 from worker.domain.image import Image
@@ -72,7 +72,7 @@ def completed(image_id: str = "img_1") -> Settlement:
 async def settled(client: FakeClient, *settlements: Settlement) -> list[BaseException | None]:
     """Settle images at the same time; return the error of each."""
     dynamodb: Any = client
-    writer = StatisticsWriter(dynamodb, table=TABLE, retry=RETRY.table)
+    writer = StatisticsWriter(dynamodb, table=TABLE, retry=RETRY_POLICIES.table)
     return await asyncio.gather(*map(writer.settle, settlements), return_exceptions=True)
 
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from tests.support.adapters import RETRY
 from tests.support.builders import a_claimant, after
 from tests.support.fakes.metered_table import (
     MeteredTable,
@@ -14,6 +13,7 @@ from tests.support.fakes.metered_table import (
     item_bytes,
     item_write_units,
 )
+from worker.bootstrap import RETRY_POLICIES
 from worker.domain.claim import Claimed
 from worker.domain.image import Description, Rendition
 from worker.domain.job import Job, SourceVersion, padded_sequencer
@@ -108,7 +108,7 @@ def transitions(*, file_name: str | None = "vacation-photo.jpg") -> list[Transit
 async def written(made: list[Transition], *, before_the_end: int = 0) -> MeteredTable:
     """Claim an image, record the first transitions in one write if there are any, and settle the rest."""
     client: Any = (table := MeteredTable(items={"user_profile": encode_map(PROFILE)}))
-    ledger = DynamoLedger(client, table=Table("metadata", index_shards=8), retry=RETRY.table)
+    ledger = DynamoLedger(client, table=Table("metadata", index_shards=8), retry=RETRY_POLICIES.table)
     version = SourceVersion(
         e_tag="d41d8cd98f00b204e9800998ecf8427e",
         version_id=None,
