@@ -25,7 +25,7 @@ NOT_IN_MINISTACK = {
     "AWS::ApplicationAutoScaling::ScalableTarget",
     "AWS::ApplicationAutoScaling::ScalingPolicy",
 }
-"""Types that fail a stack there; tests/unit asserts them on the templates."""
+"""Resource types that MiniStack does not support; unit tests check them in the templates."""
 
 
 class Provisioner:
@@ -40,7 +40,7 @@ class Provisioner:
         return await deploy_storage(self.cloudformation, self.dynamodb, settings, stack_name=self.stack_name)
 
     async def by_hand(self, settings: Settings, **more: str) -> str:
-        """Create or update the stack as somebody in the console would; return its status at the end."""
+        """Create or update the stack without image-worker; return its final status."""
         values = storage_parameters(settings) | more
         arguments = {
             "StackName": self.stack_name,
@@ -49,7 +49,7 @@ class Provisioner:
         }
         try:
             await self.cloudformation.describe_stacks(StackName=self.stack_name)
-        except ClientError:  # there is none
+        except ClientError:  # it does not exist
             await self.cloudformation.create_stack(**arguments)
         else:
             await self.cloudformation.update_stack(**arguments)
@@ -74,7 +74,7 @@ async def test_deploying_twice_changes_nothing(settings: Settings, provision: Pr
     assert first.outputs["TableName"] == settings.table_name
 
 
-async def test_an_upload_is_announced_and_a_result_is_not(
+async def test_only_uploads_are_announced_to_the_queue(
     provisioned: Settings, s3: "S3Client", sqs: "SQSClient"
 ) -> None:
     for key in ("processed/user/a.jpg", "uploads/user/a.jpg", "other.jpg"):
@@ -82,7 +82,7 @@ async def test_an_upload_is_announced_and_a_result_is_not(
     assert await announced_keys(sqs, provisioned) == ["uploads/user/a.jpg"]
 
 
-async def test_changed_settings_are_brought_to_what_exists(
+async def test_changed_settings_update_the_resources(
     provisioned: Settings, provision: Provisioner, s3: "S3Client", sqs: "SQSClient"
 ) -> None:
     changed = provisioned.model_copy(update={"visibility_timeout_s": 90, "uploads_prefix": "incoming/"})
@@ -95,7 +95,7 @@ async def test_changed_settings_are_brought_to_what_exists(
     assert await announced_keys(sqs, changed) == ["incoming/user/a.jpg"]
 
 
-async def test_a_bucket_of_its_own_for_results_is_made(
+async def test_a_separate_bucket_for_results_is_created(
     settings: Settings, provision: Provisioner, s3: "S3Client"
 ) -> None:
     apart = settings.model_copy(update={"output_bucket": f"results-{settings.bucket}"})
@@ -104,7 +104,7 @@ async def test_a_bucket_of_its_own_for_results_is_made(
     await s3.head_bucket(Bucket=apart.results_bucket)
 
 
-async def test_expiry_is_on_after_a_deployment_and_after_somebody_turned_it_off(
+async def test_ttl_is_enabled_by_a_deployment_even_after_it_was_disabled_by_hand(
     provisioned: Settings, provision: Provisioner, dynamodb: "DynamoDBClient"
 ) -> None:
     name = provisioned.table_name
@@ -116,7 +116,7 @@ async def test_expiry_is_on_after_a_deployment_and_after_somebody_turned_it_off(
     assert await _ttl(dynamodb, name) == {"TimeToLiveStatus": "ENABLED", "AttributeName": "ttl"}
 
 
-async def test_a_bucket_that_somebody_else_made_is_named_with_the_way_out(
+async def test_a_bucket_that_already_exists_is_named_with_the_setting_to_change(
     settings: Settings, provision: Provisioner, s3: "S3Client"
 ) -> None:
     await s3.create_bucket(Bucket=settings.bucket)
@@ -124,7 +124,7 @@ async def test_a_bucket_that_somebody_else_made_is_named_with_the_way_out(
         await provision(settings)
 
 
-async def test_a_creation_that_failed_leaves_nothing_in_the_way_of_the_next(
+async def test_a_failed_creation_can_be_repeated(
     settings: Settings, provision: Provisioner, s3: "S3Client"
 ) -> None:
     await s3.create_bucket(Bucket=settings.bucket)
@@ -134,7 +134,7 @@ async def test_a_creation_that_failed_leaves_nothing_in_the_way_of_the_next(
     assert (await provision(settings)).done == "created"
 
 
-async def test_an_update_that_fails_says_why_and_leaves_things_as_they_were(
+async def test_a_failed_update_is_rolled_back_and_explained(
     provisioned: Settings, provision: Provisioner, s3: "S3Client"
 ) -> None:
     taken = f"taken-{provisioned.bucket}"
@@ -153,7 +153,7 @@ async def test_a_stack_that_was_never_completed_is_explained(
         await provision(settings)
 
 
-async def test_what_no_setting_names_stays_as_it_was_set_by_hand(
+async def test_parameters_without_a_setting_keep_their_value(
     provisioned: Settings, provision: Provisioner, s3: "S3Client"
 ) -> None:
     assert await provision.by_hand(provisioned, BucketVersioning="Enabled") == "UPDATE_COMPLETE"
@@ -184,7 +184,7 @@ async def test_the_service_runs_with_the_policy_of_its_storage_stack(
     provisioned: Settings, provision: Provisioner
 ) -> None:
     service = templates.template("service.yaml")
-    # MiniStack compares these with numbers, and takes a parameter for text.
+    # MiniStack compares these with numbers, but its parameters are text.
     running = service["Resources"]["Service"]["Properties"]
     running["CapacityProviderStrategy"] = templates.resolved(running["CapacityProviderStrategy"], service)
     stack = await _created(
@@ -208,7 +208,7 @@ async def test_alarms_are_made_for_the_queues(
     provisioned: Settings, provision: Provisioner, cloudwatch: "CloudWatchClient"
 ) -> None:
     alarms = templates.template("alarms.yaml")
-    # MiniStack takes no metric math.
+    # MiniStack does not support metric math.
     alarms["Resources"] = {
         name: one for name, one in alarms["Resources"].items() if "Metrics" not in one["Properties"]
     }
@@ -238,7 +238,7 @@ async def test_the_dashboard_shows_the_names_that_it_was_given(
     assert tasks["properties"]["metrics"][0][2:6] == ["ClusterName", "pictures", "ServiceName", "worker"]
 
 
-async def test_an_aws_that_is_not_there_is_told_in_one_sentence(free_port: int) -> None:
+async def test_an_unreachable_endpoint_is_a_configuration_error(free_port: int) -> None:
     nowhere = unique_settings(f"http://127.0.0.1:{free_port}")
     async with client("cloudformation", nowhere) as cloudformation, client("dynamodb", nowhere) as dynamodb:
         with pytest.raises(
@@ -247,7 +247,7 @@ async def test_an_aws_that_is_not_there_is_told_in_one_sentence(free_port: int) 
             await deploy_storage(cloudformation, dynamodb, nowhere)
 
 
-async def test_moto_takes_the_same_table(moto_endpoint: str) -> None:
+async def test_moto_accepts_the_same_table(moto_endpoint: str) -> None:
     settings = unique_settings(moto_endpoint)
     async with client("dynamodb", settings) as dynamodb:
         await create_table(dynamodb, settings)
@@ -260,7 +260,7 @@ async def _ttl(dynamodb: "DynamoDBClient", table_name: str) -> dict[str, str]:
 
 
 async def _created(provision: Provisioner, template: dict[str, Any], **parameters: str) -> dict[str, Any]:
-    """Create a stack from what of the template MiniStack knows, and return it."""
+    """Create a stack from the resources of the template that MiniStack supports; return the stack."""
     cloudformation = provision.cloudformation
     known = {name: one for name, one in template["Resources"].items() if one["Type"] not in NOT_IN_MINISTACK}
     created = await cloudformation.create_stack(

@@ -1,4 +1,4 @@
-"""Messages on a real SQS API."""
+"""The queue adapter against an SQS API."""
 
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
@@ -39,14 +39,14 @@ async def queue(sqs: "SQSClient", provisioned: Settings, url: str) -> AsyncItera
 
 
 async def received(queue: Queue, count: int) -> list[Message]:
-    """Receive until so many messages have come."""
+    """Receive until this many messages have arrived."""
     messages: list[Message] = []
     while len(messages) < count:
         messages += await queue.receive(10)
     return messages
 
 
-async def test_a_message_comes_with_its_receive_count_and_trace(
+async def test_a_received_message_has_its_receive_count_and_trace_header(
     sqs: "SQSClient", url: str, queue: Queue
 ) -> None:
     header = "Root=1-5759e988-bd862e3fe1be46a994272793"
@@ -61,7 +61,7 @@ async def test_a_message_comes_with_its_receive_count_and_trace(
     assert message.trace_header == header
 
 
-async def test_deleted_messages_do_not_come_again(sqs: "SQSClient", url: str, queue: Queue) -> None:
+async def test_deleted_messages_are_not_received_again(sqs: "SQSClient", url: str, queue: Queue) -> None:
     for number in range(12):
         await sqs.send_message(QueueUrl=url, MessageBody=str(number))
     messages = await received(queue, 12)
@@ -73,9 +73,7 @@ async def test_deleted_messages_do_not_come_again(sqs: "SQSClient", url: str, qu
     assert [message.body for message in await received(queue, 1)] == [messages[11].body]
 
 
-async def test_a_receipt_that_the_queue_no_longer_knows_is_lost(
-    sqs: "SQSClient", url: str, queue: Queue
-) -> None:
+async def test_the_receipt_of_a_deleted_message_is_lost(sqs: "SQSClient", url: str, queue: Queue) -> None:
     await sqs.send_message(QueueUrl=url, MessageBody="hello")
     (message,) = await received(queue, 1)
     await queue.delete(message)
@@ -85,14 +83,14 @@ async def test_a_receipt_that_the_queue_no_longer_knows_is_lost(
 
 
 @pytest.mark.parametrize("what", [a_job(), Unreadable(reason="odd", body='{"odd": true}')])
-async def test_a_dead_letter_carries_its_reasons(
+async def test_a_dead_letter_has_its_reasons_as_attributes(
     sqs: "SQSClient", provisioned: Settings, queue: Queue, what: object
 ) -> None:
     await queue.send_to_dead_letter_queue(what, reasons={"code": "unreadable", "reason": "odd"})  # type: ignore[arg-type]
 
     dead_url = await queue_url(sqs, provisioned.dead_letter_queue_name)
-    answer = await sqs.receive_message(QueueUrl=dead_url, MessageAttributeNames=["All"], WaitTimeSeconds=2)
-    (letter,) = answer["Messages"]
+    response = await sqs.receive_message(QueueUrl=dead_url, MessageAttributeNames=["All"], WaitTimeSeconds=2)
+    (letter,) = response["Messages"]
     reasons = {name: value["StringValue"] for name, value in letter["MessageAttributes"].items()}
     assert reasons == {"code": "unreadable", "reason": "odd"}
     assert ('"odd"' in letter["Body"]) == isinstance(what, Unreadable)

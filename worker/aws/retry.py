@@ -65,13 +65,8 @@ class RetryPolicies:
     startup: RetryPolicy = RetryPolicy(attempts=5, timeout_s=5.0, wait_initial_s=0.1, wait_max_s=1.0)
 
 
-_DEFAULTS: Final = RetryPolicies()
-TABLE: Final = _DEFAULTS.table
-BUCKET: Final = _DEFAULTS.bucket
-
-
 def backoff_s(failures: int) -> float:
-    """Draw the wait of a loop that never gives up, after this many failures in a row: full jitter."""
+    """Draw the wait of an endless loop after this many failures in a row: full jitter."""
     return random.uniform(0, min(20.0, 0.5 * 2.0 ** min(failures, 10)))  # noqa: S311 - not for cryptography
 
 

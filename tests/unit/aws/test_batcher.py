@@ -222,7 +222,7 @@ async def test_closing_an_idle_batcher_returns_at_once_and_it_can_be_used_again(
 
 
 @pytest.mark.parametrize("when", ["idle", "busy"])
-async def test_batcher_to_tells_whether_it_is_idle(when: str) -> None:
+async def test_a_batcher_is_idle_without_entries(when: str) -> None:
     sender = FakeSender()
     batcher = batcher_to(sender)
     if when == "busy":

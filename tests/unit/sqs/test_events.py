@@ -259,7 +259,7 @@ def test_a_result_among_uploads_is_skipped() -> None:
 
 
 def without(body: dict[str, Any], *path: str) -> dict[str, Any]:
-    """Return a copy that lacks what lies at the path."""
+    """Return a copy without the value at the path."""
     copy = inner = deepcopy(body)
     for name in path[:-1]:
         inner = inner[name]

@@ -6,8 +6,9 @@ from typing import Any
 
 import aiohttp
 import pytest
-from botocore.exceptions import ClientError, CredentialRetrievalError, EndpointConnectionError
+from botocore.exceptions import CredentialRetrievalError, EndpointConnectionError
 
+from tests.support.aws_errors import client_error
 from tests.support.builders import NOON, a_job, a_message
 from tests.support.fakes.queue import FakeSQS, invalid_receipt, transient_failure
 from tests.support.retry import NO_WAIT
@@ -27,11 +28,6 @@ def a_queue(client: FakeSQS, *, wait_time_s: int = 20) -> Queue:
         retry=NO_WAIT,
         linger_s=0,
     )
-
-
-def client_error(code: str, *, status: int = 400) -> ClientError:
-    response: Any = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
-    return ClientError(response, "ReceiveMessage")
 
 
 def messages(count: int) -> list[Message]:

@@ -1,5 +1,3 @@
-"""What the logs say, where, and what they never say."""
-
 import json
 import logging
 import re
@@ -18,9 +16,9 @@ log = structlog.get_logger()
 
 
 def logged(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    told = capsys.readouterr()
-    assert told.out == ""
-    (line,) = told.err.splitlines()
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.splitlines()
     return dict(json.loads(line))
 
 
@@ -35,7 +33,7 @@ def test_an_event_is_one_line_of_json_on_stderr_with_its_head_first(
     assert entry == {"level": "info", "event": "image.completed", "resize_ms": 4, "bytes_out": 82_120}
 
 
-def test_what_is_bound_once_is_in_every_line_that_follows(capsys: pytest.CaptureFixture[str]) -> None:
+def test_bound_fields_are_in_every_later_line(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure(format="json", level="info")
     with structlog.contextvars.bound_contextvars(image_id="img_1", attempt=2, message_id="m"):
         log.info("image.claimed")
@@ -49,13 +47,13 @@ def test_events_below_the_level_are_left_out(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().err == ""
 
 
-def test_auto_is_json_where_stderr_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_auto_is_json_when_stderr_is_not_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure(format="auto", level="info")
     log.info("image.completed")
     assert logged(capsys)["event"] == "image.completed"
 
 
-def test_auto_is_for_people_where_stderr_is_a_terminal(
+def test_auto_is_for_people_when_stderr_is_a_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
@@ -87,7 +85,7 @@ def test_an_exception_is_structured_in_json_without_local_variables(
     assert "hunter2" not in json.dumps(entry)
 
 
-def test_the_traceback_for_people_is_masked_too(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_traceback_on_a_console_is_masked(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure(format="console", level="info")
     try:
         failing(LEAK)
@@ -98,7 +96,7 @@ def test_the_traceback_for_people_is_masked_too(capsys: pytest.CaptureFixture[st
     assert "hunter2" not in shown
 
 
-def test_libraries_speak_the_same_way_and_only_from_warning_up(capsys: pytest.CaptureFixture[str]) -> None:
+def test_libraries_log_in_the_same_format_from_warning_up(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure(format="json", level="debug")
     library = logging.getLogger("botocore.hooks")
     library.debug("signature %s", "ff")
@@ -121,7 +119,7 @@ def test_configuring_twice_does_not_log_twice(capsys: pytest.CaptureFixture[str]
     assert logged(capsys)["message"] == "unclosed"
 
 
-def test_what_json_does_not_know_is_written_as_its_text(capsys: pytest.CaptureFixture[str]) -> None:
+def test_values_without_a_json_form_are_written_as_text(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure(format="json", level="info")
     log.info("image.completed", sizes={(800, 600)}, error=ValueError("AKIAIOSFODNN7EXAMPLE"))
     entry = logged(capsys)
