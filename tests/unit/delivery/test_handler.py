@@ -313,7 +313,7 @@ async def test_an_unavailable_table_releases_the_message() -> None:
         message = "the table is unavailable"
         raise TransientError(message)
 
-    scene.profiles.get = fail  # type: ignore[method-assign]
+    scene.profiles.get = fail  # type: ignore[method-assign] # fails
 
     assert isinstance(await scene.handle(), Release)
     assert scene.ledger.images == {}
@@ -335,7 +335,7 @@ async def test_a_cancelled_handler_stays_cancelled_when_the_image_cannot_be_rele
         message = "the table is unavailable"
         raise TransientError(message)
 
-    scene.ledger.settle = fail  # type: ignore[method-assign]
+    scene.ledger.settle = fail  # type: ignore[method-assign] # fails
     handling = asyncio.create_task(scene.handle())
     await scene.sources.fetch_started.wait()
     handling.cancel()

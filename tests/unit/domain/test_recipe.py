@@ -30,8 +30,8 @@ RECIPES = st.builds(
 )
 
 
-def with_preferences(standard: Recipe = STANDARD, **preferences: object) -> Recipe:
-    return recipe_for(Preferences(**preferences), standard=standard, sizes=SIZES)  # type: ignore[arg-type]
+def with_preferences(standard: Recipe = STANDARD, **preferences: Any) -> Recipe:
+    return recipe_for(Preferences(**preferences), standard=standard, sizes=SIZES)
 
 
 @given(RECIPES)
