@@ -512,6 +512,7 @@ RESPONSES = {
     "not HTTP": b"SSH-2.0-OpenSSH_9.2\r\n",
     "error": http(b'{"__type": "a#ConditionalCheckFailedException"}', JSON, status="400 Bad Request"),
     "error of S3": http(b"<Error><Code>SlowDown</Code></Error>", XML, status="503 Slow Down"),
+    "error with status 200": http(b"<Error><Code>InternalError</Code></Error>", XML, "x-amz-request-id: 1"),
     "internal error": http(b"", status="500 Internal Server Error"),
     "expired token": http(b'{"__type": "a#ExpiredTokenException"}', JSON, status="400 Bad Request"),
     "not modified": http(b"", status="304 Not Modified"),

@@ -218,7 +218,8 @@ class FastCall:
         validated: dict[str, Any] = {"context": {}}
         checksums.resolve_response_checksum_algorithms(validated, model, {"ChecksumMode": "ENABLED"})
         await httpchecksum.handle_checksum_body(http, parsed, validated["context"], model)
-        if "x-amz-crc32" in headers and headers["x-amz-crc32"] != str(zlib.crc32(parsed["body"])):
+        is_corrupt = "x-amz-crc32" in headers and headers["x-amz-crc32"] != str(zlib.crc32(parsed["body"]))
+        if is_corrupt or (self.operation == "PutObject" and parsed["body"]):  # S3 may report errors with 200
             return None
         return await template.parser.parse(parsed, model.output_shape)
 
