@@ -38,8 +38,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-Http: TypeAlias = Any
-"""A request, response, session or parser of aiobotocore, which has no types."""
+Http: TypeAlias = Any  # a request, response, session or parser of aiobotocore, which has no types
 
 _JSON_OPERATIONS: Final = {"DeleteMessageBatch", "ReceiveMessage", "TransactWriteItems", "UpdateItem"}
 _OBJECT_OPERATIONS: Final = {"GetObject": "GET", "PutObject": "PUT"}
@@ -54,12 +53,11 @@ _NOT_COMMON: Final = re.compile(
     r"|content-encoding|expect|transfer-encoding|x-amz-(decoded-content-length|trailer)"
 )
 _SCOPE: Final = re.compile(r"AWS4-HMAC-SHA256 Credential=[^/]+/\d{8}/([^/]+)/([^/]+)/aws4_request,")
-_NOT_EXECUTED: Final = re.compile(
+_NOT_EXECUTED: Final = re.compile(  # requests rejected for their form, date or signature
     r"AuthorizationHeaderMalformed|BadDigest|IncompleteSignature|Invalid(Request|SignatureException)"
     r"|NotImplemented|RequestExpired|RequestTimeTooSkewed|SerializationException|SignatureDoesNotMatch"
     r"|XAmzContentSHA256Mismatch"
 )
-"""Error codes of requests rejected for their form, date or signature: botocore may send its own."""
 
 
 @dataclass(slots=True)
@@ -169,8 +167,7 @@ class FastCall:
         ):
             message = "botocore's request is not the expected one"
             raise ValueError(message)
-        own = request.headers.keys()
-        common = {k: v for k, v in headers.items() if not (k in own or _NOT_COMMON.fullmatch(k))}
+        common = {k: v for k, v in headers.items() if not (k in request.headers or _NOT_COMMON.fullmatch(k))}
         factory = parsers.AioResponseParserFactory()
         factory.set_parser_defaults(
             timestamp_parser=parsedate_to_datetime
@@ -210,8 +207,8 @@ class FastCall:
         """Return the output of the operation; None if the response is not a plain success."""
         headers, model = http.headers, self.client.meta.service_model.operation_model(self.operation)
         is_json = headers.get("content-type", "").startswith("application/x-amz-json")
-        is_object = "x-amz-request-id" in headers and "expires" not in headers  # an event handler reads that
-        is_expected = is_object if self.operation in _OBJECT_OPERATIONS else is_json
+        is_s3 = "x-amz-request-id" in headers and "expires" not in headers  # a handler reads that
+        is_expected = is_s3 if self.operation in _OBJECT_OPERATIONS else is_json
         if http.status_code != HTTPStatus.OK or not is_expected:
             return None
         parsed = await endpoint.convert_to_response_dict(http, model)

@@ -51,17 +51,18 @@ class Sent:
         monkeypatch.setattr(AIOHTTPSession, "send", self._send)
         monkeypatch.setattr(auth, "get_current_datetime", lambda: AT)
 
-    async def _send(self, request: Any) -> AioAWSResponse:  # noqa: ANN401 - of botocore or the fast path
+    async def _send(self, request: Any) -> AioAWSResponse:
         self.requests.append(request)
         headers: Any = {"content-type": "application/x-amz-json-1.0", "x-amz-request-id": "1"}
         raw: Any = SimpleNamespace(read=_read_json if request.method == "POST" else _read_nothing)
         return AioAWSResponse(request.url, 200, headers, raw)
 
-    async def compare(self, client: Any, method: str, parameters: Mapping[str, Any]) -> None:  # noqa: ANN401
-        """Make a call by botocore, which the fast path learns from, and by the fast path; compare the requests."""
+    async def compare(self, client: Any, method: str, parameters: Mapping[str, Any]) -> None:
+        """Compare the requests of two calls: botocore makes the first, and the fast path learns from it."""
         call = getattr(client, method)
         assert isinstance(call, FastCall)
         call._credentials = AioCredentials("AKID", "secret", "session/token+=")
+        call._templates.clear()
         self.requests.clear()
         for _ in range(2):
             await call(**parameters)
@@ -71,10 +72,9 @@ class Sent:
         if request.method == "POST":
             assert json.loads(request.body) == json.loads(expected.body)
         else:
-            assert (request.body or b"") == (expected.body or b"")
+            assert (request.body or b"") == (expected.body.getvalue() if expected.body else b"")
         assert _common(request) == _common(expected)
         assert request.headers["Authorization"] == _signed_by_botocore(client, request)
-        call._templates.clear()
 
 
 async def _read_json() -> bytes:
@@ -85,14 +85,14 @@ async def _read_nothing() -> bytes:
     return b""
 
 
-def _common(request: Any) -> dict[str, str]:  # noqa: ANN401
+def _common(request: Any) -> dict[str, str]:
     """Return the headers of a request without those that no two requests share."""
     headers = {k.lower(): v.decode() if isinstance(v, bytes) else v for k, v in request.headers.items()}
     own = {"amz-sdk-invocation-id", "amz-sdk-request", "authorization", "content-length", "expect"}
     return {k: v for k, v in headers.items() if k not in own | {"x-amz-security-token"}}
 
 
-def _signed_by_botocore(client: Any, request: Any) -> str:  # noqa: ANN401
+def _signed_by_botocore(client: Any, request: Any) -> str:
     """Return the signature that botocore gives a request with the same URL, headers and body."""
     kept = {k: v for k, v in request.headers.items() if not k.startswith(("Authorization", "X-Amz-"))}
     same = AWSRequest(request.method, request.url, headers=kept, data=request.body)
