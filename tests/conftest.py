@@ -1,4 +1,4 @@
-"""Fixtures for every tier: isolation from the machine's AWS, and the emulators."""
+"""Fixtures for all tests: isolation from the AWS configuration of the machine, and the emulators."""
 
 import logging
 import os
@@ -13,24 +13,24 @@ from worker.settings import Settings
 
 pytest_plugins = ["tests.support.emulators", "tests.support.recorded_calls"]
 
-OURS = ("AWS_", "WORKER_")
+ISOLATED_PREFIXES = ("AWS_", "WORKER_")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _interruptible() -> None:
-    """Let processes that tests start hear Ctrl-C, although a shell in the background has it ignored."""
+    """Restore SIGINT for processes that tests start: shells ignore it in background jobs."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _isolated_from_this_machine() -> Iterator[None]:
-    """No credential, profile, endpoint or `.env` file of whoever runs the tests reaches them."""
+    """Remove credentials, profiles, endpoints and `.env` files of the user who runs the tests."""
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
-            if name.startswith(OURS):
+            if name.startswith(ISOLATED_PREFIXES):
                 patch.delenv(name)
-        patch.delenv("COLUMNS", raising=False)  # of a terminal, or of tests that run side by side
+        patch.delenv("COLUMNS", raising=False)  # set by terminals and pytest-xdist
         patch.setenv("AWS_ACCESS_KEY_ID", EMBEDDED_CREDENTIALS["aws_access_key_id"])
         patch.setenv("AWS_SECRET_ACCESS_KEY", EMBEDDED_CREDENTIALS["aws_secret_access_key"])
         patch.setenv("AWS_CONFIG_FILE", os.devnull)
@@ -42,7 +42,8 @@ def _isolated_from_this_machine() -> Iterator[None]:
 
 @pytest.fixture
 def _unconfigured_logs() -> Iterator[None]:
-    """Leave the logs as they were, whatever the test configures."""
+    """Restore the logging configuration after the test."""
+
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     structlog.reset_defaults()

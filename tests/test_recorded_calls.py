@@ -1,11 +1,11 @@
-"""The AWS calls that the whole test suite makes through the worker, compared with the worker's IAM policy."""
+"""The AWS calls made through the worker equal its IAM policy (fault 39 of docs/reliability.md)."""
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from botocore import xform_name
+from pydantic import JsonValue
 
 from tests.support.recorded_calls import FOLDER, Call, recorded
 from tests.unit.config.test_policies import actions, policies
@@ -57,47 +57,47 @@ ONLY_COMMANDS = (
 
 
 def granted() -> set[tuple[str, str]]:
-    """Return the actions that the policy allows, each with the resource."""
+    """Return the actions that the policy allows, each with its resource."""
     return {
         (action, RESOURCES[name])
-        for one in policies()["WorkerPolicy"]
-        for action in actions(one)
-        for name in names_in(one["Resource"])
+        for statement in policies()["WorkerPolicy"]
+        for action in actions(statement)
+        for name in names_in(statement["Resource"])
         if name in RESOURCES
     }
 
 
-def names_in(resource: Any) -> Iterator[str]:
+def names_in(resource: JsonValue) -> Iterator[str]:
+    """Yield all strings of a resource in a statement."""
     if isinstance(resource, str):
         yield resource
     elif isinstance(resource, list):
-        for one in resource:
-            yield from names_in(one)
+        for entry in resource:
+            yield from names_in(entry)
     elif isinstance(resource, dict):
-        for one in resource.values():
-            yield from names_in(one)
+        for value in resource.values():
+            yield from names_in(value)
 
 
-def of_the_worker() -> list[Call]:
+def calls_of_the_worker() -> list[Call]:
     """Return the recorded calls of all code that is not only for commands."""
-    return [
-        call for call in recorded() if not f"{call.module}.".startswith(tuple(f"{m}." for m in ONLY_COMMANDS))
-    ]
+    packages = tuple(f"{name}." for name in ONLY_COMMANDS)
+    return [call for call in recorded() if not f"{call.module}.".startswith(packages)]
 
 
 def needed(call: Call) -> set[tuple[str, str]]:
-    """Return the actions that a call needs, each with the resource."""
+    """Return the actions that AWS requires for a call, each with its resource."""
     name, parameters = xform_name(call.operation), call.parameters
     kinds = {kind for item in parameters.get("TransactItems", []) for kind in item}
     if kinds:
-        wanted = {IN_TRANSACTIONS[kind] for kind in kinds}
+        required = {IN_TRANSACTIONS[kind] for kind in kinds}
     elif name == "get_object":
-        wanted = {"s3:GetObjectVersion" if "VersionId" in parameters else "s3:GetObject"}
+        required = {"s3:GetObjectVersion" if "VersionId" in parameters else "s3:GetObject"}
     elif name == "put_object" and "IfMatch" in parameters:
-        wanted = {"s3:PutObject", "s3:GetObject"}
+        required = {"s3:PutObject", "s3:GetObject"}
     else:
-        wanted = AUTHORISED_BY.get(name, {f"{call.service}:{call.operation}"})
-    return {(action, resource_of(call)) for action in wanted}
+        required = AUTHORISED_BY.get(name, {f"{call.service}:{call.operation}"})
+    return {(action, resource_of(call)) for action in required}
 
 
 def resource_of(call: Call) -> str:
@@ -110,14 +110,14 @@ def resource_of(call: Call) -> str:
             return {"uploads": "uploads", "processed": "results", "logos": "logos"}[key.partition("/")[0]]
         case "s3", _:
             return "bucket"
-    message = f"a call of nothing known: {call}"
+    message = f"a call of an unknown resource: {call}"
     raise AssertionError(message)
 
 
 def test_the_policy_allows_every_call_that_the_worker_made() -> None:
     denied = [
         f"{call.operation} by {call.module}.{call.definition} needs {missing}"
-        for call in of_the_worker()
+        for call in calls_of_the_worker()
         if (missing := needed(call) - granted())
     ]
     assert denied == []
@@ -125,11 +125,10 @@ def test_the_policy_allows_every_call_that_the_worker_made() -> None:
 
 def test_the_worker_made_every_call_that_the_policy_allows(request: pytest.FixtureRequest) -> None:
     config = request.config
-    is_some = config.option.keyword or config.option.markexpr or config.option.lf
-    if FOLDER is None and (
-        is_some or [Path(one).resolve() for one in config.args] != [config.rootpath / "tests"]
-    ):
+    is_selection = config.option.keyword or config.option.markexpr or config.option.lf
+    paths = [Path(argument).resolve() for argument in config.args]
+    if FOLDER is None and (is_selection or paths != [config.rootpath / "tests"]):
         pytest.skip("only a run of the whole suite makes every call")
 
-    made = {one for call in of_the_worker() for one in needed(call)}
+    made = {requirement for call in calls_of_the_worker() for requirement in needed(call)}
     assert granted() - made == set()

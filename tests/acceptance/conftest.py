@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from tests.support.emulators import variables_of
-from tests.support.forked import CommandLine
+from tests.support.fork_server import ForkServer
 from worker.local.embedded_aws import embedded_environment
 from worker.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class CommandResult:
     """Exit status and output of a command."""
 
     status: int
@@ -30,7 +30,7 @@ class Command:
 
     folder: Path
     environment: Mapping[str, str]
-    command_line: CommandLine
+    fork_server: ForkServer
 
     @asynccontextmanager
     async def started(self, *arguments: str, **settings: str) -> AsyncIterator[asyncio.subprocess.Process]:
@@ -53,38 +53,38 @@ class Command:
                 process.kill()
             await process.communicate()
 
-    async def run(self, *arguments: str, **settings: str) -> Ended:
+    async def run(self, *arguments: str, **settings: str) -> CommandResult:
         """Run the command to completion."""
         ended = await asyncio.to_thread(
-            self.command_line.run,
+            self.fork_server.run,
             arguments,
             folder=self.folder,
             environment={**self.environment, **settings},
         )
-        return Ended(*ended)
+        return CommandResult(*ended)
 
 
-FRUGAL = {"WORKER_PROCESSES": "2", "WORKER_WAIT_TIME_S": "1", "WORKER_HTTP_PORT": "0"}
+SMALL_WORKER = {"WORKER_PROCESSES": "2", "WORKER_WAIT_TIME_S": "1", "WORKER_HTTP_PORT": "0"}
 """Settings of a worker that leaves resources to the other processes of a test."""
 
 
 @pytest.fixture(scope="session")
-def command_line() -> Iterator[CommandLine]:
-    command_line = CommandLine()
-    yield command_line
-    command_line.close()
+def fork_server() -> Iterator[ForkServer]:
+    fork_server = ForkServer()
+    yield fork_server
+    fork_server.close()
 
 
 @pytest.fixture
-def command(tmp_path: Path, ministack_endpoint: str, command_line: CommandLine) -> Command:
+def command(tmp_path: Path, ministack_endpoint: str, fork_server: ForkServer) -> Command:
     """The command on the emulator of the session, without resources."""
-    return Command(tmp_path, {"PATH": "", **embedded_environment(ministack_endpoint)}, command_line)
+    return Command(tmp_path, {"PATH": "", **embedded_environment(ministack_endpoint)}, fork_server)
 
 
 @pytest.fixture
 def with_resources(command: Command, provisioned: Settings) -> Command:
     """The command with existing resources."""
-    return replace(command, environment={**command.environment, **variables_of(provisioned), **FRUGAL})
+    return replace(command, environment={**command.environment, **variables_of(provisioned), **SMALL_WORKER})
 
 
 async def until_logged(process: asyncio.subprocess.Process, event: str) -> str:

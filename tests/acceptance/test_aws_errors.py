@@ -3,7 +3,7 @@
 import pytest
 
 from tests.acceptance.conftest import Command
-from tests.support.emulators import refusing
+from tests.support.emulators import failing_aws
 
 COMMANDS = (("run",), ("provision",), ("images", "recent"))
 NO_CREDENTIALS = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "HOME": "/nonexistent"}
@@ -43,7 +43,7 @@ async def test_missing_credentials_are_reported_with_where_to_set_them(
 async def test_expired_credentials_are_reported(
     command: Command, line: tuple[str, ...], sentence: str
 ) -> None:
-    async with refusing("ExpiredToken", status=400) as endpoint_url:
+    async with failing_aws("ExpiredToken", status=400) as endpoint_url:
         assert (await error_of(command, line, AWS_ENDPOINT_URL=endpoint_url)).startswith(sentence)
 
 

@@ -11,17 +11,17 @@ import pytest
 from PIL import Image
 
 from tests.acceptance.conftest import Command, until_logged
-from tests.support.forked import CommandLine
+from tests.support.fork_server import ForkServer
 from tests.support.pictures import encoded, scene
 
 PHOTOS = Path(os.environ.get("IMAGE_WORKER_PHOTOS", Path(__file__).parents[3] / "shared" / "photos"))
 
 
 @pytest.fixture
-def newcomer(tmp_path: Path, command_line: CommandLine) -> Command:
+def newcomer(tmp_path: Path, fork_server: ForkServer) -> Command:
     """The command without AWS, account or settings."""
     environment = {"PATH": "", "WORKER_PROCESSES": "2", "WORKER_HTTP_PORT": "0"}
-    return Command(tmp_path, environment, command_line)
+    return Command(tmp_path, environment, fork_server)
 
 
 async def test_the_demo_needs_no_setup_and_writes_results_and_a_contact_sheet(newcomer: Command) -> None:

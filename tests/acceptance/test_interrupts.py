@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.acceptance.conftest import Command
-from tests.support.forked import CommandLine
+from tests.support.fork_server import ForkServer
 from tests.support.pictures import encoded, scene
-from tests.support.terminal import on_a_terminal
+from tests.support.terminal import run_on_terminal
 from worker.bootstrap import queue_url
 from worker.settings import Settings
 
@@ -102,7 +102,7 @@ async def test_waiting_for_images_is_interrupted_with_ctrl_c(
 ) -> None:
     (with_resources.folder / "picture.jpg").write_bytes(encoded(scene(64, 48)))
 
-    seen = await on_a_terminal(
+    seen = await run_on_terminal(
         with_resources, "upload", "picture.jpg", "--user", "alice", "--wait", interrupt_at="processing"
     )
 
@@ -112,10 +112,10 @@ async def test_waiting_for_images_is_interrupted_with_ctrl_c(
 
 
 @pytest.mark.parametrize("moment", ["preparing demo images", "0/14"])
-async def test_the_demo_is_interrupted(tmp_path: Path, command_line: CommandLine, moment: str) -> None:
-    newcomer = Command(tmp_path, {"PATH": "", "WORKER_PROCESSES": "2"}, command_line)
+async def test_the_demo_is_interrupted(tmp_path: Path, fork_server: ForkServer, moment: str) -> None:
+    newcomer = Command(tmp_path, {"PATH": "", "WORKER_PROCESSES": "2"}, fork_server)
 
-    seen = await on_a_terminal(newcomer, "demo", interrupt_at=moment)
+    seen = await run_on_terminal(newcomer, "demo", interrupt_at=moment)
 
     assert seen.status == 130
     assert "Traceback" not in seen.text

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.conftest import Command, Ended, until_logged
+from tests.acceptance.conftest import Command, CommandResult, until_logged
 from tests.support.pictures import encoded, scene
 
 
@@ -17,7 +17,7 @@ def picture(tmp_path: Path) -> Path:
     return file
 
 
-def document(ended: Ended) -> Any:
+def document(ended: CommandResult) -> Any:
     assert ended.status == 0, ended.stderr
     return json.loads(ended.stdout)
 

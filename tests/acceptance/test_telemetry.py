@@ -17,7 +17,7 @@ from tests.acceptance.conftest import Command, until_logged
 from tests.support.pictures import encoded, noise
 from tests.support.scrape import scrape
 from tests.support.user_profiles import profile_of
-from tests.support.whole_worker import ended
+from tests.support.whole_worker import wait_until_processed
 from worker.bootstrap import queue_url
 from worker.settings import Settings
 
@@ -55,7 +55,7 @@ async def test_the_metrics_of_a_worker_under_load_agree_with_the_records(
         sizes = await upload(s3, provisioned)
         url = await queue_url(sqs, provisioned.queue_name)
         await sqs.send_message(QueueUrl=url, MessageBody="what nobody can read")
-        images = await ended(dynamodb, provisioned, *sizes, user_id="u")
+        images = await wait_until_processed(dynamodb, provisioned, *sizes, user_id="u")
         health = await with_resources.run("health", WORKER_HTTP_PORT=str(free_port))
         async with asyncio.timeout(10), aiohttp.ClientSession() as session:
             while (told := await scrape(session, free_port)).value("in_flight"):

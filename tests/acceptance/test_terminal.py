@@ -9,7 +9,7 @@ import pytest
 
 from tests.acceptance.conftest import Command, until_logged
 from tests.support.pictures import encoded, scene
-from tests.support.terminal import on_a_terminal
+from tests.support.terminal import run_on_terminal
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ async def test_uploads_have_a_progress_bar_only_on_a_terminal(
     upload = ("upload", *three_images, "--user", "alice", "--wait")
     async with with_resources.started("run") as worker:
         await until_logged(worker, "service.started")
-        seen = await on_a_terminal(with_resources, *upload)
+        seen = await run_on_terminal(with_resources, *upload)
         piped = await with_resources.run(*upload)
 
     assert seen.status == 0
@@ -46,7 +46,7 @@ async def test_a_repair_shows_its_counts_as_it_proceeds(
     assert uploaded.status == 0, uploaded.stderr
     where = f"s3://{with_resources.environment['WORKER_BUCKET']}/uploads/"
 
-    seen = await on_a_terminal(with_resources, "enqueue", where, "--dry-run")
+    seen = await run_on_terminal(with_resources, "enqueue", where, "--dry-run")
 
     assert seen.status == 0
     assert "enqueueing: 3 enqueued" in seen.text
@@ -58,8 +58,8 @@ async def test_no_color_removes_the_colours_but_not_the_text(
 ) -> None:
     await with_resources.run("upload", *three_images, "--user", "alice")
 
-    coloured = await on_a_terminal(with_resources, "check")
-    plain = await on_a_terminal(with_resources, "check", NO_COLOR="1")
+    coloured = await run_on_terminal(with_resources, "check")
+    plain = await run_on_terminal(with_resources, "check", NO_COLOR="1")
 
     assert (coloured.status, plain.status) == (0, 0)
     assert coloured.has_colours

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.builders import NOON, a_claimant, a_job, after
 from tests.support.emulators import client, create_table, unique_settings
-from tests.support.listing import newest_first, walked
+from tests.support.listing import ids_of_all_pages, newest_first
 from worker.bootstrap import RETRY_POLICIES, build_profile_store, table_of
 from worker.domain.claim import Claimed, decide
 from worker.domain.errors import PageTokenError
@@ -83,7 +83,7 @@ async def test_a_user_s_images_come_newest_first_page_by_page(table: TableUnderT
     images = [an_image(number) for number in range(11)]
     await table.put_images(*images, an_image(99, user_id="user_2"))
 
-    ids = await walked(lambda token: table.queries.images_of_user("user_1", limit=3, token=token))
+    ids = await ids_of_all_pages(lambda token: table.queries.images_of_user("user_1", limit=3, token=token))
 
     assert ids == newest_first(images)
 
@@ -92,7 +92,9 @@ async def test_the_images_of_a_status_come_newest_first_across_shards(table: Tab
     images = [an_image(number, status="failed") for number in range(23)]
     await table.put_images(*images, *(an_image(number) for number in range(50, 60)))
 
-    ids = await walked(lambda token: table.queries.images_by_status(ImageStatus.FAILED, limit=4, token=token))
+    ids = await ids_of_all_pages(
+        lambda token: table.queries.images_by_status(ImageStatus.FAILED, limit=4, token=token)
+    )
 
     assert ids == newest_first(images)
 
@@ -102,7 +104,7 @@ async def test_recent_images_come_newest_first_across_days(table: TableUnderTest
     await table.put_images(*images, an_image(90, day=5), an_image(91, day=-1))
     first, last = date(2024, 1, 1), date(2024, 1, 3)
 
-    ids = await walked(lambda token: table.queries.recent_images(first, last, limit=3, token=token))
+    ids = await ids_of_all_pages(lambda token: table.queries.recent_images(first, last, limit=3, token=token))
 
     assert ids == newest_first(images)
 
@@ -150,7 +152,9 @@ async def test_an_expired_image_is_in_no_result_even_if_it_is_still_stored(
     await table.put_images(expired, kept)
     queries = table.queries
 
-    assert await walked(lambda token: queries.images_of_user("user_1", token=token)) == [kept.image_id]
+    assert await ids_of_all_pages(lambda token: queries.images_of_user("user_1", token=token)) == [
+        kept.image_id
+    ]
     assert await queries.image(expired.image_id, "user_1", consistent=True) is None
     assert await queries.images_with_id(expired.image_id) == []
     assert await queries.images([(expired.image_id, "user_1"), (kept.image_id, "user_1")]) == [kept]
@@ -221,7 +225,7 @@ async def test_images_added_between_pages_neither_repeat_nor_hide_others(table: 
         await table.put_images(*(an_image(next(arrivals)) for _ in range(5)))
         return page
 
-    assert await walked(read) == newest_first(images)
+    assert await ids_of_all_pages(read) == newest_first(images)
 
 
 async def test_many_images_are_written_and_read_in_batches(table: TableUnderTest) -> None:

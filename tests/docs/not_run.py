@@ -1,7 +1,7 @@
 """
-What stands in the pages and cannot be run by a test: why, and what is looked at in its place.
+Commands in the documentation that tests do not run: why, and what is checked instead.
 
-Whatever is neither run nor listed here fails.
+A command that is neither run nor listed here fails the test.
 """
 
 import re
@@ -15,22 +15,22 @@ from tests.support import templates
 Check = Callable[[Line], None]
 
 
-def made(line: Line) -> None:
-    """Look whether the Makefile has the targets."""
+def check_make_targets(line: Line) -> None:
+    """Assert that the Makefile has the targets."""
     targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert set(line.words[1:]) <= set(targets)
 
 
-def composed(line: Line) -> None:
-    """Look whether docker-compose.yml has the services that are named."""
+def check_compose_services(line: Line) -> None:
+    """Assert that docker-compose.yml has the services."""
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
     scaled = {word.partition("=")[0] for word in line.words if re.fullmatch(r"\w+=\d+", word)}
     run = set(line.words) & {"worker"} if "run" in line.words else set()
     assert scaled | run <= services.keys()
 
 
-def deployed(line: Line) -> None:
-    """Look whether the template has the parameters."""
+def check_template_parameters(line: Line) -> None:
+    """Assert that the template has the parameters."""
     words = list(line.words)
     parameters = templates.template(words[words.index("--template-file") + 1])["Parameters"]
     given = {word.partition("=")[0] for word in words if re.match(r"[A-Z][A-Za-z]+=", word)}
@@ -38,26 +38,26 @@ def deployed(line: Line) -> None:
     assert given <= parameters.keys()
 
 
-def applied(line: Line) -> None:
-    """Look whether the overlay is there."""
+def check_overlay(line: Line) -> None:
+    """Assert that the Kustomize overlay exists."""
     assert (ROOT / line.words[-1] / "kustomization.yaml").is_file()
 
 
-def named(line: Line) -> None:
-    """Look whether the files and folders that are named are there."""
+def check_paths(line: Line) -> None:
+    """Assert that the files and folders exist."""
     paths = [word.partition("::")[0] for word in line.words[1:] if "/" in word or word.endswith(".py")]
     assert paths
     assert all((ROOT / path).exists() for path in paths)
 
 
-def in_a_module(line: Line) -> None:
-    """Look whether there is such a module."""
+def check_module(line: Line) -> None:
+    """Assert that the module exists."""
     path = ROOT / line.words[2].replace(".", "/")
     assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file()
 
 
-def tested(line: Line) -> None:
-    """Look whether the file of tests is there, and has the test."""
+def check_tests(line: Line) -> None:
+    """Assert that the test files exist and define the tests."""
     for word in line.words[1:]:
         if word.startswith("tests/"):
             file, _, name = word.partition("::")
@@ -65,22 +65,22 @@ def tested(line: Line) -> None:
             assert not name or f"def {name}(" in (ROOT / file).read_text()
 
 
-def nothing(_line: Line) -> None:
-    """Look at nothing: there is nothing of ours in the line."""
+def no_check(_line: Line) -> None:
+    """Check nothing: the command names nothing of this project."""
 
 
 NOT_RUN: tuple[tuple[str, str, Check], ...] = (
-    (r"make( [\w-]+)+", "makes an environment of its own, or runs this test", made),
-    (r"\S*image-worker local( .*)?", "takes port 4566, of which a machine has one", nothing),
-    (r"docker compose .*", "needs a container engine", composed),
-    (r"aws cloudformation deploy .*", "needs an account", deployed),
-    (r"aws cloudformation describe-stacks .*", "needs an account", nothing),
-    (r"kubectl apply -k .*", "needs a cluster", applied),
-    (r"kubectl .*", "needs a cluster", nothing),
-    (r"cd .*", "is for the commands after it", nothing),
-    (r"git clone .*", "needs the repository's address", nothing),
-    (r"\.venv/bin/pytest .*", "would run tests inside a test", tested),
-    (r"\.venv/bin/pre-commit install", "changes the repository", nothing),
-    (r"\.venv/bin/python -m .*", "takes minutes", in_a_module),
-    (r"\.venv/bin/python docs/.*", "writes the pages", named),
+    (r"make( [\w-]+)+", "creates an environment, or runs this test", check_make_targets),
+    (r"\S*image-worker local( .*)?", "uses port 4566, which may be in use", no_check),
+    (r"docker compose .*", "needs a container engine", check_compose_services),
+    (r"aws cloudformation deploy .*", "needs an AWS account", check_template_parameters),
+    (r"aws cloudformation describe-stacks .*", "needs an AWS account", no_check),
+    (r"kubectl apply -k .*", "needs a cluster", check_overlay),
+    (r"kubectl .*", "needs a cluster", no_check),
+    (r"cd .*", "has no effect on the test", no_check),
+    (r"git clone .*", "needs the address of the repository", no_check),
+    (r"\.venv/bin/pytest .*", "would run tests inside a test", check_tests),
+    (r"\.venv/bin/pre-commit install", "changes the repository", no_check),
+    (r"\.venv/bin/python -m .*", "takes minutes", check_module),
+    (r"\.venv/bin/python docs/.*", "writes the pages", check_paths),
 )

@@ -1,4 +1,4 @@
-"""The pages of the project, and the commands that stand in them."""
+"""The documentation pages, and the code blocks and commands in them."""
 
 import re
 import shlex
@@ -16,7 +16,7 @@ _ASSIGNMENT = re.compile(r"[A-Z][A-Z0-9_]*=")
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A block of code: its language, its text, and the line of the page that it begins at."""
+    """A code block: its language, its text, and the line of the page at which it starts."""
 
     language: str
     text: str
@@ -25,7 +25,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A command as the shell reads it, over several lines if it goes on; `number` is of its first."""
+    """A shell command, which may span several lines; `number` is the first of them."""
 
     words: tuple[str, ...]
     number: int
@@ -36,7 +36,7 @@ class Line:
 
     @property
     def variables(self) -> dict[str, str]:
-        """What the line sets, if it does nothing else."""
+        """The variables that the line sets, if it does nothing else."""
         words = self.words[1:] if self.words[0] == "export" else self.words
         if not all(_ASSIGNMENT.match(word) for word in words):
             return {}
@@ -44,12 +44,12 @@ class Line:
 
     @property
     def arguments(self) -> tuple[str, ...] | None:
-        """What `image-worker` is called with, if the line calls it."""
+        """The arguments of `image-worker`, if the line runs it."""
         return self.words[1:] if self.words[0] in {"image-worker", ".venv/bin/image-worker"} else None
 
 
 def blocks(page: Path) -> list[Block]:
-    """Return the blocks of a page that have a language."""
+    """Return the code blocks of a page that have a language."""
     text = page.read_text(encoding="utf-8")
     return [
         Block(found[1], found[2], text.count("\n", 0, found.start(2)) + 1) for found in _BLOCK.finditer(text)
@@ -57,26 +57,27 @@ def blocks(page: Path) -> list[Block]:
 
 
 def lines(block: Block) -> Iterator[Line]:
-    """Yield the commands of a block for a shell."""
-    begun = ""
+    """Yield the commands of a shell block."""
+    incomplete = ""
     first = block.line
     for number, text in enumerate(block.text.splitlines(), start=block.line):
-        first = first if begun else number
+        first = first if incomplete else number
         if text.endswith("\\"):
-            begun += text[:-1]
+            incomplete += text[:-1]
             continue
-        begun += text
+        incomplete += text
         try:
-            words = shlex.split(begun, comments=True)
-        except ValueError:  # a quotation goes on
-            begun += "\n"
+            words = shlex.split(incomplete, comments=True)
+        except ValueError:  # an open quotation mark: the command continues on the next line
+            incomplete += "\n"
             continue
-        begun = ""
+        incomplete = ""
         if words:
             yield Line(tuple(words), first)
-    assert not begun, f"the block at line {block.line} ends in the middle of a command"
+    assert not incomplete, f"the block at line {block.line} ends in the middle of a command"
 
 
 def inline_commands(page: Path) -> set[str]:
-    """Return what stands after `image-worker` in the prose of a page."""
+    """Return the arguments of `image-worker` commands in the text of a page."""
+
     return {found.strip() for found in _INLINE.findall(page.read_text(encoding="utf-8"))}

@@ -1,4 +1,4 @@
-"""What the pages say is so: every command runs, every option, file and heading exists."""
+"""The commands in the documentation run, and its options, files and headings exist."""
 
 import json
 import re
@@ -21,9 +21,9 @@ from worker.cli.app import COMMANDS, app
 from worker.local.demo_images import write_demo_images
 from worker.local.embedded_aws import embedded_aws, embedded_environment
 
-Play = Callable[[list[dict[str, Any]], dict[str, str]], None]
+RunPage = Callable[[list[dict[str, Any]], dict[str, str]], None]
 
-PLAY = Path(__file__).with_name("play.py")
+RUN_PAGE = Path(__file__).with_name("run_page.py")
 RECORD = ROOT / "docs" / "record.md"
 EXAMPLE = "forest-from-a-phone.jpg"
 
@@ -33,7 +33,7 @@ def name_of(page: Path) -> str:
 
 
 def check_of(line: Line) -> Check | None:
-    """Return what is looked at in place of running the line; None for a line that is run."""
+    """Return the check that replaces running the line; None for a line that is run."""
     return next((check for pattern, _, check in NOT_RUN if re.fullmatch(pattern, line.text)), None)
 
 
@@ -41,34 +41,34 @@ def shell_lines(page: Path) -> list[Line]:
     return [line for block in blocks(page) if block.language == "sh" for line in lines(block)]
 
 
-def pythons(page: Path) -> list[Block]:
+def python_blocks(page: Path) -> list[Block]:
     return [block for block in blocks(page) if block.language == "python"]
 
 
 def steps(page: Path) -> list[dict[str, Any]]:
-    """Return what can be run of a page, in its order."""
-    python = [{"python": one.text, "line": one.line} for one in pythons(page)]
+    """Return the steps of a page that are run, in the order of the page."""
+    python = [{"python": block.text, "line": block.line} for block in python_blocks(page)]
     shell = [
         {"arguments": line.arguments, "line": line.number}
         for line in shell_lines(page)
-        # The worker runs already: a page is played to its end beside it.
+        # The worker is already running.
         if line.arguments and line.arguments != ("run",) and not check_of(line)
     ]
     return sorted([*python, *shell], key=lambda step: step["line"])
 
 
 def variables(page: Path) -> dict[str, str]:
-    """Return all that a page sets."""
+    """Return the environment variables that a page sets."""
     return {name: value for line in shell_lines(page) for name, value in line.variables.items()}
 
 
 @pytest.mark.parametrize("path", pages(), ids=name_of)
-def test_what_is_written_by_the_code_is_as_the_code_says(path: Path) -> None:
+def test_a_generated_page_is_up_to_date(path: Path) -> None:
     assert path.read_text(encoding="utf-8") == pages()[path], "run: make docs"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_every_line_for_a_shell_is_run_or_has_a_reason_not_to_be(page: Path) -> None:
+def test_every_shell_command_is_run_or_checked_otherwise(page: Path) -> None:
     for line in shell_lines(page):
         check = check_of(line)
         if check:
@@ -78,7 +78,7 @@ def test_every_line_for_a_shell_is_run_or_has_a_reason_not_to_be(page: Path) -> 
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_every_command_in_the_prose_exists_with_its_options(page: Path) -> None:
+def test_every_command_in_the_text_exists_with_its_options(page: Path) -> None:
     for text in inline_commands(page):
         words = shlex.split(text)
         command = get_command(app)
@@ -95,7 +95,7 @@ def test_every_command_in_the_prose_exists_with_its_options(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_every_link_leads_somewhere(page: Path) -> None:
+def test_every_link_has_a_target(page: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
         file, _, anchor = target.partition("#")
         if "://" in file:
@@ -104,28 +104,28 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         assert leads_to.exists(), f"{page.name}: {target}"
         if anchor:
             headings = re.findall(r"^#+ (.+)$", leads_to.read_text(encoding="utf-8"), re.MULTILINE)
-            anchors = {re.sub(r"[^\w -]", "", one).lower().replace(" ", "-") for one in headings}
+            anchors = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
             assert anchor in anchors, f"{page.name}: {target}"
 
 
 @pytest.fixture
 async def endpoint_url() -> AsyncIterator[str]:
-    """An AWS for one page: pages use the names that everybody begins with."""
+    """The endpoint of an emulator for one page, because pages use the default names of resources."""
     async with embedded_aws() as url:
         yield url
 
 
 @pytest.fixture(scope="session")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pictures")
+def demo_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("demo-images")
     write_demo_images(folder)
     return folder
 
 
 @pytest.fixture
-def folder(tmp_path: Path, pictures: Path) -> Path:
-    """A folder with the pictures that the pages name."""
-    content = (pictures / EXAMPLE).read_bytes()
+def folder(tmp_path: Path, demo_images: Path) -> Path:
+    """A folder with the images that the pages use."""
+    content = (demo_images / EXAMPLE).read_bytes()
     (tmp_path / "Pictures").mkdir()
     for name in ("beach.jpg", "Pictures/beach.jpg"):
         (tmp_path / name).write_bytes(content)
@@ -133,8 +133,8 @@ def folder(tmp_path: Path, pictures: Path) -> Path:
 
 
 @pytest.fixture
-def play(folder: Path, endpoint_url: str, free_port: int) -> Play:
-    """Return what does steps in the folder, with a worker beside them."""
+def run_page(folder: Path, endpoint_url: str, free_port: int) -> RunPage:
+    """Return a function that runs steps in the folder while a worker is running."""
     environment = {
         **embedded_environment(endpoint_url),
         "PATH": "",
@@ -144,9 +144,9 @@ def play(folder: Path, endpoint_url: str, free_port: int) -> Play:
         "WORKER_HTTP_PORT": str(free_port),
     }
 
-    def do(steps: list[dict[str, Any]], variables: dict[str, str]) -> None:
-        ended = subprocess.run(
-            [sys.executable, PLAY],
+    def run(steps: list[dict[str, Any]], variables: dict[str, str]) -> None:
+        result = subprocess.run(
+            [sys.executable, RUN_PAGE],
             cwd=folder,
             env=environment,
             input=json.dumps({"variables": variables, "steps": steps}),
@@ -154,19 +154,19 @@ def play(folder: Path, endpoint_url: str, free_port: int) -> Play:
             text=True,
             check=False,
         )
-        assert ended.returncode == 0, ended.stderr
+        assert result.returncode == 0, result.stderr
 
-    return do
+    return run
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if steps(page) and page != RECORD], ids=name_of)
-def test_a_page_can_be_done_from_top_to_bottom(page: Path, play: Play) -> None:
-    play(steps(page), variables(page))
+def test_the_commands_of_a_page_run_in_order(page: Path, run_page: RunPage) -> None:
+    run_page(steps(page), variables(page))
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if variables(page) and not steps(page)], ids=name_of)
-def test_settings_that_a_page_shows_are_taken(page: Path, tmp_path: Path) -> None:
-    ended = subprocess.run(
+def test_the_settings_on_a_page_are_valid(page: Path, tmp_path: Path) -> None:
+    result = subprocess.run(
         [sys.executable, "-m", "worker", "settings", "--json"],
         cwd=tmp_path,
         env={"PATH": "", **variables(page)},
@@ -174,21 +174,21 @@ def test_settings_that_a_page_shows_are_taken(page: Path, tmp_path: Path) -> Non
         text=True,
         check=False,
     )
-    assert ended.returncode == 0, ended.stderr
-    assert ended.stderr == "", "a variable that is no setting"
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == "", "a variable that is not a setting"
 
 
 def shape(value: object) -> object:
-    """Return which attributes a value has, and of which type; of a list, those of all its entries."""
+    """Return a JSON value with types in place of scalars, and distinct shapes in place of list entries."""
     if isinstance(value, dict):
-        return {name: shape(one) for name, one in value.items()}
+        return {name: shape(member) for name, member in value.items()}
     if isinstance(value, list):
-        return sorted({json.dumps(shape(one), sort_keys=True) for one in value})
+        return sorted({json.dumps(shape(entry), sort_keys=True) for entry in value})
     return type(value).__name__
 
 
-def test_the_record_s_page_can_be_done_and_shows_items_of_the_shape_that_a_worker_stores(
-    play: Play, folder: Path
+def test_the_record_page_runs_and_shows_items_as_a_worker_stores_them(
+    run_page: RunPage, folder: Path
 ) -> None:
     image, profile = (json.loads(block.text) for block in blocks(RECORD) if block.language == "json")
     stored = [
@@ -196,7 +196,7 @@ def test_the_record_s_page_can_be_done_and_shows_items_of_the_shape_that_a_worke
         {"arguments": ["users", "set", "alice", "--size", "medium", "--json"], "line": 2, "into": "profile"},
     ]
 
-    play([*stored, *steps(RECORD)], variables(RECORD))
+    run_page([*stored, *steps(RECORD)], variables(RECORD))
 
     assert shape(json.loads((folder / "image").read_text())) == shape(image)
     assert shape(json.loads((folder / "profile").read_text())) == shape(profile)

@@ -1,4 +1,4 @@
-"""A worker that dies at any of its AWS calls, or loses any answer, once or twice: the promises hold."""
+"""The guarantees hold if a worker crashes at any of its AWS calls, or loses any response, once or twice."""
 
 import json
 import os
@@ -17,16 +17,16 @@ from structlog.testing import capture_logs
 
 from tests.support.crash_points import (
     Aws,
-    Calls,
-    Conduct,
     Fault,
-    Kind,
-    Lives,
+    FaultInjector,
+    FaultKind,
+    WorkerOptions,
+    WorkerSequence,
     check_history,
+    clients_of_new_worker,
     is_result_of,
-    live,
     receive,
-    tapped,
+    run_until_done_or_crashed,
 )
 from tests.support.emulators import messages_in
 from tests.support.user_profiles import profiles_of
@@ -63,14 +63,14 @@ if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
     from types_aiobotocore_sqs import SQSClient
 
-NUMBERS = count(1)
-ANNOUNCED_WITHIN_S = 20
-"""S3 announces an upload when it gets round to it."""
+CASE_NUMBERS = count(1)
+NOTIFICATION_TIMEOUT_S = 20
+"""How long to wait for the S3 notification of an upload."""
 
 
 @pytest.fixture(autouse=True)
 def _silence() -> Iterator[None]:
-    """A thousand deaths are not worth a line each."""
+    """Keep the log lines of thousands of crashes out of the output."""
     with capture_logs():
         yield
 
@@ -78,7 +78,7 @@ def _silence() -> Iterator[None]:
 @pytest.fixture
 async def aws(provisioned: Settings, s3: "S3Client", sqs: "SQSClient", dynamodb: "DynamoDBClient") -> Aws:
     url = await queue_url(sqs, provisioned.queue_name)
-    await sqs.purge_queue(QueueUrl=url)  # of what S3 sends to try a new notification
+    await sqs.purge_queue(QueueUrl=url)  # S3 sends a test event when notifications are configured
     return Aws(
         settings=provisioned,
         s3=s3,
@@ -90,27 +90,34 @@ async def aws(provisioned: Settings, s3: "S3Client", sqs: "SQSClient", dynamodb:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """The job of one message after all its crashes."""
+class CaseResult:
+    """
+    The state after the message has been processed in spite of all faults.
+
+    Attributes:
+        images: Images of the message.
+        calls_since_fault: Names of the AWS calls made after the last fault.
+        all_injected: Whether every fault has occurred.
+    """
 
     images: list[Image]
-    since_last_fault: list[str]
-    all_struck: bool
+    calls_since_fault: list[str]
+    all_injected: bool
 
 
 class Case:
     """
-    Uploads of a user of their own, which workers take to their end in spite of the faults.
+    Uploads of a new user, processed by one worker after another in spite of the faults.
 
     Args:
-        aws: Where.
-        conduct: How the workers behave.
-        uploads: How many are announced in one message.
+        aws: Clients and resources.
+        options: How the workers behave.
+        uploads: Number of uploads in one message.
     """
 
-    def __init__(self, aws: Aws, conduct: Conduct, *, uploads: int = 1) -> None:
-        self.aws, self.conduct = aws, conduct
-        number = next(NUMBERS)
+    def __init__(self, aws: Aws, options: WorkerOptions, *, uploads: int = 1) -> None:
+        self.aws, self.options = aws, options
+        number = next(CASE_NUMBERS)
         self.user_id, self.image_id = f"user_{number}", f"img_{number}"
         self.image_ids = [self.image_id, *(f"{self.image_id}_{place}" for place in range(1, uploads))]
 
@@ -123,56 +130,57 @@ class Case:
                 ContentType="image/jpeg",
             )
         if len(self.image_ids) > 1:
-            await self._announce_together()
+            await self._merge_notifications()
 
-    async def _announce_together(self) -> None:
-        bodies = [json.loads(received["Body"]) for received in await self.taken()]
+    async def _merge_notifications(self) -> None:
+        bodies = [json.loads(received["Body"]) for received in await self.take_notifications()]
         records = [record for body in bodies for record in body["Records"]]
         await self.aws.sqs.send_message(QueueUrl=self.aws.url, MessageBody=json.dumps({"Records": records}))
 
-    async def taken(self) -> list[Any]:
-        """Take the announcements of the uploads out of the queue."""
+    async def take_notifications(self) -> list[Any]:
+        """Receive and delete the S3 notifications of the uploads."""
         messages: list[Any] = []
         for _ in self.image_ids:
-            received = await receive(self.aws, within_s=ANNOUNCED_WITHIN_S)
-            assert received, "an upload was not announced"
+            received = await receive(self.aws, within_s=NOTIFICATION_TIMEOUT_S)
+            assert received, "S3 did not send a notification for an upload"
             await self.aws.sqs.delete_message(QueueUrl=self.aws.url, ReceiptHandle=received["ReceiptHandle"])
             messages.append(received)
         return messages
 
-    async def run(self, content: bytes, faults: Sequence[Fault] = ()) -> Ended:
-        calls = Calls(faults)
+    async def run(self, content: bytes, faults: Sequence[Fault] = ()) -> CaseResult:
+        """Upload the content and run workers with the faults until the queue is empty."""
+        injector = FaultInjector(faults)
         await self.upload(content)
-        lives = Lives(self.aws, calls, self.conduct)
-        await lives.until_the_queue_is_empty(first_within_s=ANNOUNCED_WITHIN_S)
+        workers = WorkerSequence(self.aws, injector, self.options)
+        await workers.run_until_queue_is_empty(first_within_s=NOTIFICATION_TIMEOUT_S)
         images = [await self.image(image_id) for image_id in self.image_ids]
-        return Ended(images, calls.since_fault, calls.all_struck)
+        return CaseResult(images, injector.names_since_fault, injector.all_injected)
 
-    def of(self, conduct: Conduct) -> "Case":
-        """Return the same case with workers of another conduct."""
+    def with_options(self, options: WorkerOptions) -> "Case":
+        """Return the same case with other worker options."""
         other = copy(self)
-        other.conduct = conduct
+        other.options = options
         return other
 
-    async def end(self) -> None:
-        """Let workers live until the queue is empty, none of whom dies."""
-        await Lives(self.aws, Calls(), self.conduct).until_the_queue_is_empty()
+    async def finish(self) -> None:
+        """Run workers without faults until the queue is empty."""
+        await WorkerSequence(self.aws, FaultInjector(), self.options).run_until_queue_is_empty()
 
     async def image(self, image_id: str | None = None) -> Image:
         queries = build_queries(self.aws.dynamodb, self.aws.settings)
         image = await queries.image(image_id or self.image_id, self.user_id, consistent=True)
-        assert image, "there is no record"
+        assert image, "the table has no item of the image"
         return image
 
     async def check(self, images: Sequence[Image], content: bytes, *, completions: int = 1) -> None:
-        """Raise unless all that was promised of completed pictures is so."""
+        """Assert every guarantee for completed images: history, renditions, statistics, empty queues."""
         for image in images:
             check_history(image)
             assert image.status is ImageStatus.COMPLETED
             assert [entry.status for entry in image.history if entry.step is None].count(
                 "completed"
             ) == completions
-            assert image.renditions.keys() == {size.name for size in self.conduct.recipe.sizes}
+            assert image.renditions.keys() == {size.name for size in self.options.recipe.sizes}
             for size, rendition in image.renditions.items():
                 stored = await self.aws.s3.get_object(Bucket=self.aws.settings.bucket, Key=rendition.key)
                 async with stored["Body"] as body:
@@ -181,15 +189,15 @@ class Case:
                 assert len(result) == rendition.size_bytes
                 assert stored["ETag"].strip('"') == rendition.e_tag
         assert await self.statistics() == (len(images), sum(image.total_bytes() for image in images))
-        assert await self.waiting() == (0, 0)
+        assert await self.message_counts() == (0, 0)
 
     async def statistics(self) -> tuple[int, int]:
         profiles = profiles_of(self.aws.dynamodb, self.aws.settings)
         profile = await profiles.get(self.user_id)
         return (profile.statistics.total_images, profile.statistics.total_storage_used) if profile else (0, 0)
 
-    async def waiting(self) -> tuple[int, int]:
-        """Count the messages in the queue and among the dead letters."""
+    async def message_counts(self) -> tuple[int, int]:
+        """Return the number of messages in the queue and in the dead-letter queue."""
         sqs, settings = self.aws.sqs, self.aws.settings
         return (
             await messages_in(sqs, settings.queue_name),
@@ -198,116 +206,117 @@ class Case:
 
 
 def faults_of(calls: int) -> list[Fault]:
-    return [Fault(number, kind) for number in range(1, calls + 1) for kind in Kind]
+    return [Fault(number, kind) for number in range(1, calls + 1) for kind in FaultKind]
 
 
 READS = ("batch_get_", "get_", "head_", "list_", "query")
 
 
-def different_faults_of(calls: Sequence[str]) -> list[Fault]:
+def distinct_faults_of(calls: Sequence[str]) -> list[Fault]:
     """
-    Leave out the deaths that leave behind what another does too.
+    Return the faults without those that leave the same state as another fault.
 
-    Dying before a call is dying after the one before it; dying after one that reads is dying before it.
+    A crash before a call equals a crash after the previous call; a crash after a read equals one before it.
     """
-    deaths = [
-        Fault(number, Kind.DIES_AFTER)
+    crashes = [
+        Fault(number, FaultKind.CRASH_AFTER)
         for number, name in enumerate(calls, start=1)
         if not name.startswith(READS)
     ]
-    lost = [Fault(number, Kind.ANSWER_LOST) for number in range(1, len(calls) + 1)]
-    return [Fault(1, Kind.DIES_BEFORE), *deaths, *lost]
+    lost = [Fault(number, FaultKind.RESPONSE_LOST) for number in range(1, len(calls) + 1)]
+    return [Fault(1, FaultKind.CRASH_BEFORE), *crashes, *lost]
 
 
-async def test_a_worker_that_dies_at_any_call_leaves_one_result_counted_once(aws: Aws) -> None:
-    calls = await undisturbed(aws, Conduct())
+async def test_a_crash_at_any_call_leaves_one_result_counted_once(aws: Aws) -> None:
+    calls = await calls_without_faults(aws, WorkerOptions())
 
     for fault in faults_of(len(calls)):
-        case = Case(aws, Conduct())
-        ended = await case.run(b"picture", [fault])
-        await case.check(ended.images, b"picture")
+        case = Case(aws, WorkerOptions())
+        result = await case.run(b"upload", [fault])
+        await case.check(result.images, b"upload")
 
     print(f"calls: {' '.join(calls)}")
     print(f"covered 3 x {len(calls)} single points")
 
 
 @pytest.mark.timeout(600)
-async def test_a_worker_that_dies_and_whose_successor_dies_too_leaves_one_result_counted_once(
+async def test_two_crashes_at_any_two_calls_leave_one_result_counted_once(
     aws: Aws,
 ) -> None:
-    calls = await undisturbed(aws, Conduct())
-    # A recovery makes at most one call more than an undisturbed run; a fault that finds no call strikes none.
-    every = list(product(faults_of(len(calls)), faults_of(len(calls) + 1)))
+    calls = await calls_without_faults(aws, WorkerOptions())
+    # A recovery makes at most one call more than a run without faults; a second fault may find no call left.
+    pairs = list(product(faults_of(len(calls)), faults_of(len(calls) + 1)))
     seed = int(os.environ.get("CRASH_SEED") or random.SystemRandom().randrange(2**32))
-    random.Random(seed).shuffle(every)
+    random.Random(seed).shuffle(pairs)
     budget_s = float(os.environ.get("CRASH_PAIRS_S", "8"))
-    began, covered, beyond = time.monotonic(), 0, 0
+    started, covered, unreached = time.monotonic(), 0, 0
 
-    for pair in every:
-        if time.monotonic() - began > budget_s:
+    for pair in pairs:
+        if time.monotonic() - started > budget_s:
             break
-        case = Case(aws, Conduct())
-        ended = await case.run(b"picture", pair)
-        await case.check(ended.images, b"picture")
-        covered += ended.all_struck
-        beyond += not ended.all_struck
+        case = Case(aws, WorkerOptions())
+        result = await case.run(b"upload", pair)
+        await case.check(result.images, b"upload")
+        covered += result.all_injected
+        unreached += not result.all_injected
 
     print(
-        f"covered {covered} pairs, and {beyond} whose second fault found no call, of 3x3x{len(calls)}x"
-        f"{len(calls) + 1}, in {time.monotonic() - began:.0f} s; CRASH_SEED={seed} CRASH_PAIRS_S={budget_s:g}"
+        f"covered {covered} pairs, and {unreached} whose second fault found no call, of 3x3x{len(calls)}x"
+        f"{len(calls) + 1}, "
+        f"in {time.monotonic() - started:.0f} s; CRASH_SEED={seed} CRASH_PAIRS_S={budget_s:g}"
     )
     assert covered
 
 
-async def test_a_worker_that_dies_at_any_call_while_a_result_is_replaced_counts_the_newer_alone(
+async def test_a_crash_at_any_call_while_a_result_is_replaced_counts_only_the_newer_result(
     aws: Aws,
 ) -> None:
-    case = Case(aws, Conduct())
-    await case.run(b"picture")
-    calls = (await case.run(b"newer picture")).since_last_fault
+    case = Case(aws, WorkerOptions())
+    await case.run(b"upload")
+    calls = (await case.run(b"newer upload")).calls_since_fault
 
     for fault in faults_of(len(calls)):
-        case = Case(aws, Conduct())
-        await case.run(b"picture")
-        ended = await case.run(b"newer picture", [fault])
-        await case.check(ended.images, b"newer picture", completions=2)
+        case = Case(aws, WorkerOptions())
+        await case.run(b"upload")
+        result = await case.run(b"newer upload", [fault])
+        await case.check(result.images, b"newer upload", completions=2)
 
     print(f"covered 3 x {len(calls)} single points")
 
 
-async def test_a_worker_that_dies_at_any_call_over_a_refused_picture_leaves_its_code_and_counts_nothing(
+async def test_a_crash_at_any_call_for_a_rejected_image_records_its_code_and_counts_nothing(
     aws: Aws,
 ) -> None:
-    conduct = Conduct(error=CorruptError(reason="the test says so"))
-    calls = await undisturbed(aws, conduct)
+    options = WorkerOptions(error=CorruptError(reason="injected by the test"))
+    calls = await calls_without_faults(aws, options)
 
     for fault in faults_of(len(calls)):
-        case = Case(aws, conduct)
-        (image,) = (await case.run(b"picture", [fault])).images
+        case = Case(aws, options)
+        (image,) = (await case.run(b"upload", [fault])).images
         check_history(image)
         assert image.error
         assert (image.status, image.error.code) == (ImageStatus.FAILED, "corrupt")
         assert await case.statistics() == (0, 0)
-        assert await case.waiting() == (0, 0)
+        assert await case.message_counts() == (0, 0)
 
     print(f"covered 3 x {len(calls)} single points")
 
 
-async def test_a_worker_that_dies_at_any_call_of_the_last_receive_leaves_the_reason_and_a_dead_letter(
+async def test_a_crash_at_any_call_of_the_last_receive_leaves_the_reason_and_a_dead_letter(
     aws: Aws,
 ) -> None:
-    conduct = Conduct(error=TransientError("the pool is away"), max_receives=1)
-    calls = await undisturbed(aws, conduct)
+    options = WorkerOptions(error=TransientError("the pool is unavailable"), max_receives=1)
+    calls = await calls_without_faults(aws, options)
     without_letter: list[Fault] = []
 
-    _, letters = await Case(aws, conduct).waiting()
+    _, letters = await Case(aws, options).message_counts()
     for fault in faults_of(len(calls)):
-        case = Case(aws, conduct)
-        (image,) = (await case.run(b"picture", [fault])).images
+        case = Case(aws, options)
+        (image,) = (await case.run(b"upload", [fault])).images
         check_history(image)
         assert image.error
         assert (image.status, image.error.code) == (ImageStatus.FAILED, "unavailable")
-        before, (waiting, letters) = letters, await case.waiting()
+        before, (waiting, letters) = letters, await case.message_counts()
         assert waiting == 0
         if letters == before:
             without_letter.append(fault)
@@ -320,73 +329,76 @@ SIZES = (Size("medium", 800, 600), Size("small", 400, 300), Size("thumbnail", 10
 
 
 @pytest.mark.parametrize(
-    ("conduct", "uploads"),
+    ("options", "uploads"),
     [
-        pytest.param(Conduct(recipe=Recipe(sizes=SIZES, watermark=None)), 1, id="a recipe of three sizes"),
-        pytest.param(Conduct(has_heartbeat=True), 1, id="a heartbeat in the middle of the job"),
-        pytest.param(Conduct(), 2, id="two uploads in one message"),
+        pytest.param(
+            WorkerOptions(recipe=Recipe(sizes=SIZES, watermark=None)), 1, id="a recipe of three sizes"
+        ),
+        pytest.param(WorkerOptions(has_heartbeat=True), 1, id="a heartbeat during the job"),
+        pytest.param(WorkerOptions(), 2, id="two uploads in one message"),
     ],
 )
-async def test_a_worker_that_dies_at_any_call_leaves_each_result_once_with(
-    aws: Aws, conduct: Conduct, uploads: int
+async def test_a_crash_at_any_call_leaves_each_result_once_with(
+    aws: Aws, options: WorkerOptions, uploads: int
 ) -> None:
-    calls = await undisturbed(aws, conduct, uploads=uploads)
+    calls = await calls_without_faults(aws, options, uploads=uploads)
 
-    faults = different_faults_of(calls)
+    faults = distinct_faults_of(calls)
     for fault in faults:
-        case = Case(aws, conduct, uploads=uploads)
-        ended = await case.run(b"picture", [fault])
-        await case.check(ended.images, b"picture")
-        assert ended.all_struck
+        case = Case(aws, options, uploads=uploads)
+        result = await case.run(b"upload", [fault])
+        await case.check(result.images, b"upload")
+        assert result.all_injected
 
-    print(f"covered {len(faults)} different of 3 x {len(calls)} points: {' '.join(calls)}")
+    print(f"covered {len(faults)} distinct faults of 3 x {len(calls)} points: {' '.join(calls)}")
 
 
-CORRUPT = Conduct(error=CorruptError(reason="the test says so"))
-GIVEN_UP = Conduct(error=TransientError("the pool is away"), max_receives=1)
+CORRUPT = WorkerOptions(error=CorruptError(reason="injected by the test"))
+UNAVAILABLE = WorkerOptions(error=TransientError("the pool is unavailable"), max_receives=1)
 
 
 async def completed(case: Case) -> None:
-    await case.run(b"picture")
+    await case.run(b"upload")
 
 
-async def refused(case: Case) -> None:
-    await case.of(CORRUPT).run(b"picture")
+async def rejected(case: Case) -> None:
+    await case.with_options(CORRUPT).run(b"upload")
 
 
-async def given_up(case: Case) -> None:
-    """Leave a failed picture, and a dead letter."""
-    await case.of(GIVEN_UP).run(b"picture")
+async def dead_lettered(case: Case) -> None:
+    """Leave a failed image and a dead letter."""
+    await case.with_options(UNAVAILABLE).run(b"upload")
 
 
-async def forgotten(case: Case) -> None:
-    """Leave a picture pending, as a tool does that dies before it sends the message."""
-    await refused(case)
-    reopening = RepairWrites(
+async def pending_without_message(case: Case) -> None:
+    """Leave a pending image without a message, as a tool that crashes before it sends the message."""
+    await rejected(case)
+    writes = RepairWrites(
         case.aws.dynamodb, table=table_of(case.aws.settings), retry=RETRY_POLICIES.table, by="a test"
     )
-    assert await reopening.retry(await case.image())
+    assert await writes.retry(await case.image())
 
 
-async def abandoned(case: Case) -> None:
-    """Leave a picture processing under a lease that is over."""
-    await forgotten(case)
+async def lease_expired(case: Case) -> None:
+    """Leave an image in status processing with an expired lease and without a message."""
+    await pending_without_message(case)
     ledger = build_ledger(case.aws.dynamodb, case.aws.settings)
     now = utc_now()
-    claimant = Claimant(owner="dead/1", now=now, lease_until=now, recipe="of old")
+    claimant = Claimant(owner="crashed/1", now=now, lease_until=now, recipe="old")
     await ledger.claim(job_of(await case.image()), claimant)
 
 
-async def gone(case: Case) -> None:
-    """Leave a picture pending whose upload is gone."""
-    await forgotten(case)
+async def upload_deleted(case: Case) -> None:
+    """Leave a pending image whose upload is deleted."""
+    await pending_without_message(case)
     image = await case.image()
     await case.aws.s3.delete_object(Bucket=image.bucket, Key=image.key)
 
 
-async def unannounced(case: Case) -> None:
-    await case.upload(b"picture")
-    await case.taken()
+async def notification_lost(case: Case) -> None:
+    """Leave an upload whose S3 notification is lost."""
+    await case.upload(b"upload")
+    await case.take_notifications()
 
 
 async def retry(repairs: RepairContext, _: Clients, case: Case) -> None:
@@ -414,38 +426,37 @@ async def enqueue(repairs: RepairContext, _: Clients, case: Case) -> None:
     await enqueue_all(repairs, prefix=f"uploads/{case.user_id}/")
 
 
-SHARDS = 1
-Left: TypeAlias = Callable[[Case], Awaitable[None]]
+Setup: TypeAlias = Callable[[Case], Awaitable[None]]
 Tool: TypeAlias = Callable[[RepairContext, Clients, Case], Awaitable[None]]
 
 
 @pytest.mark.parametrize(
-    ("left", "tool", "completions", "needs_reconcile"),
+    ("setup", "tool", "completions", "needs_reconcile"),
     [
-        pytest.param(refused, retry, 1, True, id="images retry"),
+        pytest.param(rejected, retry, 1, True, id="images retry"),
         pytest.param(completed, reprocess, 2, True, id="images reprocess"),
-        pytest.param(forgotten, reconcile, 1, False, id="reconcile, of a pending picture"),
-        pytest.param(abandoned, reconcile, 1, False, id="reconcile, of a processing picture"),
-        pytest.param(gone, reconcile, 0, False, id="reconcile, of a picture without an upload"),
-        pytest.param(given_up, redrive, 1, False, id="queue redrive"),
-        pytest.param(unannounced, enqueue, 1, False, id="enqueue"),
+        pytest.param(pending_without_message, reconcile, 1, False, id="reconcile, pending image"),
+        pytest.param(lease_expired, reconcile, 1, False, id="reconcile, processing image"),
+        pytest.param(upload_deleted, reconcile, 0, False, id="reconcile, image without an upload"),
+        pytest.param(dead_lettered, redrive, 1, False, id="queue redrive"),
+        pytest.param(notification_lost, enqueue, 1, False, id="enqueue"),
     ],
 )
-async def test_a_repair_tool_that_dies_at_any_call_and_is_run_again_loses_and_doubles_nothing(
+async def test_a_repair_tool_that_crashes_at_any_call_and_runs_again_loses_and_duplicates_nothing(
     aws: Aws,
     monkeypatch: pytest.MonkeyPatch,
-    left: Left,
+    setup: Setup,
     tool: Tool,
     completions: int,
     needs_reconcile: bool,
 ) -> None:
-    # One shard, that looking at everything be one call; leases of no length, that no test has to wait.
-    settings = aws.settings.model_copy(update={"index_shards": SHARDS, "visibility_timeout_s": 0})
+    # With one shard a list is one call; leases without a duration have expired when the tool runs again.
+    settings = aws.settings.model_copy(update={"index_shards": 1, "visibility_timeout_s": 0})
     aws = replace(aws, settings=settings)
     monkeypatch.setattr(dead_letters, "_WAIT_S", 0)
 
-    async def use(tool: Tool, case: Case, calls: Calls) -> None:
-        clients = tapped(aws, calls)
+    async def run(tool: Tool, case: Case, injector: FaultInjector) -> None:
+        clients = clients_of_new_worker(aws, injector)
 
         async def work() -> None:
             async with open_repairs(
@@ -454,45 +465,45 @@ async def test_a_repair_tool_that_dies_at_any_call_and_is_run_again_loses_and_do
                 await tool(repairs, clients, case)
 
         try:
-            await live(calls, work())
+            await run_until_done_or_crashed(injector, work())
         except ConnectionClosedError:
-            # Asked once, at the start: the tool ends with this error, and whoever ran it runs it again.
-            assert calls.names[-1] == "get_queue_url"
+            # The only call without retries; the tool ends with this error, and its user runs it again.
+            assert injector.names[-1] == "get_queue_url"
 
-    undisturbed = Calls()
-    case = Case(aws, Conduct())
-    await left(case)
-    await use(tool, case, undisturbed)
-    await case.end()
+    without_faults = FaultInjector()
+    case = Case(aws, WorkerOptions())
+    await setup(case)
+    await run(tool, case, without_faults)
+    await case.finish()
     unsent: list[Fault] = []
 
-    faults = different_faults_of(undisturbed.names)
+    faults = distinct_faults_of(without_faults.names)
     for fault in faults:
-        case, calls = Case(aws, Conduct()), Calls([fault])
-        await left(case)
+        case, injector = Case(aws, WorkerOptions()), FaultInjector([fault])
+        await setup(case)
         for _ in range(2):
-            await use(tool, case, calls)
-        assert calls.all_struck
-        if completions and (await case.waiting())[0] == 0:
+            await run(tool, case, injector)
+        assert injector.all_injected
+        if completions and (await case.message_counts())[0] == 0:
             unsent.append(fault)
-            await use(reconcile, case, Calls())
-        await case.end()
+            await run(reconcile, case, FaultInjector())
+        await case.finish()
         image = await case.image()
         if completions:
-            await case.check([image], b"picture", completions=completions)
+            await case.check([image], b"upload", completions=completions)
         else:
             check_history(image)
             assert image.error
             assert (image.status, image.error.code) == (ImageStatus.FAILED, "source_missing")
-            assert (await case.statistics(), await case.waiting()) == ((0, 0), (0, 0))
+            assert (await case.statistics(), await case.message_counts()) == ((0, 0), (0, 0))
 
-    names = undisturbed.names
-    print(f"covered {len(faults)} different of 3 x {len(names)} points: {' '.join(names)}")
-    between = Fault(names.index("update_item") + 1, Kind.DIES_AFTER) if needs_reconcile else None
-    assert unsent == ([between] if between else [])
+    names = without_faults.names
+    print(f"covered {len(faults)} distinct faults of 3 x {len(names)} points: {' '.join(names)}")
+    expected = [Fault(names.index("update_item") + 1, FaultKind.CRASH_AFTER)] if needs_reconcile else []
+    assert unsent == expected
 
 
-async def undisturbed(aws: Aws, conduct: Conduct, *, uploads: int = 1) -> list[str]:
-    """Return the calls of a job over which nobody dies, on connections that are open already."""
-    await Case(aws, conduct, uploads=uploads).run(b"picture")
-    return (await Case(aws, conduct, uploads=uploads).run(b"picture")).since_last_fault
+async def calls_without_faults(aws: Aws, options: WorkerOptions, *, uploads: int = 1) -> list[str]:
+    """Return the names of a job's calls without faults, on connections that are already open."""
+    await Case(aws, options, uploads=uploads).run(b"upload")
+    return (await Case(aws, options, uploads=uploads).run(b"upload")).calls_since_fault

@@ -1,4 +1,4 @@
-"""The faults of the design that no other test meets; each test's name says which it is."""
+"""Faults of the table in docs/reliability.md that are not covered elsewhere, named by their numbers there."""
 
 import asyncio
 import gc
@@ -13,7 +13,7 @@ import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,14 @@ from tests.support.builders import (
     all_transitions,
     an_observer,
 )
-from tests.support.crash_points import Calls, Fault, Kind, StepwisePool, Tapped, check_history
+from tests.support.crash_points import (
+    Fault,
+    FaultInjector,
+    FaultKind,
+    InterceptedClient,
+    StepwisePool,
+    check_history,
+)
 from tests.support.emulators import SESSION
 from tests.support.fakes.ports import (
     FakeHeartbeat,
@@ -50,7 +57,14 @@ from tests.support.pictures import encoded, noise, opened, scene
 from tests.support.pools import HEAVY, HEAVY_PNG, make_pool, outputs_of
 from tests.support.retry import NO_WAIT
 from tests.support.user_profiles import profile_of, profiles_of
-from tests.support.whole_worker import USER, announcements, emptied, ended, put, working
+from tests.support.whole_worker import (
+    USER,
+    running_worker,
+    take_notifications,
+    upload,
+    wait_until_processed,
+    wait_until_queue_is_empty,
+)
 from worker.bootstrap import (
     RETRY_POLICIES,
     build_ledger,
@@ -74,7 +88,7 @@ from worker.domain.errors import (
 )
 from worker.domain.image import Failure, Image
 from worker.domain.job import Job
-from worker.domain.message import Abandon, Delete, Release
+from worker.domain.message import Abandon, Delete, Message, Release
 from worker.domain.status import StepName
 from worker.domain.step import EncodedRendition
 from worker.domain.transition import image_completed, image_failed, image_released, step_ended
@@ -91,16 +105,17 @@ if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
     from types_aiobotocore_sqs import SQSClient
 
+LOST = FaultKind.RESPONSE_LOST
 FAILURE = Failure(code="corrupt", message="damaged", step=StepName.VALIDATION, retryable=False)
 
 
 async def claimed_by(ledger: DynamoLedger, owner: str, job: Job, *, at_s: float = 0) -> Image:
-    answer = await ledger.claim(job, a_claimant(owner, now=after(at_s)))
-    assert isinstance(answer, Claimed)
-    return answer.image
+    result = await ledger.claim(job, a_claimant(owner, now=after(at_s)))
+    assert isinstance(result, Claimed)
+    return result.image
 
 
-async def item_of(dynamodb: "DynamoDBClient", settings: Settings, image: Image) -> Any:
+async def item_of(dynamodb: "DynamoDBClient", settings: Settings, image: Image) -> dict[str, Any]:
     key: Any = {"imageId": {"S": image.image_id}, "userId": {"S": image.user_id}}
     return decode_map(
         (await dynamodb.get_item(TableName=settings.table_name, Key=key, ConsistentRead=True))["Item"]
@@ -115,7 +130,7 @@ async def uploaded(s3: "S3Client", settings: Settings, content: bytes) -> Job:
 
 @asynccontextmanager
 async def proxied_s3(settings: Settings, *, connections: int = 10) -> AsyncIterator[tuple[FaultProxy, Any]]:
-    """Open a client of S3, with few connections, behind a proxy that makes no trouble yet."""
+    """Open an S3 client with few connections that sends its requests through a fault proxy."""
     assert settings.endpoint_url
     config = AioConfig(
         retries={"total_max_attempts": 1},
@@ -126,28 +141,29 @@ async def proxied_s3(settings: Settings, *, connections: int = 10) -> AsyncItera
     )
     async with AsyncExitStack() as stack:
         proxy = await stack.enter_async_context(fault_proxy(settings.endpoint_url, seed=1))
-        opening: Any = SESSION.create_client(
+        context = SESSION.create_client(
             "s3",
             region_name=settings.region,
             endpoint_url=proxy.endpoint_url,
             config=config,
-            **EMBEDDED_CREDENTIALS,
+            aws_access_key_id=EMBEDDED_CREDENTIALS["aws_access_key_id"],
+            aws_secret_access_key=EMBEDDED_CREDENTIALS["aws_secret_access_key"],
         )
-        yield proxy, await stack.enter_async_context(opening)
+        yield proxy, await stack.enter_async_context(context)
 
 
-async def test_fault_6_the_same_event_a_hundred_times_at_once_is_one_result_counted_once(
+async def test_fault_6_the_same_event_a_hundred_times_at_once_gives_one_result_counted_once(
     s3: "S3Client", sqs: "SQSClient", dynamodb: "DynamoDBClient", provisioned: Settings
 ) -> None:
-    await put(s3, provisioned, "img_1", encoded(scene(640, 480)))
-    (body,) = await announcements(sqs, provisioned, 1)
+    await upload(s3, provisioned, "img_1", encoded(scene(640, 480)))
+    (body,) = await take_notifications(sqs, provisioned, 1)
     url = await queue_url(sqs, provisioned.queue_name)
     for _ in range(100):
         await sqs.send_message(QueueUrl=url, MessageBody=body)
 
-    async with working(provisioned.model_copy(update={"concurrency": 100})):
-        (image,) = await ended(dynamodb, provisioned, "img_1")
-        await emptied(sqs, provisioned)
+    async with running_worker(provisioned.model_copy(update={"concurrency": 100})):
+        (image,) = await wait_until_processed(dynamodb, provisioned, "img_1")
+        await wait_until_queue_is_empty(sqs, provisioned)
 
     check_history(image)
     assert (image.status, image.attempt) == ("completed", 1)
@@ -161,21 +177,20 @@ async def test_fault_6_the_same_event_a_hundred_times_at_once_is_one_result_coun
     )
 
 
-async def test_fault_7_an_older_sequencer_after_a_newer_changes_nothing(
+async def test_fault_7_an_event_with_an_older_sequencer_changes_nothing(
     s3: "S3Client", sqs: "SQSClient", dynamodb: "DynamoDBClient", provisioned: Settings
 ) -> None:
-    await put(s3, provisioned, "img_1", encoded(scene(320, 240)))
-    await put(s3, provisioned, "img_1", encoded(scene(300, 300)))
-    one, other = await announcements(sqs, provisioned, 2)
-    older, newer = sorted((one, other), key=_sequencer)
+    await upload(s3, provisioned, "img_1", encoded(scene(320, 240)))
+    await upload(s3, provisioned, "img_1", encoded(scene(300, 300)))
+    older, newer = sorted(await take_notifications(sqs, provisioned, 2), key=_sequencer)
     url = await queue_url(sqs, provisioned.queue_name)
 
-    async with working(provisioned):
+    async with running_worker(provisioned):
         await sqs.send_message(QueueUrl=url, MessageBody=newer)
-        (image,) = await ended(dynamodb, provisioned, "img_1")
+        (image,) = await wait_until_processed(dynamodb, provisioned, "img_1")
         before = await item_of(dynamodb, provisioned, image)
         await sqs.send_message(QueueUrl=url, MessageBody=older)
-        await emptied(sqs, provisioned)
+        await wait_until_queue_is_empty(sqs, provisioned)
 
     assert before["renditions"]["medium"]["height"] == 300
     assert await item_of(dynamodb, provisioned, image) == before
@@ -186,7 +201,7 @@ def _sequencer(body: str) -> str:
     return sequencer.ljust(32, "0")
 
 
-async def test_fault_11_a_job_longer_than_the_visibility_is_kept_by_its_heartbeat(
+async def test_fault_11_the_heartbeat_keeps_message_and_lease_longer_than_the_visibility_timeout(
     sqs: "SQSClient", dynamodb: "DynamoDBClient", provisioned: Settings
 ) -> None:
     url = await queue_url(sqs, provisioned.queue_name)
@@ -199,35 +214,35 @@ async def test_fault_11_a_job_longer_than_the_visibility_is_kept_by_its_heartbea
     heartbeat = Heartbeat(queue, visibility_timeout_s=1)
     (message,) = await queue.receive(1)
     now = utc_now()
-    answer = await ledger.claim(a_job(), replace(a_claimant(now=now), lease_until=now + timedelta(seconds=1)))
-    assert isinstance(answer, Claimed)
-    image = answer.image
+    claim = await ledger.claim(a_job(), replace(a_claimant(now=now), lease_until=now + timedelta(seconds=1)))
+    assert isinstance(claim, Claimed)
+    image = claim.image
     enough = asyncio.Event()
 
-    async def renew(*, until: Any) -> None:
+    async def renew(*, until: datetime) -> None:
         nonlocal beats
         await ledger.renew(image, until=until)
         beats += 1
         if beats == 7:  # more than two visibility timeouts have passed
             enough.set()
 
-    beating = asyncio.create_task(heartbeat.run())
-    others: list[Any] = []
+    heartbeat_task = asyncio.create_task(heartbeat.run())
+    received: list[Message] = []
     with heartbeat.holding(message) as hold, hold.leasing(renew):
         async with asyncio.timeout(20):
             while not enough.is_set():
-                others += await queue.receive(1)
-                rival = await ledger.claim(a_job(), a_claimant("rival/1", now=utc_now()))
-                assert isinstance(rival, LeasedByAnother)
-    beating.cancel()
-    await asyncio.gather(beating, return_exceptions=True)
+                received += await queue.receive(1)
+                second_claim = await ledger.claim(a_job(), a_claimant("other/1", now=utc_now()))
+                assert isinstance(second_claim, LeasedByAnother)
+    heartbeat_task.cancel()
+    await asyncio.gather(heartbeat_task, return_exceptions=True)
 
     assert utc_now() - now > timedelta(seconds=2)
-    assert others == []
+    assert received == []
     await queue.delete(message)
 
 
-async def test_fault_12_a_worker_whose_heartbeat_fails_is_stopped_and_can_write_nothing_more(
+async def test_fault_12_an_attempt_whose_heartbeat_fails_is_stopped_and_cannot_write(
     sqs: "SQSClient", dynamodb: "DynamoDBClient", provisioned: Settings
 ) -> None:
     url = await queue_url(sqs, provisioned.queue_name)
@@ -247,21 +262,21 @@ async def test_fault_12_a_worker_whose_heartbeat_fails_is_stopped_and_can_write_
             holding.set()
             await asyncio.get_running_loop().create_future()
 
-    working_on_it = asyncio.create_task(work())
+    work_task = asyncio.create_task(work())
     await holding.wait()
     taken = await claimed_by(ledger, "quick/1", a_job(), at_s=61)
-    await queue.delete(message)  # as the other does when it is through
+    await queue.delete(message)  # by the other worker, which has completed the image
     await heartbeat.beat()
 
     with pytest.raises(LeaseLostError):
-        await working_on_it
+        await work_task
     with pytest.raises(LeaseLostError):
         await ledger.settle(image, all_transitions())
     assert (await item_of(dynamodb, provisioned, image))["leaseOwner"] == "quick/1"
     assert taken.attempt == 2
 
 
-async def test_fault_13_a_delete_that_fails_in_part_deletes_the_others_and_tells_only_its_caller(
+async def test_fault_13_a_failed_entry_of_a_delete_batch_raises_only_for_its_caller(
     sqs: "SQSClient", provisioned: Settings
 ) -> None:
     url = await queue_url(sqs, provisioned.queue_name)
@@ -272,16 +287,16 @@ async def test_fault_13_a_delete_that_fails_in_part_deletes_the_others_and_tells
         sqs, sqs, url=url, dead_letter_url=url, wait_time_s=1, visibility_timeout_s=60, retry=NO_WAIT
     )
     messages = [message for _ in range(5) for message in await queue.receive(1)]
-    messages[2] = replace(messages[2], receipt_handle="no receipt of this queue")
+    messages[2] = replace(messages[2], receipt_handle="not a receipt handle of this queue")
 
     results = await asyncio.gather(*map(queue.delete, messages), return_exceptions=True)
 
     assert [type(result) for result in results] == [type(None)] * 2 + [ReceiptLostError] + [type(None)] * 2
-    answer = await sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
-    assert answer["Attributes"]["ApproximateNumberOfMessagesNotVisible"] == "1"
+    response = await sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
+    assert response["Attributes"]["ApproximateNumberOfMessagesNotVisible"] == "1"
 
 
-async def test_fault_17_a_queue_unavailable_for_long_costs_growing_pauses_and_no_memory() -> None:
+async def test_fault_17_while_sqs_is_unavailable_the_backoff_grows_and_memory_does_not() -> None:
     pauses: list[int] = []
 
     def backoff_s(failures: int) -> float:
@@ -305,18 +320,18 @@ async def test_fault_17_a_queue_unavailable_for_long_costs_growing_pauses_and_no
     )
     with capture_logs() as logged:
         running = asyncio.create_task(consumer.run())
-        grown: list[int] = []
+        traced_bytes: list[int] = []
         tracemalloc.start()
         for _ in range(3):
             for _ in range(200):
-                queue.waiting.put_nowait(TransientError("away"))
+                queue.waiting.put_nowait(TransientError("unavailable"))
             async with asyncio.timeout(20):
                 while not queue.waiting.empty():
                     await asyncio.sleep(0)
             queue.receive_limits.clear()
             logged.clear()
             gc.collect()
-            grown.append(tracemalloc.get_traced_memory()[0])
+            traced_bytes.append(tracemalloc.get_traced_memory()[0])
         tracemalloc.stop()
         queue.waiting.put_nowait(a_message())
         async with asyncio.timeout(5):
@@ -325,73 +340,75 @@ async def test_fault_17_a_queue_unavailable_for_long_costs_growing_pauses_and_no
         await running
 
     assert pauses == list(range(1, 601))
-    assert grown[-1] - grown[0] < 100_000
+    assert traced_bytes[-1] - traced_bytes[0] < 100_000
 
 
-async def test_fault_20_a_worker_that_wakes_after_its_lease_was_taken_is_refused_every_write(
+async def test_fault_20_every_write_of_a_worker_that_resumes_after_its_lease_was_taken_is_rejected(
     s3: "S3Client", dynamodb: "DynamoDBClient", provisioned: Settings
 ) -> None:
-    sleeper, taker = build_ledger(dynamodb, provisioned), build_ledger(dynamodb, provisioned)
-    asleep = await claimed_by(sleeper, "sleeper/1", a_job())
-    taken = await claimed_by(taker, "taker/1", a_job(), at_s=61)
+    suspended_ledger, current_ledger = (
+        build_ledger(dynamodb, provisioned),
+        build_ledger(dynamodb, provisioned),
+    )
+    suspended = await claimed_by(suspended_ledger, "suspended/1", a_job())
+    current = await claimed_by(current_ledger, "current/1", a_job(), at_s=61)
     results = build_results(s3, provisioned)
-    stored = await results.store(taken, _picture(40), is_main=True)
-    before = await item_of(dynamodb, provisioned, asleep)
+    stored = await results.store(current, _rendition(40), is_main=True)
+    before = await item_of(dynamodb, provisioned, suspended)
     completed = image_completed({"medium": a_rendition()}, main_size="medium", at=after(70))
 
     for write in (
-        sleeper.record(asleep, [step_ended(a_report(), at=after(70))]),
-        sleeper.renew(asleep, until=after(1000)),
-        sleeper.settle(asleep, [completed]),
-        sleeper.settle(asleep, [image_failed(FAILURE, at=after(70))]),
-        sleeper.settle(asleep, [image_released(FAILURE, at=after(70))]),
-        results.store(replace(asleep, recipe="another"), _picture(20), is_main=True),
+        suspended_ledger.record(suspended, [step_ended(a_report(), at=after(70))]),
+        suspended_ledger.renew(suspended, until=after(1000)),
+        suspended_ledger.settle(suspended, [completed]),
+        suspended_ledger.settle(suspended, [image_failed(FAILURE, at=after(70))]),
+        suspended_ledger.settle(suspended, [image_released(FAILURE, at=after(70))]),
+        results.store(replace(suspended, recipe="another"), _rendition(20), is_main=True),
     ):
         with pytest.raises(LeaseLostError):
             await write
 
-    assert await item_of(dynamodb, provisioned, asleep) == before
+    assert await item_of(dynamodb, provisioned, suspended) == before
     found = await s3.get_object(Bucket=provisioned.bucket, Key=stored.key)
     async with found["Body"] as body:
         assert opened(await body.read()).width == 40
 
 
-def _picture(width: int) -> EncodedRendition:
+def _rendition(width: int) -> EncodedRendition:
     content = encoded(scene(width, 6))
     return EncodedRendition(size="medium", width=width, height=6, format="jpeg", content=content)
 
 
-async def test_fault_20_a_worker_asleep_cannot_put_back_the_result_of_an_upload_between_two_equal_ones(
+async def test_fault_20_a_suspended_worker_cannot_overwrite_a_result_equal_to_the_one_it_knew(
     s3: "S3Client", provisioned: Settings
 ) -> None:
-    """Uploads A, B, and A again: results have equal eTags, by which B's late worker must not be let in."""
+    """Uploads A, B and A again have results with equal eTags; the late worker of B must not write."""
     results = build_results(s3, provisioned)
-    ledger_image = _image_of(upload=1, e_tag="a")
-    first = await results.store(ledger_image, _picture(40), is_main=True)
+    first = await results.store(_image_of(upload=1, e_tag="a"), _rendition(40), is_main=True)
     known = {"medium": first}
-    asleep = replace(_image_of(upload=2, e_tag="b"), attempt=2, renditions=known)
+    suspended = replace(_image_of(upload=2, e_tag="b"), attempt=2, renditions=known)
     third = replace(_image_of(upload=3, e_tag="a"), attempt=3, renditions=known)
-    stored = await results.store(third, _picture(40), is_main=True)
+    stored = await results.store(third, _rendition(40), is_main=True)
 
     with suppress(LeaseLostError):
-        await results.store(asleep, _picture(20), is_main=True)
+        await results.store(suspended, _rendition(20), is_main=True)
 
     found = await s3.head_object(Bucket=provisioned.bucket, Key=stored.key)
     assert found["ETag"].strip('"') == stored.e_tag
 
 
 def _image_of(*, upload: int, e_tag: str) -> Image:
-    answer = decide(None, a_job(upload=upload, e_tag=e_tag), a_claimant())
-    assert isinstance(answer, Claimed)
-    return replace(answer.image, updated_at=utc_now())
+    claim = decide(None, a_job(upload=upload, e_tag=e_tag), a_claimant())
+    assert isinstance(claim, Claimed)
+    return replace(claim.image, updated_at=utc_now())
 
 
 @pytest.mark.parametrize("lost", [1, 2])
-async def test_fault_21_a_write_whose_answer_was_lost_is_recognised(
+async def test_fault_21_a_repeated_write_after_a_lost_response_succeeds(
     dynamodb: "DynamoDBClient", provisioned: Settings, lost: int
 ) -> None:
-    calls = Calls([Fault(2, Kind.ANSWER_LOST), *([Fault(1, Kind.ANSWER_LOST)] * (lost - 1))])
-    client: Any = Tapped(dynamodb, calls, calls.new_life())
+    injector = FaultInjector([Fault(2, LOST), *([Fault(1, LOST)] * (lost - 1))])
+    client: Any = InterceptedClient(dynamodb, injector, injector.new_worker())
     ledger = build_ledger(client, provisioned)
     image = await claimed_by(ledger, "worker/1", a_job())
     *steps, end = all_transitions()
@@ -399,65 +416,64 @@ async def test_fault_21_a_write_whose_answer_was_lost_is_recognised(
     recorded = await ledger.record(image, steps)
     settled = await ledger.settle(recorded, [end])
 
-    assert calls.names.count("update_item") == 2 + lost
+    assert injector.names.count("update_item") == 2 + lost
     check_history(settled)
     assert len((await item_of(dynamodb, provisioned, image))["history"]) == len(settled.history)
 
 
-async def test_fault_21_a_write_all_of_whose_answers_were_lost_does_not_cost_the_lease(
+async def test_fault_21_a_write_whose_every_response_was_lost_does_not_lose_the_lease(
     dynamodb: "DynamoDBClient", provisioned: Settings
 ) -> None:
-    lost = [Fault(2, Kind.ANSWER_LOST), *([Fault(1, Kind.ANSWER_LOST)] * 9)]
-    calls = Calls(lost)
-    client: Any = Tapped(dynamodb, calls, calls.new_life())
+    injector = FaultInjector([Fault(2, LOST), *([Fault(1, LOST)] * 9)])
+    client: Any = InterceptedClient(dynamodb, injector, injector.new_worker())
     ledger = build_ledger(client, provisioned)
     image = await claimed_by(ledger, "worker/1", a_job())
     *steps, end = all_transitions()
     with pytest.raises(TransientError):
         await ledger.record(image, steps)
 
-    settled = await ledger.settle(image, [*steps, end])  # as the recording does with what was not written
+    settled = await ledger.settle(image, [*steps, end])  # the step writer repeats what is not written
 
     assert settled.status == "completed"
 
 
 async def test_fault_22_a_thousand_races_for_one_claim_have_one_winner_each(provisioned: Settings) -> None:
-    # Each claimant is a write: most races are small, that there can be a thousand of them.
+    # Every claimant is a write: most races are small to have time for a thousand of them.
     claimants_of = [24] * 50 + [3] * 950
-    began = time.monotonic()
+    started = time.monotonic()
     async with open_client("dynamodb", provisioned) as dynamodb:
         ledgers = [build_ledger(dynamodb, provisioned) for _ in range(max(claimants_of))]
         winners: list[int] = []
-        others: set[type] = set()
+        losing_results: set[type] = set()
         for number, claimants in enumerate(claimants_of):
             job = a_job(f"img_{number}")
-            answers = await asyncio.gather(
+            results = await asyncio.gather(
                 *(
                     ledger.claim(job, a_claimant(f"worker-{place}/{number}", now=NOON))
                     for place, ledger in enumerate(ledgers[:claimants])
                 )
             )
-            winners.append(sum(isinstance(answer, Claimed) for answer in answers))
-            others |= {type(answer) for answer in answers} - {Claimed}
+            winners.append(sum(isinstance(result, Claimed) for result in results))
+            losing_results |= {type(result) for result in results} - {Claimed}
 
-    print(f"{len(winners)} races, 50 of them of 24, in {time.monotonic() - began:.0f} s")
+    print(f"{len(winners)} races, 50 of them of 24, in {time.monotonic() - started:.0f} s")
     assert winners == [1] * 1000
-    assert others == {LeasedByAnother}
+    assert losing_results == {LeasedByAnother}
 
 
-class Minute:
+class ThrottledClient:
     """
-    A client of DynamoDB that is throttled for a minute, from one of its calls on, on a clock that leaps.
+    A DynamoDB client that is throttled for a minute, starting at one of its calls.
 
     Args:
-        client: Makes the calls before and after.
-        first: The number of the first call that is refused.
-        now_s: The clock.
+        client: Makes the calls that are not throttled.
+        first: Number of the first throttled call.
+        now_s: Clock in seconds.
     """
 
     def __init__(self, client: object, *, first: int, now_s: Callable[[], float]) -> None:
         self._client, self._first, self._now_s = client, first, now_s
-        self.calls = self.refused = 0
+        self.calls = self.throttled = 0
         self.until_s = math.inf
 
     def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
@@ -466,7 +482,7 @@ class Minute:
             if self.calls == self._first:
                 self.until_s = self._now_s() + 60
             if self.calls >= self._first and self._now_s() < self.until_s:
-                self.refused += 1
+                self.throttled += 1
                 raise ClientError({"Error": {"Code": "ThrottlingException", "Message": ""}}, name)
             return await getattr(self._client, name)(**request)
 
@@ -477,20 +493,20 @@ class Minute:
 async def test_fault_23_a_minute_of_throttling_loses_nothing_and_attempts_are_bounded(
     dynamodb: "DynamoDBClient", provisioned: Settings, monkeypatch: pytest.MonkeyPatch, first: int
 ) -> None:
-    """From whichever of its calls on, a picture's table is throttled for a minute; waiting takes no time."""
-    truly, sleep, ahead_s = time.monotonic, asyncio.sleep, 0.0
+    """The table is throttled for a minute from one of an image's calls on; sleeping advances the clock."""
+    real_monotonic, real_sleep, ahead_s = time.monotonic, asyncio.sleep, 0.0
 
-    async def leap(seconds: float) -> None:
+    async def sleep(seconds: float) -> None:
         nonlocal ahead_s
         ahead_s += seconds
-        await sleep(0)
+        await real_sleep(0)
 
-    monkeypatch.setattr(time, "monotonic", lambda: truly() + ahead_s)
-    monkeypatch.setattr(asyncio, "sleep", leap)
+    monkeypatch.setattr(time, "monotonic", lambda: real_monotonic() + ahead_s)
+    monkeypatch.setattr(asyncio, "sleep", sleep)
     random.seed(first)
-    minute, calls = Minute(dynamodb, first=first, now_s=time.monotonic), Calls()
-    table: Any = Tapped(minute, calls, calls.new_life())
-    queue, began_s = FakeMessageQueue(), time.monotonic()
+    throttled, injector = ThrottledClient(dynamodb, first=first, now_s=time.monotonic), FaultInjector()
+    table: Any = InterceptedClient(throttled, injector, injector.new_worker())
+    queue, started_s = FakeMessageQueue(), time.monotonic()
     handler = MessageHandler(
         parse=lambda _: [a_job()],
         queue=queue,
@@ -501,37 +517,37 @@ async def test_fault_23_a_minute_of_throttling_loses_nothing_and_attempts_are_bo
             FakeLogos().fill,
         ),
         sources=FakeSources(),
-        pool=StepwisePool(calls, error=None, beat=None),
+        pool=StepwisePool(injector, error=None, beat=None),
         results=FakeResults(),
         observer=an_observer(),
-        clock=lambda: after(time.monotonic() - began_s),
+        clock=lambda: after(time.monotonic() - started_s),
         config=replace(delivery_config(provisioned), record_delay_s=0),
     )
 
     receives, disposition = 0, None
     while disposition != Delete():
         receives += 1
-        assert receives <= provisioned.queue_receives, "the queue makes a dead letter of it by itself"
+        assert receives <= provisioned.queue_receives, "SQS moves the message to the dead-letter queue"
         disposition = await handler.handle(a_message(receive_count=receives), FakeHold())
         if isinstance(disposition, Release):
-            await leap(disposition.after_s)
+            await sleep(disposition.after_s)
         elif isinstance(disposition, Abandon):
-            await leap(provisioned.visibility_timeout_s)
+            await sleep(provisioned.visibility_timeout_s)
 
     image = await build_queries(dynamodb, provisioned).image("img_1", "user_1", consistent=True)
     assert image
     check_history(image)
     assert (image.status, queue.dead_letters) == ("completed", [])
     assert image.attempt <= 2
-    assert time.monotonic() >= minute.until_s
-    assert minute.refused <= 100
+    assert time.monotonic() >= throttled.until_s
+    assert throttled.throttled <= 100
     profile = await profile_of(dynamodb, provisioned, "user_1")
     assert profile
     assert profile.statistics.total_images == 1
-    print(f"throttled from call {first} on: {minute.refused} refused, {receives} receives")
+    print(f"throttled from call {first} on: {throttled.throttled} calls, {receives} receives")
 
 
-async def test_fault_26_a_body_cut_short_is_read_again_until_it_is_whole(
+async def test_fault_26_a_truncated_body_is_read_again_until_it_is_complete(
     s3: "S3Client", provisioned: Settings
 ) -> None:
     content = os.urandom(300_000)
@@ -560,7 +576,7 @@ async def test_fault_27_a_body_that_stalls_is_abandoned_and_read_again(
     assert bytes(source.content) == content
 
 
-async def test_fault_28_three_hundred_failed_reads_on_a_pool_of_ten_leak_no_slot(
+async def test_fault_28_three_hundred_failed_reads_leak_no_connection_of_a_pool_of_ten(
     s3: "S3Client", provisioned: Settings
 ) -> None:
     once = replace(RETRY_POLICIES.bucket, attempts=1)
@@ -588,7 +604,7 @@ async def test_fault_28_three_hundred_failed_reads_on_a_pool_of_ten_leak_no_slot
     assert [bytes(source.content) for source in read] == [content] * 10
 
 
-async def test_fault_29_credentials_that_expire_under_way_are_waited_for(
+async def test_fault_29_requests_with_expired_credentials_are_retried_until_they_are_renewed(
     provisioned: Settings,
 ) -> None:
     assert provisioned.endpoint_url
@@ -611,10 +627,10 @@ async def test_fault_29_credentials_that_expire_under_way_are_waited_for(
     assert settled.status == "completed"
 
 
-async def test_fault_30_the_loop_answers_while_children_decode() -> None:
+async def test_fault_30_the_event_loop_stays_responsive_while_decoders_work() -> None:
     lags: list[float] = []
 
-    async def watch() -> None:
+    async def measure() -> None:
         while True:
             due = time.monotonic() + 0.005
             await asyncio.sleep(0.005)
@@ -622,13 +638,13 @@ async def test_fault_30_the_loop_answers_while_children_decode() -> None:
 
     async with make_pool(processes=2) as pool:
         await outputs_of(pool, HEAVY_PNG, HEAVY)
-        watching = asyncio.create_task(watch())
+        measurement = asyncio.create_task(measure())
         await asyncio.gather(*(outputs_of(pool, HEAVY_PNG, HEAVY) for _ in range(20)))
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
+        measurement.cancel()
+        await asyncio.gather(measurement, return_exceptions=True)
 
     lags.sort()
-    print(f"lag: median {lags[len(lags) // 2] * 1000:.1f} ms, worst {lags[-1] * 1000:.0f} ms")
+    print(f"lag: median {lags[len(lags) // 2] * 1000:.1f} ms, maximum {lags[-1] * 1000:.0f} ms")
     assert len(lags) > 20
     assert lags[len(lags) * 9 // 10] < 0.1
 
@@ -637,29 +653,29 @@ async def test_fault_30_the_loop_answers_while_children_decode() -> None:
 async def test_fault_31_memory_is_flat_over_a_long_run(
     s3: "S3Client", sqs: "SQSClient", dynamodb: "DynamoDBClient", provisioned: Settings
 ) -> None:
-    content, held = encoded(noise(320, 240)), []
+    content, traced_bytes = encoded(noise(320, 240)), []
     with capture_logs() as logged:
-        async with working(provisioned):
+        async with running_worker(provisioned):
             tracemalloc.start()
             for batch in range(3):
                 image_ids = [f"img_{batch}_{number}" for number in range(50)]
                 for image_id in image_ids:
-                    await put(s3, provisioned, image_id, content)
-                await ended(dynamodb, provisioned, *image_ids)
-                await emptied(sqs, provisioned)
+                    await upload(s3, provisioned, image_id, content)
+                await wait_until_processed(dynamodb, provisioned, *image_ids)
+                await wait_until_queue_is_empty(sqs, provisioned)
                 logged.clear()
                 gc.collect()
-                held.append(tracemalloc.get_traced_memory()[0])
+                traced_bytes.append(tracemalloc.get_traced_memory()[0])
             tracemalloc.stop()
 
-    print(f"held after each 50 pictures: {[size // 1000 for size in held]} kB")
-    assert held[2] - held[1] < 300_000
+    print(f"memory after each 50 images: {[size // 1000 for size in traced_bytes]} kB")
+    assert traced_bytes[2] - traced_bytes[1] < 300_000
 
 
-async def test_fault_40_nothing_secret_is_in_the_logs(
+async def test_fault_40_the_logs_contain_no_secrets(
     s3: "S3Client", dynamodb: "DynamoDBClient", provisioned: Settings, tmp_path: Path
 ) -> None:
-    secret = {
+    credentials = {
         "AWS_ACCESS_KEY_ID": f"AKIA{secrets.token_hex(8).upper()}",
         "AWS_SECRET_ACCESS_KEY": secrets.token_urlsafe(30),
         "AWS_SESSION_TOKEN": secrets.token_urlsafe(60),
@@ -668,13 +684,13 @@ async def test_fault_40_nothing_secret_is_in_the_logs(
     async with (
         fault_proxy(provisioned.endpoint_url, seed=1) as proxy,
         worker_processes(
-            provisioned, tmp_path, endpoint_url=proxy.endpoint_url, WORKER_LOG_LEVEL="debug", **secret
+            provisioned, tmp_path, endpoint_url=proxy.endpoint_url, WORKER_LOG_LEVEL="debug", **credentials
         ) as workers,
     ):
         log = (await workers.start(0)).log
-        await put(s3, provisioned, "img_1", encoded(scene(320, 240)))
-        await put(s3, provisioned, "img_2", b"no picture")
-        await ended(dynamodb, provisioned, "img_1", "img_2")
+        await upload(s3, provisioned, "img_1", encoded(scene(320, 240)))
+        await upload(s3, provisioned, "img_2", b"not an image")
+        await wait_until_processed(dynamodb, provisioned, "img_1", "img_2")
         proxy.always = ProxyFault.FAILED
         await wait_until(
             lambda: "queue.receive_failed" in log.read_text(), within_s=30, what="the queue is unavailable"
@@ -684,23 +700,23 @@ async def test_fault_40_nothing_secret_is_in_the_logs(
     text = log.read_text()
     assert "image.completed" in text
     assert "not_an_image" in text
-    for value in (*secret.values(), "X-Amz-Signature", "Authorization"):
+    for value in (*credentials.values(), "X-Amz-Signature", "Authorization"):
         assert value not in text
 
 
 @pytest.mark.timeout(120)
-async def test_four_hundred_completions_of_one_user_from_four_ledgers_are_all_counted_in_few_writes(
+async def test_four_hundred_concurrent_completions_of_one_user_are_counted_in_few_transactions(
     dynamodb: "DynamoDBClient", provisioned: Settings
 ) -> None:
-    calls = Calls()
-    life = calls.new_life()
-    clients: list[Any] = [Tapped(dynamodb, calls, life) for _ in range(4)]
+    injector = FaultInjector()
+    worker = injector.new_worker()
+    clients: list[Any] = [InterceptedClient(dynamodb, injector, worker) for _ in range(4)]
     ledgers = [build_ledger(client, provisioned) for client in clients]
     images = [
         await claimed_by(ledgers[number % 4], f"worker-{number % 4}/{number}", a_job(f"img_{number}"))
         for number in range(400)
     ]
-    began = time.monotonic()
+    started = time.monotonic()
 
     settled = await asyncio.gather(
         *(
@@ -710,9 +726,9 @@ async def test_four_hundred_completions_of_one_user_from_four_ledgers_are_all_co
         return_exceptions=True,
     )
 
-    transactions = calls.names.count("transact_write_items")
-    print(f"400 completions: {transactions} transactions, {time.monotonic() - began:.1f} s")
-    assert [one for one in settled if isinstance(one, BaseException)] == []
+    transactions = injector.names.count("transact_write_items")
+    print(f"400 completions: {transactions} transactions, {time.monotonic() - started:.1f} s")
+    assert [result for result in settled if isinstance(result, BaseException)] == []
     profile = await profile_of(dynamodb, provisioned, "user_1")
     assert profile
     assert profile.statistics.total_images == 400

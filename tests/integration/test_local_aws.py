@@ -11,7 +11,7 @@ from textwrap import dedent
 import aiohttp
 import pytest
 
-from tests.support.emulators import announced_keys, client, stack_name_of, unique_settings
+from tests.support.emulators import client, receive_keys, stack_name_of, unique_settings
 from worker.bootstrap import deploy_storage
 from worker.domain.errors import ConfigurationError
 from worker.local import embedded_aws as aws
@@ -54,7 +54,7 @@ async def test_state_is_kept_across_restarts_on_the_same_directory(tmp_path: Pat
             key = {"imageId": {"S": "a"}, "userId": {"S": "user"}}
             assert (await dynamodb.get_item(TableName=settings.table_name, Key=key))["Item"] == item
             await s3.put_object(Bucket=settings.bucket, Key="uploads/user/b.jpg", Body=b"picture")
-            assert await announced_keys(sqs, settings) == ["uploads/user/a.jpg", "uploads/user/b.jpg"]
+            assert await receive_keys(sqs, settings) == ["uploads/user/a.jpg", "uploads/user/b.jpg"]
 
 
 async def test_without_a_directory_no_files_are_left_behind(

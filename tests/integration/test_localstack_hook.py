@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.emulators import announced_keys, client
+from tests.support.emulators import client, receive_keys
 from worker.aws.provision import STACK_NAME, STORAGE_TEMPLATE
 from worker.bootstrap import deploy_storage
 from worker.local.embedded_aws import EMBEDDED_REGION, embedded_aws
@@ -52,7 +52,7 @@ async def test_the_hook_creates_what_a_worker_with_default_settings_needs(
     assert hook().returncode == 0
     async with client("s3", settings) as s3, client("sqs", settings) as sqs:
         await s3.put_object(Bucket=settings.bucket, Key="uploads/user/a.jpg", Body=b"picture")
-        assert await announced_keys(sqs, settings) == ["uploads/user/a.jpg"]
+        assert await receive_keys(sqs, settings) == ["uploads/user/a.jpg"]
     async with client("dynamodb", settings) as dynamodb:
         described = await dynamodb.describe_table(TableName=settings.table_name)
     assert described["Table"]["TableStatus"] == "ACTIVE"

@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from tests.support.builders import a_claimant, a_job, after
 from tests.support.emulators import client, create_table, unique_settings
-from tests.support.listing import newest_first, walked
+from tests.support.listing import ids_of_all_pages, newest_first
 from worker.bootstrap import RETRY_POLICIES, build_queries, table_of
 from worker.domain.claim import Claimed, decide
 from worker.domain.image import Image
@@ -75,9 +75,9 @@ async def test_the_images_of_each_user_are_listed_once_and_in_order(full: FullTa
     for number in range(USERS):
         user_id = f"user_{number}"
 
-        ids = await walked(
+        ids = await ids_of_all_pages(
             lambda token, user_id=user_id: full.queries.images_of_user(user_id, limit=PAGE, token=token),  # type: ignore[misc]
-            most=PAGE,
+            max_page_size=PAGE,
         )
 
         assert ids == newest_first([image for image in full.images if image.user_id == user_id])
@@ -86,8 +86,9 @@ async def test_the_images_of_each_user_are_listed_once_and_in_order(full: FullTa
 async def test_the_images_of_a_status_are_listed_once_and_in_order(full: FullTable) -> None:
     failed = [image for image in full.images if image.status is ImageStatus.FAILED]
 
-    ids = await walked(
-        lambda token: full.queries.images_by_status(ImageStatus.FAILED, limit=PAGE, token=token), most=PAGE
+    ids = await ids_of_all_pages(
+        lambda token: full.queries.images_by_status(ImageStatus.FAILED, limit=PAGE, token=token),
+        max_page_size=PAGE,
     )
 
     assert ids == newest_first(failed)
@@ -96,8 +97,9 @@ async def test_the_images_of_a_status_are_listed_once_and_in_order(full: FullTab
 async def test_the_images_of_all_days_are_listed_once_and_in_order(full: FullTable) -> None:
     last_day = FIRST_DAY + timedelta(days=DAYS - 1)
 
-    ids = await walked(
-        lambda token: full.queries.recent_images(FIRST_DAY, last_day, limit=PAGE, token=token), most=PAGE
+    ids = await ids_of_all_pages(
+        lambda token: full.queries.recent_images(FIRST_DAY, last_day, limit=PAGE, token=token),
+        max_page_size=PAGE,
     )
 
     assert ids == newest_first(full.images)
@@ -122,7 +124,9 @@ async def test_images_added_during_a_listing_hide_and_repeat_none_of_the_others(
         (lambda token: full.queries.images_by_status(ImageStatus.FAILED, limit=PAGE, token=token), failed),
         (lambda token: full.queries.recent_images(FIRST_DAY, FIRST_DAY, limit=PAGE, token=token), day),
     ]
-    listed = await asyncio.gather(*(walked(read_page, most=PAGE) for read_page, _ in listings))
+    listed = await asyncio.gather(
+        *(ids_of_all_pages(read_page, max_page_size=PAGE) for read_page, _ in listings)
+    )
     await adding
 
     for ids, (_, images) in zip(listed, listings, strict=True):

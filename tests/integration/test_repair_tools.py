@@ -12,7 +12,14 @@ import pytest
 from tests.support.emulators import messages_in
 from tests.support.pictures import encoded, scene
 from tests.support.user_profiles import profile_of
-from tests.support.whole_worker import USER, announcements, emptied, ended, put, working
+from tests.support.whole_worker import (
+    USER,
+    running_worker,
+    take_notifications,
+    upload,
+    wait_until_processed,
+    wait_until_queue_is_empty,
+)
 from worker.bootstrap import (
     RETRY_POLICIES,
     build_dead_letters,
@@ -81,7 +88,7 @@ async def claimed(
     s3: "S3Client", dynamodb: "DynamoDBClient", settings: Settings, image_id: str, *, lease_s: float = 60
 ) -> Image:
     """Return an uploaded and claimed image; with a negative lease, the lease has expired."""
-    key = await put(s3, settings, image_id, IMAGE)
+    key = await upload(s3, settings, image_id, IMAGE)
     head = await s3.head_object(Bucket=settings.bucket, Key=key)
     now = utc_now()
     version = SourceVersion(
@@ -155,10 +162,10 @@ async def test_a_retry_completes_the_image_once_the_cause_is_fixed(
     s3: "S3Client", sqs: "SQSClient", dynamodb: "DynamoDBClient", provisioned: Settings
 ) -> None:
     content = encoded(scene(640, 480))
-    async with working(provisioned.model_copy(update={"max_bytes": 1024})):
-        await put(s3, provisioned, "img_1", content)
-        (first,) = await ended(dynamodb, provisioned, "img_1")
-        await emptied(sqs, provisioned)
+    async with running_worker(provisioned.model_copy(update={"max_bytes": 1024})):
+        await upload(s3, provisioned, "img_1", content)
+        (first,) = await wait_until_processed(dynamodb, provisioned, "img_1")
+        await wait_until_queue_is_empty(sqs, provisioned)
     assert first.status == "failed"
 
     async with open_tool(provisioned, requested_by="images retry") as repairs:
@@ -166,8 +173,8 @@ async def test_a_retry_completes_the_image_once_the_cause_is_fixed(
         await retry_image(repairs, await current(dynamodb, provisioned, "img_1"))
     assert report_of(repairs).counts == {"retried": 1, "already pending": 1}
 
-    async with working(provisioned):
-        (second,) = await ended(dynamodb, provisioned, "img_1")
+    async with running_worker(provisioned):
+        (second,) = await wait_until_processed(dynamodb, provisioned, "img_1")
     assert (second.status, second.error, second.attempt) == ("completed", None, 2)
     requests = [entry for entry in second.history if entry.detail.get("reason") == "retried"]
     assert [(entry.status, entry.detail["by"]) for entry in requests] == [("pending", "images retry")]
@@ -177,11 +184,11 @@ async def test_images_with_a_changed_recipe_get_a_new_result_and_are_counted_onc
     s3: "S3Client", sqs: "SQSClient", dynamodb: "DynamoDBClient", provisioned: Settings
 ) -> None:
     image_ids = ["img_1", "img_2", "img_3"]
-    async with working(provisioned):
+    async with running_worker(provisioned):
         for image_id in image_ids:
-            await put(s3, provisioned, image_id, IMAGE)
-        before = await ended(dynamodb, provisioned, *image_ids)
-        await emptied(sqs, provisioned)
+            await upload(s3, provisioned, image_id, IMAGE)
+        before = await wait_until_processed(dynamodb, provisioned, *image_ids)
+        await wait_until_queue_is_empty(sqs, provisioned)
     changed = provisioned.model_copy(update={"quality": 40})
 
     async def reprocess_changed(settings: Settings) -> dict[str, int]:
@@ -194,9 +201,9 @@ async def test_images_with_a_changed_recipe_get_a_new_result_and_are_counted_onc
     assert await reprocess_changed(provisioned) == {"up to date": 3}
     assert await reprocess_changed(changed) == {"reprocessed": 3}
     assert await reprocess_changed(changed) == {}
-    async with working(changed):
-        after = await ended(dynamodb, provisioned, *image_ids)
-        await emptied(sqs, provisioned)
+    async with running_worker(changed):
+        after = await wait_until_processed(dynamodb, provisioned, *image_ids)
+        await wait_until_queue_is_empty(sqs, provisioned)
     assert await reprocess_changed(changed) == {"up to date": 3}
 
     assert [image.status for image in after] == ["completed"] * 3
@@ -214,10 +221,10 @@ async def test_an_image_is_up_to_date_until_its_logo_changes(
     logo = f"{provisioned.watermark_logos_prefix}logo.jpg"
     await s3.put_object(Bucket=provisioned.bucket, Key=logo, Body=IMAGE)
     marked = provisioned.model_copy(update={"watermark_image": f"s3://{provisioned.bucket}/{logo}"})
-    async with working(marked):
-        await put(s3, provisioned, "img_1", encoded(scene(640, 480)))
-        await ended(dynamodb, provisioned, "img_1")
-        await emptied(sqs, provisioned)
+    async with running_worker(marked):
+        await upload(s3, provisioned, "img_1", encoded(scene(640, 480)))
+        await wait_until_processed(dynamodb, provisioned, "img_1")
+        await wait_until_queue_is_empty(sqs, provisioned)
 
     async def reprocess_changed() -> dict[str, int]:
         async with open_tool(marked) as repairs:
@@ -249,10 +256,10 @@ async def test_reprocessing_by_status_skips_images_that_ended_after_the_given_ti
 async def test_an_image_whose_upload_was_deleted_keeps_its_result(
     s3: "S3Client", sqs: "SQSClient", dynamodb: "DynamoDBClient", provisioned: Settings
 ) -> None:
-    async with working(provisioned):
-        key = await put(s3, provisioned, "img_1", IMAGE)
-        await ended(dynamodb, provisioned, "img_1")
-        await emptied(sqs, provisioned)
+    async with running_worker(provisioned):
+        key = await upload(s3, provisioned, "img_1", IMAGE)
+        await wait_until_processed(dynamodb, provisioned, "img_1")
+        await wait_until_queue_is_empty(sqs, provisioned)
     await s3.delete_object(Bucket=provisioned.bucket, Key=key)
     before = await table(dynamodb, provisioned)
 
@@ -283,8 +290,8 @@ async def test_reconcile_finds_an_image_whose_message_could_not_be_sent(
         await reconcile_all(repairs, now=utc_now() + timedelta(seconds=1), pending_for=timedelta(0))
 
     assert report_of(repairs).counts == {"requeued": 1}
-    async with working(provisioned):
-        (after,) = await ended(dynamodb, provisioned, "img_1")
+    async with running_worker(provisioned):
+        (after,) = await wait_until_processed(dynamodb, provisioned, "img_1")
     assert after.status == "completed"
 
 
@@ -303,8 +310,8 @@ async def test_reconcile_requeues_images_without_message_or_worker_only_once(
     assert report_of(repairs).counts == {"requeued": 2}
     assert await table(dynamodb, provisioned) == before
     assert await messages_in(sqs, provisioned.queue_name) == 2
-    async with working(provisioned):
-        images = await ended(dynamodb, provisioned, "img_1", "img_2")
+    async with running_worker(provisioned):
+        images = await wait_until_processed(dynamodb, provisioned, "img_1", "img_2")
     assert [image.status for image in images] == ["completed"] * 2
     reasons = [[entry.detail.get("reason") for entry in image.history] for image in images]
     assert "requeued" in reasons[0]
@@ -351,13 +358,13 @@ async def test_reconcile_requeues_the_current_upload_when_it_was_replaced(
     s3: "S3Client", sqs: "SQSClient", dynamodb: "DynamoDBClient", provisioned: Settings
 ) -> None:
     before = await released(s3, dynamodb, provisioned, "img_1")
-    await put(s3, provisioned, "img_1", OTHER_IMAGE)
+    await upload(s3, provisioned, "img_1", OTHER_IMAGE)
     await purge_queue(sqs, provisioned)
 
     async with open_tool(provisioned, requested_by="reconcile") as repairs:
         await reconcile_all(repairs, now=utc_now() + timedelta(seconds=1), pending_for=timedelta(0))
-    async with working(provisioned):
-        (after,) = await ended(dynamodb, provisioned, "img_1")
+    async with running_worker(provisioned):
+        (after,) = await wait_until_processed(dynamodb, provisioned, "img_1")
 
     assert after.status == "completed"
     assert after.version.e_tag != before.version.e_tag
@@ -399,8 +406,8 @@ async def test_redriving_by_code_leaves_other_dead_letters_in_the_queue(
             await redrive_all(repairs, letters, image_id=None, code="unavailable", limit=None)
 
         assert report_of(repairs).counts == {"redriven": 2}
-        async with working(provisioned):
-            images = await ended(dynamodb, provisioned, "img_1", "img_3")
+        async with running_worker(provisioned):
+            images = await wait_until_processed(dynamodb, provisioned, "img_1", "img_3")
         left = [letter async for some in letters.read() for letter in some]
         images_by_key = await images_of(left, repairs.queries)
 
@@ -433,10 +440,10 @@ async def test_a_dead_letter_is_kept_until_its_message_has_been_sent(
 async def test_obsolete_dead_letters_are_deleted_and_unparsable_ones_kept(
     s3: "S3Client", sqs: "SQSClient", dynamodb: "DynamoDBClient", provisioned: Settings
 ) -> None:
-    async with working(provisioned):
-        await put(s3, provisioned, "img_1", IMAGE)
-        (done,) = await ended(dynamodb, provisioned, "img_1")
-        await emptied(sqs, provisioned)
+    async with running_worker(provisioned):
+        await upload(s3, provisioned, "img_1", IMAGE)
+        (done,) = await wait_until_processed(dynamodb, provisioned, "img_1")
+        await wait_until_queue_is_empty(sqs, provisioned)
     await send_dead_letter(sqs, provisioned, done)
     dead_url = await queue_url(sqs, provisioned.dead_letter_queue_name)
     await sqs.send_message(QueueUrl=dead_url, MessageBody="not a job")
@@ -476,21 +483,21 @@ async def test_only_unrecorded_uploads_are_enqueued(
     s3: "S3Client", sqs: "SQSClient", dynamodb: "DynamoDBClient", provisioned: Settings
 ) -> None:
     image_ids = [f"img_{number}" for number in range(50)]
-    async with working(provisioned):
+    async with running_worker(provisioned):
         for image_id in image_ids[:20]:
-            await put(s3, provisioned, image_id, IMAGE)
-        await ended(dynamodb, provisioned, *image_ids[:20])
-        await emptied(sqs, provisioned)
+            await upload(s3, provisioned, image_id, IMAGE)
+        await wait_until_processed(dynamodb, provisioned, *image_ids[:20])
+        await wait_until_queue_is_empty(sqs, provisioned)
     for image_id in image_ids[20:]:
-        await put(s3, provisioned, image_id, IMAGE)
-    await announcements(sqs, provisioned, 30)
+        await upload(s3, provisioned, image_id, IMAGE)
+    await take_notifications(sqs, provisioned, 30)
     await s3.put_object(Bucket=provisioned.bucket, Key="uploads/readme.txt", Body=b"not an upload")
 
     async with open_tool(provisioned, requested_by="enqueue") as repairs:
         await enqueue_all(repairs, prefix="uploads/")
         assert report_of(repairs).counts == {"already recorded": 20, "enqueued": 30, "not an upload": 1}
-        async with working(provisioned):
-            images = await ended(dynamodb, provisioned, *image_ids)
+        async with running_worker(provisioned):
+            images = await wait_until_processed(dynamodb, provisioned, *image_ids)
         report_of(repairs).counts.clear()
         await enqueue_all(repairs, prefix="uploads/")
 
@@ -501,17 +508,19 @@ async def test_only_unrecorded_uploads_are_enqueued(
 async def test_an_upload_replaced_within_the_same_second_is_enqueued(
     s3: "S3Client", sqs: "SQSClient", dynamodb: "DynamoDBClient", provisioned: Settings
 ) -> None:
-    async with working(provisioned):
-        await put(s3, provisioned, "img_1", IMAGE)
-        (before,) = await ended(dynamodb, provisioned, "img_1")
-        await emptied(sqs, provisioned)
-    await put(s3, provisioned, "img_1", OTHER_IMAGE)
+    async with running_worker(provisioned):
+        await upload(s3, provisioned, "img_1", IMAGE)
+        (before,) = await wait_until_processed(dynamodb, provisioned, "img_1")
+        await wait_until_queue_is_empty(sqs, provisioned)
+    await upload(s3, provisioned, "img_1", OTHER_IMAGE)
     await purge_queue(sqs, provisioned)
 
     async with open_tool(provisioned) as repairs:
         await enqueue_all(repairs, prefix=f"uploads/{USER}/")
-    async with working(provisioned), asyncio.timeout(30):
-        while (after := (await ended(dynamodb, provisioned, "img_1"))[0]).version == before.version:
+    async with running_worker(provisioned), asyncio.timeout(30):
+        while (
+            after := (await wait_until_processed(dynamodb, provisioned, "img_1"))[0]
+        ).version == before.version:
             pass
 
     assert report_of(repairs).counts == {"enqueued": 1}
@@ -528,7 +537,7 @@ async def test_a_dry_run_reports_what_would_be_done_and_changes_nothing(
     await claimed(s3, dynamodb, provisioned, "img_3", lease_s=-1)
     gone = await released(s3, dynamodb, provisioned, "img_4")
     await s3.delete_object(Bucket=provisioned.bucket, Key=gone.key)
-    await put(s3, provisioned, "img_5", IMAGE)
+    await upload(s3, provisioned, "img_5", IMAGE)
     await purge_queue(sqs, provisioned)
     names = (provisioned.queue_name, provisioned.dead_letter_queue_name)
     before = await table(dynamodb, provisioned), [await messages_in(sqs, name) for name in names]

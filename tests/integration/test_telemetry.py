@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.support.emulators import client, refusing, unique_settings
+from tests.support.emulators import client, failing_aws, unique_settings
 from tests.support.scrape import value_of
 from worker.aws.retry import RetryPolicy, call_with_retry
 from worker.bootstrap import open_clients, open_consumer
@@ -35,7 +35,7 @@ def watched(client: Any) -> tuple[Metrics, Readiness]:
 async def test_throttled_calls_are_counted_with_their_retries_and_are_not_responses() -> None:
     code = "ProvisionedThroughputExceededException"
     async with (
-        refusing(code, status=400) as endpoint_url,
+        failing_aws(code, status=400) as endpoint_url,
         client("dynamodb", unique_settings(endpoint_url)) as dynamodb,
     ):
         metrics, _ = watched(dynamodb)
@@ -65,7 +65,7 @@ async def test_a_failed_condition_counts_as_a_response_and_a_denied_call_does_no
     assert value_of(metrics, "aws_throttles_total", service="dynamodb", operation="DeleteItem") == 0
 
     async with (
-        refusing("AccessDeniedException", status=400) as endpoint_url,
+        failing_aws("AccessDeniedException", status=400) as endpoint_url,
         client("dynamodb", unique_settings(endpoint_url)) as denied,
     ):
         metrics, _ = watched(denied)
@@ -76,7 +76,7 @@ async def test_a_failed_condition_counts_as_a_response_and_a_denied_call_does_no
 
 async def test_a_missing_bucket_does_not_count_as_a_response() -> None:
     async with (
-        refusing("NoSuchBucket", status=404) as endpoint_url,
+        failing_aws("NoSuchBucket", status=404) as endpoint_url,
         client("s3", unique_settings(endpoint_url)) as s3,
     ):
         metrics, _ = watched(s3)

@@ -1,10 +1,9 @@
 """
-Dying at every call: a worker whose AWS calls are numbered, and that dies at whichever it is told to.
+Fault injection into the AWS calls of a worker or repair tool: crashes before or after a call, lost responses.
 
-A fault strikes one call of a job, in one of three ways: the worker dies before it, it dies after the call has
-landed, or the call lands and its answer is lost, after which the worker goes on. A dead worker stands still
-in the call at which it died. It makes no further call: whatever its tasks still try while they are cancelled
-stands still here too, and never reaches AWS. The same is done to the repair tools.
+Calls are numbered in the order in which they are made. A worker that crashed is blocked forever in the call
+at which it crashed; calls that its tasks still try while they are cancelled are blocked too, and never reach
+AWS. After a lost response the worker continues.
 """
 
 import asyncio
@@ -42,204 +41,216 @@ if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
     from types_aiobotocore_sqs import SQSClient
 
-LEGAL_IMAGE = {(start, leads_to) for starts, leads_to in IMAGE_MOVES.values() for start in starts}
-LEGAL_STEP = {(start, leads_to) for starts, leads_to in STEP_MOVES.values() for start in starts}
+ALLOWED_IMAGE_MOVES = {(start, leads_to) for starts, leads_to in IMAGE_MOVES.values() for start in starts}
+ALLOWED_STEP_MOVES = {(start, leads_to) for starts, leads_to in STEP_MOVES.values() for start in starts}
 LEASE_S = 60
-LIFE_S = 30.0
-"""How long one worker may take over one message before the test fails: far longer than it ever does."""
+RUN_TIMEOUT_S = 30.0
+"""Limit for one worker and one message, after which the test fails; a worker needs far less."""
 
 
-class Kind(StrEnum):
-    """How a fault strikes a call."""
+class FaultKind(StrEnum):
+    """What a fault does to a call."""
 
-    DIES_BEFORE = "dies before"
-    DIES_AFTER = "dies after"
-    ANSWER_LOST = "answer lost"
+    CRASH_BEFORE = "crash before"
+    CRASH_AFTER = "crash after"
+    RESPONSE_LOST = "response lost"
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Strikes the call of this number, counted from the fault before it."""
+    """
+    A fault of one call.
+
+    Attributes:
+        number: Number of the call, counted from 1 after the previous fault.
+        kind: What happens to the call.
+    """
 
     number: int
-    kind: Kind
+    kind: FaultKind
 
 
-class Calls:
+class FaultInjector:
     """
-    Numbers the calls of one job, over all the workers that it takes, and strikes those that it is told to.
+    Numbers the AWS calls of all workers that process one job, and injects faults into them.
 
     Args:
-        faults: One after the other.
+        faults: Faults in the order in which they occur.
     """
 
     def __init__(self, faults: Sequence[Fault] = ()) -> None:
         self._faults = list(faults)
         self.names: list[str] = []
-        self.since_fault: list[str] = []
-        self.alive: object = None
-        self.died = asyncio.Event()
+        self.names_since_fault: list[str] = []
+        self.current_worker: object = None
+        self.crashed = asyncio.Event()
         self.in_flight = 0
-        self.quiet = asyncio.Event()
-        self.quiet.set()
+        self.idle = asyncio.Event()
+        self.idle.set()
 
     @property
-    def all_struck(self) -> bool:
-        """Tell whether every fault has struck."""
+    def all_injected(self) -> bool:
+        """Whether every fault has occurred."""
         return not self._faults
 
-    def new_life(self) -> object:
-        """Let a new worker live; what is left of those before it can make no more calls."""
-        self.alive, self.died = object(), asyncio.Event()
+    def new_worker(self) -> object:
+        """Return an identity for a new worker; calls of all workers before it are blocked from now on."""
+        self.current_worker, self.crashed = object(), asyncio.Event()
         self.in_flight = 0
-        self.quiet.set()
-        return self.alive
+        self.idle.set()
+        return self.current_worker
 
-    async def make(self, life: object, name: str, call: Callable[[], Awaitable[Any]]) -> Any:
-        """Make one call for a worker, or let its fault strike."""
-        if life is not self.alive or self.died.is_set():
-            await _stand_still()
+    async def call(self, worker: object, name: str, call: Callable[[], Awaitable[Any]]) -> Any:
+        """Make one call for a worker, or inject the fault of this call."""
+        if worker is not self.current_worker or self.crashed.is_set():
+            await _block_forever()
         self.names.append(name)
-        self.since_fault.append(name)
-        kind: Kind | None = None
-        if self._faults and self._faults[0].number == len(self.since_fault):
+        self.names_since_fault.append(name)
+        kind: FaultKind | None = None
+        if self._faults and self._faults[0].number == len(self.names_since_fault):
             kind = self._faults.pop(0).kind
-            self.since_fault = []
-        if kind is Kind.DIES_BEFORE:
-            await self._die()
-        answer, refusal = await self._ask(call, reads_body=kind is not None)
-        if kind is Kind.DIES_AFTER:
-            await self._die()
-        if kind is Kind.ANSWER_LOST:
+            self.names_since_fault = []
+        if kind is FaultKind.CRASH_BEFORE:
+            await self._crash()
+        response, error = await self._send(call, reads_body=kind is not None)
+        if kind is FaultKind.CRASH_AFTER:
+            await self._crash()
+        if kind is FaultKind.RESPONSE_LOST:
             raise ConnectionClosedError(endpoint_url=f"http://test/{name}")
-        if refusal is not None:
-            raise refusal
-        return answer
+        if error is not None:
+            raise error
+        return response
 
-    async def _ask(
+    async def _send(
         self, call: Callable[[], Awaitable[Any]], *, reads_body: bool
     ) -> tuple[Any, ClientError | None]:
-        """Make the call; return its answer or what it was refused with."""
+        """Make the call; return its response or its error."""
         self.in_flight += 1
-        self.quiet.clear()
+        self.idle.clear()
         try:
-            answer = await call()
-            if reads_body and "Body" in answer:
-                async with answer["Body"]:
+            response = await call()
+            if reads_body and "Body" in response:
+                async with response["Body"]:
                     pass
-        except ClientError as refusal:
-            return None, refusal
+        except ClientError as error:
+            return None, error
         finally:
             self.in_flight -= 1
             if not self.in_flight:
-                self.quiet.set()
-        return answer, None
+                self.idle.set()
+        return response, None
 
-    async def _die(self) -> NoReturn:
-        self.died.set()
-        await _stand_still()
+    async def _crash(self) -> NoReturn:
+        self.crashed.set()
+        await _block_forever()
 
 
-async def _stand_still() -> NoReturn:
+async def _block_forever() -> NoReturn:
     await asyncio.get_running_loop().create_future()
-    message = "nobody ends this but by cancelling it"
+    message = "the future is never completed, only cancelled"
     raise AssertionError(message)
 
 
-class Tapped:
-    """A client all of whose calls go through `Calls`, in the name of one worker."""
+class InterceptedClient:
+    """An AWS client that makes every call of one worker through a `FaultInjector`."""
 
-    def __init__(self, client: object, calls: Calls, life: object) -> None:
-        self._client, self._calls, self._life = client, calls, life
+    def __init__(self, client: object, injector: FaultInjector, worker: object) -> None:
+        self._client, self._injector, self._worker = client, injector, worker
 
     def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
         method = getattr(self._client, name)
 
         async def call(**request: Any) -> Any:
-            return await self._calls.make(self._life, name, partial(method, **request))
+            return await self._injector.call(self._worker, name, partial(method, **request))
 
         return call
 
 
-def tapped(aws: "Aws", calls: Calls) -> Clients:
-    """Let a new worker live; return the clients that it makes its calls with."""
-    life = calls.new_life()
-    sqs: Any = Tapped(aws.sqs, calls, life)
-    s3: Any = Tapped(aws.s3, calls, life)
-    dynamodb: Any = Tapped(aws.dynamodb, calls, life)
+def clients_of_new_worker(aws: "Aws", injector: FaultInjector) -> Clients:
+    """Return the intercepted clients of a new worker."""
+    worker = injector.new_worker()
+    sqs: Any = InterceptedClient(aws.sqs, injector, worker)
+    s3: Any = InterceptedClient(aws.s3, injector, worker)
+    dynamodb: Any = InterceptedClient(aws.dynamodb, injector, worker)
     return Clients(s3=s3, sqs=sqs, polling=sqs, dynamodb=dynamodb)
 
 
-async def live(calls: Calls, work: Coroutine[Any, Any, None]) -> None:
-    """Let the worker that was tapped last work to the end of its work, or to its own."""
-    before = asyncio.all_tasks()
-    working = asyncio.create_task(work)
-    dying = asyncio.create_task(calls.died.wait())
-    async with asyncio.timeout(LIFE_S):
-        await asyncio.wait({working, dying}, return_when=asyncio.FIRST_COMPLETED)
+async def run_until_done_or_crashed(injector: FaultInjector, work: Coroutine[Any, Any, None]) -> None:
+    """Run the work of the newest worker until it returns or the worker crashes."""
+    tasks_before = asyncio.all_tasks()
+    work_task = asyncio.create_task(work)
+    crash_task = asyncio.create_task(injector.crashed.wait())
+    async with asyncio.timeout(RUN_TIMEOUT_S):
+        await asyncio.wait({work_task, crash_task}, return_when=asyncio.FIRST_COMPLETED)
         try:
-            if not calls.died.is_set():
-                working.result()
+            if not injector.crashed.is_set():
+                work_task.result()
         finally:
-            calls.died.set()
-            await _bury(before)
+            injector.crashed.set()
+            await _cancel_tasks_except(tasks_before)
 
 
 class StepwisePool:
     """
-    Reports each step once the record has been told of the one before, so that calls come in one order.
+    A decoder pool that reports a step only when the step before it is recorded, so that calls have one order.
 
     Args:
-        calls: Of the worker.
+        injector: Knows whether a call is in flight.
         error: Raised at the second step.
         beat: Awaited before the second step.
     """
 
     def __init__(
-        self, calls: Calls, *, error: Exception | None, beat: Callable[[], Awaitable[None]] | None
+        self,
+        injector: FaultInjector,
+        *,
+        error: Exception | None,
+        beat: Callable[[], Awaitable[None]] | None,
     ) -> None:
-        self._calls, self._error, self._beat = calls, error, beat
+        self._injector, self._error, self._beat = injector, error, beat
 
-    async def run(self, content: object, recipe: Recipe) -> AsyncGenerator[DecoderOutput, None]:
-        assert content, "an empty picture was handed to the pool"
+    async def run(
+        self, content: bytes | bytearray | memoryview, recipe: Recipe
+    ) -> AsyncGenerator[DecoderOutput, None]:
+        assert content, "the pool received an empty upload"
         for step in StepName:
-            await self._recorded()
+            await self._wait_for_writes()
             if step is StepName.RESIZE and self._beat is not None:
                 await self._beat()
             if step is StepName.RESIZE and self._error is not None:
                 raise self._error
             yield a_report(step)
-        await self._recorded()
+        await self._wait_for_writes()
         for size in recipe.sizes:
             yield EncodedRendition(
                 size=size.name,
                 width=800,
                 height=450,
                 format="jpeg",
-                content=result_of(bytes(content), size.name),  # type: ignore[call-overload]
+                content=result_of(bytes(content), size.name),
             )
 
-    async def _recorded(self) -> None:
-        """Let the writer that was just woken make its call, and wait until none is in flight."""
+    async def _wait_for_writes(self) -> None:
+        """Give the step writer time to start its call, and wait until no call is in flight."""
         for _ in range(10):
             await asyncio.sleep(0)
-            await self._calls.quiet.wait()
+            await self._injector.idle.wait()
 
 
 def result_of(content: bytes, size: str) -> bytes:
-    """Return what the pool makes of a picture: the beginning of a JPEG, and what tells it from others."""
+    """Return the rendition that the pool makes of an upload: a JPEG marker, the size and the upload."""
     return b"\xff\xd8\xff\xdb" + f"{size} of ".encode() + content
 
 
 def is_result_of(stored: bytes, content: bytes, size: str) -> bool:
-    """Tell whether it is what the pool made, but for the mark that each result gets."""
+    """Return whether a stored object is the pool's rendition, apart from the nonce that each result gets."""
     result = result_of(content, size)
     return stored[:2] == result[:2] and stored.endswith(result[2:])
 
 
 @dataclass(frozen=True, slots=True)
 class Aws:
-    """The untapped clients, and where things lie."""
+    """Clients that are not intercepted, and the resources of the test."""
 
     settings: Settings
     s3: "S3Client"
@@ -250,7 +261,7 @@ class Aws:
 
 
 class Clock:
-    """The true time, and as much later as the test has let pass."""
+    """A clock that a test can move ahead of the true time."""
 
     def __init__(self) -> None:
         self.ahead = timedelta()
@@ -258,20 +269,20 @@ class Clock:
     def __call__(self) -> datetime:
         return utc_now() + self.ahead
 
-    def pass_lease(self) -> None:
-        """Let every lease end."""
+    def expire_leases(self) -> None:
+        """Move the clock past the end of every lease."""
         self.ahead += timedelta(seconds=LEASE_S + 1)
 
 
 @dataclass(frozen=True, slots=True)
-class Conduct:
+class WorkerOptions:
     """
     How the workers of a case behave.
 
     Attributes:
-        error: What the pool raises at the second step.
-        max_receives: Tries of a message.
-        recipe: What they make of a picture.
+        error: Raised by the pool at the second step.
+        max_receives: Maximum receives of a message.
+        recipe: Recipe of every image.
         has_heartbeat: Whether the message and the lease are renewed before the second step.
     """
 
@@ -281,35 +292,40 @@ class Conduct:
     has_heartbeat: bool = False
 
 
-class Lives:
+class WorkerSequence:
     """
-    One worker after another, until nothing is left in the queue.
+    Runs one worker after another, each for one message, until the queue is empty.
 
     Args:
-        aws: Where the messages wait.
-        calls: Numbers what they do.
-        conduct: How they do it.
+        aws: Clients and resources.
+        injector: Injects the faults.
+        options: How the workers behave.
     """
 
-    def __init__(self, aws: Aws, calls: Calls, conduct: Conduct) -> None:
-        self._aws, self._calls, self._conduct = aws, calls, conduct
+    def __init__(self, aws: Aws, injector: FaultInjector, options: WorkerOptions) -> None:
+        self._aws, self._injector, self._options = aws, injector, options
         self.clock = Clock()
         self.count = 0
 
-    async def until_the_queue_is_empty(self, *, first_within_s: int = 0) -> None:
-        """Let workers live until no message comes any more; ten must be enough."""
+    async def run_until_queue_is_empty(self, *, first_within_s: int = 0) -> None:
+        """
+        Run workers until no message is received; at most ten.
+
+        Args:
+            first_within_s: How long to wait for the first message.
+        """
         received = await receive(self._aws, within_s=first_within_s)
         while received is not None:
             self.count += 1
-            assert self.count <= 10, f"a message is still there after {self._calls.names}"
-            await self._live(received)
-            self.clock.pass_lease()
+            assert self.count <= 10, f"the queue is not empty after {self._injector.names}"
+            await self._run_worker(received)
+            self.clock.expire_leases()
             await make_visible(self._aws, received)
             received = await receive(self._aws)
 
-    async def _live(self, received: dict[str, Any]) -> None:
-        """Let one worker handle the message to its end, or to its own."""
-        consumer, queue, ledger = self._worker(tapped(self._aws, self._calls))
+    async def _run_worker(self, received: dict[str, Any]) -> None:
+        """Process the message by a new worker, until it is done or crashes."""
+        consumer, queue, ledger = self._worker(clients_of_new_worker(self._aws, self._injector))
         message = Message(
             message_id=received["MessageId"],
             receipt_handle=received["ReceiptHandle"],
@@ -318,15 +334,15 @@ class Lives:
             sent_at=utc_now(),
         )
 
-        async def handle() -> None:
+        async def process() -> None:
             await consumer.process(message)
             await queue.close()
             await ledger.close()
 
-        await live(self._calls, handle())
+        await run_until_done_or_crashed(self._injector, process())
 
     def _worker(self, clients: Clients) -> tuple[Consumer, Queue, DynamoLedger]:
-        settings, conduct = self._aws.settings, self._conduct
+        settings, options = self._aws.settings, self._options
         queue = Queue(
             clients.sqs,
             clients.polling,
@@ -350,20 +366,22 @@ class Lives:
             ledger=ledger,
             recipes=Recipes(
                 profiles_of(clients.dynamodb, settings),
-                lambda _: conduct.recipe,
+                lambda _: options.recipe,
                 FakeLogos().fill,
             ),
             sources=build_sources(clients.s3),
             pool=StepwisePool(
-                self._calls, error=conduct.error, beat=heartbeat.beat if conduct.has_heartbeat else None
+                self._injector,
+                error=options.error,
+                beat=heartbeat.beat if options.has_heartbeat else None,
             ),
             results=build_results(clients.s3, settings),
             observer=an_observer(),
             clock=self.clock,
             config=DeliveryConfig(
-                worker_id=f"life-{self.count}",
+                worker_id=f"worker-{self.count}",
                 lease_s=LEASE_S,
-                max_receives=conduct.max_receives,
+                max_receives=options.max_receives,
                 max_bytes=settings.max_bytes,
                 record_delay_s=0,
             ),
@@ -378,31 +396,31 @@ class Lives:
         return consumer, queue, ledger
 
 
-async def _bury(others: set[asyncio.Task[Any]]) -> None:
-    """Cancel what is left of a worker until nothing is: all tasks but the others."""
-    while left := asyncio.all_tasks() - others:
-        for task in left:
+async def _cancel_tasks_except(kept: set[asyncio.Task[Any]]) -> None:
+    """Cancel all other tasks, again and again until they have ended."""
+    while remaining := asyncio.all_tasks() - kept:
+        for task in remaining:
             task.cancel()
-        ended, _ = await asyncio.wait(left, timeout=0.001)
+        ended, _ = await asyncio.wait(remaining, timeout=0.001)
         for task in ended:
             if not task.cancelled():
-                task.exception()  # nobody asks the dead how they ended
+                task.exception()  # marks it as retrieved: errors of a crashed worker do not matter
 
 
 async def receive(aws: Aws, *, within_s: int = 0) -> dict[str, Any] | None:
-    """Take the message if it is there, or comes in so many seconds."""
-    answer = await aws.sqs.receive_message(
+    """Receive one message, waiting up to so many seconds; None if there is none."""
+    response = await aws.sqs.receive_message(
         QueueUrl=aws.url,
         VisibilityTimeout=LEASE_S,
         WaitTimeSeconds=within_s,
         MessageSystemAttributeNames=["ApproximateReceiveCount"],
     )
-    messages: list[Any] = answer.get("Messages", [])
+    messages: list[Any] = response.get("Messages", [])
     return messages[0] if messages else None
 
 
 async def make_visible(aws: Aws, received: dict[str, Any]) -> None:
-    """Let the visibility timeout of a message pass, if it is still there."""
+    """Make a message visible again as if its visibility timeout had passed, if it still exists."""
     await aws.sqs.change_message_visibility_batch(
         QueueUrl=aws.url,
         Entries=[{"Id": "0", "ReceiptHandle": received["ReceiptHandle"], "VisibilityTimeout": 0}],
@@ -410,11 +428,11 @@ async def make_visible(aws: Aws, received: dict[str, Any]) -> None:
 
 
 def check_history(image: Image) -> None:
-    """Raise unless the audit trail is one that the table of moves allows."""
-    of_image = [ImageStatus(entry.status) for entry in image.history if entry.step is None]
-    assert of_image[0] is ImageStatus.PENDING
-    assert of_image[-1] is image.status
-    assert set(pairwise(of_image)) <= LEGAL_IMAGE
+    """Assert that the history of an image contains only moves that the status tables allow."""
+    image_statuses = [ImageStatus(entry.status) for entry in image.history if entry.step is None]
+    assert image_statuses[0] is ImageStatus.PENDING
+    assert image_statuses[-1] is image.status
+    assert set(pairwise(image_statuses)) <= ALLOWED_IMAGE_MOVES
     attempts = [entry.attempt for entry in image.history]
     assert attempts == sorted(attempts)
     assert image.attempt == attempts[-1]
@@ -422,9 +440,9 @@ def check_history(image: Image) -> None:
     assert image.lease is None
     for attempt in set(attempts):
         for step in image.steps:
-            of_step = [
+            step_statuses = [
                 StepStatus(entry.status)
                 for entry in image.history
                 if entry.step is step and entry.attempt == attempt
             ]
-            assert set(pairwise([StepStatus.PENDING, *of_step])) <= LEGAL_STEP
+            assert set(pairwise([StepStatus.PENDING, *step_statuses])) <= ALLOWED_STEP_MOVES

@@ -1,4 +1,4 @@
-"""The AWSes that tests run against: one of each for the whole session, and names of its own for each test."""
+"""AWS emulators, one of each for the test session, and settings with resource names of each test."""
 
 import asyncio
 import json
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
     from types_aiobotocore_sqs import SQSClient
 
-Service = Literal["cloudformation", "cloudwatch", "dynamodb", "s3", "sqs"]
+Service = Literal["cloudformation", "cloudwatch", "dynamodb", "iam", "kms", "s3", "sqs"]
 
 SESSION = AioSession()
-"""Shared for the service models that it has read; it belongs to no event loop."""
+"""Shared because it caches the service models; it is independent of event loops."""
 
 
 def unique_settings(endpoint_url: str, **changes: object) -> Settings:
-    """Return settings whose resources no other test knows."""
+    """Return settings with resource names that no other test uses."""
     suffix = uuid4().hex[:12]
     names: dict[str, object] = {
         "region": EMBEDDED_REGION,
@@ -48,40 +48,41 @@ def unique_settings(endpoint_url: str, **changes: object) -> Settings:
 
 
 def variables_of(settings: Settings) -> dict[str, str]:
-    """Return the environment variables that name a test's resources to another process."""
+    """Return the environment variables with the resource names of the settings, for another process."""
     names = ("bucket", "queue_name", "dead_letter_queue_name", "table_name")
     return {f"WORKER_{name.upper()}": str(getattr(settings, name)) for name in names}
 
 
 def stack_name_of(settings: Settings) -> str:
-    """Name the stack that a test's resources lie in."""
+    """Return the name of the CloudFormation stack with a test's resources."""
     return f"storage-{settings.bucket}"
 
 
 def client(
     service: Service, settings: Settings, *, has_credentials: bool = True
 ) -> AbstractAsyncContextManager[Any]:
-    """Open a client as plain as it can be: no retries, so that a test sees what the emulator says."""
-    session = SESSION if has_credentials else AioSession()
-    return session.create_client(
+    """Open a client without retries, so that a test gets every error of the emulator."""
+    session: Any = SESSION if has_credentials else AioSession()  # the stubs have one overload per service
+    opened: AbstractAsyncContextManager[Any] = session.create_client(
         service,
         region_name=settings.region,
         endpoint_url=settings.endpoint_url,
         config=AioConfig(retries={"total_max_attempts": 1}, connect_timeout=2, read_timeout=30),
         **(EMBEDDED_CREDENTIALS if has_credentials else {}),
     )
+    return opened
 
 
 async def create_table(dynamodb: "DynamoDBClient", settings: Settings) -> None:
-    """Make the template's table without CloudFormation: moto's knows no queue policy and gives up on it."""
+    """Create the template's table without CloudFormation, because moto fails to deploy the queue policy."""
     await dynamodb.create_table(**table_properties(settings.table_name))
     await dynamodb.update_time_to_live(
         TableName=settings.table_name, TimeToLiveSpecification={"AttributeName": "ttl", "Enabled": True}
     )
 
 
-async def announced_keys(sqs: "SQSClient", settings: Settings) -> list[str]:
-    """Receive what waits in the queue; return the keys, less what S3 sends to try a new notification."""
+async def receive_keys(sqs: "SQSClient", settings: Settings) -> list[str]:
+    """Receive S3 notifications; return their keys. The test event of a new notification has none."""
     url = (await sqs.get_queue_url(QueueName=settings.queue_name))["QueueUrl"]
     received = await sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=5)
     bodies = [json.loads(message["Body"]) for message in received["Messages"]]
@@ -89,32 +90,32 @@ async def announced_keys(sqs: "SQSClient", settings: Settings) -> list[str]:
 
 
 async def messages_in(sqs: "SQSClient", queue_name: str) -> int:
-    """Count the messages in a queue, hidden and delayed ones included."""
+    """Return the number of visible, in-flight and delayed messages of a queue."""
     url = (await sqs.get_queue_url(QueueName=queue_name))["QueueUrl"]
-    answer = await sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
-    attributes: Any = answer["Attributes"]
+    response = await sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
+    attributes: Any = response["Attributes"]
     kinds = ("Messages", "MessagesNotVisible", "MessagesDelayed")
     return sum(int(attributes[f"ApproximateNumberOf{kind}"]) for kind in kinds)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def ministack_endpoint() -> AsyncIterator[str]:
-    """The endpoint of one MiniStack for the whole session; any process may use it."""
+    """The endpoint of the session's MiniStack, for any process."""
     async with embedded_aws() as endpoint_url:
         yield endpoint_url
 
 
 @pytest.fixture(scope="session")
 def moto_endpoint() -> Iterator[str]:
-    """The endpoint of one moto server for the whole session."""
+    """The endpoint of the session's moto server."""
     with moto_server() as endpoint_url:
         yield endpoint_url
 
 
 @contextmanager
 def moto_server() -> Iterator[str]:
-    """Run moto's server in a thread, on a port that is free."""
-    from moto.server import ThreadedMotoServer
+    """Run moto's server in a thread, on a free port."""
+    from moto.server import ThreadedMotoServer  # takes half a second, and few tests need it
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
@@ -126,30 +127,30 @@ def moto_server() -> Iterator[str]:
 
 
 @asynccontextmanager
-async def refusing(code: str, *, status: int) -> AsyncIterator[str]:
-    """Run a server that answers each request with the code, in the form that each service has for it."""
+async def failing_aws(code: str, *, status: int) -> AsyncIterator[str]:
+    """Run a server that responds to every request with an AWS error code, in the format of the service."""
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).lower()
         if b"x-amz-target" in head:
-            kind, body = "application/x-amz-json-1.0", f'{{"__type": "com.amazonaws#{code}"}}'
+            content_type, body = "application/x-amz-json-1.0", f'{{"__type": "com.amazonaws#{code}"}}'
         else:
-            kind, body = "application/xml", f"<Error><Code>{code}</Code></Error>"
+            content_type, body = "application/xml", f"<Error><Code>{code}</Code></Error>"
         body = "" if head.startswith(b"head") else body
         writer.write(
-            f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
+            f"HTTP/1.1 {status} X\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
             f"Connection: close\r\n\r\n{body}".encode()
         )
         await writer.drain()
         writer.close()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    server = await asyncio.start_server(respond, "127.0.0.1", 0)
     async with server:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
 def a_free_port() -> int:
-    """Find a port of 127.0.0.1 on which nobody listens."""
+    """Return a port of 127.0.0.1 that is not in use."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -158,13 +159,13 @@ def a_free_port() -> int:
 
 @pytest.fixture
 def free_port() -> int:
-    """A port of 127.0.0.1 on which nobody listens."""
+    """A port of 127.0.0.1 that is not in use."""
     return a_free_port()
 
 
 @pytest.fixture
 def settings(ministack_endpoint: str) -> Settings:
-    """Settings of the session's MiniStack, whose resources do not exist yet."""
+    """Settings of the session's MiniStack; the resources do not exist yet."""
     return unique_settings(ministack_endpoint)
 
 
@@ -172,7 +173,8 @@ def settings(ministack_endpoint: str) -> Settings:
 async def provisioned(
     settings: Settings, cloudformation: "CloudFormationClient", dynamodb: "DynamoDBClient"
 ) -> Settings:
-    """The test's settings, once their resources exist."""
+    """The test's settings, with their resources provisioned."""
+
     await deploy_storage(cloudformation, dynamodb, settings, stack_name=stack_name_of(settings))
     return settings
 

@@ -1,4 +1,4 @@
-"""Lists read page by page, and what they should say."""
+"""Read lists page by page, and sort images as lists do."""
 
 from collections.abc import Awaitable, Callable, Iterable
 
@@ -6,13 +6,21 @@ from worker.domain.image import Image
 from worker.dynamodb.queries import Page
 
 
-async def walked(ask: Callable[[str | None], Awaitable[Page]], *, most: int | None = None) -> list[str]:
-    """Return the ids of all pages, in the order in which they came; no page has more than `most`."""
+async def ids_of_all_pages(
+    get_page: Callable[[str | None], Awaitable[Page]], *, max_page_size: int | None = None
+) -> list[str]:
+    """
+    Read all pages; return the image ids in their order.
+
+    Args:
+        get_page: Returns the page of a token; None is the first page.
+        max_page_size: Assert that no page is larger.
+    """
     ids: list[str] = []
     token: str | None = None
     while True:
-        page = await ask(token)
-        assert most is None or len(page.images) <= most
+        page = await get_page(token)
+        assert max_page_size is None or len(page.images) <= max_page_size
         ids += [image.image_id for image in page.images]
         token = page.next_token
         if token is None:
@@ -20,5 +28,6 @@ async def walked(ask: Callable[[str | None], Awaitable[Page]], *, most: int | No
 
 
 def newest_first(images: Iterable[Image]) -> list[str]:
-    """Return the ids in the order in which lists show them."""
+    """Return the image ids in the order of lists: the newest image first."""
+
     return [image.image_id for image in sorted(images, key=lambda image: image.created_at, reverse=True)]

@@ -1,4 +1,4 @@
-"""Test pictures, made in memory: a scene whose quarters tell which way up it is, and files of it."""
+"""Test images generated in memory, decoded and as files."""
 
 import io
 import random
@@ -22,7 +22,7 @@ _UNDO = {
 
 
 def scene(width: int = 640, height: int = 400, mode: str = "RGB") -> Image.Image:
-    """Return red over blue on the left, green over white on the right."""
+    """Return an image of four quadrants, red and green above blue and white, to recognise its orientation."""
     image = Image.new("RGB", (2, 2))
     for at, colour in zip(((0, 0), (1, 0), (0, 1), (1, 1)), (RED, GREEN, BLUE, WHITE), strict=True):
         image.putpixel(at, colour)
@@ -31,36 +31,50 @@ def scene(width: int = 640, height: int = 400, mode: str = "RGB") -> Image.Image
 
 
 def quarters(image: Image.Image) -> tuple[Any, ...]:
-    """Return the pixels in the middle of the four quarters, as of `scene`."""
+    """Return the pixels in the centres of the four quadrants, row by row."""
     width, height = image.size
     across, down = (width // 4, width - 1 - width // 4), (height // 4, height - 1 - height // 4)
     return tuple(image.getpixel((x, y)) for y in down for x in across)
 
 
+def pixel(image: Image.Image, position: tuple[int, int]) -> tuple[int, ...]:
+    """Return the bands of a pixel of an image with several bands."""
+    bands = image.getpixel(position)
+    assert isinstance(bands, tuple)
+    return bands
+
+
+def extrema(image: Image.Image) -> tuple[int, int]:
+    """Return the minimum and maximum of an image with one band of 8 bits."""
+    assert image.mode == "L"
+    levels = image.tobytes()
+    return min(levels), max(levels)
+
+
 def noise(width: int, height: int, *, mode: str = "RGB", seed: int = 1) -> Image.Image:
-    """Return random pixels, which no encoder can make small."""
+    """Return an image of random pixels, which does not compress."""
     bands = len(Image.new(mode, (1, 1)).getbands())
     return Image.frombytes(mode, (width, height), random.Random(seed).randbytes(width * height * bands))
 
 
-def encoded(image: Image.Image, picture_format: str = "JPEG", **options: Any) -> bytes:
-    """Return a file of the picture."""
+def encoded(image: Image.Image, image_format: str = "JPEG", **options: Any) -> bytes:
+    """Return the image encoded as a file."""
     file = io.BytesIO()
-    image.save(file, picture_format, **options)
+    image.save(file, image_format, **options)
     return file.getvalue()
 
 
-def stored_as(orientation: int, *, upright: Image.Image, picture_format: str = "JPEG") -> bytes:
-    """Return a file that stores the picture in an EXIF orientation."""
+def stored_as(orientation: int, *, upright: Image.Image, image_format: str = "JPEG") -> bytes:
+    """Return a file whose pixels are stored in an EXIF orientation."""
     undo = _UNDO[orientation]
     stored = upright if undo is None else upright.transpose(undo)
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
-    return encoded(stored, picture_format, exif=exif)
+    return encoded(stored, image_format, exif=exif)
 
 
 def with_exif(tags: Mapping[int, Any], details: Mapping[int, Any] | None = None) -> bytes:
-    """Return a JPEG that says this of itself."""
+    """Return a JPEG with these EXIF tags, and details in the EXIF sub-directory."""
     exif = Image.Exif()
     exif.update(tags)
     if details:
@@ -68,20 +82,20 @@ def with_exif(tags: Mapping[int, Any], details: Mapping[int, Any] | None = None)
     return encoded(scene(64, 48), exif=exif)
 
 
-def animation(picture_format: str, *, frames: int, width: int = 40, height: int = 30) -> bytes:
-    """Return a picture of several frames, all different."""
+def animation(image_format: str, *, frames: int, width: int = 40, height: int = 30) -> bytes:
+    """Return an animation of different frames."""
     first, *others = (noise(width, height, seed=seed) for seed in range(frames))
-    return encoded(first, picture_format, save_all=True, append_images=others)
+    return encoded(first, image_format, save_all=True, append_images=others)
 
 
 def opened(content: bytes | bytearray | memoryview) -> Image.Image:
-    """Return the picture in a file, decoded."""
+    """Return the decoded image of a file."""
     image = Image.open(io.BytesIO(bytes(content)))
     image.load()
     return image
 
 
-def difference(one: Image.Image, other: Image.Image) -> float:
-    """Return the mean absolute difference of two pictures of one size, in levels of 255."""
-    left, right = one.convert("RGB").tobytes(), other.convert("RGB").tobytes()
+def difference(first: Image.Image, second: Image.Image) -> float:
+    """Return the mean absolute difference of two images of the same size, in levels of 255."""
+    left, right = first.convert("RGB").tobytes(), second.convert("RGB").tobytes()
     return sum(abs(a - b) for a, b in zip(left, right, strict=True)) / len(left)

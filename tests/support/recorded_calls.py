@@ -1,22 +1,25 @@
-"""Every AWS call that the suite makes through code of the worker, and who made it; judged at the end."""
+"""Records the AWS calls that the tests make through worker code, for `tests/test_recorded_calls.py`."""
 
 import json
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from aiobotocore.client import AioBaseClient
 
 from worker.aws.fast_path import FastCall
 
+if TYPE_CHECKING:
+    from types import FrameType
+
 ROOT = Path(__file__).parents[2]
 
 
 class Call(NamedTuple):
-    """A call of AWS."""
+    """An AWS call, and the module and top-level definition of the worker that made it."""
 
     module: str
     definition: str
@@ -26,16 +29,17 @@ class Call(NamedTuple):
 
 
 RECORDED: dict[tuple[object, ...], Call] = {}
-"""One call of each kind: what it asks for, of which resource, from where."""
+"""One call of each kind: the same caller, operation and resources."""
 
 FOLDER = os.environ.get("RECORDED_CALLS")
-"""Where each process leaves its calls when several share the suite, for one more that judges them."""
+"""Where each process writes its calls when the suite is split, for the process that checks them."""
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _recording() -> Iterator[None]:
-    """Record calls as the clients make them, by the code of ours that stands nearest to the client."""
-    make, make_on_fast_path = AioBaseClient._make_api_call, FastCall.__call__
+    """Record the calls of all clients, with the function of the worker that is nearest to the client."""
+    make = AioBaseClient._make_api_call  # type: ignore[attr-defined]  # not in the stubs
+    make_on_fast_path = FastCall.__call__
 
     async def recorded(self: AioBaseClient, operation: str, parameters: dict[str, Any]) -> object:
         _record(self, operation, parameters)
@@ -59,21 +63,18 @@ def _record(client: Any, operation: str, parameters: dict[str, Any]) -> None:
 
 
 def _caller() -> tuple[str, str] | None:
-    frame = sys._getframe(3)
+    frame: FrameType | None = sys._getframe(3)
     worker = f"{ROOT / 'worker'}/"
-    # They make calls on behalf of others.
-    names = (
-        *("aws/calls.py", "aws/fast_path.py", "aws/batcher.py", "aws/retry.py", "telemetry/aws_calls.py"),
-        "dynamodb/conditional_update.py",
-    )
-    between = [f"{worker}{name}" for name in names]
+    # These modules make calls for other modules.
+    names = ("aws/calls.py", "aws/fast_path.py", "aws/batcher.py", "aws/retry.py", "telemetry/aws_calls.py")
+    intermediaries = [f"{worker}{name}" for name in names]
     while frame is not None:
         file = frame.f_code.co_filename
-        if file.startswith(worker) and file not in between:
+        if file.startswith(worker) and file not in intermediaries:
             module = Path(file).relative_to(ROOT).with_suffix("")
             parts = module.parts[:-1] if module.name == "__init__" else module.parts
             return ".".join(parts), frame.f_code.co_qualname.partition(".")[0]
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return None
 
 
@@ -85,12 +86,12 @@ def _kind(parameters: dict[str, Any]) -> tuple[object, ...]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Judge the calls after all others are made."""
+    """Run the tests that check the recorded calls last."""
     items.sort(key=lambda item: item.get_closest_marker("after_all_others") is not None)
 
 
 def pytest_sessionfinish() -> None:
-    """Leave the calls of this process to whoever judges them, less the contents of objects."""
+    """Write the calls of this process, without the contents of objects, if the suite is split."""
     if FOLDER is not None:
         calls = [call._replace(parameters=call.parameters | {"Body": None}) for call in RECORDED.values()]
         Path(FOLDER).mkdir(parents=True, exist_ok=True)
@@ -98,6 +99,6 @@ def pytest_sessionfinish() -> None:
 
 
 def recorded() -> list[Call]:
-    """Return the calls of this process, and of those before it that left theirs."""
-    left = sorted(Path(FOLDER).glob("*.json")) if FOLDER is not None else []
-    return [*RECORDED.values(), *(Call(*call) for file in left for call in json.loads(file.read_text()))]
+    """Return the calls of this process and of earlier processes."""
+    files = sorted(Path(FOLDER).glob("*.json")) if FOLDER is not None else []
+    return [*RECORDED.values(), *(Call(*call) for file in files for call in json.loads(file.read_text()))]

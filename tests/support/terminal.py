@@ -1,4 +1,4 @@
-"""The real command on a terminal: what people see, and Ctrl-C as they press it."""
+"""Run the command line on a pseudo-terminal, with Ctrl-C."""
 
 import asyncio
 import fcntl
@@ -18,57 +18,71 @@ _COLOURS = re.compile(r"\x1b\[(?:\d+;)*(?:3[0-8]|4[0-8]|9[0-7]|10[0-7])(?:;\d+)*
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """How a command ended, and all that its terminal was sent."""
+class TerminalOutput:
+    """
+    Result of a command that ran on a terminal.
+
+    Attributes:
+        status: Exit status.
+        raw: Everything the command wrote, with escape sequences.
+    """
 
     status: int
     raw: str
 
     @property
     def text(self) -> str:
-        """What was sent, without what moves the cursor and colours the text."""
+        """The output without escape sequences."""
         return _ESCAPES.sub("", self.raw)
 
     @property
     def has_colours(self) -> bool:
-        """Whether any of it had a colour."""
+        """Whether the output sets a colour."""
         return _COLOURS.search(self.raw) is not None
 
 
-async def on_a_terminal(
+async def run_on_terminal(
     command: Command, *arguments: str, interrupt_at: str | None = None, **settings: str
-) -> Seen:
-    """Run the command on a terminal of 120 columns; press Ctrl-C as soon as the text is to be seen."""
+) -> TerminalOutput:
+    """
+    Run the command on a terminal of 120 columns.
+
+    Args:
+        command: Environment and working directory.
+        arguments: Command-line arguments.
+        interrupt_at: Send SIGINT when this text has been written.
+        settings: Environment variables that override those of the command.
+    """
     environment = {**command.environment, "TERM": "xterm-256color", **settings}
     return await asyncio.to_thread(_run, command, arguments, environment, interrupt_at)
 
 
 def _run(
     command: Command, arguments: tuple[str, ...], environment: dict[str, str], interrupt_at: str | None
-) -> Seen:
-    ours, theirs = os.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+) -> TerminalOutput:
+    controller, terminal = os.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
     line = [sys.executable, "-m", "worker", *arguments]
     with subprocess.Popen(
-        line, cwd=command.folder, env=environment, stdin=theirs, stdout=theirs, stderr=theirs
+        line, cwd=command.folder, env=environment, stdin=terminal, stdout=terminal, stderr=terminal
     ) as process:
-        os.close(theirs)
-        seen = ""
+        os.close(terminal)
+        output = ""
         try:
-            while chunk := _read(ours):
-                seen += chunk
-                if interrupt_at and interrupt_at in seen:
+            while chunk := _read(controller):
+                output += chunk
+                if interrupt_at and interrupt_at in output:
                     process.send_signal(signal.SIGINT)
                     interrupt_at = None
             process.wait(60)
         finally:
             process.kill()
-            os.close(ours)
-    return Seen(process.returncode, seen)
+            os.close(controller)
+    return TerminalOutput(process.returncode, output)
 
 
-def _read(terminal: int) -> str:
+def _read(controller: int) -> str:
     try:
-        return os.read(terminal, 65_536).decode(errors="replace")
-    except OSError:  # how Linux says that nobody writes to the terminal any more
+        return os.read(controller, 65_536).decode(errors="replace")
+    except OSError:  # EIO: no process has the terminal open any more
         return ""

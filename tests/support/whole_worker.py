@@ -1,4 +1,4 @@
-"""The whole worker in this process: started, given pictures, waited for."""
+"""Run the whole worker in the test process, upload images and wait for their results."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -20,20 +20,20 @@ USER = "user_1"
 
 
 @asynccontextmanager
-async def working(settings: Settings) -> AsyncIterator[None]:
-    """Run the service on the settings while the body runs."""
+async def running_worker(settings: Settings) -> AsyncIterator[None]:
+    """Run a worker with two decoders until the block ends, then drain it."""
     settings = settings.model_copy(update={"processes": 2, "wait_time_s": 1})
-    async with open_clients(settings) as clients, open_consumer(settings, clients) as service:
-        task = asyncio.create_task(service.run())
+    async with open_clients(settings) as clients, open_consumer(settings, clients) as consumer:
+        task = asyncio.create_task(consumer.run())
         try:
             yield
         finally:
-            service.stop()
+            consumer.stop()
             await task
 
 
-async def put(s3: "S3Client", settings: Settings, image_id: str, content: bytes, **metadata: str) -> str:
-    """Upload a picture, and return its key."""
+async def upload(s3: "S3Client", settings: Settings, image_id: str, content: bytes, **metadata: str) -> str:
+    """Upload an image as a JPEG of `USER`; return its key."""
     key = f"uploads/{USER}/{image_id}.jpg"
     await s3.put_object(
         Bucket=settings.bucket, Key=key, Body=content, ContentType="image/jpeg", Metadata=metadata
@@ -41,34 +41,34 @@ async def put(s3: "S3Client", settings: Settings, image_id: str, content: bytes,
     return key
 
 
-async def ended(
+async def wait_until_processed(
     dynamodb: "DynamoDBClient", settings: Settings, *image_ids: str, user_id: str = USER
 ) -> list[Image]:
-    """Wait until the images have ended, whoever works on them, and return them."""
+    """Wait until the images are completed or failed; return them in the order of their ids."""
     queries = build_queries(dynamodb, settings)
     images: dict[str, Image] = {}
     async with asyncio.timeout(60):
-        while left := [(image_id, user_id) for image_id in image_ids if image_id not in images]:
-            found = await queries.images(left, consistent=True)
+        while remaining := [(image_id, user_id) for image_id in image_ids if image_id not in images]:
+            found = await queries.images(remaining, consistent=True)
             images |= {image.image_id: image for image in found if image.status in TERMINAL_STATUSES}
-            await asyncio.sleep(0.02)  # leaves the emulator to the worker
+            await asyncio.sleep(0.02)  # leaves the emulator free for the worker
     return [images[image_id] for image_id in image_ids]
 
 
-async def emptied(sqs: "SQSClient", settings: Settings) -> None:
-    """Wait until nothing waits in the queue and nothing is in flight."""
+async def wait_until_queue_is_empty(sqs: "SQSClient", settings: Settings) -> None:
+    """Wait until the queue has no visible, delayed or in-flight messages."""
     async with asyncio.timeout(60):
         while await messages_in(sqs, settings.queue_name):
-            await asyncio.sleep(0.02)  # leaves the emulator to the worker
+            await asyncio.sleep(0.02)  # leaves the emulator free for the worker
 
 
-async def announcements(sqs: "SQSClient", settings: Settings, count: int) -> list[str]:
-    """Take so many notifications out of the queue."""
+async def take_notifications(sqs: "SQSClient", settings: Settings, count: int) -> list[str]:
+    """Receive and delete S3 notifications until there are `count`; return their bodies."""
     url = await queue_url(sqs, settings.queue_name)
     bodies: list[str] = []
     while len(bodies) < count:
-        answer = await sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=5)
-        for message in answer["Messages"]:
+        response = await sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=5)
+        for message in response["Messages"]:
             await sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
             if "Records" in message["Body"]:
                 bodies.append(message["Body"])

@@ -1,8 +1,8 @@
 """
-The command line with everything imported, forked for each command that is run to its end.
+A fork server for the command line: a process with every command imported, which forks for each command.
 
-Such a command is a process like any other, with an environment, a folder and an exit status of its own, and
-spares the half a second of imports. Where starting is the point, tests start `python -m worker`.
+A command runs in its own process with its own environment, working directory and exit status, but without
+half a second of imports. Tests of the startup itself run `python -m worker`.
 """
 
 import json
@@ -18,32 +18,32 @@ from typing import Any, BinaryIO, NoReturn
 
 from worker.cli.app import COMMANDS, run
 
-_MOST_BYTES = 2**16
-"""Of a request, in one packet."""
+_MAX_PACKET_BYTES = 2**16
+"""Maximum size of a request, which is sent as one packet."""
 
 
-class CommandLine:
-    """The process that is forked; it runs one command at a time, and ends with the object."""
+class ForkServer:
+    """Starts the fork server, and runs one command at a time in a fork of it."""
 
     def __init__(self) -> None:
-        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
+        self._socket, server_socket = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with server_socket:
             line = [sys.executable, __file__]
-            self._process = subprocess.Popen(line, stdin=theirs, env={"PATH": ""})
+            self._process = subprocess.Popen(line, stdin=server_socket.fileno(), env={"PATH": ""})
 
     def run(
         self, arguments: Sequence[str], *, folder: Path, environment: Mapping[str, str]
     ) -> tuple[int, str, str]:
-        """Run one command; return its exit status and what it wrote to stdout and stderr."""
+        """Run one command; return its exit status, stdout and stderr."""
         request = {"arguments": arguments, "folder": str(folder), "environment": dict(environment)}
         with TemporaryFile() as stdout, TemporaryFile() as stderr:
             packet = json.dumps(request).encode()
             socket.send_fds(self._socket, [packet], [stdout.fileno(), stderr.fileno()])
-            status = json.loads(self._socket.recv(_MOST_BYTES))
+            status = json.loads(self._socket.recv(_MAX_PACKET_BYTES))
             return status, _text(stdout), _text(stderr)
 
     def close(self) -> None:
-        """End the process."""
+        """Stop the fork server."""
         self._socket.close()
         self._process.wait()
 
@@ -54,27 +54,27 @@ def _text(file: BinaryIO) -> str:
 
 
 def main() -> None:
-    """Fork for each request, until nobody can make any more."""
+    """Serve requests until the other end of the socket is closed."""
     for entry in COMMANDS:
         import_module(entry.module)
     with socket.socket(fileno=os.dup(0)) as requests:
         while True:
-            packet, descriptors, _, _ = socket.recv_fds(requests, _MOST_BYTES, 2)
+            packet, descriptors, _, _ = socket.recv_fds(requests, _MAX_PACKET_BYTES, 2)
             if not packet:
                 return
             pid = os.fork()
             if not pid:
                 requests.close()
-                _become(json.loads(packet), *descriptors)
+                _run_command(json.loads(packet), *descriptors)
             for descriptor in descriptors:
                 os.close(descriptor)
             _, status = os.waitpid(pid, 0)
             requests.send(json.dumps(os.waitstatus_to_exitcode(status)).encode())
 
 
-def _become(request: dict[str, Any], stdout: int, stderr: int) -> NoReturn:
-    """Do what `python -m worker` does, in the place that the request names."""
-    with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - a device
+def _run_command(request: dict[str, Any], stdout: int, stderr: int) -> NoReturn:
+    """Run as `python -m worker` in the request's directory and environment, and exit."""
+    with Path(os.devnull).open("rb") as nothing:
         os.dup2(nothing.fileno(), 0)
     os.dup2(stdout, 1)
     os.dup2(stderr, 2)

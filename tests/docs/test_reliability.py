@@ -1,0 +1,38 @@
+"""The table of faults in docs/reliability.md names tests that exist."""
+
+import re
+
+import pytest
+
+from tests.docs.pages import ROOT
+
+ROWS = re.findall(
+    r"^\| (\d+) \| .+ \| (.+) \|$",
+    (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8"),
+    re.MULTILINE,
+)
+FAULT_TESTS = re.findall(
+    r"^async def test_(fault_\d+)_",
+    (ROOT / "tests" / "integration" / "test_faults.py").read_text(),
+    re.MULTILINE,
+)
+
+
+def test_the_faults_are_numbered_from_1_to_40() -> None:
+    assert [int(number) for number, _ in ROWS] == list(range(1, 41))
+
+
+@pytest.mark.parametrize(("number", "tests"), ROWS)
+def test_a_fault_names_existing_tests(number: str, tests: str) -> None:
+    names = re.findall(r"`([^`]+)`", tests)
+    assert names
+    for name in names:
+        if name.endswith(".py"):
+            assert (ROOT / "tests" / name).is_file(), name
+        elif name.startswith("fault_"):
+            assert name == f"fault_{number}"
+            assert name in FAULT_TESTS
+
+
+def test_every_test_of_a_numbered_fault_is_in_the_table() -> None:
+    assert set(FAULT_TESTS) == {name for _, tests in ROWS for name in re.findall(r"`(fault_\d+)`", tests)}
