@@ -8,11 +8,14 @@ import re
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from worker.domain.status import IMAGE_MOVES, STEP_MOVES, ImageStatus, StepStatus
 
 DOCUMENT: Final = Path(__file__).with_name("state-machine.md")
+
+Move = TypeVar("Move", bound=StrEnum)
+Status = TypeVar("Status", bound=StrEnum)
 
 _BLOCK: Final = re.compile(r"^```mermaid\n.*?^```$", re.MULTILINE | re.DOTALL)
 
@@ -38,13 +41,11 @@ def update_diagrams(document: str) -> str:
     return _BLOCK.sub(lambda _: f"```mermaid\n{next(replacements)}```", document)
 
 
-def _diagram(statuses: type[StrEnum], moves: Mapping[StrEnum, tuple[frozenset[StrEnum], StrEnum]]) -> str:
+def _diagram(statuses: type[Status], moves: Mapping[Move, tuple[frozenset[Status], Status]]) -> str:
     return "".join(f"{line}\n" for line in _lines(statuses, moves))
 
 
-def _lines(
-    statuses: type[StrEnum], moves: Mapping[StrEnum, tuple[frozenset[StrEnum], StrEnum]]
-) -> Iterator[str]:
+def _lines(statuses: type[Status], moves: Mapping[Move, tuple[frozenset[Status], Status]]) -> Iterator[str]:
     first, *_ = statuses
     yield "stateDiagram-v2"
     yield f"    [*] --> {first}"

@@ -1,10 +1,10 @@
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.emulators import client, create_table, refusing, stack_name_of, unique_settings
+from tests.support.emulators import client, create_table, failing_aws, stack_name_of, unique_settings
 from tests.support.templates import table_properties
 from worker.bootstrap import RETRY_POLICIES, deploy_storage
 from worker.checks import Finding, check, check_at_start, require
@@ -14,8 +14,11 @@ from worker.settings import Settings
 if TYPE_CHECKING:
     from types_aiobotocore_cloudformation import CloudFormationClient
     from types_aiobotocore_dynamodb import DynamoDBClient
+    from types_aiobotocore_dynamodb.type_defs import GlobalSecondaryIndexUpdateTypeDef
     from types_aiobotocore_s3 import S3Client
+    from types_aiobotocore_s3.type_defs import NotificationConfigurationTypeDef
     from types_aiobotocore_sqs import SQSClient
+    from types_aiobotocore_sqs.literals import QueueAttributeNameType
 
 Check = Callable[[Settings], Awaitable[list[Finding]]]
 
@@ -78,7 +81,9 @@ async def test_notifications_for_all_objects_fail_the_check_because_results_woul
 ) -> None:
     configured = await s3.get_bucket_notification_configuration(Bucket=provisioned.bucket)
     (queue,) = configured["QueueConfigurations"]
-    everything = {"QueueConfigurations": [{"QueueArn": queue["QueueArn"], "Events": queue["Events"]}]}
+    everything: NotificationConfigurationTypeDef = {
+        "QueueConfigurations": [{"QueueArn": queue["QueueArn"], "Events": queue["Events"]}]
+    }
     await _notify(s3, provisioned, everything)
     failed = await _only_failed(run_check, provisioned)
     assert (failed.name, failed.fix) == ("notification", "run `image-worker provision`")
@@ -117,7 +122,7 @@ async def test_a_changed_queue_attribute_fails_the_check(
     run_check: Check,
     sqs: "SQSClient",
     *,
-    attribute: str,
+    attribute: "QueueAttributeNameType",
     value: str,
     name: str,
     required: bool,
@@ -185,8 +190,12 @@ async def test_an_index_without_the_listed_attributes_is_a_warning(
 ) -> None:
     table = table_properties(provisioned.table_name)
     (index,) = (each for each in table["GlobalSecondaryIndexes"] if each["IndexName"] == "DateIndex")
-    keys_only = index | {"Projection": {"ProjectionType": "KEYS_ONLY"}}
-    for update in ({"Delete": {"IndexName": "DateIndex"}}, {"Create": keys_only}):
+    keys_only: Any = index | {"Projection": {"ProjectionType": "KEYS_ONLY"}}
+    updates: tuple[GlobalSecondaryIndexUpdateTypeDef, ...] = (
+        {"Delete": {"IndexName": "DateIndex"}},
+        {"Create": keys_only},
+    )
+    for update in updates:
         await dynamodb.update_table(
             TableName=provisioned.table_name,
             AttributeDefinitions=table["AttributeDefinitions"],
@@ -205,7 +214,7 @@ async def test_an_unreachable_endpoint_is_reported_once_per_resource(free_port: 
 
 
 async def test_a_denied_request_is_reported_with_its_iam_action() -> None:
-    async with refusing("AccessDenied", status=403) as endpoint_url:
+    async with failing_aws("AccessDenied", status=403) as endpoint_url:
         findings = await _check_at(endpoint_url)
     denied = {finding.message.split(" on ")[0].removeprefix("AWS does not allow ") for finding in findings}
     assert denied == {"s3:ListBucket", "sqs:GetQueueUrl", "dynamodb:DescribeTable"}
@@ -213,7 +222,7 @@ async def test_a_denied_request_is_reported_with_its_iam_action() -> None:
 
 
 async def test_expired_credentials_are_distinguished_from_missing_permissions() -> None:
-    async with refusing("ExpiredTokenException", status=400) as endpoint_url:
+    async with failing_aws("ExpiredTokenException", status=400) as endpoint_url:
         findings = await _check_at(endpoint_url)
     findings_by_name = {finding.name: finding for finding in findings}
     assert "rejected the credentials" in findings_by_name["table"].message
@@ -257,7 +266,9 @@ async def _only_failed(run_check: Check, settings: Settings) -> Finding:
     return failed
 
 
-async def _notify(s3: "S3Client", settings: Settings, configuration: dict[str, object]) -> None:
+async def _notify(
+    s3: "S3Client", settings: Settings, configuration: "NotificationConfigurationTypeDef"
+) -> None:
     await s3.put_bucket_notification_configuration(
         Bucket=settings.bucket, NotificationConfiguration=configuration, SkipDestinationValidation=True
     )
@@ -268,8 +279,7 @@ async def _check_at(
 ) -> list[Finding]:
     settings = settings or unique_settings(endpoint_url)
     async with AsyncExitStack() as stack:
-        opened = [
-            await stack.enter_async_context(client(service, settings, has_credentials=credentials))
-            for service in ("sqs", "s3", "dynamodb")
-        ]
-        return await check(*opened, settings, retry=RETRY_POLICIES.startup)
+        sqs = await stack.enter_async_context(client("sqs", settings, has_credentials=credentials))
+        s3 = await stack.enter_async_context(client("s3", settings, has_credentials=credentials))
+        dynamodb = await stack.enter_async_context(client("dynamodb", settings, has_credentials=credentials))
+        return await check(sqs, s3, dynamodb, settings, retry=RETRY_POLICIES.startup)

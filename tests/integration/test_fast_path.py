@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import pytest
 from aiobotocore.awsrequest import AioAWSResponse
@@ -724,7 +724,7 @@ async def test_expired_credentials_are_refreshed() -> None:
 
 async def test_credentials_that_cannot_be_refreshed_are_an_error_and_nothing_is_sent() -> None:
     class Failing(AioCredentials):
-        async def get_frozen_credentials(self) -> Any:
+        async def get_frozen_credentials(self) -> NoReturn:  # type: ignore[override]  # synchronous in botocore
             raise CredentialRetrievalError(provider="test", error_msg="unreachable")
 
     async with (

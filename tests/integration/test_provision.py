@@ -5,7 +5,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.support import templates
-from tests.support.emulators import announced_keys, client, create_table, stack_name_of, unique_settings
+from tests.support.emulators import client, create_table, receive_keys, stack_name_of, unique_settings
 from tests.support.retry import NO_WAIT
 from worker.aws.provision import STORAGE_TEMPLATE, Deployment
 from worker.bootstrap import deploy_storage, storage_parameters
@@ -15,8 +15,10 @@ from worker.settings import Settings
 
 if TYPE_CHECKING:
     from types_aiobotocore_cloudformation import CloudFormationClient
+    from types_aiobotocore_cloudformation.type_defs import StackTypeDef
     from types_aiobotocore_cloudwatch import CloudWatchClient
     from types_aiobotocore_dynamodb import DynamoDBClient
+    from types_aiobotocore_dynamodb.type_defs import TimeToLiveDescriptionTypeDef
     from types_aiobotocore_s3 import S3Client
     from types_aiobotocore_sqs import SQSClient
 
@@ -42,7 +44,7 @@ class Provisioner:
     async def by_hand(self, settings: Settings, **more: str) -> str:
         """Create or update the stack without image-worker; return its final status."""
         values = storage_parameters(settings) | more
-        arguments = {
+        arguments: Any = {  # of create_stack and update_stack
             "StackName": self.stack_name,
             "TemplateBody": STORAGE_TEMPLATE.read_text(),
             "Parameters": [{"ParameterKey": key, "ParameterValue": value} for key, value in values.items()],
@@ -79,7 +81,7 @@ async def test_only_uploads_are_announced_to_the_queue(
 ) -> None:
     for key in ("processed/user/a.jpg", "uploads/user/a.jpg", "other.jpg"):
         await s3.put_object(Bucket=provisioned.bucket, Key=key, Body=b"picture")
-    assert await announced_keys(sqs, provisioned) == ["uploads/user/a.jpg"]
+    assert await receive_keys(sqs, provisioned) == ["uploads/user/a.jpg"]
 
 
 async def test_changed_settings_update_the_resources(
@@ -92,7 +94,7 @@ async def test_changed_settings_update_the_resources(
     url = (await sqs.get_queue_url(QueueName=changed.queue_name))["QueueUrl"]
     attributes = await sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["VisibilityTimeout"])
     assert attributes["Attributes"] == {"VisibilityTimeout": "90"}
-    assert await announced_keys(sqs, changed) == ["incoming/user/a.jpg"]
+    assert await receive_keys(sqs, changed) == ["incoming/user/a.jpg"]
 
 
 async def test_a_separate_bucket_for_results_is_created(
@@ -177,7 +179,7 @@ async def test_messages_are_encrypted_with_a_key_that_is_rotated_and_uploads_sti
         rotation = await kms.get_key_rotation_status(KeyId=outputs["KeyArn"])
     assert (rotation["KeyRotationEnabled"], rotation["RotationPeriodInDays"]) == (True, 365)
     await s3.put_object(Bucket=settings.bucket, Key="uploads/user/a.jpg", Body=b"picture")
-    assert await announced_keys(sqs, settings) == ["uploads/user/a.jpg"]
+    assert await receive_keys(sqs, settings) == ["uploads/user/a.jpg"]
 
 
 async def test_the_service_runs_with_the_policy_of_its_storage_stack(
@@ -254,13 +256,13 @@ async def test_moto_accepts_the_same_table(moto_endpoint: str) -> None:
         assert (await find_table(dynamodb, settings, NO_WAIT)).ok
 
 
-async def _ttl(dynamodb: "DynamoDBClient", table_name: str) -> dict[str, str]:
+async def _ttl(dynamodb: "DynamoDBClient", table_name: str) -> "TimeToLiveDescriptionTypeDef":
     described = await dynamodb.describe_time_to_live(TableName=table_name)
-    return dict(described["TimeToLiveDescription"])
+    return described["TimeToLiveDescription"]
 
 
-async def _created(provision: Provisioner, template: dict[str, Any], **parameters: str) -> dict[str, Any]:
-    """Create a stack from the resources of the template that MiniStack supports; return the stack."""
+async def _created(provision: Provisioner, template: dict[str, Any], **parameters: str) -> "StackTypeDef":
+    """Create a stack from what of the template MiniStack knows, and return it."""
     cloudformation = provision.cloudformation
     known = {name: one for name, one in template["Resources"].items() if one["Type"] not in NOT_IN_MINISTACK}
     created = await cloudformation.create_stack(

@@ -50,8 +50,11 @@ async def test_a_received_message_has_its_receive_count_and_trace_header(
     sqs: "SQSClient", url: str, queue: Queue
 ) -> None:
     header = "Root=1-5759e988-bd862e3fe1be46a994272793"
-    trace = {"AWSTraceHeader": {"DataType": "String", "StringValue": header}}
-    await sqs.send_message(QueueUrl=url, MessageBody="hello", MessageSystemAttributes=trace)
+    await sqs.send_message(
+        QueueUrl=url,
+        MessageBody="hello",
+        MessageSystemAttributes={"AWSTraceHeader": {"DataType": "String", "StringValue": header}},
+    )
 
     (message,) = await received(queue, 1)
     await queue.change_visibility(message, 0)

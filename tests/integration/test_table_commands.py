@@ -145,9 +145,9 @@ async def test_backups_are_listed_newest_first_across_pages(
     backups = build_backups(dynamodb, table)
     for number in range(5):
         await backups.create(f"backup-{number}")
-    paged = InPages()
+    paged: Any = InPages()
 
-    found = await build_backups(paged, table).all()  # type: ignore[arg-type]
+    found = await build_backups(paged, table).all()
 
     assert [each.name for each in found] == [f"backup-{number}" for number in (4, 3, 2, 1, 0)]
     assert paged.pages == 3
@@ -160,11 +160,11 @@ async def test_a_backup_whose_response_was_lost_is_not_created_twice(
         await dynamodb.create_backup(**request)
         raise ConnectionResetError
 
-    client_losing_responses = SimpleNamespace(
+    client_losing_responses: Any = SimpleNamespace(
         create_backup=create_and_lose_response, list_backups=dynamodb.list_backups
     )
 
-    created = await build_backups(client_losing_responses, table).create("nightly")  # type: ignore[arg-type]
+    created = await build_backups(client_losing_responses, table).create("nightly")
 
     assert [created] == await build_backups(dynamodb, table).all()
 

@@ -9,7 +9,7 @@ from worker.domain.job import Job, SourceVersion, padded_sequencer
 from worker.domain.message import Message
 from worker.domain.recipe import Recipe, Size, Watermark
 from worker.domain.status import StepMove, StepName
-from worker.domain.step import StepReport
+from worker.domain.step import Json, StepReport
 from worker.domain.transition import (
     Transition,
     image_completed,
@@ -63,13 +63,13 @@ def a_job(
 def a_claimant(
     owner: str = "worker-a/1", *, now: datetime = NOON, lease_s: float = 60, recipe: str = "recipe"
 ) -> Claimant:
-    """Return a claimant whose lease lasts a minute."""
+    """Return a claimant with a lease of one minute."""
     return Claimant(owner=owner, now=now, lease_until=now + timedelta(seconds=lease_s), recipe=recipe)
 
 
 def a_report(step: StepName = StepName.VALIDATION, *, move: StepMove = StepMove.COMPLETED) -> StepReport:
     """Return the report of a step by a decoder process."""
-    details = {
+    details: dict[StepName, dict[str, Json]] = {
         StepName.VALIDATION: {"result": "valid", "format": "jpeg"},
         StepName.RESIZE: {
             "dimensions": {
@@ -84,7 +84,7 @@ def a_report(step: StepName = StepName.VALIDATION, *, move: StepMove = StepMove.
 
 
 def a_rendition(image_id: str = "img_1", user_id: str = "user_1", *, size_bytes: int = 82_120) -> Rendition:
-    """Return a stored result of the main size."""
+    """Return a stored rendition of the main size."""
     return Rendition(
         key=f"processed/{user_id}/{image_id}.jpg",
         width=800,
@@ -111,7 +111,7 @@ def all_transitions(
 ) -> list[Transition]:
     """Return every transition of an image from its claim to its completion."""
     first, *others = StepName
-    moves = [
+    moves: list[Transition] = [
         source_described(a_description(file_size=file_size), at=after(1)),
         step_ended(a_report(first), at=after(2)),
     ]

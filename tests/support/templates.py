@@ -18,8 +18,11 @@ def _tagged(loader: yaml.SafeLoader, tag: str, node: yaml.Node) -> dict[str, Any
         value: Any = loader.construct_scalar(node)
     elif isinstance(node, yaml.SequenceNode):
         value = loader.construct_sequence(node, deep=True)
-    else:
+    elif isinstance(node, yaml.MappingNode):
         value = loader.construct_mapping(node, deep=True)
+    else:
+        message = f"a YAML node of an unknown type: {node}"
+        raise TypeError(message)
     return {tag if tag in {"Ref", "Condition"} else f"Fn::{tag}": value}
 
 
@@ -86,4 +89,4 @@ def metric_math(expression: str, **metrics: float | None) -> float:
         "IF": lambda condition, then, otherwise: then if condition else otherwise,
         "FILL": lambda value, filler: filler if value is None else value,
     }
-    return eval(expression, {"__builtins__": {}, **functions}, metrics)  # type: ignore[no-any-return] # noqa: S307 - our own template
+    return eval(expression, {"__builtins__": {}, **functions}, metrics)  # noqa: S307 - a template of this project

@@ -153,6 +153,7 @@ def updated(old: Item, request: Mapping[str, Any]) -> Item:
         if expression.startswith("list_append"):
             value = {"L": [*(present or {"L": []})["L"], *value["L"]]}
         elif " + " in expression:
+            assert present
             value = {"N": str(int(present["N"]) + int(value["N"]))}
         elif expression.startswith("if_not_exists"):
             value = present or value

@@ -1,5 +1,7 @@
 """Error messages of the command line."""
 
+from typing import Any
+
 import pytest
 from botocore import exceptions as aws
 from pydantic import BaseModel, ValidationError
@@ -12,6 +14,11 @@ from worker.settings import Settings
 
 def client_error(code: str, message: str = "", call: str = "GetItem") -> aws.ClientError:
     return aws.ClientError({"Error": {"Code": code, "Message": message}}, call)
+
+
+def redirect(region: str) -> aws.ClientError:
+    response: Any = {"Error": {"Code": "PermanentRedirect", "Region": region}}  # S3 adds the region
+    return aws.ClientError(response, "PutObject")
 
 
 def error_of_settings(monkeypatch: pytest.MonkeyPatch, **variables: str) -> str:
@@ -124,7 +131,7 @@ def test_a_secret_in_the_wrong_setting_is_masked(monkeypatch: pytest.MonkeyPatch
             True,
         ),
         (
-            aws.ClientError({"Error": {"Code": "PermanentRedirect", "Region": "eu-west-1"}}, "PutObject"),
+            redirect("eu-west-1"),
             "the bucket is in the region eu-west-1 (PutObject); set AWS_REGION=eu-west-1",
             True,
         ),

@@ -39,8 +39,8 @@ def claimed(existing: Image | None = None, *, owner: str = "worker-a/1", seconds
 
 def failed(code: str = "truncated", message: str = "the file ends before the picture does") -> Image:
     failure = Failure(code=code, message=message, step=StepName.VALIDATION, retryable=False)
-    moves = [step_failed(failure, step=StepName.VALIDATION, at=after(1)), image_failed(failure, at=after(1))]
-    return apply_all(claimed(), moves)
+    step_move = step_failed(failure, step=StepName.VALIDATION, at=after(1))
+    return apply_all(claimed(), [step_move, image_failed(failure, at=after(1))])
 
 
 def text_of(image: Image, *, width: int = 100) -> list[str]:

@@ -12,7 +12,7 @@ SERVICE = ("ClusterName", "ServiceName")
 TABLE = ("TableName",)
 INDEX = ("TableName", "GlobalSecondaryIndexName")
 
-SENT_BY_AWS = {
+SENT_BY_AWS: dict[tuple[str, str], set[tuple[str, ...]]] = {
     ("AWS/SQS", "ApproximateNumberOfMessagesVisible"): {("QueueName",)},
     ("AWS/SQS", "ApproximateNumberOfMessagesNotVisible"): {("QueueName",)},
     ("AWS/SQS", "ApproximateAgeOfOldestMessage"): {("QueueName",)},

@@ -101,8 +101,8 @@ def pod(built: dict[str, Resource]) -> Resource:
 
 @pytest.fixture
 def container(pod: Resource) -> Resource:
-    (one,) = pod["containers"]
-    return one
+    (container,) = pod["containers"]
+    return container
 
 
 @pytest.fixture

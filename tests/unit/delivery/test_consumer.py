@@ -28,7 +28,7 @@ class BlockingHandler:
     disposition: Disposition = field(default_factory=Delete)
 
     async def handle(self, message: Message, hold: Hold) -> Disposition:
-        assert hold
+        assert hold is not None
         self.in_flight.append(message)
         self.max_in_flight = max(self.max_in_flight, len(self.in_flight))
         self.changed.set()

@@ -7,7 +7,7 @@ from tests.support.builders import NOON, a_claimant, a_job, after, all_transitio
 from worker.domain.claim import AlreadyDone, Claimed, ClaimResult, LeasedByAnother, Superseded, decide
 from worker.domain.image import Failure, HistoryEntry, Image, Lease, StepRecord
 from worker.domain.status import ImageStatus, StepName, StepStatus
-from worker.domain.transition import apply_all, image_failed, image_released, step_failed
+from worker.domain.transition import Transition, apply_all, image_failed, image_released, step_failed
 
 FAILURE = Failure(
     code="truncated", message="the file is incomplete", step=StepName.VALIDATION, retryable=False
@@ -34,7 +34,7 @@ def completed() -> Image:
 
 
 def failed() -> Image:
-    moves = [
+    moves: list[Transition] = [
         step_failed(FAILURE, step=StepName.VALIDATION, at=after(1)),
         image_failed(FAILURE, at=after(1)),
     ]
@@ -92,7 +92,7 @@ def test_a_claim_depends_on_the_status_of_the_image_and_on_which_upload_is_newer
 def test_an_absent_image_is_created_from_its_upload() -> None:
     image = claimed(decide(None, SAME, a_claimant("worker-a/1", recipe="recipe-hash")))
 
-    started = {"at": NOON, "attempt": 1, "worker": "worker-a", "status": "processing"}
+    started = HistoryEntry(at=NOON, attempt=1, worker="worker-a", status="processing")
     assert image == Image(
         image_id="img_1",
         user_id="user_1",
@@ -110,8 +110,8 @@ def test_an_absent_image_is_created_from_its_upload() -> None:
         recipe="recipe-hash",
         history=(
             HistoryEntry(at=SAME.created_at, status="pending", attempt=0),
-            HistoryEntry(**started),
-            HistoryEntry(**started, step=StepName.VALIDATION),
+            started,
+            replace(started, step=StepName.VALIDATION),
         ),
     )
 
@@ -166,12 +166,12 @@ def test_the_history_records_a_claim_over_an_expired_lease() -> None:
 
     image = claimed(decide(existing, SAME, a_claimant("worker-b/1", now=after(61))))
 
-    started = {"at": after(61), "status": "processing", "attempt": 2, "worker": "worker-b"}
+    started = HistoryEntry(at=after(61), status="processing", attempt=2, worker="worker-b")
     assert image.history == (
         *existing.history,
         HistoryEntry(at=after(61), status="pending", attempt=1, detail={"reason": "lease_expired"}),
-        HistoryEntry(**started),
-        HistoryEntry(**started, step=StepName.VALIDATION),
+        started,
+        replace(started, step=StepName.VALIDATION),
     )
 
 

@@ -17,7 +17,7 @@ from worker.domain.claim import (
 from worker.domain.errors import IllegalMoveError
 from worker.domain.image import Failure, Image
 from worker.domain.status import ImageStatus
-from worker.domain.transition import apply_all, image_failed, image_released
+from worker.domain.transition import Transition, apply_all, image_failed, image_released
 
 FAILURE = Failure(code="unavailable", message="the bucket was unavailable", step=None, retryable=True)
 
@@ -25,7 +25,7 @@ FAILURE = Failure(code="unavailable", message="the bucket was unavailable", step
 def in_status(status: ImageStatus) -> Image:
     result = decide(None, a_job(), a_claimant())
     assert isinstance(result, Claimed)
-    moves = {
+    moves: dict[ImageStatus, list[Transition]] = {
         ImageStatus.PROCESSING: [],
         ImageStatus.COMPLETED: all_transitions(),
         ImageStatus.FAILED: [image_failed(FAILURE, at=after(5))],

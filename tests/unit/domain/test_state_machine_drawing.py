@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from docs.draw_state_machine import DOCUMENT, diagrams, update_diagrams
@@ -10,7 +12,8 @@ def test_the_page_shows_the_state_machines_of_the_code() -> None:
 
 
 def test_every_legal_move_is_drawn() -> None:
-    for moves, diagram in zip((IMAGE_MOVES, STEP_MOVES), diagrams(), strict=True):
+    tables: tuple[Any, ...] = (IMAGE_MOVES, STEP_MOVES)
+    for moves, diagram in zip(tables, diagrams(), strict=True):
         for move, (legal_from, leads_to) in moves.items():
             for status in legal_from:
                 (line,) = (line for line in diagram.splitlines() if f" {status} --> {leads_to}:" in line)

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageChops
 
-from tests.support.pictures import encoded, noise
+from tests.support.pictures import encoded, extrema, noise
 from worker.domain.recipe import Anchor, Logo, Watermark
 from worker.domain.status import StepMove
 from worker.imaging.fonts import Fonts
@@ -88,16 +88,15 @@ def test_the_text_is_visible_on_any_background(level: int) -> None:
     picture = plain(800, 600, (level, level, level))
     before = picture.image.copy()
     mark_and_note(picture)
-    low, high = ImageChops.difference(picture.image, before).convert("L").getextrema()
+    low, high = extrema(ImageChops.difference(picture.image, before).convert("L"))
     assert low == 0
-    assert isinstance(high, int)
     assert high >= 50
 
 
 def test_the_opacity_of_the_text_is_applied() -> None:
     picture = plain(800, 600)
     mark_and_note(picture, Watermark("IIIII", opacity=0.4))
-    assert abs(picture.image.convert("L").getextrema()[1] - round(255 * 0.4)) <= 2
+    assert abs(extrema(picture.image.convert("L"))[1] - round(255 * 0.4)) <= 2
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
@@ -112,7 +111,7 @@ def test_only_pixels_below_the_text_are_changed(mode: str) -> None:
 def test_the_text_is_visible_on_a_transparent_picture() -> None:
     picture = plain(800, 600, (0, 0, 0, 0), "RGBA")
     mark_and_note(picture)
-    _, alpha_high = picture.image.getchannel("A").getextrema()
+    _, alpha_high = extrema(picture.image.getchannel("A"))
     assert abs(alpha_high - round(255 * MARK.opacity)) <= 2
     assert picture.image.getpixel((10, 10)) == (0, 0, 0, 0)
 
@@ -120,7 +119,7 @@ def test_the_text_is_visible_on_a_transparent_picture() -> None:
 def test_an_opaque_picture_with_an_alpha_channel_stays_opaque() -> None:
     picture = plain(800, 600, (10, 20, 30, 255), "RGBA")
     mark_and_note(picture)
-    assert picture.image.getchannel("A").getextrema() == (255, 255)
+    assert extrema(picture.image.getchannel("A")) == (255, 255)
 
 
 def test_line_breaks_and_control_characters_become_spaces() -> None:
@@ -223,7 +222,8 @@ def test_letters_and_outline_have_the_configured_colours() -> None:
     picture = plain(800, 600, (128, 128, 128))
     mark = replace(MARK, text="III", colour="#ff0000", outline="#0000ff", opacity=1.0)
     mark_and_note(picture, mark)
-    colours = {colour for _, colour in picture.image.getcolors(1 << 20) or []}
+    counts = picture.image.getcolors(1 << 20) or []
+    colours = {colour for _, colour in counts if isinstance(colour, tuple)}
     assert (255, 0, 0) in colours
     assert any(blue > 200 and red < 60 for red, _, blue in colours)
 

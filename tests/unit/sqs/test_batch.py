@@ -9,9 +9,12 @@ from worker.sqs.batch import send_batch
 async def test_each_entry_is_sent_rejected_or_failed_when_the_retries_are_exhausted() -> None:
     sent: list[list[int]] = []
 
-    async def send(pending: Sequence[int]) -> dict[str, Any]:
+    async def send(pending: Sequence[int]) -> Any:
         sent.append(list(pending))
-        failing = {"1": {"SenderFault": True, "Code": "Gone"}, "2": {"SenderFault": False, "Code": "Busy"}}
+        failing: dict[str, Any] = {
+            "1": {"SenderFault": True, "Code": "Gone"},
+            "2": {"SenderFault": False, "Code": "Busy"},
+        }
         return {"Failed": [{"Id": str(one), **failing[str(one)]} for one in pending if str(one) in failing]}
 
     sent_entry, rejected, failed = await send_batch(

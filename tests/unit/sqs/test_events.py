@@ -1,7 +1,7 @@
 import json
 from collections.abc import Callable
 from copy import deepcopy
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import Any
 from urllib.parse import quote_plus
 
@@ -218,14 +218,15 @@ def test_several_records_become_jobs_in_their_order() -> None:
 @pytest.mark.parametrize("bad", [None, "text", 7, [], {"eventVersion": "1.0"}, {"eventVersion": "2.1"}])
 def test_an_unreadable_record_is_separated_from_the_others(place: int, bad: object) -> None:
     bad = bad if not isinstance(bad, dict) else an_s3_record("elsewhere/img.jpg") | bad
-    records = [an_s3_record("uploads/user_1/a.jpg"), an_s3_record("uploads/user_1/b.jpg")]
+    records: list[object] = [an_s3_record("uploads/user_1/a.jpg"), an_s3_record("uploads/user_1/b.jpg")]
     records.insert(place, bad)
 
     parts = parsed(an_s3_notification(*records))
 
     assert [part.image_id for part in parts if isinstance(part, Job)] == ["a", "b"]
-    assert isinstance(parts[place], Unreadable)
-    assert an_s3_notification(bad) == json.loads(parts[place].body)
+    unreadable = parts[place]
+    assert isinstance(unreadable, Unreadable)
+    assert an_s3_notification(bad) == json.loads(unreadable.body)
 
 
 @pytest.mark.parametrize("wrapped", [False, True])
@@ -378,7 +379,7 @@ def test_any_key_is_the_same_in_every_shape(key: str) -> None:
     assert {key} == {the_job(shape(key)).key for shape in SHAPES.values()}
 
 
-MOMENTS = st.datetimes(min_value=NOON.replace(tzinfo=None, year=1000), timezones=st.just(NOON.tzinfo)).map(
+MOMENTS = st.datetimes(min_value=NOON.replace(tzinfo=None, year=1000), timezones=st.just(UTC)).map(
     lambda at: at.replace(microsecond=at.microsecond // 1000 * 1000)
 )
 WORDS = st.text(st.characters(exclude_characters='"', exclude_categories=["Cs"]), min_size=1)
