@@ -41,7 +41,7 @@ from worker.s3.logos import Logos
 from worker.s3.results import S3Results
 from worker.s3.sources import S3Sources
 from worker.settings import FONT, Settings
-from worker.sqs.dead_letters import DeadLetters
+from worker.sqs.dead_letters import LONG_POLL_S, DeadLetters
 from worker.sqs.events import KeyLayout, parse
 from worker.sqs.heartbeat import Heartbeat
 from worker.sqs.queue import Queue
@@ -265,7 +265,7 @@ def build_table_metrics(cloudwatch: "CloudWatchClient", settings: Settings) -> T
 
 
 async def build_dead_letters(
-    sqs: "SQSClient", settings: Settings, *, visibility_timeout_s: int
+    sqs: "SQSClient", settings: Settings, *, visibility_timeout_s: int, wait_time_s: int = LONG_POLL_S
 ) -> DeadLetters:
     """
     Return the dead-letter queue, for reading and deleting dead letters.
@@ -274,6 +274,7 @@ async def build_dead_letters(
         sqs: SQS client.
         settings: Settings of the worker.
         visibility_timeout_s: Visibility timeout in seconds of the dead letters that are read.
+        wait_time_s: How long a request waits for messages.
 
     Raises:
         ConfigurationError: The queue does not exist.
@@ -285,6 +286,7 @@ async def build_dead_letters(
         key_layout=key_layout(settings),
         visibility_timeout_s=visibility_timeout_s,
         retry=RETRY_POLICIES.queue,
+        wait_time_s=wait_time_s,
     )
 
 

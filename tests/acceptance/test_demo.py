@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.acceptance.conftest import Command, until_logged
 from tests.support.fork_server import ForkServer
-from tests.support.pictures import encoded, scene
+from tests.support.pictures import encoded, quadrants
 
 PHOTOS = Path(os.environ.get("IMAGE_WORKER_PHOTOS", Path(__file__).parents[3] / "shared" / "photos"))
 
@@ -45,8 +45,8 @@ async def test_the_demo_needs_no_setup_and_writes_results_and_a_contact_sheet(ne
 
 async def test_the_demo_prints_a_table_of_the_results(newcomer: Command) -> None:
     (newcomer.folder / "mine").mkdir()
-    (newcomer.folder / "mine" / "holidays.jpg").write_bytes(encoded(scene(1200, 800)))
-    (newcomer.folder / "mine" / "broken.png").write_bytes(encoded(scene(1200, 800), "PNG")[:900])
+    (newcomer.folder / "mine" / "holidays.jpg").write_bytes(encoded(quadrants(1200, 800)))
+    (newcomer.folder / "mine" / "broken.png").write_bytes(encoded(quadrants(1200, 800), "PNG")[:900])
     (newcomer.folder / "mine" / "notes.txt").write_text("no picture")
     (newcomer.folder / "mine" / "more").mkdir()
 
@@ -64,7 +64,7 @@ async def test_the_demo_prints_a_table_of_the_results(newcomer: Command) -> None
 async def test_the_demo_s_table_fits_the_terminal(newcomer: Command, columns: str, heading: str) -> None:
     (newcomer.folder / "mine").mkdir()
     name = "sea-at-sunset-progressive.jpg"
-    (newcomer.folder / "mine" / name).write_bytes(encoded(scene(1200, 800)))
+    (newcomer.folder / "mine" / name).write_bytes(encoded(quadrants(1200, 800)))
 
     ended = await newcomer.run("demo", "mine", COLUMNS=columns)
 
@@ -86,7 +86,7 @@ async def test_a_folder_without_images_is_a_usage_error(
 
 async def test_local_keeps_its_data_between_runs(newcomer: Command) -> None:
     picture = newcomer.folder / "picture.jpg"
-    picture.write_bytes(encoded(scene(800, 800)))
+    picture.write_bytes(encoded(quadrants(800, 800)))
 
     async def started(*arguments: str) -> str:
         async with newcomer.started("local", "--state", "state", "--port", "0") as aws:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.acceptance.conftest import Command
 from tests.support.fork_server import ForkServer
-from tests.support.pictures import encoded, scene
+from tests.support.pictures import encoded, quadrants
 from tests.support.terminal import run_on_terminal
 from worker.bootstrap import queue_url
 from worker.settings import Settings
@@ -100,7 +100,7 @@ async def test_an_interrupted_repair_reports_its_progress(
 async def test_waiting_for_images_is_interrupted_with_ctrl_c(
     with_resources: Command,
 ) -> None:
-    (with_resources.folder / "picture.jpg").write_bytes(encoded(scene(64, 48)))
+    (with_resources.folder / "picture.jpg").write_bytes(encoded(quadrants(64, 48)))
 
     seen = await run_on_terminal(
         with_resources, "upload", "picture.jpg", "--user", "alice", "--wait", interrupt_at="processing"

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from tests.acceptance.conftest import Command, CommandResult, until_logged
-from tests.support.pictures import encoded, scene
+from tests.support.pictures import encoded, quadrants
 
 
 @pytest.fixture
 def picture(tmp_path: Path) -> Path:
     file = tmp_path / "picture.jpg"
-    file.write_bytes(encoded(scene(1000, 800)))
+    file.write_bytes(encoded(quadrants(1000, 800)))
     return file
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.acceptance.conftest import Command, until_logged
-from tests.support.pictures import encoded, scene
+from tests.support.pictures import encoded, quadrants
 from worker.bootstrap import queue_url
 from worker.settings import Settings
 
@@ -21,7 +21,7 @@ async def fail(command: Command, s3: "S3Client", settings: Settings) -> None:
     """Upload an image, which fails because of a low limit."""
     async with command.started("run", WORKER_MAX_BYTES="1024") as worker:
         await until_logged(worker, "service.started")
-        await s3.put_object(Bucket=settings.bucket, Key=KEY, Body=encoded(scene(640, 480)))
+        await s3.put_object(Bucket=settings.bucket, Key=KEY, Body=encoded(quadrants(640, 480)))
         await until_logged(worker, "image.failed")
         worker.terminate()  # a pending receive of a killed worker could still hide the next message
         await until_logged(worker, "service.drained")
@@ -86,7 +86,7 @@ async def test_dead_letters_are_listed_with_reasons_and_kept_until_redriven(
 async def test_uploads_without_a_message_are_enqueued_and_reconcile_finds_nothing_to_do(
     with_resources: Command, provisioned: Settings, s3: "S3Client", sqs: "SQSClient"
 ) -> None:
-    await s3.put_object(Bucket=provisioned.bucket, Key=KEY, Body=encoded(scene(96, 72)))
+    await s3.put_object(Bucket=provisioned.bucket, Key=KEY, Body=encoded(quadrants(96, 72)))
     await sqs.purge_queue(QueueUrl=await queue_url(sqs, provisioned.queue_name))
     where = f"s3://{provisioned.bucket}/uploads/"
 

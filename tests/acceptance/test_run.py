@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.acceptance.conftest import Command, until_logged
-from tests.support.pictures import encoded, scene
+from tests.support.pictures import encoded, quadrants
 from worker.bootstrap import build_queries
 from worker.settings import Settings
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def picture(tmp_path: Path) -> Path:
     file = tmp_path / "vacation photo.jpg"
-    file.write_bytes(encoded(scene(1200, 900)))
+    file.write_bytes(encoded(quadrants(1200, 900)))
     return file
 
 
@@ -62,7 +62,7 @@ async def test_an_idle_worker_exits_with_0_on_a_signal(
 async def test_a_worker_stopped_during_work_leaves_no_image_leased(
     with_resources: Command, provisioned: Settings, s3: "S3Client", dynamodb: "DynamoDBClient"
 ) -> None:
-    content = encoded(scene(1600, 1200))
+    content = encoded(quadrants(1600, 1200))
     image_ids = [f"img_{number}" for number in range(40)]
     for image_id in image_ids:
         await s3.put_object(Bucket=provisioned.bucket, Key=f"uploads/u/{image_id}.jpg", Body=content)

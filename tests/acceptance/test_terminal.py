@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.conftest import Command, until_logged
-from tests.support.pictures import encoded, scene
+from tests.support.pictures import encoded, quadrants
 from tests.support.terminal import run_on_terminal
 
 
@@ -16,7 +16,7 @@ from tests.support.terminal import run_on_terminal
 def three_images(with_resources: Command) -> list[str]:
     names = [f"{number}.png" for number in range(3)]
     for name in names:
-        (with_resources.folder / name).write_bytes(encoded(scene(320, 240), "PNG"))
+        (with_resources.folder / name).write_bytes(encoded(quadrants(320, 240), "PNG"))
     return names
 
 

@@ -56,7 +56,6 @@ from worker.repair.redrive import redrive_all
 from worker.repair.reprocess import reprocess_images, retry_image
 from worker.repair.requests import job_of
 from worker.settings import Settings
-from worker.sqs import dead_letters
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
@@ -418,7 +417,7 @@ async def reconcile(repairs: RepairContext, _: Clients, __: Case) -> None:
 
 
 async def redrive(repairs: RepairContext, clients: Clients, case: Case) -> None:
-    letters = await build_dead_letters(clients.sqs, case.aws.settings, visibility_timeout_s=0)
+    letters = await build_dead_letters(clients.sqs, case.aws.settings, visibility_timeout_s=0, wait_time_s=0)
     await redrive_all(repairs, letters, image_id=case.image_id, code=None, limit=1)
 
 
@@ -444,7 +443,6 @@ Tool: TypeAlias = Callable[[RepairContext, Clients, Case], Awaitable[None]]
 )
 async def test_a_repair_tool_that_crashes_at_any_call_and_runs_again_loses_and_duplicates_nothing(
     aws: Aws,
-    monkeypatch: pytest.MonkeyPatch,
     setup: Setup,
     tool: Tool,
     completions: int,
@@ -453,7 +451,6 @@ async def test_a_repair_tool_that_crashes_at_any_call_and_runs_again_loses_and_d
     # With one shard a list is one call; leases without a duration have expired when the tool runs again.
     settings = aws.settings.model_copy(update={"index_shards": 1, "visibility_timeout_s": 0})
     aws = replace(aws, settings=settings)
-    monkeypatch.setattr(dead_letters, "_WAIT_S", 0)
 
     async def run(tool: Tool, case: Case, injector: FaultInjector) -> None:
         clients = clients_of_new_worker(aws, injector)

@@ -53,7 +53,7 @@ from tests.support.fakes.ports import (
     FakeSources,
 )
 from tests.support.fault_proxy import FaultProxy, ProxyFault, fault_proxy
-from tests.support.pictures import encoded, noise, opened, scene
+from tests.support.pictures import encoded, noise, opened, quadrants
 from tests.support.pools import HEAVY, HEAVY_PNG, make_pool, outputs_of
 from tests.support.retry import NO_WAIT
 from tests.support.user_profiles import profile_of, profiles_of
@@ -155,7 +155,7 @@ async def proxied_s3(settings: Settings, *, connections: int = 10) -> AsyncItera
 async def test_fault_6_the_same_event_a_hundred_times_at_once_gives_one_result_counted_once(
     s3: "S3Client", sqs: "SQSClient", dynamodb: "DynamoDBClient", provisioned: Settings
 ) -> None:
-    await upload(s3, provisioned, "img_1", encoded(scene(640, 480)))
+    await upload(s3, provisioned, "img_1", encoded(quadrants(640, 480)))
     (body,) = await take_notifications(sqs, provisioned, 1)
     url = await queue_url(sqs, provisioned.queue_name)
     for _ in range(100):
@@ -180,8 +180,8 @@ async def test_fault_6_the_same_event_a_hundred_times_at_once_gives_one_result_c
 async def test_fault_7_an_event_with_an_older_sequencer_changes_nothing(
     s3: "S3Client", sqs: "SQSClient", dynamodb: "DynamoDBClient", provisioned: Settings
 ) -> None:
-    await upload(s3, provisioned, "img_1", encoded(scene(320, 240)))
-    await upload(s3, provisioned, "img_1", encoded(scene(300, 300)))
+    await upload(s3, provisioned, "img_1", encoded(quadrants(320, 240)))
+    await upload(s3, provisioned, "img_1", encoded(quadrants(300, 300)))
     older, newer = sorted(await take_notifications(sqs, provisioned, 2), key=_sequencer)
     url = await queue_url(sqs, provisioned.queue_name)
 
@@ -375,7 +375,7 @@ async def test_fault_20_every_write_of_a_worker_that_resumes_after_its_lease_was
 
 
 def _rendition(width: int) -> EncodedRendition:
-    content = encoded(scene(width, 6))
+    content = encoded(quadrants(width, 6))
     return EncodedRendition(size="medium", width=width, height=6, format="jpeg", content=content)
 
 
@@ -688,7 +688,7 @@ async def test_fault_40_the_logs_contain_no_secrets(
         ) as workers,
     ):
         log = (await workers.start(0)).log
-        await upload(s3, provisioned, "img_1", encoded(scene(320, 240)))
+        await upload(s3, provisioned, "img_1", encoded(quadrants(320, 240)))
         await upload(s3, provisioned, "img_2", b"not an image")
         await wait_until_processed(dynamodb, provisioned, "img_1", "img_2")
         proxy.always = ProxyFault.FAILED

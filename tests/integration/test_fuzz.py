@@ -13,7 +13,7 @@ from collections.abc import Callable
 import pytest
 from PIL import Image, PngImagePlugin
 
-from tests.support.pictures import animation, encoded, noise, scene, stored_as
+from tests.support.pictures import animation, encoded, noise, quadrants, stored_as
 from tests.support.pools import MEDIUM, make_pool, outputs_of
 from worker.decoder_pool.pool import DecoderPool
 from worker.decoder_pool.process_memory import resident_bytes
@@ -32,7 +32,7 @@ CODES = {kind.code for kind in RejectedError.__subclasses__()}
 
 def seeds() -> list[bytes]:
     """Return small valid files of every format."""
-    small, grey = scene(90, 60), noise(48, 32, mode="L")
+    small, grey = quadrants(90, 60), noise(48, 32, mode="L")
     exif = stored_as(6, upright=small)
     files = [
         encoded(small, "JPEG"),
@@ -215,5 +215,5 @@ async def test_a_decompression_bomb_is_rejected_within_a_second(
 async def _still_works(pool: DecoderPool, before: tuple[int, ...]) -> None:
     text = PngImagePlugin.PngInfo()
     text.add_text("Comment", "an ordinary image")
-    assert await outputs_of(pool, encoded(scene(), "PNG", pnginfo=text))
+    assert await outputs_of(pool, encoded(quadrants(), "PNG", pnginfo=text))
     assert pool.pids == before

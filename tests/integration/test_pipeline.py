@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image
 
-from tests.support.pictures import encoded, opened, scene
+from tests.support.pictures import encoded, opened, quadrants
 from tests.support.profiles import DISPLAY_P3, in_srgb, rgb_profile
 from tests.support.user_profiles import profile_of
 from tests.support.whole_worker import (
@@ -39,7 +39,7 @@ async def test_the_record_of_a_completed_image_has_every_documented_attribute(
             s3,
             provisioned,
             "img_1",
-            encoded(scene(1920, 1080)),
+            encoded(quadrants(1920, 1080)),
             tags="vacation,family",
             description="A beach",
         )
@@ -78,7 +78,7 @@ async def test_twenty_uploads_with_three_events_each_are_processed_and_counted_o
 ) -> None:
     image_ids = [f"img_{number}" for number in range(20)]
     for image_id in image_ids:
-        await upload(s3, provisioned, image_id, encoded(scene(640, 480)))
+        await upload(s3, provisioned, image_id, encoded(quadrants(640, 480)))
     url = await queue_url(sqs, provisioned.queue_name)
     bodies = await take_notifications(sqs, provisioned, 20)
     for body in bodies * 3:
@@ -100,7 +100,7 @@ async def test_twenty_uploads_with_three_events_each_are_processed_and_counted_o
 async def test_the_event_formats_of_one_upload_give_one_image(
     s3: "S3Client", sqs: "SQSClient", dynamodb: "DynamoDBClient", provisioned: Settings
 ) -> None:
-    key = await upload(s3, provisioned, "img 1+ü", encoded(scene(320, 240)))
+    key = await upload(s3, provisioned, "img 1+ü", encoded(quadrants(320, 240)))
     (notification,) = await take_notifications(sqs, provisioned, 1)
     found = json.loads(notification)["Records"][0]["s3"]["object"]
     event = {
@@ -131,7 +131,7 @@ async def test_an_unreadable_message_becomes_a_dead_letter_and_blocks_nothing(
     await sqs.send_message(QueueUrl=url, MessageBody="not an event")
 
     async with running_worker(provisioned):
-        await upload(s3, provisioned, "img_1", encoded(scene(320, 240)))
+        await upload(s3, provisioned, "img_1", encoded(quadrants(320, 240)))
         (image,) = await wait_until_processed(dynamodb, provisioned, "img_1")
         await wait_until_queue_is_empty(sqs, provisioned)
 
@@ -147,9 +147,9 @@ async def test_a_newer_upload_of_the_same_key_replaces_the_result_and_counts_onc
     s3: "S3Client", dynamodb: "DynamoDBClient", provisioned: Settings
 ) -> None:
     async with running_worker(provisioned):
-        await upload(s3, provisioned, "img_1", encoded(scene(320, 240)))
+        await upload(s3, provisioned, "img_1", encoded(quadrants(320, 240)))
         (first,) = await wait_until_processed(dynamodb, provisioned, "img_1")
-        await upload(s3, provisioned, "img_1", encoded(scene(300, 300)))
+        await upload(s3, provisioned, "img_1", encoded(quadrants(300, 300)))
         async with asyncio.timeout(30):
             while (
                 second := (await wait_until_processed(dynamodb, provisioned, "img_1"))[0]
@@ -169,7 +169,7 @@ async def test_an_item_past_its_ttl_does_not_exist_for_the_next_upload(
     s3: "S3Client", dynamodb: "DynamoDBClient", provisioned: Settings
 ) -> None:
     async with running_worker(provisioned):
-        key = await upload(s3, provisioned, "img_1", encoded(scene(320, 240)))
+        key = await upload(s3, provisioned, "img_1", encoded(quadrants(320, 240)))
         await wait_until_processed(dynamodb, provisioned, "img_1")
         await dynamodb.update_item(
             TableName=provisioned.table_name,

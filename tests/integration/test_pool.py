@@ -10,7 +10,18 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.support.pictures import BLUE, GREEN, RED, WHITE, animation, encoded, noise, opened, quarters, scene
+from tests.support.pictures import (
+    BLUE,
+    GREEN,
+    RED,
+    WHITE,
+    animation,
+    encoded,
+    noise,
+    opened,
+    quadrant_colours,
+    quadrants,
+)
 from tests.support.pools import (
     ALL_OUTPUTS,
     HEAVY,
@@ -46,7 +57,7 @@ async def pool() -> AsyncIterator[DecoderPool]:
 
 
 async def test_an_image_yields_its_step_reports_and_then_its_renditions(pool: DecoderPool) -> None:
-    *reports, medium, thumbnail = await outputs_of(pool, encoded(scene(1600, 1000), "JPEG"))
+    *reports, medium, thumbnail = await outputs_of(pool, encoded(quadrants(1600, 1000), "JPEG"))
     assert [(report.step, report.move) for report in reports if isinstance(report, StepReport)] == [
         (step, StepMove.COMPLETED) for step in StepName
     ]
@@ -54,7 +65,9 @@ async def test_an_image_yields_its_step_reports_and_then_its_renditions(pool: De
     assert isinstance(thumbnail, EncodedRendition)
     assert (medium.size, medium.width, medium.height, medium.format) == ("medium", 800, 500, "jpeg")
     assert (thumbnail.size, thumbnail.width, thumbnail.height) == ("thumbnail", 150, 94)
-    for found, expected in zip(quarters(opened(medium.content)), (RED, GREEN, BLUE, WHITE), strict=True):
+    for found, expected in zip(
+        quadrant_colours(opened(medium.content)), (RED, GREEN, BLUE, WHITE), strict=True
+    ):
         assert all(abs(a - b) < 12 for a, b in zip(found, expected, strict=True))
 
 
@@ -68,7 +81,7 @@ async def test_any_type_of_buffer_is_accepted(pool: DecoderPool, kind: Callable[
     [
         (b"", NotAnImageError),
         (b"not an image", NotAnImageError),
-        (encoded(scene(64, 64), "ICO"), FormatNotAllowedError),
+        (encoded(quadrants(64, 64), "ICO"), FormatNotAllowedError),
         (encoded(noise(100, 100), "PNG")[:9000], TruncatedError),
     ],
 )
@@ -119,7 +132,7 @@ async def test_an_image_that_needs_too_much_memory_is_rejected_and_the_decoder_s
     async with make_pool(decoder_memory_mb=320) as pool:
         before = only_pid(pool)
         with pytest.raises(DecodeOutOfMemoryError):
-            await outputs_of(pool, encoded(scene(12_000, 8_000), "PNG"))
+            await outputs_of(pool, encoded(quadrants(12_000, 8_000), "PNG"))
         assert len(await outputs_of(pool, SMALL_JPEG)) == ALL_OUTPUTS
         assert only_pid(pool) == before
 
@@ -133,7 +146,7 @@ async def test_closing_the_generator_early_replaces_the_decoder(pool: DecoderPoo
 
 
 async def test_the_memory_of_a_rejected_image_is_free_for_the_next() -> None:
-    whole = encoded(scene(8000, 6000), "PNG")
+    whole = encoded(quadrants(8000, 6000), "PNG")
     async with make_pool(decoder_memory_mb=360) as pool:
         for _ in range(3):
             with pytest.raises(TruncatedError):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.emulators import messages_in
-from tests.support.pictures import encoded, scene
+from tests.support.pictures import encoded, quadrants
 from tests.support.user_profiles import profile_of
 from tests.support.whole_worker import (
     USER,
@@ -43,7 +43,6 @@ from worker.repair.redrive import LIST_VISIBILITY_S, diagnose, images_of, redriv
 from worker.repair.reprocess import reprocess_all, retry_image
 from worker.repair.requests import job_of
 from worker.settings import Settings
-from worker.sqs import dead_letters
 from worker.sqs.events import to_body
 from worker.sqs.sender import JobSender
 
@@ -52,16 +51,10 @@ if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
     from types_aiobotocore_sqs import SQSClient
 
-IMAGE = encoded(scene(96, 72))
-OTHER_IMAGE = encoded(scene(72, 96))
+IMAGE = encoded(quadrants(96, 72))
+OTHER_IMAGE = encoded(quadrants(72, 96))
 PATIENCE = timedelta(minutes=5)
 TRANSIENT = Failure(code="unavailable", message="the bucket was unavailable", step=None, retryable=True)
-
-
-@pytest.fixture(autouse=True)
-def _no_long_polling(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The emulator is a single server, so a receive without waiting misses no message."""
-    monkeypatch.setattr(dead_letters, "_WAIT_S", 0)
 
 
 @asynccontextmanager
@@ -161,7 +154,7 @@ async def table(dynamodb: "DynamoDBClient", settings: Settings) -> list[Any]:
 async def test_a_retry_completes_the_image_once_the_cause_is_fixed(
     s3: "S3Client", sqs: "SQSClient", dynamodb: "DynamoDBClient", provisioned: Settings
 ) -> None:
-    content = encoded(scene(640, 480))
+    content = encoded(quadrants(640, 480))
     async with running_worker(provisioned.model_copy(update={"max_bytes": 1024})):
         await upload(s3, provisioned, "img_1", content)
         (first,) = await wait_until_processed(dynamodb, provisioned, "img_1")
@@ -222,7 +215,7 @@ async def test_an_image_is_up_to_date_until_its_logo_changes(
     await s3.put_object(Bucket=provisioned.bucket, Key=logo, Body=IMAGE)
     marked = provisioned.model_copy(update={"watermark_image": f"s3://{provisioned.bucket}/{logo}"})
     async with running_worker(marked):
-        await upload(s3, provisioned, "img_1", encoded(scene(640, 480)))
+        await upload(s3, provisioned, "img_1", encoded(quadrants(640, 480)))
         await wait_until_processed(dynamodb, provisioned, "img_1")
         await wait_until_queue_is_empty(sqs, provisioned)
 
@@ -401,7 +394,9 @@ async def test_redriving_by_code_leaves_other_dead_letters_in_the_queue(
     await send_dead_letter(sqs, provisioned, third, code=None)  # the record has the code
 
     async with open_tool(provisioned, requested_by="queue redrive") as repairs:
-        letters = await build_dead_letters(sqs, provisioned, visibility_timeout_s=LIST_VISIBILITY_S)
+        letters = await build_dead_letters(
+            sqs, provisioned, visibility_timeout_s=LIST_VISIBILITY_S, wait_time_s=0
+        )
         for _ in range(2):
             await redrive_all(repairs, letters, image_id=None, code="unavailable", limit=None)
 
@@ -424,7 +419,9 @@ async def test_a_dead_letter_is_kept_until_its_message_has_been_sent(
     await send_dead_letter(sqs, provisioned, image)
 
     async with open_tool(provisioned) as repairs:
-        letters = await build_dead_letters(sqs, provisioned, visibility_timeout_s=LIST_VISIBILITY_S)
+        letters = await build_dead_letters(
+            sqs, provisioned, visibility_timeout_s=LIST_VISIBILITY_S, wait_time_s=0
+        )
         url = f"{provisioned.endpoint_url}/000000000000/no-such-queue"
         broken_sender = JobSender(sqs, url=url, retry=RETRY_POLICIES.queue)
         broken = replace(repairs, sender=broken_sender)
@@ -449,7 +446,9 @@ async def test_obsolete_dead_letters_are_deleted_and_unparsable_ones_kept(
     await sqs.send_message(QueueUrl=dead_url, MessageBody="not a job")
 
     async with open_tool(provisioned) as repairs:
-        letters = await build_dead_letters(sqs, provisioned, visibility_timeout_s=LIST_VISIBILITY_S)
+        letters = await build_dead_letters(
+            sqs, provisioned, visibility_timeout_s=LIST_VISIBILITY_S, wait_time_s=0
+        )
         await redrive_all(repairs, letters, image_id=None, code=None, limit=None)
 
     assert report_of(repairs).counts == {"already processed": 1, "failed": 1}
@@ -467,7 +466,9 @@ async def test_redriving_respects_the_limit_and_sends_two_of_the_same_image_once
     await purge_queue(sqs, provisioned)
 
     async with open_tool(provisioned) as repairs:
-        letters = await build_dead_letters(sqs, provisioned, visibility_timeout_s=LIST_VISIBILITY_S)
+        letters = await build_dead_letters(
+            sqs, provisioned, visibility_timeout_s=LIST_VISIBILITY_S, wait_time_s=0
+        )
         await redrive_all(repairs, letters, image_id=None, code=None, limit=None)
         assert await messages_in(sqs, provisioned.queue_name) == 1
         assert await messages_in(sqs, provisioned.dead_letter_queue_name) == 0
@@ -553,7 +554,9 @@ async def test_a_dry_run_reports_what_would_be_done_and_changes_nothing(
             case "reconcile":
                 await reconcile_all(repairs, now=utc_now() + timedelta(seconds=1), pending_for=timedelta(0))
             case "redrive":
-                letters = await build_dead_letters(sqs, provisioned, visibility_timeout_s=LIST_VISIBILITY_S)
+                letters = await build_dead_letters(
+                    sqs, provisioned, visibility_timeout_s=LIST_VISIBILITY_S, wait_time_s=0
+                )
                 await redrive_all(repairs, letters, image_id=None, code=None, limit=None)
             case "enqueue":
                 await enqueue_all(repairs, prefix="uploads/")

@@ -21,7 +21,7 @@ _UNDO = {
 }
 
 
-def scene(width: int = 640, height: int = 400, mode: str = "RGB") -> Image.Image:
+def quadrants(width: int = 640, height: int = 400, mode: str = "RGB") -> Image.Image:
     """Return an image of four quadrants, red and green above blue and white, to recognise its orientation."""
     image = Image.new("RGB", (2, 2))
     for at, colour in zip(((0, 0), (1, 0), (0, 1), (1, 1)), (RED, GREEN, BLUE, WHITE), strict=True):
@@ -30,7 +30,7 @@ def scene(width: int = 640, height: int = 400, mode: str = "RGB") -> Image.Image
     return image if mode == "RGB" else image.convert(mode)
 
 
-def quarters(image: Image.Image) -> tuple[Any, ...]:
+def quadrant_colours(image: Image.Image) -> tuple[Any, ...]:
     """Return the pixels in the centres of the four quadrants, row by row."""
     width, height = image.size
     across, down = (width // 4, width - 1 - width // 4), (height // 4, height - 1 - height // 4)
@@ -79,7 +79,7 @@ def with_exif(tags: Mapping[int, Any], details: Mapping[int, Any] | None = None)
     exif.update(tags)
     if details:
         exif.get_ifd(ExifTags.IFD.Exif).update(details)
-    return encoded(scene(64, 48), exif=exif)
+    return encoded(quadrants(64, 48), exif=exif)
 
 
 def animation(image_format: str, *, frames: int, width: int = 40, height: int = 30) -> bytes:

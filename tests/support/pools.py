@@ -7,7 +7,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
-from tests.support.pictures import encoded, noise, scene
+from tests.support.pictures import encoded, noise, quadrants
 from worker.decoder_pool.pool import DecoderPool
 from worker.delivery.ports import Pool
 from worker.domain.recipe import Limits, Recipe, Size, Watermark
@@ -23,7 +23,7 @@ ALL_OUTPUTS = len(StepName) + len(RECIPE.sizes)
 HEAVY = Recipe(sizes=(Size("large", 1920, 1920),), watermark=None, quality=95)
 """With HEAVY_PNG, a rendition larger than the socket buffers: the decoder cannot finish until it is read."""
 
-SMALL_JPEG = encoded(scene(320, 200), "JPEG")
+SMALL_JPEG = encoded(quadrants(320, 200), "JPEG")
 HEAVY_PNG = encoded(noise(1200, 900), "PNG", compress_level=1)
 
 

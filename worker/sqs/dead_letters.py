@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         MessageTypeDef,
     )
 
-_WAIT_S: Final = 1
+LONG_POLL_S: Final = 1
 """Any wait makes it a long poll, which queries all servers of the queue; a short poll may miss messages."""
 
 _MAX_EMPTY_POLLS: Final = 2
@@ -70,6 +70,7 @@ class DeadLetters:
         key_layout: Where uploads and results are stored.
         visibility_timeout_s: How long a message stays hidden after it was read, unless it is released.
         retry: Retry policy for each request.
+        wait_time_s: How long a request waits for messages.
     """
 
     def __init__(
@@ -80,9 +81,11 @@ class DeadLetters:
         key_layout: KeyLayout,
         visibility_timeout_s: int,
         retry: RetryPolicy,
+        wait_time_s: int = LONG_POLL_S,
     ) -> None:
         self._client, self._url, self._key_layout = client, url, key_layout
         self._visibility_timeout_s, self._retry = visibility_timeout_s, retry
+        self._wait_time_s = wait_time_s
 
     async def read(self) -> AsyncIterator[list[DeadLetter]]:
         """
@@ -142,7 +145,7 @@ class DeadLetters:
             lambda: self._client.receive_message(
                 QueueUrl=self._url,
                 MaxNumberOfMessages=MAX_BATCH_ENTRIES,
-                WaitTimeSeconds=_WAIT_S,
+                WaitTimeSeconds=self._wait_time_s,
                 VisibilityTimeout=self._visibility_timeout_s,
                 MessageSystemAttributeNames=["SentTimestamp"],
                 MessageAttributeNames=["All"],

@@ -1,7 +1,7 @@
 import pytest
 from PIL import Image, ImageCms
 
-from tests.support.pictures import encoded, noise, opened, scene
+from tests.support.pictures import encoded, noise, opened, quadrants
 from worker.domain.recipe import Limits, Size
 from worker.imaging.cmyk import cmyk_to_srgb
 from worker.imaging.resize import resize
@@ -48,19 +48,19 @@ def test_a_cmyk_file_is_converted_to_printed_colours(image_format: str) -> None:
 
 def test_the_name_of_the_profile_is_recorded() -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    validation, resizing = details_of(encoded(scene(), "JPEG", icc_profile=profile))
+    validation, resizing = details_of(encoded(quadrants(), "JPEG", icc_profile=profile))
     assert "sRGB" in str(validation["profile"])
     assert "profileIgnored" not in resizing
 
 
 def test_an_unreadable_profile_is_ignored_and_recorded() -> None:
-    validation, resizing = details_of(encoded(scene(), "JPEG", icc_profile=b"not a profile"))
+    validation, resizing = details_of(encoded(quadrants(), "JPEG", icc_profile=b"not a profile"))
     assert (validation["profile"], resizing["profileIgnored"]) == ("unreadable", "unreadable")
 
 
 def test_a_profile_for_another_colour_space_is_ignored_and_recorded() -> None:
     lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
-    assert details_of(encoded(scene(), "JPEG", icc_profile=lab))[1]["profileIgnored"] == "for Lab colours"
+    assert details_of(encoded(quadrants(), "JPEG", icc_profile=lab))[1]["profileIgnored"] == "for Lab colours"
 
 
 @pytest.mark.parametrize("mode", ["I;16", "RGB"])

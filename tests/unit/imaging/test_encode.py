@@ -1,7 +1,7 @@
 import pytest
 from PIL import ExifTags, Image, PngImagePlugin
 
-from tests.support.pictures import difference, encoded, opened, scene
+from tests.support.pictures import difference, encoded, opened, quadrants
 from worker.domain.recipe import Limits, Recipe, Size
 from worker.domain.step import EncodedRendition
 from worker.imaging.encode import encode
@@ -34,7 +34,7 @@ def rendition_of(content: bytes) -> EncodedRendition:
     ],
 )
 def test_the_format_follows_the_source_format_and_transparency(source: str, mode: str, expected: str) -> None:
-    picture = Picture("medium", scene(200, 100, mode), source)
+    picture = Picture("medium", quadrants(200, 100, mode), source)
     rendition = encode(picture, size=MEDIUM, quality=82)
     assert (rendition.size, rendition.width, rendition.height) == ("medium", 200, 100)
     image = opened(rendition.content)
@@ -43,7 +43,7 @@ def test_the_format_follows_the_source_format_and_transparency(source: str, mode
 
 
 def test_a_lower_quality_makes_a_smaller_file() -> None:
-    picture = Picture("medium", scene(200, 100).rotate(30), "jpeg")
+    picture = Picture("medium", quadrants(200, 100).rotate(30), "jpeg")
     assert len(encode(picture, size=MEDIUM, quality=40).content) < len(
         encode(picture, size=MEDIUM, quality=95).content
     )
@@ -57,11 +57,11 @@ def test_renditions_carry_no_metadata() -> None:
     text.add_text("Comment", "Secret")
     xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/">Secret</x:xmpmeta>'
     for content in (
-        encoded(scene(), "JPEG", exif=exif, comment=b"Secret", dpi=(1, 1), xmp=xmp),
-        encoded(scene(), "PNG", exif=exif, pnginfo=text, dpi=(1, 1)),
-        encoded(scene(), "WEBP", exif=exif, xmp=xmp),
-        encoded(scene(), "TIFF", exif=exif, description="Secret"),
-        encoded(scene(), "GIF", comment=b"Secret"),
+        encoded(quadrants(), "JPEG", exif=exif, comment=b"Secret", dpi=(1, 1), xmp=xmp),
+        encoded(quadrants(), "PNG", exif=exif, pnginfo=text, dpi=(1, 1)),
+        encoded(quadrants(), "WEBP", exif=exif, xmp=xmp),
+        encoded(quadrants(), "TIFF", exif=exif, description="Secret"),
+        encoded(quadrants(), "GIF", comment=b"Secret"),
     ):
         assert b"Secret" in content
         stored = bytes(rendition_of(content).content)

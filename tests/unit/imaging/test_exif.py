@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from PIL import ExifTags, Image
 
-from tests.support.pictures import encoded, opened, scene, with_exif
+from tests.support.pictures import encoded, opened, quadrants, with_exif
 from worker.domain.recipe import Limits, Recipe, Size
 from worker.domain.step import EncodedRendition
 from worker.imaging.exif import extract_metadata
@@ -58,7 +58,7 @@ def test_the_location_is_not_recorded_by_default() -> None:
     exif = Image.Exif()
     gps = exif.get_ifd(ExifTags.IFD.GPSInfo)
     gps[ExifTags.GPS.GPSLatitudeRef], gps[ExifTags.GPS.GPSLatitude] = "N", (47.0, 22.0, 10.0)
-    assert metadata_of(encoded(scene(64, 48), exif=exif)) == {}
+    assert metadata_of(encoded(quadrants(64, 48), exif=exif)) == {}
 
 
 GPS = {1: "S", 2: (33.0, 51.0, 25.2), 3: "E", 4: (151.0, 12.0, 36.0)}
@@ -106,7 +106,7 @@ def test_renditions_keep_only_artist_and_copyright() -> None:
     exif.update({B.Artist: "Jane Doe", B.Copyright: "\N{COPYRIGHT SIGN} 2026 Jane Doe", B.Make: "Secret"})
     exif.get_ifd(ExifTags.IFD.GPSInfo).update(GPS)
     for image_format in ("JPEG", "PNG", "WEBP", "AVIF"):
-        content = encoded(scene(64, 48), image_format, exif=exif)
+        content = encoded(quadrants(64, 48), image_format, exif=exif)
         for keep in (True, False):
             recipe = Recipe(sizes=(Size("m", 80, 60),), watermark=None, keep_credits=keep)
             *_, rendition = process(content, recipe, limits=Limits(), fonts=Fonts(()))
@@ -119,4 +119,4 @@ def test_renditions_keep_only_artist_and_copyright() -> None:
 
 @pytest.mark.parametrize("exif", [b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\x7f", b"Exif\0\0" + b"\xff" * 400])
 def test_damaged_exif_does_not_make_an_image_invalid(exif: bytes) -> None:
-    assert metadata_of(encoded(scene(64, 48), exif=exif)) == {}
+    assert metadata_of(encoded(quadrants(64, 48), exif=exif)) == {}

@@ -12,8 +12,8 @@ from tests.support.pictures import (
     encoded,
     noise,
     opened,
-    quarters,
-    scene,
+    quadrant_colours,
+    quadrants,
     stored_as,
 )
 from worker.domain.recipe import Anchor, Fit, Limits, OutputFormat, Size
@@ -50,7 +50,7 @@ def test_cover_keeps_the_corner_of_its_gravity_in_every_orientation(
         Size("wide", 200, 40, fit=Fit.COVER, gravity=gravity),
         Size("high", 40, 200, fit=Fit.COVER, gravity=gravity),
     )
-    content = stored_as(orientation, upright=scene(640, 400))
+    content = stored_as(orientation, upright=quadrants(640, 400))
     wide, high = resized(content, *sizes)
     assert (wide.image.size, high.image.size) == ((200, 40), (40, 200))
     across = 10 if "left" in gravity else 190
@@ -61,7 +61,7 @@ def test_cover_keeps_the_corner_of_its_gravity_in_every_orientation(
 
 def test_contain_pads_with_the_background() -> None:
     (picture,) = resized(
-        encoded(scene(600, 200), "PNG"),
+        encoded(quadrants(600, 200), "PNG"),
         Size("box", 300, 300, fit=Fit.CONTAIN, gravity=Anchor.BOTTOM, background="#336699"),
     )
     assert picture.image.size == (300, 300)
@@ -71,26 +71,26 @@ def test_contain_pads_with_the_background() -> None:
 
 def test_a_transparent_background_makes_the_rendition_transparent() -> None:
     size = Size("box", 300, 300, fit=Fit.CONTAIN, background="#ffffff00")
-    (picture,) = resized(encoded(scene(600, 200), "JPEG"), size)
+    (picture,) = resized(encoded(quadrants(600, 200), "JPEG"), size)
     assert picture.image.mode == "RGBA"
     assert picture.image.getpixel((150, 20)) == (255, 255, 255, 0)
     assert encode(picture, size=size, quality=80).format == "png"
 
 
 def test_fill_stretches() -> None:
-    (picture,) = resized(encoded(scene(640, 400), "PNG"), Size("box", 100, 300, fit=Fit.FILL))
+    (picture,) = resized(encoded(quadrants(640, 400), "PNG"), Size("box", 100, 300, fit=Fit.FILL))
     assert picture.image.size == (100, 300)
-    assert quarters(picture.image) == (RED, GREEN, BLUE, WHITE)
+    assert quadrant_colours(picture.image) == (RED, GREEN, BLUE, WHITE)
 
 
 def test_a_size_with_enlarge_scales_up() -> None:
-    (picture,) = resized(encoded(scene(64, 40), "PNG"), Size("box", 320, 320, enlarge=True))
+    (picture,) = resized(encoded(quadrants(64, 40), "PNG"), Size("box", 320, 320, enlarge=True))
     assert picture.image.size == (320, 200)
 
 
 def test_cover_never_allocates_more_than_the_box() -> None:
     (picture,) = resized(
-        encoded(scene(2, 20_000), "PNG"), Size("box", 2000, 2000, fit=Fit.COVER, enlarge=True)
+        encoded(quadrants(2, 20_000), "PNG"), Size("box", 2000, 2000, fit=Fit.COVER, enlarge=True)
     )
     assert picture.image.size == (2000, 2000)
 
@@ -115,19 +115,19 @@ def test_a_cropped_size_made_from_a_larger_size_equals_one_made_alone() -> None:
     ],
 )
 def test_a_size_is_encoded_in_its_format(output_format: OutputFormat, mode: str, expected: str) -> None:
-    image = scene(200, 100, mode)
+    image = quadrants(200, 100, mode)
     rendition = encode(
         Picture("box", image, "png"), size=Size("box", 200, 200, format=output_format), quality=85
     )
     result = opened(rendition.content)
     assert (rendition.format, result.format, result.size) == (expected, expected.upper(), (200, 100))
-    assert difference(result, scene(200, 100)) < 4
+    assert difference(result, quadrants(200, 100)) < 4
 
 
 @pytest.mark.parametrize(
     ("image", "expected"),
     [
-        (scene(200, 100), "png"),
+        (quadrants(200, 100), "png"),
         (noise(200, 100), "jpeg"),
         (noise(200, 100, mode="RGBA"), "webp"),
     ],

@@ -1,6 +1,6 @@
 import pytest
 
-from tests.support.pictures import animation, encoded, scene
+from tests.support.pictures import animation, encoded, quadrants
 from worker.imaging.headers import count_frames, is_truncated, webp_canvas
 
 
@@ -34,7 +34,7 @@ def test_a_tiff_with_a_cycle_of_directories_is_counted_once() -> None:
     "options", [{}, {"lossless": True}, {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0"}]
 )
 def test_the_canvas_of_a_webp_is_read_from_its_header(options: dict[str, object]) -> None:
-    assert webp_canvas(encoded(scene(321, 123), "WEBP", **options)) == (321, 123)
+    assert webp_canvas(encoded(quadrants(321, 123), "WEBP", **options)) == (321, 123)
 
 
 def test_an_invalid_webp_header_has_no_canvas() -> None:
@@ -43,6 +43,6 @@ def test_an_invalid_webp_header_has_no_canvas() -> None:
 
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "GIF"])
 def test_half_of_a_file_is_truncated_and_the_whole_file_is_not(image_format: str) -> None:
-    content = encoded(scene(), image_format)
+    content = encoded(quadrants(), image_format)
     assert not is_truncated(content, image_format=image_format.lower())
     assert is_truncated(content[: len(content) // 2], image_format=image_format.lower())

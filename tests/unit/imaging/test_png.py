@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.support.pictures import animation, encoded, noise, scene
+from tests.support.pictures import animation, encoded, noise, quadrants
 from worker.domain.errors import RejectedError
 from worker.domain.recipe import Limits, Size
 from worker.imaging import png
@@ -210,7 +210,7 @@ def test_grey_rgb_and_rgba_are_decompressed_without_pillow(mode: str, size: tupl
         encoded(noise(30, 20, mode="L").convert("1"), "PNG"),
         encoded(noise(30, 20, mode="L").convert("I;16"), "PNG"),
         animation("PNG", frames=3),
-        encoded(scene(30, 20), "PNG", save_all=True, append_images=[]),
+        encoded(quadrants(30, 20), "PNG", save_all=True, append_images=[]),
     ],
     ids=["small palette", "palette", "grey with alpha", "bits", "sixteen bits", "animation", "still"],
 )
@@ -251,9 +251,9 @@ def test_a_failure_of_the_rust_decoder_leaves_the_file_to_pillow(
         raise error
 
     monkeypatch.setattr(png, "decode_image_png_u8", fail_with)
-    image = loaded(encoded(scene(30, 20), "PNG"))
+    image = loaded(encoded(quadrants(30, 20), "PNG"))
     assert not image.is_verified
-    assert image.tobytes() == scene(30, 20).tobytes()
+    assert image.tobytes() == quadrants(30, 20).tobytes()
 
 
 def test_an_image_with_too_many_pixels_is_not_decompressed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,8 @@ from tests.support.pictures import (
     encoded,
     noise,
     pixel,
-    quarters,
-    scene,
+    quadrant_colours,
+    quadrants,
     stored_as,
 )
 from worker.domain.recipe import Limits, Size
@@ -38,11 +38,11 @@ def is_close(found: tuple[int, ...], expected: tuple[int, ...], *, within: int =
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "TIFF"])
 def test_every_orientation_becomes_upright(orientation: int, image_format: str) -> None:
-    content = stored_as(orientation, upright=scene(960, 600), image_format=image_format)
+    content = stored_as(orientation, upright=quadrants(960, 600), image_format=image_format)
     decoded, _ = validate(content, limits=Limits(), sizes=(SMALL,))
     (picture,), note = resize(decoded, sizes=(SMALL,))
     assert picture.image.size == (400, 250)
-    found = quarters(picture.image)
+    found = quadrant_colours(picture.image)
     assert all(is_close(*pair) for pair in zip(found, (RED, GREEN, BLUE, WHITE), strict=True)), found
     assert note.detail["dimensions"] == {
         "original": {"width": 960, "height": 600},
@@ -95,7 +95,7 @@ def test_every_mode_becomes_rgb(mode: str, image_format: str, expected_mode: str
 
 
 def half_transparent(mode: str) -> Image.Image:
-    image = scene(600, 300, "RGBA")
+    image = quadrants(600, 300, "RGBA")
     image.paste((0, 0, 0, 0), (300, 0, 600, 300))
     if mode == "P":
         return image.quantize(16)
@@ -114,7 +114,7 @@ def test_transparency_is_kept(mode: str, image_format: str) -> None:
 
 
 def test_the_transparent_colour_of_a_png_becomes_alpha() -> None:
-    content = encoded(scene(600, 300), "PNG", transparency=GREEN)
+    content = encoded(quadrants(600, 300), "PNG", transparency=GREEN)
     (picture,) = resized(content, THUMBNAIL)
     assert pixel(picture.image, (130, 10))[3] == 0
     assert pixel(picture.image, (20, 10))[3] == 255
@@ -146,8 +146,8 @@ def swapped_profile() -> bytes:
 
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "TIFF"])
 def test_a_profile_is_converted_to_srgb_and_dropped(image_format: str) -> None:
-    (picture,) = resized(encoded(scene(), image_format, icc_profile=swapped_profile()), SMALL)
-    red, _, blue, white = quarters(picture.image)
+    (picture,) = resized(encoded(quadrants(), image_format, icc_profile=swapped_profile()), SMALL)
+    red, _, blue, white = quadrant_colours(picture.image)
     assert blue[1] > 150 > blue[2], blue
     assert is_close(red, RED, within=16)
     assert is_close(white, WHITE, within=16)
@@ -156,18 +156,18 @@ def test_a_profile_is_converted_to_srgb_and_dropped(image_format: str) -> None:
 
 @pytest.mark.parametrize("profile", [b"not a profile", b"\0" * 128])
 def test_an_unreadable_profile_is_treated_as_srgb(profile: bytes) -> None:
-    (picture,) = resized(encoded(scene(), "JPEG", icc_profile=profile), SMALL)
-    assert is_close(quarters(picture.image)[0], RED)
+    (picture,) = resized(encoded(quadrants(), "JPEG", icc_profile=profile), SMALL)
+    assert is_close(quadrant_colours(picture.image)[0], RED)
 
 
 def test_a_profile_for_another_colour_space_is_treated_as_srgb() -> None:
     lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
-    (picture,) = resized(encoded(scene(), "JPEG", icc_profile=lab), SMALL)
-    assert is_close(quarters(picture.image)[0], RED)
+    (picture,) = resized(encoded(quadrants(), "JPEG", icc_profile=lab), SMALL)
+    assert is_close(quadrant_colours(picture.image)[0], RED)
 
 
 def test_sizes_are_in_the_order_of_the_recipe_and_equal_those_made_alone() -> None:
-    content = encoded(scene(1600, 1200), "PNG")
+    content = encoded(quadrants(1600, 1200), "PNG")
     together = resized(content, THUMBNAIL, MEDIUM, SMALL)
     assert [picture.size for picture in together] == ["thumbnail", "medium", "small"]
     assert [picture.image.size for picture in together] == [(150, 113), (800, 600), (400, 300)]
@@ -176,16 +176,16 @@ def test_sizes_are_in_the_order_of_the_recipe_and_equal_those_made_alone() -> No
 
 
 def test_two_sizes_of_equal_extent_do_not_share_pixels() -> None:
-    medium, small = resized(encoded(scene(100, 80), "PNG"), MEDIUM, SMALL)
+    medium, small = resized(encoded(quadrants(100, 80), "PNG"), MEDIUM, SMALL)
     assert medium.image is not small.image
     medium.image.putpixel((0, 0), (1, 2, 3))
     assert small.image.getpixel((0, 0)) != (1, 2, 3)
 
 
 def test_a_picture_smaller_than_the_box_is_unchanged() -> None:
-    (picture,) = resized(encoded(scene(33, 21), "PNG"), MEDIUM)
+    (picture,) = resized(encoded(quadrants(33, 21), "PNG"), MEDIUM)
     assert picture.image.size == (33, 21)
-    assert difference(picture.image, scene(33, 21)) == 0
+    assert difference(picture.image, quadrants(33, 21)) == 0
 
 
 def test_scaling_matches_pillows_lanczos() -> None:
@@ -195,7 +195,7 @@ def test_scaling_matches_pillows_lanczos() -> None:
 
 
 def test_a_mode_that_the_resizer_does_not_support_is_scaled_by_pillow() -> None:
-    assert scale(scene(100, 50, "LA"), Extent(50, 25)).mode == "LA"
+    assert scale(quadrants(100, 50, "LA"), Extent(50, 25)).mode == "LA"
 
 
 @settings(deadline=None, max_examples=60)

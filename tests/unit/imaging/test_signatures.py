@@ -1,12 +1,12 @@
 import pytest
 
-from tests.support.pictures import encoded, scene
+from tests.support.pictures import encoded, quadrants
 from worker.imaging.signatures import identify
 
 
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF"])
 def test_each_allowed_format_is_identified_by_its_content(image_format: str) -> None:
-    assert identify(encoded(scene(), image_format)) == image_format.lower()
+    assert identify(encoded(quadrants(), image_format)) == image_format.lower()
 
 
 @pytest.mark.parametrize(
@@ -49,5 +49,5 @@ def test_files_that_are_not_images_are_not_identified(head: bytes) -> None:
 
 
 def test_any_type_of_buffer_is_accepted() -> None:
-    content = encoded(scene(), "TIFF")
+    content = encoded(quadrants(), "TIFF")
     assert {identify(content), identify(bytearray(content)), identify(memoryview(content))} == {"tiff"}

@@ -5,7 +5,7 @@ import zlib
 import pytest
 from PIL import Image
 
-from tests.support.pictures import animation, encoded, noise, scene, stored_as
+from tests.support.pictures import animation, encoded, noise, quadrants, stored_as
 from worker.domain.errors import (
     CorruptError,
     FormatNotAllowedError,
@@ -43,7 +43,7 @@ def png_announcing(width: int, height: int) -> bytes:
 
 @pytest.mark.parametrize("image_format", FORMATS)
 def test_an_image_of_each_format_is_valid(image_format: str) -> None:
-    decoded, note = validated(encoded(scene(), image_format))
+    decoded, note = validated(encoded(quadrants(), image_format))
     assert decoded.original == (640, 400)
     assert note.detail["result"] == "valid"
     assert note.detail["format"] == image_format.lower()
@@ -59,13 +59,13 @@ def test_a_file_that_is_not_an_image_is_rejected(content: bytes) -> None:
 @pytest.mark.parametrize(("image_format", "name"), [("ICO", "icon"), ("PPM", "portable pixmap")])
 def test_an_image_of_another_format_is_rejected_with_its_name(image_format: str, name: str) -> None:
     with pytest.raises(FormatNotAllowedError) as rejected:
-        validated(encoded(scene(64, 64), image_format))
+        validated(encoded(quadrants(64, 64), image_format))
     assert rejected.value.found == name
     assert "jpeg" in str(rejected.value)
 
 
 @pytest.mark.parametrize(
-    "content", [encoded(scene(), "WEBP"), encoded(scene(), "JPEG"), png_announcing(640, 400)]
+    "content", [encoded(quadrants(), "WEBP"), encoded(quadrants(), "JPEG"), png_announcing(640, 400)]
 )
 def test_too_many_pixels_in_the_header_are_rejected(content: bytes) -> None:
     with pytest.raises(TooManyPixelsError) as rejected:
@@ -110,14 +110,14 @@ def test_a_truncated_compressed_tiff_is_rejected(compression: str) -> None:
 
 
 def test_a_png_without_its_end_chunk_is_rejected_as_truncated() -> None:
-    content = encoded(scene(), "PNG")
+    content = encoded(quadrants(), "PNG")
     with pytest.raises(TruncatedError):
         validated(content[: content.index(b"IEND") - 4])
 
 
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
 def test_data_after_the_end_of_the_image_is_ignored(image_format: str) -> None:
-    _, note = validated(encoded(scene(), image_format) + b"\0\0\0\x02ABCDxx and more of it" * 3)
+    _, note = validated(encoded(quadrants(), image_format) + b"\0\0\0\x02ABCDxx and more of it" * 3)
     assert note.detail["result"] == "valid"
 
 
@@ -154,13 +154,13 @@ def test_a_damaged_png_is_rejected_as_corrupt() -> None:
 def test_a_jpeg_is_decoded_at_no_less_than_twice_the_largest_size(
     stored: tuple[int, int], box: Size, expected: tuple[int, int]
 ) -> None:
-    decoded, _ = validated(encoded(scene(*stored), "JPEG"), size=box)
+    decoded, _ = validated(encoded(quadrants(*stored), "JPEG"), size=box)
     assert decoded.image.size == expected
     assert decoded.original == stored
 
 
 def test_the_draft_size_takes_the_orientation_into_account() -> None:
-    content = stored_as(6, upright=scene(2400, 900))
+    content = stored_as(6, upright=quadrants(2400, 900))
     decoded, _ = validate(content, limits=Limits(), sizes=(Size("wide", 1200, 10_000),))
     assert decoded.original == (2400, 900)
     assert decoded.image.size == (900, 2400)
@@ -169,7 +169,7 @@ def test_the_draft_size_takes_the_orientation_into_account() -> None:
 
 
 def test_a_multi_picture_jpeg_is_a_jpeg_of_one_frame() -> None:
-    _, note = validated(encoded(scene(), "MPO", save_all=True, append_images=[scene()]))
+    _, note = validated(encoded(quadrants(), "MPO", save_all=True, append_images=[quadrants()]))
     assert (note.detail["format"], note.detail["frames"]) == ("jpeg", 1)
 
 
@@ -185,14 +185,14 @@ def test_heic_without_its_extra_is_rejected_with_the_command_that_installs_it(
 def test_a_heic_is_decoded_upright() -> None:
     pillow_heif = pytest.importorskip("pillow_heif")
     file = io.BytesIO()
-    pillow_heif.from_pillow(scene(64, 40)).save(file)
+    pillow_heif.from_pillow(quadrants(64, 40)).save(file)
     decoded, note = validated(file.getvalue())
     assert (decoded.original, note.detail["format"], decoded.orientation) == ((64, 40), "heic", 1)
 
 
 def test_a_side_below_the_minimum_is_rejected() -> None:
     with pytest.raises(TooSmallError) as rejected:
-        validated(encoded(scene(200, 31), "PNG"), limits=Limits(min_side_px=32))
+        validated(encoded(quadrants(200, 31), "PNG"), limits=Limits(min_side_px=32))
     assert (rejected.value.width, rejected.value.height) == (200, 31)
 
 

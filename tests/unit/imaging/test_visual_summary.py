@@ -3,7 +3,7 @@ import time
 import pytest
 from PIL import Image
 
-from tests.support.pictures import noise, scene
+from tests.support.pictures import noise, quadrants
 from worker.imaging.visual_summary import blur_hash, difference_hash, dominant_colour, visual_summary
 
 
@@ -50,12 +50,12 @@ def test_the_perceptual_hash_is_similar_after_scaling_and_differs_between_pictur
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 2000), (2000, 1), (17, 3)])
 def test_a_picture_of_any_size_has_a_summary(size: tuple[int, int]) -> None:
-    summary = visual_summary(scene(*size))
+    summary = visual_summary(quadrants(*size))
     assert [len(str(value)) for value in summary.values()] == [7, 28, 16]
 
 
 def test_the_summary_takes_less_than_three_milliseconds() -> None:
-    image = scene(800, 600)
+    image = quadrants(800, 600)
     visual_summary(image)
     durations_s = []
     for _ in range(20):
