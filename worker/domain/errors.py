@@ -138,7 +138,10 @@ class CorruptError(RejectedError):
     code = "corrupt"
 
     def __init__(self, *, reason: str) -> None:
-        super().__init__(f"the image data is corrupt: {reason}")
+        super().__init__(
+            f"the image data is corrupt: {reason}; "
+            "save the image again with another program and upload that file"
+        )
         self.reason = reason
 
 

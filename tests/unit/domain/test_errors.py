@@ -38,7 +38,13 @@ REJECTIONS = [
     (TooManyFramesError(frames=501, limit=500), "501 frames or more, above the limit of 500"),
     (TooSmallError(width=1, height=9, limit_px=2), "1x9 pixels, but each side must have at least 2"),
     (TruncatedError(), "it ends before the image data does"),
-    (CorruptError(reason="bad Huffman code"), "the image data is corrupt: bad Huffman code"),
+    (
+        CorruptError(reason="bad Huffman code"),
+        (
+            "the image data is corrupt: bad Huffman code; "
+            "save the image again with another program and upload that file"
+        ),
+    ),
     (DecodeTimeoutError(limit_s=30.0), "longer than 30 s"),
     (DecodeOutOfMemoryError(), "more memory than a decoder process may use"),
     (DecoderCrashedError(exit_status="signal 11"), "crashed while it processed the image (signal 11)"),

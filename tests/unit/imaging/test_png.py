@@ -235,7 +235,10 @@ def test_a_wrong_checksum_of_any_idat_chunk_is_found(idat_bytes: int) -> None:
         damaged = content[:checksum] + bytes([content[checksum] ^ 1]) + content[checksum + 1 :]
         assert validation_of(damaged) == (
             "corrupt",
-            "the image data is corrupt: the checksum of a IDAT chunk is wrong",
+            (
+                "the image data is corrupt: the checksum of a IDAT chunk is wrong; "
+                "save the image again with another program and upload that file"
+            ),
         )
 
 
