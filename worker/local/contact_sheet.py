@@ -165,13 +165,13 @@ def _describe(
 def _preview_cell(shown: Preview) -> Image.Image:
     """Return a cell with a preview in its centre, chequered where the preview is transparent."""
     cell = Image.new("RGB", _CELL, _CELL_COLOUR)
-    picture = shown.picture
-    corner = ((_CELL[0] - picture.width) // 2, (_CELL[1] - picture.height) // 2)
-    if picture.mode == "RGBA":
-        cell.paste(checkered(picture.size), corner)
-        cell.paste(picture, corner, picture)
+    image = shown.image
+    corner = ((_CELL[0] - image.width) // 2, (_CELL[1] - image.height) // 2)
+    if image.mode == "RGBA":
+        cell.paste(checkered(image.size), corner)
+        cell.paste(image, corner, image)
     else:
-        cell.paste(picture, corner)
+        cell.paste(image, corner)
     return cell
 
 

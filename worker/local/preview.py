@@ -44,12 +44,12 @@ class Preview:
     Small preview of an image file.
 
     Attributes:
-        picture: Pixels, upright, RGB or RGBA.
+        image: Pixels, upright, RGB or RGBA.
         size: (width, height) in pixels of the full image, upright.
         format: Format of the file: `JPEG`, `PNG`, ...
     """
 
-    picture: Image.Image
+    image: Image.Image
     size: tuple[int, int]
     format: str
 
@@ -69,8 +69,8 @@ def preview(source: Path | bytes, *, box: tuple[int, int]) -> Preview | None:
 
 def _open(content: bytes, box: tuple[int, int]) -> Preview | None:
     try:
-        with Image.open(BytesIO(content), formats=_FORMATS) as picture:
-            return _scale(picture, box)
+        with Image.open(BytesIO(content), formats=_FORMATS) as image:
+            return _scale(image, box)
     except _UNREADABLE:
         return None
 
@@ -102,19 +102,19 @@ def _scale(opened: Image.Image, box: tuple[int, int]) -> Preview | None:
     return Preview(_in_srgb(small, profile), (height, width) if swaps_sides else (width, height), file_format)
 
 
-def _in_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
+def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     """Convert any mode to RGB or RGBA, by the colour profile if it is usable."""
-    if picture.has_transparency_data:
-        return picture.convert("RGBA")
-    if picture.mode.startswith(("I", "F")):
-        picture = picture.convert("I").point(lambda value: value / 256).convert("L")
-    if profile and picture.mode in {"RGB", "CMYK", "L"}:
+    if image.has_transparency_data:
+        return image.convert("RGBA")
+    if image.mode.startswith(("I", "F")):
+        image = image.convert("I").point(lambda value: value / 256).convert("L")
+    if profile and image.mode in {"RGB", "CMYK", "L"}:
         with suppress(ImageCms.PyCMSError, OSError, ValueError):
             converted = ImageCms.profileToProfile(
-                picture,
+                image,
                 ImageCms.getOpenProfile(BytesIO(profile)),
                 ImageCms.createProfile("sRGB"),
                 outputMode="RGB",
             )
-            return converted or picture.convert("RGB")
-    return picture.convert("RGB")
+            return converted or image.convert("RGB")
+    return image.convert("RGB")

@@ -1,4 +1,4 @@
-"""Format sizes for people."""
+"""Format file sizes and image dimensions."""
 
 from typing import Final
 

@@ -21,14 +21,14 @@ def encoded(picture: Image.Image, kind: str = "JPEG", **options: object) -> byte
 def test_an_image_is_scaled_to_the_box_and_keeps_its_full_size(kind: str) -> None:
     shown = preview(encoded(Image.new("RGB", (800, 400), (200, 40, 40)), kind), box=BOX)
     assert shown is not None
-    assert (shown.picture.size, shown.size, shown.format) == ((120, 60), (800, 400), kind)
-    assert shown.picture.mode == "RGB"
+    assert (shown.image.size, shown.size, shown.format) == ((120, 60), (800, 400), kind)
+    assert shown.image.mode == "RGB"
 
 
 def test_a_small_image_is_not_enlarged() -> None:
     shown = preview(encoded(Image.new("RGB", (30, 20))), box=BOX)
     assert shown is not None
-    assert shown.picture.size == (30, 20)
+    assert shown.image.size == (30, 20)
 
 
 def test_the_exif_orientation_is_applied() -> None:
@@ -40,8 +40,8 @@ def test_the_exif_orientation_is_applied() -> None:
     )  # the left end of the stored image is the top of the upright one
     shown = preview(encoded(lying, exif=exif), box=BOX)
     assert shown is not None
-    assert (shown.picture.size, shown.size) == ((45, 90), (200, 400))
-    top = shown.picture.getpixel((22, 5))
+    assert (shown.image.size, shown.size) == ((45, 90), (200, 400))
+    top = shown.image.getpixel((22, 5))
     assert isinstance(top, tuple)
     assert top[0] > 200
 
@@ -51,26 +51,26 @@ def test_every_mode_can_be_shown(mode: str) -> None:
     kind = "JPEG" if mode == "CMYK" else "TIFF"
     shown = preview(encoded(Image.new(mode, (40, 30)), kind), box=BOX)
     assert shown is not None
-    assert shown.picture.mode in {"RGB", "RGBA"}
+    assert shown.image.mode in {"RGB", "RGBA"}
 
 
 def test_transparency_is_kept() -> None:
     shown = preview(encoded(Image.new("RGBA", (40, 30), (9, 9, 9, 0)), "PNG"), box=BOX)
     assert shown is not None
-    assert shown.picture.getpixel((3, 3)) == (9, 9, 9, 0)
+    assert shown.image.getpixel((3, 3)) == (9, 9, 9, 0)
 
 
 def test_an_invalid_colour_profile_is_ignored() -> None:
     shown = preview(encoded(Image.new("RGB", (40, 30), (9, 99, 9)), "PNG", icc_profile=b"none"), box=BOX)
     assert shown is not None
-    assert shown.picture.getpixel((3, 3)) == (9, 99, 9)
+    assert shown.image.getpixel((3, 3)) == (9, 99, 9)
 
 
 def test_a_valid_colour_profile_is_applied() -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     shown = preview(encoded(Image.new("RGB", (40, 30), (9, 99, 9)), "PNG", icc_profile=profile), box=BOX)
     assert shown is not None
-    assert shown.picture.getpixel((3, 3)) == (9, 99, 9)
+    assert shown.image.getpixel((3, 3)) == (9, 99, 9)
 
 
 def test_a_truncated_jpeg_shows_the_part_that_exists() -> None:
