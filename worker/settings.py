@@ -185,7 +185,7 @@ class Settings(BaseSettings):
         default=False,
         description="Whether the GPS position of the upload is recorded; results never contain it.",
     )
-    quality: int = Field(82, ge=1, le=100, description="Quality of JPEG and WebP results.")
+    quality: int = Field(82, ge=1, le=100, description="Quality of JPEG, WebP and AVIF results.")
     watermark_enabled: bool = Field(
         default=True, description="Whether results get a watermark unless the user's preferences turn it off."
     )

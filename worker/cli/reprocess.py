@@ -79,7 +79,7 @@ async def reprocess(
     json: output.JsonOption = False,
 ) -> int:
     """
-    Process images again that are completed or failed; results stay available until they are replaced.
+    Reprocess completed or failed images; their results stay available until they are replaced.
 
     To resume an interrupted run, repeat it with --recipe-changed, which skips images that are up to date, or
     with --before and the time at which the first run began.

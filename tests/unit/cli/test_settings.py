@@ -27,7 +27,7 @@ def test_every_setting_is_listed_with_its_variable_and_description(
         "value": 82,
         "default": 82,
         "source": "default",
-        "description": "Quality of JPEG and WebP results.",
+        "description": "Quality of JPEG, WebP and AVIF results.",
     }
 
 

@@ -1,1 +1,1 @@
-"""What the commands share: options, output, errors, progress."""
+"""Code shared by the commands: options, output, errors and progress."""

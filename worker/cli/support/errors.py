@@ -77,7 +77,7 @@ def explain(error: BaseException) -> CliError | None:
     if isinstance(error, SettingsError):
         return CliError(_unparsable_setting(error), is_usage_error=True)
     if isinstance(error, ClientError | BotoCoreError):
-        return CliError(explain_aws_error(error), is_usage_error=explanation_of(error).is_setup)
+        return CliError(explain_aws_error(error), is_usage_error=explanation_of(error).is_configuration_error)
     if isinstance(error, ValueError) and str(error).startswith(_INVALID_ENDPOINT):
         value = mask_secrets(str(error).removeprefix(_INVALID_ENDPOINT))
         return CliError(
