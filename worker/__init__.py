@@ -1,1 +1,1 @@
-"""The image worker: from an S3 upload to a watermarked picture and a record that never lies."""
+"""Worker that resizes and watermarks images uploaded to S3, and records each step in DynamoDB."""

@@ -1,1 +1,1 @@
-"""Code shared by the adapters of AWS services: errors, retries, batching, provisioning."""
+"""Code shared by the AWS adapters (errors, retries, batching, fast path), provisioning, task protection."""

@@ -25,12 +25,12 @@ class ErrorExplanation:
     Attributes:
         reason: What is wrong.
         remedy: How to fix it; empty if that is not known.
-        is_setup: Whether the set-up is at fault, so that the call keeps failing until that is fixed.
+        is_configuration_error: Whether configuration, credentials or network have to be fixed first.
     """
 
     reason: str
     remedy: str
-    is_setup: bool
+    is_configuration_error: bool
 
 
 def explain(error: aws.BotoCoreError | aws.ClientError) -> str:
@@ -42,7 +42,9 @@ def explain(error: aws.BotoCoreError | aws.ClientError) -> str:
 def explanation_of(error: aws.BotoCoreError | aws.ClientError) -> ErrorExplanation:
     """Return the reason and the remedy of an error, with secrets masked."""
     found = _of_response(error) if isinstance(error, aws.ClientError) else _of_client(error)
-    return ErrorExplanation(mask_secrets(found.reason), found.remedy, is_setup=found.is_setup)
+    return ErrorExplanation(
+        mask_secrets(found.reason), found.remedy, is_configuration_error=found.is_configuration_error
+    )
 
 
 def _of_response(error: aws.ClientError) -> ErrorExplanation:
@@ -54,36 +56,36 @@ def _of_response(error: aws.ClientError) -> ErrorExplanation:
         return ErrorExplanation(
             f"AWS rejected the credentials ({operation}: {reason})",
             "sign in again or renew them; `aws sts get-caller-identity` shows which are used",
-            is_setup=True,
+            is_configuration_error=True,
         )
     if code == "400":  # all that S3 reports for a HEAD request, whose response has no body
         return ErrorExplanation(
             f"AWS rejected {operation} without a reason, most often because the credentials have expired",
             "renew them and check AWS_REGION; `aws sts get-caller-identity` shows which are used",
-            is_setup=True,
+            is_configuration_error=True,
         )
     if is_access_denied(error):
         detail = f" ({message})" if message not in {"", "Forbidden"} else ""
         return ErrorExplanation(
             f"AWS does not allow {operation}{detail}",
             "allow it in the IAM policy of this role or user",
-            is_setup=True,
+            is_configuration_error=True,
         )
     if is_wrong_region(error):
         region = _region_of(error)
         return ErrorExplanation(
             f"the bucket is in {f'the region {region}' if region else 'another region'} ({operation})",
             f"set AWS_REGION={region}" if region else "set AWS_REGION to that region",
-            is_setup=True,
+            is_configuration_error=True,
         )
     if is_no_such_bucket(error) or is_no_such_queue(error) or is_no_such_table(error):
         return ErrorExplanation(
             f"{operation}: {message or code}",
             "run `image-worker provision`, or correct its name in the settings and AWS_REGION",
-            is_setup=True,
+            is_configuration_error=True,
         )
     detail = f": {message}" if message else ""
-    return ErrorExplanation(f"{operation} failed with {code}{detail}", "", is_setup=False)
+    return ErrorExplanation(f"{operation} failed with {code}{detail}", "", is_configuration_error=False)
 
 
 def _region_of(error: aws.ClientError) -> str | None:
@@ -93,25 +95,31 @@ def _region_of(error: aws.ClientError) -> str | None:
 
 
 def _of_client(error: aws.BotoCoreError) -> ErrorExplanation:
-    """Explain an error raised by botocore itself: of its configuration, the credentials or the network."""
+    """Explain an error of the configuration, the credentials or the network, raised by botocore itself."""
     match error:
         case aws.NoRegionError():
             return ErrorExplanation(
-                "no AWS region is set", "set AWS_REGION, for example AWS_REGION=eu-west-1", is_setup=True
+                "no AWS region is set",
+                "set AWS_REGION, for example AWS_REGION=eu-west-1",
+                is_configuration_error=True,
             )
         case aws.NoCredentialsError() | aws.PartialCredentialsError() | aws.CredentialRetrievalError():
             return ErrorExplanation(
                 f"no usable AWS credentials were found ({_as_clause(error)})",
                 "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
                 "or run where a role provides them",
-                is_setup=True,
+                is_configuration_error=True,
             )
         case aws.ProfileNotFound():
             return ErrorExplanation(
-                _as_clause(error), "set AWS_PROFILE to one of `aws configure list-profiles`", is_setup=True
+                _as_clause(error),
+                "set AWS_PROFILE to one of `aws configure list-profiles`",
+                is_configuration_error=True,
             )
         case aws.SSOError() | aws.TokenRetrievalError():
-            return ErrorExplanation("the AWS sign-in has expired", "run `aws sso login`", is_setup=True)
+            return ErrorExplanation(
+                "the AWS sign-in has expired", "run `aws sso login`", is_configuration_error=True
+            )
         case aws.ConnectionError() | aws.HTTPClientError():
             endpoint = error.kwargs.get("endpoint_url") or "AWS"
             is_timeout = isinstance(error, aws.ConnectTimeoutError | aws.ReadTimeoutError)
@@ -120,9 +128,9 @@ def _of_client(error: aws.BotoCoreError) -> ErrorExplanation:
                 f"{endpoint} {problem} ({type(error).__name__})",
                 "check AWS_ENDPOINT_URL, AWS_REGION and the network",
                 # A connection that was made and then broke may be made again in a moment.
-                is_setup=isinstance(error, aws.ConnectionError),
+                is_configuration_error=isinstance(error, aws.ConnectionError),
             )
-    return ErrorExplanation(_as_clause(error), "", is_setup=False)
+    return ErrorExplanation(_as_clause(error), "", is_configuration_error=False)
 
 
 def _as_clause(error: Exception) -> str:

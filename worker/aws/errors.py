@@ -70,7 +70,7 @@ EXPECTED_CODES: Final = frozenset(
         "TransactionCanceledException",
     }
 )
-"""Errors that callers handle: a missing object or a failed condition. Any other is a fault of the set-up."""
+"""Errors that callers handle: a missing object, a failed condition. Other permanent errors need a fix."""
 
 CONDITION_FAILED_REASON: Final = "ConditionalCheckFailed"
 """Code of a cancellation reason: the condition of this item has failed."""
@@ -159,7 +159,7 @@ def is_throttled(error: BaseException) -> bool:
 
 
 def is_expected_error(error: BaseException) -> bool:
-    """Return whether callers handle this error, as opposed to a fault of the set-up."""
+    """Return whether callers handle this error, such as a missing object or a failed condition."""
     return error_code(error) in EXPECTED_CODES
 
 

@@ -204,7 +204,7 @@ async def _describe_or_deleted(cloudformation: "CloudFormationClient", stack_id:
 
 
 async def _first_failure(cloudformation: "CloudFormationClient", stack_id: str) -> str:
-    """Return what failed first in the stack's last operation: later failures follow from it."""
+    """Return the first failure of the stack's last operation, which caused the later ones."""
     resource, reason = stack_id, "CloudFormation gives no reason"
     for event in (await cloudformation.describe_stack_events(StackName=stack_id))["StackEvents"]:
         event_reason = event.get("ResourceStatusReason", "")

@@ -24,7 +24,7 @@ from worker.domain.errors import TransientError
 T = TypeVar("T")
 
 IS_RETRY: Final = ContextVar("IS_RETRY", default=False)
-"""Whether the call under way in this task is a retry, as opposed to a first attempt."""
+"""Whether the current task is retrying a call, as opposed to making the first attempt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ class RetryPolicy:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicies:
     """
-    The retry policies of all AWS calls. Whatever makes calls takes its policy as the argument `retry`.
+    Retry policies of all AWS calls; the code that makes a call takes its policy as an argument.
 
     Attributes:
         table: DynamoDB, CloudFormation and CloudWatch requests.
@@ -66,7 +66,7 @@ class RetryPolicies:
 
 
 def backoff_s(failures: int) -> float:
-    """Draw the wait of an endless loop after this many failures in a row: full jitter."""
+    """Return a random wait in seconds after a number of consecutive failures: full jitter."""
     return random.uniform(0, min(20.0, 0.5 * 2.0 ** min(failures, 10)))  # noqa: S311 - not for cryptography
 
 

@@ -21,7 +21,7 @@ class SingleFlightCache(Generic[Value]):
     """
     Caches values by key for a while; concurrent requests for a key share one load.
 
-    A failed load raises its error to all who wait for it, and is not cached.
+    A failed load raises its error from every request that shares it, and is not cached.
 
     Args:
         load: Loads the value of a key. Its second argument is the value that has become too old, if it is

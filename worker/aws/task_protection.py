@@ -42,7 +42,7 @@ class ScaleInProtection:
         self._changed = asyncio.Event()
 
     def in_flight(self, messages: int) -> None:
-        """Update the number of messages in flight."""
+        """Record the number of messages in flight."""
         if (messages > 0) != self._is_busy:
             self._is_busy = messages > 0
             self._changed.set()

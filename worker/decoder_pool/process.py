@@ -1,4 +1,4 @@
-"""Handle of a decoder process: start it, exchange messages with it, kill and reap it."""
+"""Start a decoder process, exchange messages with it, kill and reap it."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""How much memory a process uses."""
+"""Read the resident memory of a process."""
 
 import os
 from typing import Final

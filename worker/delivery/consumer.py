@@ -34,7 +34,7 @@ class Consumer:
             raises, the consumer stops.
         on_in_flight_change: Called with the number of messages in flight whenever it changes.
         last_poll_s: How long a receive request may still take after a stop; its messages are released.
-        backoff_s: Returns the pause in seconds after so many consecutive failures.
+        backoff_s: Returns the pause in seconds after a number of consecutive failures.
     """
 
     def __init__(  # noqa: PLR0913 - dependencies and limits, all by keyword
@@ -68,7 +68,7 @@ class Consumer:
 
     @property
     def is_draining(self) -> bool:
-        """Whether it has been stopped."""
+        """Whether `stop` has been called."""
         return self._stop.is_set()
 
     def stop(self) -> None:

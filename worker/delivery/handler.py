@@ -298,7 +298,7 @@ class MessageHandler:
                 case Released(failure=failure):
                     await _release(attempt, failure)
                 case LeaseLost():
-                    await _close_quietly(attempt.writer)
+                    await _close_writer(attempt.writer)
                     attempt.observation.lost()
         except LeaseLostError:
             attempt.observation.lost()
@@ -359,7 +359,7 @@ async def _release(attempt: Attempt, failure: Failure) -> None:
     attempt.observation.released(failure.code, reason=failure.message)
 
 
-async def _close_quietly(writer: StepWriter) -> None:
+async def _close_writer(writer: StepWriter) -> None:
     try:
         await writer.close()
     except ImageWorkerError as error:

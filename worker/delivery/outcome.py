@@ -1,5 +1,5 @@
 """
-What an error means: the outcome of the attempt in the image's record, and the disposition of its message.
+Map an error to the outcome of the attempt and the disposition of its message.
 
 An outcome is what happens to the image, a disposition (`worker.domain.message`) what happens to the message.
 
@@ -62,7 +62,7 @@ class Released:
 
 @dataclass(frozen=True, slots=True)
 class LeaseLost:
-    """Nothing is written: another worker has taken the image."""
+    """Nothing is written: another worker owns the image."""
 
     disposition: ClassVar[Disposition] = Abandon()
 
@@ -108,4 +108,4 @@ def outcome_of(
 def retry_delay_s(receive_count: int) -> float:
     """Return a random delay in seconds before the next receive: full jitter, doubling with each receive."""
     bound_s = min(_MAX_RETRY_DELAY_S, _FIRST_RETRY_DELAY_S * 2.0 ** min(receive_count - 1, 30))
-    return random.uniform(0, bound_s)  # noqa: S311 - spreads load, hides nothing
+    return random.uniform(0, bound_s)  # noqa: S311 - not for cryptography

@@ -65,7 +65,7 @@ class Heartbeat(Protocol):
         ...
 
     async def run(self) -> None:
-        """Extend them periodically until cancelled."""
+        """Extend all messages in flight periodically until cancelled."""
         ...
 
 
@@ -101,7 +101,7 @@ class Observation(Protocol):
         ...
 
     def lost(self) -> None:
-        """Record that another worker has taken the image."""
+        """Record that another worker owns the image."""
         ...
 
 
@@ -194,5 +194,6 @@ class Pool(Protocol):
 
         Raises:
             RejectedError: The image cannot be processed; the step that failed follows the last reported one.
+            TransientError: No decoder process can be started, or the pool was stopped.
         """
         ...

@@ -1,4 +1,4 @@
-"""The recipe of each user's images: the standard recipe, changed by the user's preferences."""
+"""Determine the recipe of each user's images: the standard recipe, changed by the user's preferences."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _CACHE_SIZE: Final = 1024
 @dataclass(frozen=True, slots=True)
 class Recipes:
     """
-    The recipe of each user's images, for the worker and the repair tools.
+    Determines the recipe of each user's images, for the worker and the repair tools.
 
     Attributes:
         profiles: User profiles.

@@ -1,4 +1,4 @@
-"""An image as its record describes it."""
+"""An image and its steps, as recorded in the table."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

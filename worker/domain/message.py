@@ -56,7 +56,7 @@ Disposition: TypeAlias = Delete | Release | Abandon
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A part of a message that names no image: the reason, and a message body with only this part."""
+    """A part of a message that cannot be parsed: the reason, and a message body with only this part."""
 
     reason: str
     body: str

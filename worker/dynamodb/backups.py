@@ -55,8 +55,8 @@ class Backups:
 
     Args:
         client: DynamoDB client.
-        table: The table.
-        retry: Retry policy for the table.
+        table: Name of the table and number of its index shards.
+        retry: Retry policy for DynamoDB requests.
         clock: Returns the current time.
     """
 

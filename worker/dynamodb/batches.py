@@ -1,4 +1,4 @@
-"""Reads and writes of any number of items, in batches."""
+"""Read and write any number of items, in batches."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence

@@ -53,13 +53,13 @@ async def conditional_update(
     """
     Update an item if its condition holds.
 
-    A retry is rejected when an earlier try was applied and its response was lost: callers that need to know
-    compare the stored item with what they wrote.
+    A retry is rejected when an earlier request was applied but its response was lost. Callers for which this
+    matters compare the stored item with what they wrote.
 
     Args:
         client: DynamoDB client.
         request: As `UpdateExpression.request` returns it.
-        retry: Retry policy for the table.
+        retry: Retry policy for DynamoDB requests.
         what: The operation, for the error message: `claim the image`.
 
     Raises:

@@ -65,7 +65,7 @@ def renew_update(image: Image, until_ms: int, table: Table) -> "UpdateTypeDef":
 
 def was_applied(stored: Image, before: Image, after: Image) -> bool:
     """
-    Return whether a rejected update had been applied by an earlier try, whose response was lost.
+    Return whether a rejected update had been applied by an earlier request, whose response was lost.
 
     Args:
         stored: The image that failed the condition.
@@ -83,8 +83,8 @@ def resume_from(stored: Image | None, before: Image, after: Image) -> Image | No
     """
     Return the state from which to repeat a rejected `progress_update`; None if nothing is left to write.
 
-    An update is rejected although the lease is held when an earlier try was applied, as a whole or in part,
-    and its response was lost. The history of the stored image shows which part.
+    An update is rejected although the lease is held when an earlier request was applied, as a whole or in
+    part, and its response was lost. The history of the stored image shows which part.
 
     Args:
         stored: The image that failed the condition; None if there is none.

@@ -35,12 +35,12 @@ _MAX_CLAIM_ROUNDS = 20
 
 class DynamoLedger:
     """
-    The `Ledger` of `worker.delivery.ports` on DynamoDB.
+    Writes image records to DynamoDB; implements `worker.delivery.ports.Ledger`.
 
     Args:
         client: DynamoDB client that does not retry by itself.
-        table: The table.
-        retry: Retry policy for the table.
+        table: Name of the table and number of its index shards.
+        retry: Retry policy for DynamoDB requests.
     """
 
     def __init__(self, client: "DynamoDBClient", *, table: Table, retry: RetryPolicy) -> None:

@@ -72,8 +72,8 @@ class ProfileStore:
 
     Args:
         client: DynamoDB client.
-        table: The table.
-        retry: Retry policy for the table.
+        table: Name of the table and number of its index shards.
+        retry: Retry policy for DynamoDB requests.
     """
 
     def __init__(self, client: "DynamoDBClient", *, table: Table, retry: RetryPolicy) -> None:
@@ -104,7 +104,7 @@ class ProfileStore:
         Change some of a user's preferences; the rest of the profile stays as it is.
 
         Args:
-            user_id: The user; the profile is created if there is none.
+            user_id: Id of the user; the profile is created if there is none.
             changes: New values by attribute name; None removes the preference.
             now: The current time.
 
@@ -112,7 +112,7 @@ class ProfileStore:
             The profile item after the change.
 
         Raises:
-            TransientError: The table was unavailable, or the profile changed during each of many tries.
+            TransientError: The table was unavailable, or the profile kept changing.
         """
         for _ in range(_MAX_ROUNDS):
             item = await self.get(user_id, consistent=True) or {}
@@ -135,7 +135,7 @@ class ProfileStore:
 
 class CachedProfiles:
     """
-    The `Profiles` of `worker.delivery.ports`, from eventually consistent reads.
+    Reads and caches profiles with eventual consistency; implements `worker.delivery.ports.Profiles`.
 
     Args:
         store: Reads the profiles.

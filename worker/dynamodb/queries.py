@@ -51,8 +51,8 @@ class Queries:
 
     Args:
         client: DynamoDB client.
-        table: The table.
-        retry: Retry policy for the table.
+        table: Name of the table and number of its index shards.
+        retry: Retry policy for DynamoDB requests.
         now_s: Returns the current time in seconds since 1970.
     """
 

@@ -24,8 +24,8 @@ class RepairWrites:
 
     Args:
         client: DynamoDB client.
-        table: The table.
-        retry: Retry policy for the table.
+        table: Name of the table and number of its index shards.
+        retry: Retry policy for DynamoDB requests.
         by: The command that requests the move, for the history: `images retry`.
         clock: Returns the current time.
     """

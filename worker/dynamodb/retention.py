@@ -25,10 +25,10 @@ async def set_ttl(
 
     Args:
         client: DynamoDB client.
-        table: The table.
-        retry: Retry policy for the table.
-        image_id: The image.
-        user_id: Its owner.
+        table: Name of the table and number of its index shards.
+        retry: Retry policy for DynamoDB requests.
+        image_id: Id of the image.
+        user_id: Id of the owner.
         ttl: Seconds since 1970; None keeps the record forever.
 
     Returns:

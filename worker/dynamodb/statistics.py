@@ -1,5 +1,5 @@
 """
-Writing the end of an attempt together with the owner's statistics.
+Write the end of an attempt together with the owner's statistics.
 
 Both are written in one transaction, so that an image is counted exactly once. While a transaction of a user
 is in flight, further settlements of that user wait and are batched into the next one: hundreds of completed
@@ -48,18 +48,18 @@ class Settlement:
     after: Image
 
     @property
-    def images(self) -> int:
-        """The change in the number of the owner's completed images: -1, 0 or 1."""
+    def images_delta(self) -> int:
+        """Change in the number of the owner's completed images: -1, 0 or 1."""
         return (self.after.counted_bytes is not None) - (self.before.counted_bytes is not None)
 
     @property
-    def size_bytes(self) -> int:
-        """The change in the owner's storage."""
+    def bytes_delta(self) -> int:
+        """Change in the owner's storage in bytes."""
         return (self.after.counted_bytes or 0) - (self.before.counted_bytes or 0)
 
 
 class _Assumption(Enum):
-    """What is assumed of a user's stored statistics; their update is conditional on it."""
+    """Assumption about a user's stored statistics; their update is conditional on it."""
 
     ABSENT = auto()  # there are none: create them
     OLDER = auto()  # the last upload is older than the batch's: move it forward
@@ -99,8 +99,8 @@ class StatisticsWriter:
 
     Args:
         client: DynamoDB client.
-        table: The table.
-        retry: Retry policy for the table.
+        table: Name of the table and number of its index shards.
+        retry: Retry policy for DynamoDB requests.
     """
 
     def __init__(self, client: "DynamoDBClient", *, table: Table, retry: RetryPolicy) -> None:
@@ -175,7 +175,7 @@ class StatisticsWriter:
             self._statistics_update(batch, assumption),
         ]
         items: list[TransactWriteItemTypeDef] = [{"Update": update} for update in updates]
-        # All tries of this transaction have one token, so that it counts once even if a response is lost.
+        # All requests of this transaction have one token, so that it counts once even if a response is lost.
         token = secrets.token_hex(16)
         try:
             await call_with_retry(
@@ -188,8 +188,8 @@ class StatisticsWriter:
         return None
 
     def _statistics_update(self, batch: Sequence[Settlement], assumption: _Assumption) -> "UpdateTypeDef":
-        images = sum(settlement.images for settlement in batch)
-        size_bytes = sum(settlement.size_bytes for settlement in batch)
+        images = sum(settlement.images_delta for settlement in batch)
+        size_bytes = sum(settlement.bytes_delta for settlement in batch)
         now = clock.to_text(max(settlement.after.updated_at for settlement in batch))
         last_upload = _last_upload(batch)
         expression = UpdateExpression()

@@ -14,7 +14,7 @@ _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NO_NEW_PRIVS: Final = 38
 
 
-def die_with_parent() -> None:
+def die_with_worker() -> None:
     """
     Ask the kernel to kill this process when the thread that started it ends.
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 
 from worker.domain.recipe import Limits
 from worker.domain.step import EncodedRendition
-from worker.imaging.confinement import confine, die_with_parent, limit_cpu_time
+from worker.imaging.confinement import confine, die_with_worker, limit_cpu_time
 from worker.imaging.errors import crash_error_for
 from worker.imaging.fonts import Fonts
 from worker.imaging.pipeline import process
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Confine the process, then process images until the worker process closes the connection."""
-    die_with_parent()
+    die_with_worker()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the worker process handles Ctrl-C
     with socket.socket(fileno=int(sys.argv[1])) as connection:
         first = read_frame(connection)

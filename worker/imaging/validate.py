@@ -202,7 +202,7 @@ def _draft(image: ImageFile.ImageFile, target: Extent) -> None:
     """
     Let libjpeg scale down by 2, 4 or 8 while decoding, to no less than twice the largest size.
 
-    Compared with a full decode scaled by Lanczos: 54 dB; with drafts down to the size itself, 40 to 47 dB.
+    PSNR against a full decode scaled by Lanczos: 54 dB; with drafts down to the size itself, 40 to 47 dB.
     """
     image.draft(None, (_DRAFT_FACTOR * target.width, _DRAFT_FACTOR * target.height))
 

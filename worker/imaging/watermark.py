@@ -163,7 +163,7 @@ def _drop_unusable_logo(mark: Watermark) -> tuple[Watermark, str]:
         code = rejected_error_for(error).code
     else:
         return mark, ""
-    # Without content, the eTag is the reason why the logo was not loaded, such as `missing`.
+    # Without content, the ETag is the reason why the logo was not loaded, such as `missing`.
     reason = code if logo.content else logo.e_tag
     source = logo.source[-_MAX_SOURCE_CHARACTERS:]
     return replace(mark, logo=None), f"logo {source} cannot be used: {reason}"

@@ -21,7 +21,7 @@ def logo_tile(logo: Logo, *, longer_px: int, opacity: float) -> WatermarkTile:
     Return a logo as a watermark tile.
 
     Args:
-        logo: Logo with its content; cached by its eTag.
+        logo: Logo with its content; cached by its ETag.
         longer_px: Length of the longer side in pixels.
         opacity: 0 (invisible) to 1 (opaque).
 

@@ -198,7 +198,7 @@ def recipe_from_header(header: Header, logos: Mapping[str, bytes]) -> Recipe:
 
     Args:
         header: Header of the message.
-        logos: Contents of the logos received so far, by eTag.
+        logos: Contents of the logos received so far, by ETag.
     """
     fields = cast("ImageHeader", header)
     written, logo = fields["recipe"], fields["logo"]

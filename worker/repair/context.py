@@ -1,4 +1,4 @@
-"""What all repair tools share: their dependencies, the queries for images, and requeueing."""
+"""Code shared by the repair tools: their dependencies, the queries for images, and requeuing."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -53,7 +53,7 @@ class RepairContext:
         s3_retry: Retry policy for requests to S3.
         queries: Reads images from the table.
         writes: Moves images to pending.
-        ledger: Claims and fails images whose upload is gone.
+        ledger: Claims and fails images whose upload no longer exists.
         sender: Sends messages to the queue.
         rate_limiter: Limits the images requeued per second.
         recipes: Recipes that the worker would use now.

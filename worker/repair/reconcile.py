@@ -20,11 +20,11 @@ from worker.sqs.batch import MAX_BATCH_ENTRIES
 
 async def reconcile_all(repairs: RepairContext, *, now: datetime, pending_for: timedelta) -> None:
     """
-    Requeue all stuck images; fail those whose upload is gone.
+    Requeue all stuck images; fail those whose upload no longer exists.
 
     Args:
         repairs: Dependencies.
-        now: The time at which the run began: images that become pending later are left alone, because their
+        now: The time at which the run began: images that become pending later are skipped, because their
             message may be on its way.
         pending_for: Time after which a pending image counts as stuck.
     """

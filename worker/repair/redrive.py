@@ -85,7 +85,10 @@ async def redrive_all(
             finished = await _redrive_batch(repairs, selected, images)
             if finished and not repairs.dry_run:
                 for letter in await letters.delete(finished):
-                    repairs.reporter.failed(_subject(letter), "it was sent back, but could not be deleted")
+                    repairs.reporter.failed(
+                        _subject(letter),
+                        "its message was requeued, but the dead letter was not deleted: redrive it again",
+                    )
                 finished_ids = {letter.message_id for letter in finished}
                 to_release = [letter for letter in to_release if letter.message_id not in finished_ids]
             if remaining is not None:

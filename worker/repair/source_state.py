@@ -1,4 +1,4 @@
-"""Whether the upload of an image is still in the bucket as recorded, was replaced, or is gone."""
+"""Check whether the upload of an image is in the bucket as recorded, was replaced, or no longer exists."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -36,7 +36,7 @@ class SourceState:
 
     Attributes:
         status: How the object compares with the record.
-        job: Job for the object that is there now; for the recorded one when it is gone.
+        job: Job for the object that is there now; for the recorded one if it no longer exists.
     """
 
     status: SourceStatus

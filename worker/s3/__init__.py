@@ -1,1 +1,1 @@
-"""S3: reading uploads and logos, storing results."""
+"""S3 adapters: read uploads and logos, store results."""

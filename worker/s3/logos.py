@@ -1,4 +1,4 @@
-"""Watermark logos, from a bucket or a file: cached, and revalidated by eTag."""
+"""Watermark logos, from a bucket or a file: cached, and revalidated by ETag."""
 
 import asyncio
 import hashlib
@@ -35,8 +35,8 @@ class Logos:
 
     Args:
         client: S3 client.
-        retry: Retry policy for buckets.
-        cache_s: How long a logo is used before its eTag is compared again, in seconds.
+        retry: Retry policy for S3 requests.
+        cache_s: How long a logo is used before its ETag is compared again, in seconds.
         max_bytes: Maximum size of a logo.
         monotonic: Clock, in seconds.
     """
@@ -62,7 +62,7 @@ class Logos:
 
     async def fill(self, recipe: Recipe) -> Recipe:
         """
-        Return the recipe with the content and eTag of its logo, which make a changed logo a changed recipe.
+        Return the recipe with the content and ETag of its logo, which make a changed logo a changed recipe.
 
         A logo that is missing, too large or not readable has no content: images get the watermark text
         instead, and their record states why.

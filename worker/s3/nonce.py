@@ -1,7 +1,7 @@
 """
-A nonce in each stored file, which makes its eTag unique without changing a pixel.
+A nonce in each stored file, which makes its ETag unique without changing a pixel.
 
-S3 compares eTags in conditional writes, and equal files have equal eTags. With a nonce, a result differs from
+S3 compares ETags in conditional writes, and equal files have equal ETags. With a nonce, a result differs from
 every other, even from one with the same pixels.
 
 Each format has a place that decoders skip: in JPEG a comment segment (ITU-T T.81, B.2.4.5), in PNG a text

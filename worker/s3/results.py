@@ -1,7 +1,7 @@
 """
-Storing results so that a late worker cannot overwrite a newer result.
+Store results so that a late worker cannot overwrite a newer result.
 
-Each stored object carries the attempt that made it in its metadata, and a nonce that makes its eTag unique.
+Each stored object carries the attempt that made it in its metadata, and a nonce that makes its ETag unique.
 It is written on condition that no object is stored under its key, or that the stored one is unchanged since
 it was read and is of an earlier attempt. An object that the preceding attempt made of the same upload by the
 same recipe is kept.
@@ -36,11 +36,11 @@ has expired since, and attempts have started again at 1. Far above any clock err
 
 class S3Results:
     """
-    The `Results` of `worker.delivery.ports` in an S3 bucket.
+    Stores renditions in an S3 bucket; implements `worker.delivery.ports.Results`.
 
     Args:
         client: S3 client.
-        retry: Retry policy for buckets.
+        retry: Retry policy for S3 requests.
         bucket: Name of the bucket.
         prefix: Prefix of all keys, with its slash.
     """
@@ -99,10 +99,10 @@ class S3Results:
         replaced_e_tag: str | None,
     ) -> str | None:
         """
-        Write an object in place of the one with the eTag; None: if there is none.
+        Write an object if the stored one has `replaced_e_tag`, or does not exist if that is None.
 
         Returns:
-            The eTag of the new object; None if the condition failed.
+            ETag of the new object; None if the condition failed.
         """
         request: PutObjectRequestTypeDef = {
             "Bucket": self._bucket,
@@ -165,8 +165,8 @@ def _can_be_kept(stored: "HeadObjectOutputTypeDef", image: Image, origin: dict[s
     """
     Return whether the stored object was made of the same upload by the same recipe, so that it can be kept.
 
-    Only this attempt's and the preceding one's: an attempt in between may have seen an older object and be
-    about to replace it. Replacing it here gives it another eTag, which makes that write fail.
+    Only objects of this attempt and the preceding one are kept: an attempt in between may have seen an older
+    object and be about to replace it. Replacing it here gives it another ETag, which makes that write fail.
 
     Raises:
         LeaseLostError: The object is of a later attempt.

@@ -1,4 +1,4 @@
-"""Reading uploads: bounded in size, and only the object version that the event announced."""
+"""Read uploads: bounded in size, and only the object version that the event announced."""
 
 from typing import TYPE_CHECKING, cast
 from urllib.parse import unquote
@@ -24,11 +24,11 @@ _SEPARATE = {"tags", "filename"}
 
 class S3Sources:
     """
-    The `Sources` of `worker.delivery.ports` in S3.
+    Reads uploads from S3; implements `worker.delivery.ports.Sources`.
 
     Args:
         client: S3 client.
-        retry: Retry policy for buckets.
+        retry: Retry policy for S3 requests.
     """
 
     def __init__(self, client: "S3Client", *, retry: RetryPolicy) -> None:

@@ -1,4 +1,4 @@
-"""The dead-letter queue: listing messages without removing them, and deleting those sent back."""
+"""List the messages of the dead-letter queue without removing them, and delete those redriven."""
 
 import contextlib
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -68,7 +68,7 @@ class DeadLetters:
         client: SQS client.
         url: URL of the dead-letter queue.
         key_layout: Where uploads and results are stored.
-        visibility_timeout_s: How long a message stays hidden after it was read, unless it is released.
+        visibility_timeout_s: How long a message is invisible after it was read, unless it is released.
         retry: Retry policy for each request.
         wait_time_s: How long a request waits for messages.
     """

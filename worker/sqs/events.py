@@ -55,7 +55,7 @@ def parse(message: Message, key_layout: KeyLayout) -> list[Job | Unreadable]:
 
 
 def to_body(job: Job, *, reason: str) -> str:
-    """Return the body of a message that asks for the job; `reason` is for people who read the message."""
+    """Return the body of a message that requests the job; `reason` is informational."""
     body: JsonObject = {
         "version": JOB_VERSION,
         "bucket": job.bucket,

@@ -1,4 +1,4 @@
-"""Extension of visibility timeouts and leases while messages are in flight."""
+"""Extend visibility timeouts and leases while messages are in flight."""
 
 import asyncio
 import time
@@ -18,7 +18,7 @@ from worker.sqs.queue import Queue
 log = structlog.get_logger(__name__)
 
 MAX_IN_FLIGHT_S: Final = 12 * 3600
-"""Quota of SQS: how long a message can stay hidden after it was received, extensions included."""
+"""Quota of SQS: how long a message can stay invisible after it was received, extensions included."""
 
 
 class Hold:
@@ -33,7 +33,7 @@ class Hold:
         received_at: When it was received, by the heartbeat's monotonic clock.
         extended_at: When its visibility timeout was last extended.
         reason_lost: Why the message is lost; None while it is held.
-        renewals: Renew the leases held along with the message.
+        renewals: Functions that renew the leases held along with the message.
     """
 
     def __init__(self, message: Message, *, received_at: float) -> None:
@@ -72,7 +72,7 @@ class Hold:
                 raise LeaseLostError(image_id=image_id, attempt=attempt)
             yield
         except asyncio.CancelledError:
-            # Cancelled by the loss only, and not also by a shutdown at the same time.
+            # Only if the cancellation comes from `_stop`, and not also from a shutdown at the same time.
             if self._must_stop and self._task is not None and self._task.uncancel() == 0:
                 raise LeaseLostError(image_id=image_id, attempt=attempt) from None
             raise
@@ -103,8 +103,8 @@ class Heartbeat:
 
     Args:
         queue: Queue of the messages.
-        visibility_timeout_s: Visibility timeout that each beat sets.
-        clock: Clock for the ends of leases.
+        visibility_timeout_s: Visibility timeout in seconds that each extension sets.
+        clock: Returns the current time, from which the expiry of leases is computed.
         monotonic: Monotonic clock, in seconds.
     """
 
@@ -123,7 +123,7 @@ class Heartbeat:
 
     @contextmanager
     def holding(self, message: Message) -> Iterator[Hold]:
-        """Keep a message hidden while the body runs."""
+        """Keep a message invisible to other workers while the body runs."""
         hold = Hold(message, received_at=self._monotonic())
         self._holds.add(hold)
         try:
@@ -132,13 +132,13 @@ class Heartbeat:
             self._holds.discard(hold)
 
     async def run(self) -> None:
-        """Beat until cancelled."""
+        """Extend all messages in flight periodically until cancelled."""
         while True:
             await asyncio.sleep(self._interval_s)
             await self.beat()
 
     async def beat(self) -> None:
-        """Extend all messages in flight concurrently."""
+        """Extend all messages in flight once, concurrently."""
         await asyncio.gather(*(self._extend(hold) for hold in list(self._holds)))
 
     async def _extend(self, hold: Hold) -> None:
@@ -151,7 +151,7 @@ class Heartbeat:
         until = self._clock() + timedelta(seconds=extend_s)
         renew: RenewLease | None = None
         try:
-            # Until the next beat at most: it waits for this one, and with it all other messages.
+            # At most until the next extension, which waits for this one, and with it all other messages.
             async with asyncio.timeout(self._interval_s):
                 await self._queue.change_visibility(hold.message, extend_s)
                 for renew in list(hold.renewals):

@@ -122,7 +122,7 @@ class Queue:
         Send a job, or a part of a message that cannot be read, to the dead-letter queue.
 
         Args:
-            what: The job, sent as a message that asks for it again, or the unreadable part, sent as it is.
+            what: The job, sent as a message that requests it again, or the unreadable part, sent unchanged.
             reasons: Why it is a dead letter, stored as message attributes; empty values are left out.
 
         Raises:

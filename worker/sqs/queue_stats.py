@@ -52,7 +52,7 @@ async def read_depth(sqs: "SQSClient", url: str, retry: RetryPolicy) -> QueueDep
 async def read_oldest_age_s(
     cloudwatch: "CloudWatchClient", queue_name: str, retry: RetryPolicy
 ) -> int | None:
-    """Return the age of the oldest message in seconds; None when CloudWatch has no recent figure."""
+    """Return the age of the oldest message in seconds; None when CloudWatch has no recent value."""
     now = utc_now()
     try:
         response = await call_with_retry(

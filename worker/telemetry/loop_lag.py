@@ -1,4 +1,4 @@
-"""Measurement of the event loop's lag."""
+"""Measure the lag of the event loop."""
 
 import asyncio
 from typing import Final

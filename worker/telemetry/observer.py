@@ -24,7 +24,7 @@ class Observer:
     Args:
         metrics: Metrics to update.
         tracing: Records the spans.
-        clock: Clock for the ages of messages.
+        clock: Returns the current time, from which the age of a message is computed.
     """
 
     def __init__(self, metrics: Metrics, tracing: Tracing, *, clock: Clock) -> None:
@@ -114,7 +114,7 @@ class Observation:
         log.info("image.released", code=code, reason=reason, **self._fields)
 
     def lost(self) -> None:
-        """Record that another worker holds the image."""
+        """Record that another worker owns the image."""
         self.has_ended = True
         self._metrics.images.labels("lost", "").inc()
         self._tracing.set_error("lease_lost")

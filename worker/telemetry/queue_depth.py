@@ -1,4 +1,4 @@
-"""Measurement of the number of messages in the queue."""
+"""Measure the number of messages in the queue."""
 
 import asyncio
 from typing import TYPE_CHECKING, Final
@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 
 
 async def measure_queue(sqs: "SQSClient", *, url: str, metrics: Metrics) -> None:
-    """Measure until cancelled; while SQS is unavailable, the metric has no values."""
+    """Measure the queue depth until cancelled; while SQS is unavailable, the metric has no values."""
     while True:
         try:
             async with asyncio.timeout(_TIMEOUT_S):

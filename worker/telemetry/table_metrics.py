@@ -44,7 +44,7 @@ OPERATIONS: Final = (
 
 
 class Scope(StrEnum):
-    """What the values of a metric are about."""
+    """What the values of a metric refer to."""
 
     TABLE = "table"
     INDEX = "index"
@@ -64,7 +64,7 @@ METRICS: Final[Mapping[str, Scope]] = {
 """Metric -> the narrowest scope for which it is published."""
 
 LEVELS: Final = frozenset({"ProvisionedReadCapacityUnits", "ProvisionedWriteCapacityUnits"})
-"""Metrics of a level, which must not be summed over time."""
+"""Metrics that are levels, which must not be summed over time."""
 
 _STATISTICS: Final = ("Sum", "SampleCount", "Maximum")
 _MAX_DATAPOINTS: Final = 100_800
@@ -93,7 +93,7 @@ class Series:
 
     Attributes:
         metric: Name of the metric.
-        scope: What the values are about.
+        scope: What the values refer to.
         index: Name of the index; None for the table or the account.
         points: Statistics of each period with samples, oldest first.
     """

@@ -135,7 +135,7 @@ class OpenTelemetryTracing:
 
     @contextmanager
     def span(self, name: str) -> Iterator[None]:
-        """Open a child of the current span, if there is one; an exception adds its type only to the span."""
+        """Open a child of the current span, if there is one; an exception adds only its type to the span."""
         if not self._trace.get_current_span().get_span_context().is_valid:
             yield
             return
