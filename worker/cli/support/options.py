@@ -37,5 +37,8 @@ async def find_image(
 
 def report_missing(image_id: str, settings: Settings) -> int:
     """Print on stderr that an image does not exist; return the exit status of the command."""
-    typer.echo(f"image {image_id} does not exist in table {settings.table_name}", err=True)
+    typer.echo(
+        f"image {image_id} does not exist in table {settings.table_name}; check the id and WORKER_TABLE_NAME",
+        err=True,
+    )
     return 1
