@@ -1,4 +1,4 @@
-"""Coalescing of concurrent calls into batch requests."""
+"""Coalesce concurrent calls into batch requests."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence

@@ -1,4 +1,4 @@
-"""Wrapping the operations of an AWS client."""
+"""Wrap the operations of an AWS client."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias

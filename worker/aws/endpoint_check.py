@@ -1,4 +1,4 @@
-"""Detection of a web page, such as the login page of a proxy, that responds in place of AWS."""
+"""Detect a web page, such as the login page of a proxy, that responds in place of AWS."""
 
 from collections.abc import Mapping
 from http import HTTPStatus

@@ -1,4 +1,4 @@
-"""Explanations of AWS errors for people: what is wrong and how to fix it."""
+"""Explain AWS errors: what is wrong and how to fix it."""
 
 from dataclasses import dataclass
 

@@ -86,7 +86,7 @@ class _Request:
 
 @dataclass(frozen=True, slots=True)
 class _Template:
-    """What the requests of an operation on one resource have in common; what sends and parses them."""
+    """The common part of the requests of an operation on one resource; their session and parser."""
 
     url: str
     headers: Mapping[str, str]
@@ -109,7 +109,7 @@ def client_config() -> config.AioConfig:
                 return await super().send(request)
 
         return config.AioConfig(http_session_cls=Session)
-    except Exception:  # noqa: BLE001 - fail open: as nothing can be observed, nothing is learned
+    except Exception:  # noqa: BLE001 - fail open: without this session, no template is made
         return config.AioConfig()
 
 
@@ -234,7 +234,7 @@ class FastCall:
 
 
 def _request(operation: str, parameters: Mapping[str, Any]) -> _Request | None:
-    """Return what is special in the request of a call; None if botocore has to make it."""
+    """Return the part of a request that differs from call to call; None if botocore has to make the call."""
     if operation in _JSON_OPERATIONS:
         return _Request("POST", "", {}, json.dumps(parameters).encode())
     method, body = _OBJECT_OPERATIONS.get(operation, ""), parameters.get("Body")

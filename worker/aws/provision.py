@@ -1,4 +1,4 @@
-"""Deployment of the storage stack (`config/cloudformation/storage.yaml`): buckets, queues and table."""
+"""Deploy the storage stack (`config/cloudformation/storage.yaml`): buckets, queues and table."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,5 +1,5 @@
 """
-Retries of AWS calls with tenacity.
+Retry AWS calls with tenacity.
 
 Waits have full jitter: each is drawn uniformly between zero and an exponentially growing bound, which spreads
 competing clients best ("Exponential Backoff And Jitter", AWS Architecture Blog, 2015). botocore's own retries

@@ -109,7 +109,7 @@ class LazyCommand(TyperCommand):
 
 
 class LazyGroup(TyperGroup):
-    """The group of all commands, without importing any of them."""
+    """A group that lists all commands without importing them."""
 
     def __init__(self, **attributes: Any) -> None:  # noqa: ANN401 - as in the base class
         super().__init__(**attributes)

@@ -162,7 +162,7 @@ class DecoderProcess:
         return frame
 
     def growth_mb(self) -> int:
-        """Return by how many mebibytes its memory has grown since it was ready; 0 where there is no /proc."""
+        """Return the growth of its memory since it was ready, in mebibytes; 0 where there is no /proc."""
         resident = resident_bytes(self.pid) // 2**20
         if not self._initial_mb:
             self._initial_mb = resident

@@ -73,7 +73,7 @@ class Observation(Protocol):
     """Metrics, trace and log line of one delivery of an image."""
 
     def step(self, name: str) -> AbstractContextManager[None]:
-        """Measure the body: fetch, compute, store or settle."""
+        """Measure the duration of the body as a step: `fetch`, `compute`, `store` or `settle`."""
         ...
 
     def step_reported(self, report: StepReport) -> None:

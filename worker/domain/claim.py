@@ -1,5 +1,5 @@
 """
-Claims: when a worker may claim an image, and what a claim writes; and the moves that make it pending again.
+Decide whether a worker may claim an image, and apply the claim and the moves back to pending.
 
 The repair tools' moves record the command that requested them in the history.
 """

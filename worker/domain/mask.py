@@ -1,4 +1,4 @@
-"""Masking of credentials in what is logged or shown to people."""
+"""Mask credentials in log events and error messages."""
 
 import re
 from collections.abc import Mapping

@@ -1,1 +1,1 @@
-"""DynamoDB: reads and writes of the table that holds every image and every user's profile."""
+"""DynamoDB adapters: read and write the table that holds every image and every user's profile."""

@@ -1,4 +1,4 @@
-"""Conversion between JSON values and DynamoDB attribute values, for the types that the table uses."""
+"""Convert between JSON values and DynamoDB attribute values, for the types that the table uses."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any

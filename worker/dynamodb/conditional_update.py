@@ -1,4 +1,4 @@
-"""Conditional updates of one item."""
+"""Update one item on condition that it is in an expected state."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Reads of an index, newest first: one partition, or several merged into one order."""
+"""Read an index, newest first: one partition, or several merged in order."""
 
 import asyncio
 from collections import deque

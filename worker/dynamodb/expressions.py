@@ -1,4 +1,4 @@
-"""Update and condition expressions."""
+"""Build update and condition expressions."""
 
 from typing import TYPE_CHECKING
 
@@ -29,7 +29,7 @@ class UpdateExpression:
         self._conditions: list[str] = []
 
     def set(self, path: str, value: Json) -> None:
-        """Set an attribute."""
+        """Set the attribute at a path to a value."""
         self._set.append(f"{self._name(path)} = {self._value(value)}")
 
     def set_if_absent(self, path: str, value: Json) -> None:

@@ -1,8 +1,8 @@
 """
-The conditional updates of an image.
+Build the conditional updates of an image.
 
-Each writes the difference between two states of the image, on condition that the stored item is still in the
-first one.
+An update writes the difference between two states of the image, on condition that the stored item is still
+in the first one.
 """
 
 from dataclasses import replace

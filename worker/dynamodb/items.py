@@ -1,4 +1,4 @@
-"""Conversion between images and the items that `docs/dynamodb.md` shows."""
+"""Convert between images and the items that `docs/dynamodb.md` shows."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""The write side of the table: every write is conditional, and a lost response is recognised."""
+"""Write image records: every write is conditional, and a write whose response was lost is recognised."""
 
 import time
 from collections.abc import Sequence

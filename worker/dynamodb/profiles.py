@@ -1,4 +1,4 @@
-"""Users' profiles: reading, caching and changing them."""
+"""Read, cache and change user profiles."""
 
 import time
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""The read side of the table: images by id, user, status and day, page by page."""
+"""Read images from the table by id, user, status and day, page by page."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence

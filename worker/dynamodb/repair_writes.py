@@ -1,4 +1,4 @@
-"""The writes of the repair tools: moving images back to pending."""
+"""Move images back to pending, for the repair tools."""
 
 from typing import TYPE_CHECKING
 

@@ -43,7 +43,7 @@ def confine(*, memory_mb: int) -> bool:
 
 def limit_cpu_time(seconds: int) -> None:
     """
-    Let the process use this much more CPU time; after that the kernel ends it with SIGXCPU.
+    Limit the CPU time that the process may use from now on; the kernel then ends it with SIGXCPU.
 
     The worker process's own timeout normally comes first; this limit holds when the worker process is stuck.
     """

@@ -1,4 +1,4 @@
-"""Watermark logos, from a bucket or a file: cached, and revalidated by ETag."""
+"""Load watermark logos from a bucket or a file; cache them, and revalidate them by ETag."""
 
 import asyncio
 import hashlib

@@ -31,10 +31,10 @@ async def send_batch(
     rejected: Callable[[str], Exception],
 ) -> list[Exception | None]:
     """
-    Send a batch, and send the entries again that failed for a reason on the side of SQS.
+    Send a batch request, and retry the entries that failed because of SQS.
 
     Args:
-        send: Sends the entries with these indexes, each with its index as id.
+        send: Sends the entries with the given indexes; the id of an entry is its index.
         count: Number of entries.
         retry: How often and for how long to retry.
         what: What the batch does, for the error message: `delete messages`.

@@ -1,5 +1,5 @@
 """
-Parsing of SQS messages into jobs.
+Parse SQS messages into jobs.
 
 Accepted are S3 notifications (version 2.x, any number of records), the same wrapped by SNS, EventBridge's
 `Object Created` events, `s3:TestEvent`, and the jobs that image-worker itself sends. The keys in S3

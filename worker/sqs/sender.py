@@ -1,4 +1,4 @@
-"""Sending jobs to the queue, in batches and at a limited rate."""
+"""Send jobs to the queue, in batches and at a limited rate."""
 
 import asyncio
 import time

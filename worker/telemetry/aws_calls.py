@@ -1,4 +1,4 @@
-"""Metrics, traces and readiness of every AWS call, measured at the client."""
+"""Record metrics, traces and readiness for every AWS call of a client."""
 
 import time
 from typing import Any, Final

@@ -29,7 +29,7 @@ class Readiness:
     call and a timeout do not.
 
     Args:
-        metrics: Shows for each dependency whether it is ready.
+        metrics: Metrics with a gauge for each dependency.
         monotonic: Monotonic clock, in seconds.
     """
 
