@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession, get_session
 
+from worker.aws.clock_skew import ClockSkew
 from worker.aws.endpoint_check import reject_non_aws_responses
 from worker.aws.errors import is_no_such_queue
 from worker.aws.fast_path import client_config, enable_fast_path
@@ -118,8 +119,9 @@ async def open_client(
     )
     async with opening as client:
         reject_non_aws_responses(client)
+        clock = ClockSkew(client)
         if settings.aws_fast_path:
-            enable_fast_path(client, await shared.get_credentials())
+            enable_fast_path(client, await shared.get_credentials(), clock)
         yield client
 
 

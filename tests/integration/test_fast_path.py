@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from types import SimpleNamespace
 from typing import Any, Literal, NoReturn
 
@@ -16,7 +17,7 @@ import pytest
 from aiobotocore.awsrequest import AioAWSResponse
 from aiobotocore.config import AioConfig
 from aiobotocore.credentials import AioCredentials, AioRefreshableCredentials
-from botocore import UNSIGNED, auth
+from botocore import UNSIGNED
 from botocore.exceptions import (
     ChecksumError,
     ClientError,
@@ -31,6 +32,7 @@ from tests.support.builders import a_job
 from tests.support.emulators import SESSION, Service, client, unique_settings
 from worker import bootstrap
 from worker.aws import fast_path
+from worker.aws.clock_skew import ClockSkew
 from worker.aws.errors import error_code, is_transient
 from worker.aws.fast_path import FastCall, client_config, enable_fast_path
 from worker.domain.errors import ConfigurationError, TransientError
@@ -390,7 +392,7 @@ async def test_unsigned_requests_stay_unsigned(provisioned: Settings) -> None:
         endpoint_url=provisioned.endpoint_url,
         config=client_config().merge(AioConfig(signature_version=UNSIGNED)),
     ) as anonymous:
-        enable_fast_path(anonymous, await SESSION.get_credentials())
+        enable_fast_path(anonymous, await SESSION.get_credentials(), ClockSkew(anonymous))
         anonymous.meta.events.register(
             "before-send", lambda request, **_event: signatures.append("Authorization" in request.headers)
         )
@@ -437,7 +439,7 @@ async def test_each_call_lands_once_without_a_name_of_botocore(
     assert len(disabled(logged)) <= 1
 
 
-@pytest.mark.parametrize("attribute", ["client", "_credentials"])
+@pytest.mark.parametrize("attribute", ["client", "credentials"])
 @pytest.mark.parametrize("calls_before", [0, 2])
 @pytest.mark.parametrize("method", CALLS)
 async def test_each_call_lands_once_without_the_attributes_of_a_client(
@@ -460,7 +462,8 @@ async def test_each_call_lands_once_without_the_attributes_of_a_client(
 
 async def test_a_client_whose_requests_cannot_be_observed_is_left_to_botocore(provisioned: Settings) -> None:
     async with client("dynamodb", provisioned) as opened:
-        enable_fast_path(opened, await SESSION.get_credentials() or AioCredentials("key", "secret"))
+        credentials = await SESSION.get_credentials() or AioCredentials("key", "secret")
+        enable_fast_path(opened, credentials, ClockSkew(opened))
         built = Built(opened)
         update = UPDATE | {"TableName": provisioned.table_name}
         with capture_logs() as logged:
@@ -654,29 +657,50 @@ SKEWED: dict[Literal["put_object", "update_item"], bytes] = {
 }
 
 
+@pytest.mark.parametrize("minutes", [10, -10])
+@pytest.mark.parametrize("is_fast", [True, False], ids=["fast path", "botocore"])
 @pytest.mark.parametrize("method", ["put_object", "update_item"])
-async def test_a_request_rejected_for_its_date_is_left_to_botocore(
-    method: Literal["put_object", "update_item"], monkeypatch: pytest.MonkeyPatch
+async def test_a_clock_that_is_ten_minutes_off_costs_one_rejected_request(
+    method: Literal["put_object", "update_item"], is_fast: bool, minutes: int
 ) -> None:
-    now = datetime.now(UTC).replace(tzinfo=None)
+    service_time = datetime.now(UTC) + timedelta(minutes=minutes)
+    rejection = SKEWED[method].replace(
+        b"Connection: close",
+        f"Connection: close\r\nDate: {format_datetime(service_time, usegmt=True)}".encode(),
+    )
     good = success(method)
     service, _ = CALLS[method]
-    async with (
-        serving(good, good, SKEWED[method], SKEWED[method], good) as server,
-        open_client(service, unique_settings(server.endpoint_url)) as fast,
-    ):
-        expected = [await made(fast, method) for _ in range(2)]
-        monkeypatch.setattr(auth, "get_current_datetime", lambda: now + timedelta(minutes=10))
-        with capture_logs() as logged:
-            # botocore does not correct the clock either: the caller gets its error.
-            outcome = await made(fast, method)
-            assert isinstance(outcome, tuple)
-            assert outcome[1] in {"RequestTimeTooSkewed", "InvalidSignatureException"}
-            assert len(server.lines) == 4
-            monkeypatch.undo()
-            assert await made(fast, method) == expected[0]
-    operation = "PutObject" if method == "put_object" else "UpdateItem"
-    assert (len(server.lines), disabled(logged)) == (5, [operation])
+    async with serving(good, rejection, good) as server:
+        settings = unique_settings(server.endpoint_url).model_copy(update={"aws_fast_path": is_fast})
+        async with open_client(service, settings) as opened:
+            with capture_logs() as logged:
+                outputs = [await made(opened, method) for _ in range(4)]
+    assert outputs == 4 * [outputs[0]]
+    assert len(server.lines) == 5  # four calls, and the one that was rejected for its date
+    dates = [
+        datetime.strptime(head.lower().partition("x-amz-date: ")[2][:16], "%Y%m%dt%H%M%Sz").replace(
+            tzinfo=UTC
+        )
+        for head in server.heads
+    ]
+    early, late = dates[:2], dates[2:]
+    assert all(abs(date - service_time) > timedelta(minutes=9) for date in early)
+    assert all(abs(date - service_time) < timedelta(minutes=1) for date in late)
+    assert [entry["event"] for entry in logged if entry["log_level"] == "warning"] == ["clock.skew_corrected"]
+
+
+async def test_a_rejection_that_the_clock_does_not_explain_is_not_repeated() -> None:
+    now = format_datetime(datetime.now(UTC), usegmt=True)
+    rejection = SKEWED["update_item"].replace(
+        b"Connection: close", f"Connection: close\r\nDate: {now}".encode()
+    )
+    async with serving(rejection) as server:
+        settings = unique_settings(server.endpoint_url).model_copy(update={"aws_fast_path": False})
+        async with open_client("dynamodb", settings) as opened:
+            outcome = await made(opened, "update_item")
+    assert isinstance(outcome, tuple)
+    assert outcome[1] == "InvalidSignatureException"
+    assert len(server.lines) == 1
 
 
 @pytest.mark.parametrize("method", ["put_object", "update_item"])
@@ -712,7 +736,7 @@ async def test_expired_credentials_are_refreshed() -> None:
         open_client("dynamodb", unique_settings(server.endpoint_url)) as fast,
     ):
         await made(fast, "update_item")
-        fast.update_item._credentials = AioRefreshableCredentials.create_from_metadata(
+        fast.update_item.credentials = AioRefreshableCredentials.create_from_metadata(
             expired, refresh, "test"
         )
         built = Built(fast)
@@ -732,12 +756,12 @@ async def test_credentials_that_cannot_be_refreshed_are_an_error_and_nothing_is_
         open_client("dynamodb", unique_settings(server.endpoint_url)) as fast,
     ):
         await made(fast, "update_item")
-        credentials = fast.update_item._credentials
-        fast.update_item._credentials = Failing("a", "b")
+        credentials = fast.update_item.credentials
+        fast.update_item.credentials = Failing("a", "b")
         with capture_logs() as logged, pytest.raises(CredentialRetrievalError):
             await fast.update_item(**UPDATE)
         assert (len(server.lines), disabled(logged)) == (1, [])
-        fast.update_item._credentials = credentials
+        fast.update_item.credentials = credentials
         built = Built(fast)
         await made(fast, "update_item")
     assert (len(server.lines), built.count) == (2, 0)

@@ -61,7 +61,7 @@ class Sent:
         """Compare the requests of two calls: botocore makes the first, and the fast path learns from it."""
         call = getattr(client, method)
         assert isinstance(call, FastCall)
-        call._credentials = AioCredentials("AKID", "secret", "session/token+=")
+        call.credentials = AioCredentials("AKID", "secret", "session/token+=")
         call._templates.clear()
         self.requests.clear()
         for _ in range(2):
