@@ -1,4 +1,4 @@
-"""The sizes, the watermark and the standard recipe that the settings describe."""
+"""Build the sizes, the watermark and the standard recipe from the settings."""
 
 import hashlib
 from collections.abc import Callable

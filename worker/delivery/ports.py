@@ -70,7 +70,7 @@ class Heartbeat(Protocol):
 
 
 class Observation(Protocol):
-    """Metrics, trace and log line of one delivery of an image."""
+    """Records metrics, trace and log line of one attempt to process an image."""
 
     def step(self, name: str) -> AbstractContextManager[None]:
         """Measure the duration of the body as a step: `fetch`, `compute`, `store` or `settle`."""

@@ -1,4 +1,4 @@
-"""On-demand backups of the table."""
+"""Create and list on-demand backups of the table."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Page tokens: opaque, safe on a command line, and valid only for the query that returned them."""
+"""Create and parse page tokens, which are opaque and valid only for the query that returned them."""
 
 import base64
 import binascii

@@ -1,4 +1,4 @@
-"""Retention: `ttl`, after which reads ignore an image and DynamoDB deletes it within days."""
+"""Set the `ttl` of an image, after which reads ignore it and DynamoDB deletes it within days."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Placeholders for web pages and a hash to find similar images, computed from a small copy of the picture."""
+"""Compute placeholders for web pages and a hash to find similar images, from a small copy of a picture."""
 
 import math
 from collections.abc import Iterable

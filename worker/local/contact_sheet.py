@@ -1,4 +1,4 @@
-"""Contact sheet of a demo: each image before and after, side by side, with its outcome."""
+"""Draw the contact sheet of a demo: each image before and after, side by side, with its outcome."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

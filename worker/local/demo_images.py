@@ -1,4 +1,4 @@
-"""Images for the demo: the five bundled ones in many formats and modes, and a truncated file."""
+"""Write the demo images: the five bundled ones in many formats and modes, and a truncated file."""
 
 import zlib
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Small previews of image files, as an image viewer shows them, for intact and damaged files."""
+"""Make small previews of image files, as an image viewer shows them, for intact and damaged files."""
 
 import struct
 import zlib

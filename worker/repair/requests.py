@@ -1,4 +1,4 @@
-"""Requests to process an image again, and the job that such a request sends to the queue."""
+"""Describe requests to process an image again, and build the job that is sent to the queue."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass

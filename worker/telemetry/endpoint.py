@@ -1,4 +1,4 @@
-"""HTTP endpoint for `/healthz`, `/readyz` and `/metrics`."""
+"""Serve `/healthz`, `/readyz` and `/metrics` over HTTP."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""Metrics, traces and the log line of each attempt at an image."""
+"""Record metrics, traces and the log line of each attempt to process an image."""
 
 import time
 from collections.abc import Iterator
@@ -60,7 +60,7 @@ class Observer:
 
 
 class Observation:
-    """Observation of one attempt: collects the fields of its log line."""
+    """Records metrics and trace of one attempt, and collects the fields of its log line."""
 
     def __init__(self, metrics: Metrics, tracing: Tracing) -> None:
         self.is_final = self.has_ended = False

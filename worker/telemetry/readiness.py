@@ -1,4 +1,4 @@
-"""Readiness: whether queue, table and bucket have responded recently."""
+"""Track whether queue, table and bucket have responded recently."""
 
 import asyncio
 import time

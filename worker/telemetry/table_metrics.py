@@ -1,5 +1,5 @@
 """
-CloudWatch metrics of the table: capacity, throttles and errors.
+Read the CloudWatch metrics of the table: capacity, throttles and errors.
 
 DynamoDB publishes capacity and throttles for the table and for each index, system errors for each operation,
 and user errors only for the whole account and region ("DynamoDB metrics and dimensions", developer guide).

@@ -1,5 +1,5 @@
 """
-Traces: a span for each attempt at an image, with child spans for its steps and AWS calls.
+Export traces: a span for each attempt to process an image, with child spans for its steps and AWS calls.
 
 An attempt continues the trace of its upload. Unless `WORKER_TRACES` is set, OpenTelemetry is not imported.
 `OTEL_EXPORTER_OTLP_*`, `OTEL_TRACES_SAMPLER` and `OTEL_SERVICE_NAME` configure the export.
@@ -32,7 +32,7 @@ class Tracing(Protocol):
 
     def image(self, header: str | None, **attributes: str | int) -> AbstractContextManager[str | None]:
         """
-        Open the span of an attempt at an image while the body runs.
+        Open the span of an attempt to process an image while the body runs.
 
         Args:
             header: `AWSTraceHeader` of the message, whose trace the span continues.
@@ -48,7 +48,7 @@ class Tracing(Protocol):
         ...
 
     def add_finished_span(self, name: str, *, elapsed_ms: int) -> None:
-        """Add a child of the current span that ends now."""
+        """Add a child span of this duration, which ends now, to the current span."""
         ...
 
     def set_error(self, code: str) -> None:
@@ -121,7 +121,7 @@ class OpenTelemetryTracing:
 
     @contextmanager
     def image(self, header: str | None, **attributes: str | int) -> Iterator[str | None]:
-        """Open the span of an attempt at an image; it continues the trace of the upload if there is one."""
+        """Open the span of an attempt to process an image, in the trace of the upload if there is one."""
         parent = self._propagator.extract({"X-Amzn-Trace-Id": header}) if header else None
         with self._tracer.start_as_current_span(
             "image",
@@ -149,7 +149,7 @@ class OpenTelemetryTracing:
                 raise
 
     def add_finished_span(self, name: str, *, elapsed_ms: int) -> None:
-        """Add a child of the current span that ends now."""
+        """Add a child span of this duration, which ends now, to the current span."""
         end_ns = time.time_ns()
         self._tracer.start_span(name, start_time=end_ns - elapsed_ms * 1_000_000).end(end_ns)
 
