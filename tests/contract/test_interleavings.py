@@ -199,7 +199,7 @@ class Interleavings(RuleBasedStateMachine):
         """Write; return whether it was applied: if and only if the lease is held, or nothing changes."""
         before = self.stored_images[held.image.image_id]
         is_held = before.lease is not None and held.image.lease is not None
-        is_held = is_held and before.lease.owner == held.image.lease.owner  # type: ignore[union-attr]
+        is_held = is_held and before.lease.owner == held.image.lease.owner  # type: ignore[union-attr]  # a held image has a lease
         try:
             held.image = self.run(write())
         except LeaseLostError:

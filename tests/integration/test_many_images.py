@@ -76,7 +76,7 @@ async def test_the_images_of_each_user_are_listed_once_and_in_order(full: FullTa
         user_id = f"user_{number}"
 
         ids = await ids_of_all_pages(
-            lambda token, user_id=user_id: full.queries.images_of_user(user_id, limit=PAGE, token=token),  # type: ignore[misc]
+            lambda token, user_id=user_id: full.queries.images_of_user(user_id, limit=PAGE, token=token),  # type: ignore[misc]  # binds the loop variable
             max_page_size=PAGE,
         )
 

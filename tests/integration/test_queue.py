@@ -89,7 +89,7 @@ async def test_the_receipt_of_a_deleted_message_is_lost(sqs: "SQSClient", url: s
 async def test_a_dead_letter_has_its_reasons_as_attributes(
     sqs: "SQSClient", provisioned: Settings, queue: Queue, what: object
 ) -> None:
-    await queue.send_to_dead_letter_queue(what, reasons={"code": "unreadable", "reason": "odd"})  # type: ignore[arg-type]
+    await queue.send_to_dead_letter_queue(what, reasons={"code": "unreadable", "reason": "odd"})  # type: ignore[arg-type]  # either kind
 
     dead_url = await queue_url(sqs, provisioned.dead_letter_queue_name)
     response = await sqs.receive_message(QueueUrl=dead_url, MessageAttributeNames=["All"], WaitTimeSeconds=2)

@@ -26,7 +26,7 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Install:
 
     def install(body: Callable[[], object]) -> None:
         module = ModuleType("command_of_a_test")
-        module.app = typer.Typer(add_completion=False)  # type: ignore[attr-defined]
+        module.app = typer.Typer(add_completion=False)  # type: ignore[attr-defined]  # a module made for the test
         module.app.command()(body)
         entry = command_line.Entry("test", module.__name__, "Test.", "Test")
         monkeypatch.setitem(sys.modules, module.__name__, module)

@@ -21,7 +21,7 @@ async def test_a_rejected_backup_is_not_retried() -> None:
     async def reject(**request: Any) -> None:
         requests.append(request)
         error = {"Error": {"Code": "AccessDeniedException", "Message": "not allowed"}}
-        raise ClientError(error, "CreateBackup")  # type: ignore[arg-type]
+        raise ClientError(error, "CreateBackup")  # type: ignore[arg-type]  # a plain dict
 
     client: Any = SimpleNamespace(create_backup=reject)
     backups = Backups(client, table=Table("metadata", index_shards=8), retry=RETRY_POLICIES.table)

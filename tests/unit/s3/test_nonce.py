@@ -99,7 +99,7 @@ def test_a_jpeg_with_a_nonce_still_begins_with_its_application_segments() -> Non
 
     assert content[2:4] == b"\xff\xe0"
     with Image.open(io.BytesIO(content)) as image:
-        assert [name for name, _ in image.applist] == ["APP0", "APP1", "COM"]  # type: ignore[attr-defined]
+        assert [name for name, _ in image.applist] == ["APP0", "APP1", "COM"]  # type: ignore[attr-defined]  # of JPEG files
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if "webp" in name])

@@ -52,7 +52,7 @@ class Beats:
         self.seconds = 0.0
         self.queue = FakeQueue()
         self.heartbeat = Heartbeat(
-            self.queue,  # type: ignore[arg-type]
+            self.queue,  # type: ignore[arg-type]  # a fake
             visibility_timeout_s=visibility_timeout_s,
             clock=lambda: after(self.seconds),
             monotonic=lambda: 1000 + self.seconds,

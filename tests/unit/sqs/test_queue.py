@@ -19,8 +19,8 @@ from worker.sqs.queue import Queue
 
 def a_queue(client: FakeSQS, *, wait_time_s: int = 20) -> Queue:
     return Queue(
-        client,  # type: ignore[arg-type]
-        client,  # type: ignore[arg-type]
+        client,  # type: ignore[arg-type]  # a fake
+        client,  # type: ignore[arg-type]  # a fake
         url="https://queue",
         dead_letter_url="https://dead-letters",
         wait_time_s=wait_time_s,

@@ -36,7 +36,7 @@ GOOD = {
 async def measured(sqs: FakeSQS, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr("worker.telemetry.queue_depth._INTERVAL_S", 0)
     metrics = Metrics()
-    measuring = asyncio.create_task(measure_queue(sqs, url="queue", metrics=metrics))  # type: ignore[arg-type]
+    measuring = asyncio.create_task(measure_queue(sqs, url="queue", metrics=metrics))  # type: ignore[arg-type]  # a fake
     waiting = asyncio.create_task(sqs.is_exhausted.wait())
     await asyncio.wait({measuring, waiting}, return_when=asyncio.FIRST_COMPLETED)
     assert not measuring.done()

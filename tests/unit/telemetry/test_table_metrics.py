@@ -27,7 +27,7 @@ async def test_all_pages_of_metrics_are_read() -> None:
         return page | ({"NextToken": "more"} if first else {})
 
     paged = SimpleNamespace(get_metric_data=in_two_pages)
-    consumed, *_ = await TableMetrics(paged, table="metadata", indexes=(), retry=NO_WAIT).read(start, end)  # type: ignore[arg-type]
+    consumed, *_ = await TableMetrics(paged, table="metadata", indexes=(), retry=NO_WAIT).read(start, end)  # type: ignore[arg-type]  # a fake
 
     assert [point.at for point in consumed.points] == [start, start + PERIOD]
     assert [request.get("NextToken") for request in requests] == [None, "more"]
@@ -44,7 +44,7 @@ async def test_each_metric_is_requested_with_the_dimensions_under_which_dynamodb
         return {"MetricDataResults": []}
 
     reader = TableMetrics(
-        SimpleNamespace(get_metric_data=record),  # type: ignore[arg-type]
+        SimpleNamespace(get_metric_data=record),  # type: ignore[arg-type]  # a fake
         table="metadata",
         indexes=("UserImages",),
         retry=NO_WAIT,
@@ -73,4 +73,4 @@ async def test_a_metric_that_cloudwatch_cannot_read_is_an_error() -> None:
 
     client = SimpleNamespace(get_metric_data=failing)
     with pytest.raises(TransientError, match="ConsumedReadCapacityUnits: InternalError"):
-        await TableMetrics(client, table="metadata", indexes=(), retry=NO_WAIT).read(*window(NOON, hours=1))  # type: ignore[arg-type]
+        await TableMetrics(client, table="metadata", indexes=(), retry=NO_WAIT).read(*window(NOON, hours=1))  # type: ignore[arg-type]  # a fake

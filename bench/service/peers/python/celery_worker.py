@@ -10,7 +10,7 @@ import os
 from typing import Any
 
 from celery import Celery  # type: ignore[import-not-found]  # installed in the peer's environment only
-from celery.signals import worker_process_init  # type: ignore[import-not-found]
+from celery.signals import worker_process_init  # type: ignore[import-not-found]  # installed with the peer
 
 from bench.service.peers.python.processor import ImageProcessor
 

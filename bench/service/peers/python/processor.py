@@ -6,7 +6,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-import boto3  # type: ignore[import-untyped]
+import boto3  # type: ignore[import-untyped]  # has no types
 from botocore.config import Config
 
 from bench.service.peers.python.record import Client, Job, Record, Value, parse_record

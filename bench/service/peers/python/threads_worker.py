@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
-import boto3  # type: ignore[import-untyped]
+import boto3  # type: ignore[import-untyped]  # has no types
 
 from bench.service.peers.python.processor import ImageProcessor, log
 from bench.service.peers.python.record import Client
