@@ -20,7 +20,7 @@ from worker.cli.support import output
 from worker.cli.support.embedded import Embedded, embedded_worker
 from worker.cli.support.entrypoint import asynchronous, start
 from worker.cli.support.uploads import Upload, follow, put_all
-from worker.domain.errors import ConfigurationError
+from worker.domain.errors import ConfigurationError, TransientError
 from worker.domain.image import Image, Rendition
 from worker.domain.status import ImageStatus, StepName
 from worker.local.contact_sheet import Pair, contact_sheet
@@ -155,9 +155,13 @@ async def _process(embedded: Embedded, files: Sequence[Path]) -> list[Result]:
         bar = progress.add_task("S3 -> SQS -> validate -> resize -> watermark -> S3", total=len(files))
         uploads = await put_all(clients, settings, files, user_id=USER, tags=("demo",))
         queries = build_queries(clients.dynamodb, settings)
-        async for upload, image in follow(queries, uploads, timeout_s=_TIMEOUT_S):
-            ended[upload] = image
-            progress.advance(bar)
+        try:
+            async for upload, image in follow(queries, uploads, timeout_s=_TIMEOUT_S):
+                ended[upload] = image
+                progress.advance(bar)
+        except TimeoutError as error:
+            message = f"{error}: set WORKER_LOG_LEVEL=info to see the reason, or use fewer images"
+            raise TransientError(message) from error
 
     async def fetch(key: str | None) -> bytes | None:
         if key is None:

@@ -22,7 +22,9 @@ _STATES: "Final[dict[str, QueueAttributeNameType]]" = {
 log = structlog.get_logger(__name__)
 
 
-async def measure_queue(sqs: "SQSClient", *, url: str, metrics: Metrics) -> None:
+async def measure_queue(
+    sqs: "SQSClient", *, url: str, metrics: Metrics, interval_s: float = _INTERVAL_S
+) -> None:
     """Measure the queue depth until cancelled; while SQS is unavailable, the metric has no values."""
     while True:
         try:
@@ -36,4 +38,4 @@ async def measure_queue(sqs: "SQSClient", *, url: str, metrics: Metrics) -> None
         else:
             for state, count in counts.items():
                 metrics.queue_messages.labels(state).set(count)
-        await asyncio.sleep(_INTERVAL_S)
+        await asyncio.sleep(interval_s)

@@ -31,10 +31,17 @@ class Readiness:
     Args:
         metrics: Metrics with a gauge for each dependency.
         monotonic: Monotonic clock, in seconds.
+        sleep: Waits for this many seconds.
     """
 
-    def __init__(self, metrics: Metrics, *, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._monotonic = monotonic
+    def __init__(
+        self,
+        metrics: Metrics,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._monotonic, self._sleep = monotonic, sleep
         self._last_response_at: dict[str, float] = {}
         for service, dependency in DEPENDENCIES.items():
             metrics.ready.labels(dependency).set_function(partial(self._is_ready, service))
@@ -64,7 +71,7 @@ class Readiness:
         while True:
             due = [service for service in probes if self._age_s(service) >= _PROBE_INTERVAL_S]
             await asyncio.gather(*(self._probe(service, probes[service]) for service in due))
-            await asyncio.sleep(_PROBE_INTERVAL_S)
+            await self._sleep(_PROBE_INTERVAL_S)
 
     async def _probe(self, service: str, call: Callable[[], Awaitable[object]]) -> None:
         try:

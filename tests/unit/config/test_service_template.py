@@ -15,7 +15,7 @@ from worker.telemetry import observer
 DOCKERFILE = Path(__file__).parents[3] / "Dockerfile"
 
 PARENT_MB = 200
-"""What the worker's parent process takes beside the pictures in its hands."""
+"""Memory of the worker process in MiB without the images in flight."""
 
 FARGATE_MB = {
     1024: range(2048, 8193, 1024),

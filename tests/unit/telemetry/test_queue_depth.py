@@ -33,10 +33,11 @@ GOOD = {
 }
 
 
-async def measured(sqs: FakeSQS, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr("worker.telemetry.queue_depth._INTERVAL_S", 0)
+async def measured(sqs: FakeSQS) -> str:
     metrics = Metrics()
-    measuring = asyncio.create_task(measure_queue(sqs, url="queue", metrics=metrics))  # type: ignore[arg-type]  # a fake
+    measuring = asyncio.create_task(
+        measure_queue(sqs, url="queue", metrics=metrics, interval_s=0)  # type: ignore[arg-type]  # a fake
+    )
     waiting = asyncio.create_task(sqs.is_exhausted.wait())
     await asyncio.wait({measuring, waiting}, return_when=asyncio.FIRST_COMPLETED)
     assert not measuring.done()
@@ -46,8 +47,8 @@ async def measured(sqs: FakeSQS, monkeypatch: pytest.MonkeyPatch) -> str:
     return metrics.exposition().decode()
 
 
-async def test_visible_and_in_flight_messages_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = await measured(FakeSQS(GOOD), monkeypatch)
+async def test_visible_and_in_flight_messages_are_shown() -> None:
+    text = await measured(FakeSQS(GOOD))
 
     assert 'image_worker_queue_messages{state="visible"} 7.0' in text
     assert 'image_worker_queue_messages{state="in_flight"} 2.0' in text
@@ -57,8 +58,8 @@ async def test_visible_and_in_flight_messages_are_shown(monkeypatch: pytest.Monk
     "failure", [{}, {"Attributes": {"ApproximateNumberOfMessages": "many"}}, ConnectionError()]
 )
 async def test_after_a_failed_measurement_no_value_is_shown_and_measuring_goes_on(
-    failure: dict[str, Any] | Exception, monkeypatch: pytest.MonkeyPatch
+    failure: dict[str, Any] | Exception,
 ) -> None:
-    text = await measured(FakeSQS(GOOD, failure), monkeypatch)
+    text = await measured(FakeSQS(GOOD, failure))
 
     assert "image_worker_queue_messages{" not in text

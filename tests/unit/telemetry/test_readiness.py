@@ -48,13 +48,10 @@ def test_a_dependency_that_stops_responding_is_named_and_its_gauge_falls(clock: 
 
 
 async def test_only_dependencies_without_recent_responses_are_probed_and_probing_survives_failures(
-    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+    clock: FakeClock,
 ) -> None:
-    readiness = Readiness(Metrics(), monotonic=clock)
-    readiness.record_response("s3")
     probed: list[str] = []
     rounds = asyncio.Semaphore(0)
-    sleep = asyncio.sleep
 
     def probe(service: str) -> Callable[[], Awaitable[object]]:
         async def call() -> None:
@@ -67,9 +64,10 @@ async def test_only_dependencies_without_recent_responses_are_probed_and_probing
     async def pass_time(seconds: float) -> None:
         clock.now += seconds
         rounds.release()
-        await sleep(0)
+        await asyncio.sleep(0)
 
-    monkeypatch.setattr("worker.telemetry.readiness.asyncio.sleep", pass_time)
+    readiness = Readiness(Metrics(), monotonic=clock, sleep=pass_time)
+    readiness.record_response("s3")
     probing = asyncio.create_task(readiness.probe({"s3": probe("s3"), "dynamodb": probe("dynamodb")}))
     for _ in range(2):
         await rounds.acquire()
