@@ -94,8 +94,14 @@ class LazyCommand(TyperCommand):
         self.entry = entry
 
     def load(self) -> "Command":
-        """Import the module and return its command or group."""
-        return typer.main.get_command(import_module(self.entry.module).app)
+        """Import the module and return its command or group, with help that fits any terminal width."""
+        command = typer.main.get_command(import_module(self.entry.module).app)
+        for each in (command, *(command.commands.values() if isinstance(command, TyperGroup) else ())):
+            # Typer keeps the line breaks of a docstring, which are those of the source code.
+            each.help = "\n\n".join(
+                " ".join(paragraph.split()) for paragraph in (each.help or "").split("\n\n")
+            )
+        return command
 
     def make_context(
         self,

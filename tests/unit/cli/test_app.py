@@ -65,6 +65,18 @@ def test_every_command_has_help(entry: command_line.Entry) -> None:
     assert f"image-worker {entry.name}" in result.stdout
 
 
+@pytest.mark.parametrize("width", [60, 200])
+def test_a_paragraph_of_the_help_fills_the_terminal(width: int) -> None:
+    result = CliRunner().invoke(
+        command_line.app, ["reconcile", "--help"], terminal_width=width, env={"COLUMNS": str(width)}
+    )
+    lines = [line.strip() for line in result.stdout.splitlines()]
+    first = next(number for number, line in enumerate(lines) if line.startswith("An image is stuck"))
+    paragraph = lines[first : lines.index("", first)]
+    following = [line.split()[0] for line in paragraph[1:]]
+    assert all(len(f" {line} {word}") >= width - 1 for line, word in zip(paragraph, following, strict=False))
+
+
 def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
     assert command_line.run(["--version"]) == 0
     assert capsys.readouterr().out == f"image-worker {version('image-worker')}\n"
