@@ -92,8 +92,9 @@ async def call_with_retry(call: Callable[[], Awaitable[T]], policy: RetryPolicy,
     except (ClientError, BotoCoreError) as error:
         if is_expected_error(error):
             raise
+        # AWS responded: whatever it rejected, requests for other images may succeed.
         message = f"could not {what}: {error}"
-        raise TransientError(message) from error
+        raise TransientError(message, is_dependency_failure=not isinstance(error, ClientError)) from error
 
 
 async def retry_at_startup(call: Callable[[], Awaitable[T]], policy: RetryPolicy) -> T:

@@ -20,6 +20,10 @@ RELEASE_TIMEOUT_S: Final = 10.0
 """How long the messages still in flight at the end of a drain may take to release their images."""
 
 
+_OUTAGE_MESSAGES: Final = 2
+"""Different messages that fail without a success in between before a dependency counts as unavailable."""
+
+
 class Consumer:
     """
     Consumes the queue until it is stopped.
@@ -57,7 +61,7 @@ class Consumer:
         self._backoff_s = backoff_s
         self._free_slots = asyncio.Semaphore(slots)
         self._in_flight: set[asyncio.Task[None]] = set()
-        self._dependency_failures = 0  # consecutive
+        self._failed_messages: set[str] = set()  # by a dependency, since the last success
         self._stop = asyncio.Event()
         self._force_stop = asyncio.Event()
 
@@ -113,17 +117,18 @@ class Consumer:
             except Exception:  # a bug must cost this message a receive, and not stop the consumer
                 log.exception("delivery.crashed")
                 disposition = Release(retry_delay_s(message.receive_count))
-            self._count_dependency_failure(disposition)
+            self._count_dependency_failure(disposition, message)
             await self._apply(disposition, message)
 
     async def _receive(self) -> None:
         receive_failures = 0
         while not self._stop.is_set():
-            if self._dependency_failures:
+            is_outage = len(self._failed_messages) >= _OUTAGE_MESSAGES
+            if is_outage:
                 # DynamoDB or S3 is unavailable. Each message received now would spend a receive to find that
                 # out again, so they are received one at a time, with pauses, until one succeeds.
-                await self._pause(self._dependency_failures)
-            slots = await self._acquire_slots(limit=1 if self._dependency_failures else self._slots)
+                await self._pause(len(self._failed_messages))
+            slots = await self._acquire_slots(limit=1 if is_outage else self._slots)
             if self._stop.is_set():
                 return
             messages: list[Message] = []
@@ -190,9 +195,11 @@ class Consumer:
         if not task.cancelled() and (error := task.exception()):
             log.error("delivery.crashed", task=task.get_name(), exc_info=error)
 
-    def _count_dependency_failure(self, disposition: Disposition) -> None:
-        is_dependency_failure = isinstance(disposition, Release) and disposition.is_dependency_failure
-        self._dependency_failures = self._dependency_failures + 1 if is_dependency_failure else 0
+    def _count_dependency_failure(self, disposition: Disposition, message: Message) -> None:
+        if isinstance(disposition, Release) and disposition.is_dependency_failure:
+            self._failed_messages.add(message.message_id)
+        else:
+            self._failed_messages.clear()
 
     async def _apply(self, disposition: Disposition, message: Message) -> None:
         """Delete or release the message; if that fails, it is received again, and its work is found done."""

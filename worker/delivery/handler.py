@@ -158,7 +158,7 @@ class MessageHandler:
         except TransientError as error:
             # The record or the dead letter could not be written: only the message is left for a retry.
             log.warning("message.released", reason=str(error))
-            return Release(retry_delay_s(message.receive_count), is_dependency_failure=True)
+            return Release(retry_delay_s(message.receive_count), error.is_dependency_failure)
 
     async def _claim_and_process(
         self, job: Job, message: Message, hold: Hold, observation: Observation

@@ -101,7 +101,7 @@ def outcome_of(
             retryable_failure = failure(INTERNAL_ERROR, f"{type(error).__name__}: {error}")
     if receive_count >= max_receives:
         return RetriesExhausted(retryable_failure)
-    is_dependency_failure = isinstance(error, TransientError)
+    is_dependency_failure = isinstance(error, TransientError) and error.is_dependency_failure
     return Released(retryable_failure, Release(retry_delay_s(receive_count), is_dependency_failure))
 
 

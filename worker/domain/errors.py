@@ -196,9 +196,19 @@ class SourceMissingError(RejectedError):
 
 
 class TransientError(ImageWorkerError):
-    """Raised when a dependency fails in a way that a retry may resolve."""
+    """
+    Raised when a dependency fails in a way that a retry may resolve.
+
+    Attributes:
+        is_dependency_failure: Whether the dependency is unavailable or throttles, so that requests for other
+            images would fail too; False for an error response about one object, key or request.
+    """
 
     code: str = "unavailable"
+
+    def __init__(self, message: str, *, is_dependency_failure: bool = True) -> None:
+        super().__init__(message)
+        self.is_dependency_failure = is_dependency_failure
 
 
 INTERNAL_ERROR: Final = "internal_error"

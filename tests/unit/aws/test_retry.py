@@ -105,6 +105,7 @@ async def test_any_other_aws_error_becomes_a_transient_error_and_is_not_retried(
         await call_with_retry(call, NO_WAIT, what="record the step")
 
     assert (raised.value.__cause__, call.attempts) == (error, failures_before + 1)
+    assert raised.value.is_dependency_failure is not isinstance(error, ClientError)
 
 
 async def test_a_bug_is_raised_as_it_is() -> None:

@@ -71,6 +71,7 @@ class Scene:
     background_tasks: dict[str, Callable[[], Coroutine[object, object, None]]] = field(default_factory=dict)
     in_flight_changes: list[int] = field(default_factory=list)
     backoff_s: Callable[[int], float] = no_backoff
+    sent: int = 0
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[tuple[Consumer, asyncio.Task[None]]]:
@@ -94,7 +95,8 @@ class Scene:
             await asyncio.wait([task])
 
     def send(self, count: int) -> list[Message]:
-        messages = [a_message(message_id=f"message-{number}") for number in range(count)]
+        messages = [a_message(message_id=f"message-{self.sent + number}") for number in range(count)]
+        self.sent += count
         for message in messages:
             self.queue.waiting.put_nowait(message)
         return messages
@@ -307,6 +309,27 @@ async def test_a_message_is_no_longer_held_when_it_is_released() -> None:
     assert held == [[]]
 
 
+async def test_one_message_that_fails_again_and_again_does_not_slow_down_the_others() -> None:
+    pauses: list[int] = []
+
+    def backoff_s(failures: int) -> float:
+        pauses.append(failures)
+        return 0.0
+
+    scene = Scene(slots=4, backoff_s=backoff_s)
+    scene.handler.gate.set()
+    scene.handler.disposition = Release(1, is_dependency_failure=True)
+    async with scene.running():
+        scene.send(1)
+        for done in (1, 2, 3):
+            await scene.handler.until_done(done)
+            scene.queue.waiting.put_nowait(scene.handler.done[0])
+        await scene.handler.until_done(4)
+
+    assert pauses == []
+    assert 1 not in scene.queue.receive_limits
+
+
 async def test_while_a_dependency_is_unavailable_messages_are_received_one_at_a_time_after_pauses() -> None:
     pauses: list[int] = []
 
@@ -318,17 +341,17 @@ async def test_while_a_dependency_is_unavailable_messages_are_received_one_at_a_
     scene.handler.gate.set()
     scene.handler.disposition = Release(1, is_dependency_failure=True)
     async with scene.running():
-        for done in (1, 2, 3):
+        for done in (1, 2, 3, 4):
             scene.send(1)
             await scene.handler.until_done(done)
         scene.handler.disposition = Delete()
         scene.send(1)
-        await scene.handler.until_done(4)
-        limits_while_unavailable = scene.queue.receive_limits[2:4]
-        scene.send(1)
         await scene.handler.until_done(5)
+        limits_while_unavailable = scene.queue.receive_limits[3:5]
         scene.send(1)
         await scene.handler.until_done(6)
+        scene.send(1)
+        await scene.handler.until_done(7)
 
     assert pauses[:3] == sorted(pauses[:3])
     assert limits_while_unavailable == [1, 1]

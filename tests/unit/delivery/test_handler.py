@@ -353,7 +353,12 @@ async def test_only_a_dependency_failure_is_marked_as_one() -> None:
         scene.image, status=ImageStatus.PROCESSING, lease=Lease(owner="another", expires_at=after(60))
     )
     leased = await scene.handle()
+    scene.ledger.images.clear()
+    scene.sources.error = TransientError("access denied to the object", is_dependency_failure=False)
+    denied = await scene.handle()
 
+    assert isinstance(denied, Release)
+    assert not denied.is_dependency_failure
     assert isinstance(unavailable, Release)
     assert isinstance(leased, Release)
     assert (unavailable.is_dependency_failure, leased.is_dependency_failure) == (True, False)
