@@ -121,7 +121,7 @@ class Consumer:
             await self._apply(disposition, message)
 
     async def _receive(self) -> None:
-        receive_failures = 0
+        receive_failures, has_received = 0, False
         while not self._stop.is_set():
             is_outage = len(self._failed_messages) >= _OUTAGE_MESSAGES
             if is_outage:
@@ -134,10 +134,15 @@ class Consumer:
             messages: list[Message] = []
             try:
                 messages = await self._poll(slots)
-                receive_failures = 0
+                receive_failures, has_received = 0, True
             except TransientError as error:
                 receive_failures += 1
                 log.warning("queue.receive_failed", reason=str(error), failures=receive_failures)
+            except Exception as error:
+                if not has_received:  # a fault of the set-up or a bug: the worker has to report it and end
+                    raise
+                receive_failures += 1
+                log.warning("queue.receive_failed", failures=receive_failures, exc_info=error)
             finally:
                 for _ in range(slots - len(messages)):
                     self._free_slots.release()

@@ -11,7 +11,7 @@ from tests.support.builders import a_message
 from tests.support.fakes.ports import FakeHeartbeat, FakeMessageQueue
 from worker.delivery.consumer import Consumer
 from worker.delivery.ports import Hold
-from worker.domain.errors import TransientError
+from worker.domain.errors import ConfigurationError, TransientError
 from worker.domain.message import Abandon, Delete, Disposition, Message, Release
 
 
@@ -203,6 +203,36 @@ async def test_messages_that_the_last_poll_receives_are_released() -> None:
 
     assert scene.queue.visibility_changes == [(message, 0)]
     assert scene.handler.max_in_flight == 0
+
+
+async def test_after_the_first_response_an_unexpected_error_of_a_receive_is_retried_after_a_pause() -> None:
+    pauses: list[int] = []
+
+    def backoff_s(failures: int) -> float:
+        pauses.append(failures)
+        return 0.0
+
+    scene = Scene(backoff_s=backoff_s)
+    scene.handler.gate.set()
+    scene.send(1)
+    async with scene.running() as (_, task):
+        await scene.handler.until_done(1)
+        scene.queue.waiting.put_nowait(AttributeError("'NoneType' object has no attribute 'get'"))
+        scene.queue.waiting.put_nowait(ConfigurationError("the endpoint responds with a web page"))
+        scene.send(1)
+        await scene.handler.until_done(2)
+        assert not task.done()
+
+    assert pauses == [1, 2]
+
+
+async def test_an_unexpected_error_of_the_first_receive_ends_the_worker() -> None:
+    scene = Scene()
+    scene.queue.waiting.put_nowait(AttributeError("'NoneType' object has no attribute 'get'"))
+    async with scene.running() as (_, task):
+        await asyncio.wait([task])
+
+    assert isinstance(task.exception(), AttributeError)
 
 
 async def test_an_unavailable_queue_is_polled_again_after_a_pause() -> None:
