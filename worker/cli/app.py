@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from worker.domain.printable import printable
+
 if TYPE_CHECKING:
     from typer._click.core import Command, Context
 
@@ -194,4 +196,4 @@ def _report_error(error: Exception) -> int:
 
 
 def _print(command: str, message: str) -> None:
-    print(f"{command}: {message}", file=sys.stderr)  # noqa: T201 - error messages of a command go to stderr
+    print(f"{command}: {printable(message)}", file=sys.stderr)  # noqa: T201 - error messages of a command go to stderr

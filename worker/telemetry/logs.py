@@ -14,6 +14,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from worker.domain import clock
 from worker.domain.mask import mask_secrets
+from worker.domain.printable import printable
 
 
 def configure(*, format: str, level: str) -> None:  # noqa: A002 - the name of the setting
@@ -64,6 +65,7 @@ def _console(*, colors: bool) -> list[Processor]:
     return [
         structlog.processors.format_exc_info,
         _mask_event,
+        _make_printable,
         structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback),
     ]
 
@@ -97,3 +99,7 @@ def _put_head_first(_logger: WrappedLogger, _method: str, event: EventDict) -> E
 
 def _mask_event(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     return {name: mask_secrets(value, name=name) for name, value in event.items()}
+
+
+def _make_printable(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    return {name: printable(value) if isinstance(value, str) else value for name, value in event.items()}

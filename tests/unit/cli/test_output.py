@@ -5,8 +5,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from rich.markup import escape
 
 from worker.cli.support import output
+
+HOSTILE = "beach\x1b]0;owned\x07\x9b2J\u202egpj.exe"
+SAFE = "beach\ufffd]0;owned\ufffd\ufffd2J\ufffdgpj.exe"
 
 
 def test_json_contains_times_and_paths_as_text(capsys: pytest.CaptureFixture[str]) -> None:
@@ -36,3 +40,22 @@ def test_progress_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_status_has_a_colour_unless_it_is_unknown() -> None:
     assert output.status_text("failed") == "[bold red]failed[/]"
     assert output.status_text("odd") == "odd"
+
+
+def test_names_of_uploads_reach_a_terminal_without_control_and_bidirectional_characters(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    output.console().print(output.table(("File", "Status"), [(escape(HOSTILE), "[green]completed[/]")]))
+    printed = capsys.readouterr().out
+
+    assert SAFE in printed
+    assert "\x1b[32mcompleted" in printed  # the console's own colours are kept
+
+
+def test_json_escapes_the_characters_that_a_terminal_acts_on(capsys: pytest.CaptureFixture[str]) -> None:
+    output.print_json({"file": HOSTILE})
+    printed = capsys.readouterr().out
+
+    assert not set(printed) & set("\x1b\x07\x9b\u202e")
+    assert json.loads(printed) == {"file": HOSTILE}

@@ -96,6 +96,15 @@ def test_the_traceback_on_a_console_is_masked(capsys: pytest.CaptureFixture[str]
     assert "hunter2" not in shown
 
 
+def test_a_value_on_a_console_has_no_control_or_bidirectional_characters(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    logs.configure(format="console", level="info")
+    log.info("image.failed", key="a\x1b]0;b\x07\u202e.jpg")
+
+    assert "key=a\ufffd]0;b\ufffd\ufffd.jpg" in capsys.readouterr().err
+
+
 def test_libraries_log_in_the_same_format_from_warning_up(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure(format="json", level="debug")
     library = logging.getLogger("botocore.hooks")

@@ -5,11 +5,11 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 from rich import box
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -19,9 +19,12 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
+from rich.segment import Segment
 from rich.table import Table
+from rich.text import Text
 
 from worker.domain import clock
+from worker.domain.printable import UNPRINTABLE, printable
 from worker.local.units import human_bytes, human_shape
 
 __all__ = [
@@ -54,6 +57,17 @@ _PIPED_WIDTH: Final = 240
 """Table width without a terminal: wide enough to keep each row on one line for grep."""
 
 
+class _SafeConsole(Console):
+    """A console that prints text of uploads without the characters that a terminal would act on."""
+
+    def render_str(self, text: str, **options: Any) -> Text:  # noqa: ANN401 - as in the base class
+        return super().render_str(printable(text), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(printable(segment.text), segment.style)
+
+
 def console() -> Console:
     """Return the console for results: stdout, with colours only on a terminal."""
     return _console(stderr=False)
@@ -65,7 +79,7 @@ def stderr_console() -> Console:
 
 
 def _console(*, stderr: bool) -> Console:
-    console = Console(stderr=stderr, highlight=False)
+    console = _SafeConsole(stderr=stderr, highlight=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = _PIPED_WIDTH
     return console
@@ -102,8 +116,10 @@ def print_json(value: object) -> None:
     Print one JSON document on stdout.
 
     Times have the format of the table; other values that JSON does not support, such as paths, become text.
+    Characters that a terminal would act on are escaped.
     """
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=_plain)
+    typer.echo(UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def _plain(value: object) -> str:
