@@ -21,7 +21,7 @@ def parse_upload_key(key: str, *, prefix: str) -> UploadKey:
     Parse the key of an upload. The image id is everything after the user id, without the last extension.
 
     Raises:
-        UnreadableMessageError: The key has another form, or the reserved image id.
+        UnreadableMessageError: The key has another form, a segment `.` or `..`, or the reserved image id.
     """
     rest = key.removeprefix(prefix)
     user_id, slash, name = rest.partition("/")
@@ -34,6 +34,11 @@ def parse_upload_key(key: str, *, prefix: str) -> UploadKey:
     if image_id == PROFILE_IMAGE_ID:
         message = (
             f"the key {key!r} has the reserved image id {PROFILE_IMAGE_ID!r}; upload it under another name"
+        )
+        raise UnreadableMessageError(message)
+    if not {".", ".."}.isdisjoint((user_id, *name.split("/"), *image_id.split("/"))):
+        message = (
+            f"the key {key!r} has a segment '.' or '..', which programs resolve to another key; rename it"
         )
         raise UnreadableMessageError(message)
     return UploadKey(user_id=user_id, image_id=image_id)
