@@ -129,7 +129,9 @@ class Workers:
         while monitors := list(self._monitors):  # a monitor that was starting a worker adds another
             for worker in self.all:
                 worker.send(signal.SIGKILL)
-            await asyncio.gather(*monitors)
+            await asyncio.wait(monitors)  # unlike gather, it lets their callbacks run if all are done
+            for monitor in monitors:
+                monitor.result()
 
     async def _monitor(self, worker: Worker) -> None:
         await worker.process.wait()
