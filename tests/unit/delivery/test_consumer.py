@@ -59,6 +59,14 @@ def no_backoff(failures: int) -> float:
     return 0.0
 
 
+class RecordedBackoff(list[int]):
+    """A backoff of no time; the list of the numbers of failures that it was called with."""
+
+    def __call__(self, failures: int) -> float:
+        self.append(failures)
+        return 0.0
+
+
 @dataclass
 class Scene:
     """A consumer and its fakes."""
@@ -206,13 +214,8 @@ async def test_messages_that_the_last_poll_receives_are_released() -> None:
 
 
 async def test_after_the_first_response_an_unexpected_error_of_a_receive_is_retried_after_a_pause() -> None:
-    pauses: list[int] = []
-
-    def backoff_s(failures: int) -> float:
-        pauses.append(failures)
-        return 0.0
-
-    scene = Scene(backoff_s=backoff_s)
+    pauses = RecordedBackoff()
+    scene = Scene(backoff_s=pauses)
     scene.handler.gate.set()
     scene.send(1)
     async with scene.running() as (_, task):
@@ -340,13 +343,8 @@ async def test_a_message_is_no_longer_held_when_it_is_released() -> None:
 
 
 async def test_one_message_that_fails_again_and_again_does_not_slow_down_the_others() -> None:
-    pauses: list[int] = []
-
-    def backoff_s(failures: int) -> float:
-        pauses.append(failures)
-        return 0.0
-
-    scene = Scene(slots=4, backoff_s=backoff_s)
+    pauses = RecordedBackoff()
+    scene = Scene(slots=4, backoff_s=pauses)
     scene.handler.gate.set()
     scene.handler.disposition = Release(1, is_dependency_failure=True)
     async with scene.running():
@@ -361,13 +359,8 @@ async def test_one_message_that_fails_again_and_again_does_not_slow_down_the_oth
 
 
 async def test_while_a_dependency_is_unavailable_messages_are_received_one_at_a_time_after_pauses() -> None:
-    pauses: list[int] = []
-
-    def backoff_s(failures: int) -> float:
-        pauses.append(failures)
-        return 0.0
-
-    scene = Scene(slots=4, backoff_s=backoff_s)
+    pauses = RecordedBackoff()
+    scene = Scene(slots=4, backoff_s=pauses)
     scene.handler.gate.set()
     scene.handler.disposition = Release(1, is_dependency_failure=True)
     async with scene.running():
