@@ -60,7 +60,8 @@ class ClockSkew:
             service_time = parsedate_to_datetime(response[0].headers["date"])
         except (KeyError, ValueError):
             return None
-        offset = service_time - datetime.now(UTC)
+        # A date that ends in -0000 is in UTC, and read without a time zone.
+        offset = service_time.replace(tzinfo=service_time.tzinfo or UTC) - datetime.now(UTC)
         if abs(offset - self._offset) < _TOLERANCE:
             return None
         self._offset = offset
