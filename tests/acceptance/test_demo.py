@@ -60,6 +60,28 @@ async def test_the_demo_prints_a_table_of_the_results(newcomer: Command) -> None
     assert (newcomer.folder / "demo-out" / "holidays.jpg").exists()
 
 
+async def test_files_whose_results_have_the_same_name_have_a_result_each(newcomer: Command) -> None:
+    folder = newcomer.folder / "mine"
+    folder.mkdir()
+    for name in ("IMG_1.jfif", "IMG_1.jfif.jpg", "img_1.JFIF.JPG"):
+        (folder / name).write_bytes(encoded(quadrants(400, 400)))
+    (folder / "contact-sheet.png").write_bytes(encoded(quadrants(400, 400), "PNG"))
+
+    ended = await newcomer.run("demo", "mine", "--json", "--out", "results")
+
+    assert ended.status == 0, ended.stderr
+    document = json.loads(ended.stdout)
+    assert document["skippedFiles"] == []
+    assert {image["status"] for image in document["images"]} == {"completed"}
+    assert {
+        "IMG_1.jfif.jpg",
+        "IMG_1.jfif (2).jpg",
+        "img_1.JFIF (3).JPG",
+        "contact-sheet (2).png",
+        "contact-sheet.png",
+    } == {file.name for file in (newcomer.folder / "results").iterdir()}
+
+
 @pytest.mark.parametrize(("columns", "heading"), [("80", "ms"), ("120", "validation")])
 async def test_the_demo_s_table_fits_the_terminal(newcomer: Command, columns: str, heading: str) -> None:
     (newcomer.folder / "mine").mkdir()

@@ -3,9 +3,12 @@
 import asyncio
 import os
 import time
+import unicodedata
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Final
@@ -36,15 +39,24 @@ _WIDE_COLUMNS: Final = 116
 _IMAGE_SUFFIXES: Final = frozenset(
     f".{name}"
     for name in (
+        "apng",
         "avif",
+        "avifs",
         "bmp",
+        "dib",
         "gif",
         "heic",
+        "heics",
         "heif",
+        "heifs",
+        "hif",
+        "jfif",
         "jpe",
         "jpeg",
         "jpg",
         "mpo",
+        "pjp",
+        "pjpeg",
         "png",
         "tif",
         "tiff",
@@ -61,11 +73,19 @@ class Result:
     image: Image
     content: bytes | None
 
-    @property
-    def name(self) -> str:
-        """Name of the result file: that of the uploaded file, with the extension of the result."""
+    def name(self, *, taken: AbstractSet[str]) -> str:
+        """
+        Return the name of the result file: that of the uploaded file, with the extension of the result.
+
+        Args:
+            taken: Folded names (`_folded`) that it must not have: `a.heic` and `a.heic.jpg` both become
+                `a.heic.jpg`.
+        """
         extension = Path(self.image.processed_key or "").suffix
-        return f"{self.file.name}{extension}" if extension != self.file.suffix.lower() else self.file.name
+        name = self.file.name if extension == self.file.suffix.lower() else f"{self.file.name}{extension}"
+        stem = name.removesuffix(Path(name).suffix)
+        numbered = (f"{stem} ({number}){Path(name).suffix}" for number in count(2))
+        return next(each for each in chain([name], numbered) if _folded(each) not in taken)
 
 
 @app.command()
@@ -180,12 +200,20 @@ async def _process(embedded: Embedded, files: Sequence[Path]) -> list[Result]:
 def _write(results: Sequence[Result], out: Path) -> Path:
     """Write the results and the contact sheet; return the path of the contact sheet."""
     out.mkdir(parents=True, exist_ok=True)
+    taken = {CONTACT_SHEET}
     for each in results:
         if each.content is not None:
-            (out / each.name).write_bytes(each.content)
+            name = each.name(taken=taken)
+            taken.add(_folded(name))
+            (out / name).write_bytes(each.content)
     sheet = out / CONTACT_SHEET
     contact_sheet([_pair(each) for each in results], path=sheet)
     return sheet
+
+
+def _folded(name: str) -> str:
+    """Return a name in the form in which file systems without case or Unicode forms compare it."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _pair(result: Result) -> Pair:

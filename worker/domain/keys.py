@@ -8,6 +8,15 @@ PROFILE_IMAGE_ID = "user_profile"
 """The `imageId` of a user's profile in the table, which no image may have."""
 
 
+_FOLDER_SUFFIXES = ("/", "_$folder$")
+"""Ends of the keys of empty objects that programs show as folders: the S3 console's, and Hadoop's."""
+
+
+def is_folder(key: str, size: object) -> bool:
+    """Return whether an object is a folder: its key has the form of one, and it is empty as far as known."""
+    return key.endswith(_FOLDER_SUFFIXES) and (size is None or size == 0)
+
+
 @dataclass(frozen=True, slots=True)
 class UploadKey:
     """User and image of `uploads/{userId}/{imageId}.{ext}`; the extension does not determine the format."""

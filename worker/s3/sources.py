@@ -1,5 +1,7 @@
 """Read uploads: bounded in size, and only the object version that the event announced."""
 
+from email.errors import HeaderParseError
+from email.header import decode_header, make_header
 from typing import TYPE_CHECKING, cast
 from urllib.parse import unquote
 
@@ -77,12 +79,13 @@ class S3Sources:
         if at != size_bytes:
             message = f"s3://{job.bucket}/{job.key}: received {at} of {size_bytes} bytes"
             raise ConnectionError(message)
-        return Source(content=content, description=_describe(response, size_bytes=size_bytes))
+        return Source(content=content, description=describe(response, size_bytes=size_bytes))
 
 
-def _describe(response: "GetObjectOutputTypeDef", *, size_bytes: int) -> Description:
+def describe(response: "GetObjectOutputTypeDef", *, size_bytes: int) -> Description:
+    """Return the metadata of an uploaded object."""
     values = {
-        name.lower(): unquote(value)[:_MAX_VALUE_LENGTH]
+        name.lower(): _decode(value)[:_MAX_VALUE_LENGTH]
         for name, value in response.get("Metadata", {}).items()
         if value
     }
@@ -94,3 +97,19 @@ def _describe(response: "GetObjectOutputTypeDef", *, size_bytes: int) -> Descrip
         tags=tuple(tag for tag in tags if tag)[:_MAX_TAGS],
         metadata={name: value for name, value in values.items() if name not in _SEPARATE},
     )
+
+
+def _decode(value: str) -> str:
+    """
+    Return the text of a metadata value.
+
+    Metadata is ASCII. S3 returns other text as RFC 2047 encoded words; `image-worker upload` percent-encodes
+    it.
+    """
+    try:
+        words = decode_header(value)
+        if any(charset for _, charset in words):
+            return str(make_header(words)).encode("utf-8", "replace").decode()
+    except (HeaderParseError, LookupError, ValueError):  # damaged, or in an unknown charset
+        return value
+    return unquote(value)

@@ -2,8 +2,9 @@
 Parse SQS messages into jobs.
 
 Accepted are S3 notifications (version 2.x, any number of records), the same wrapped by SNS, EventBridge's
-`Object Created` events, `s3:TestEvent`, and the jobs that image-worker itself sends. The keys in S3
-notifications are form-encoded, the others are not.
+events of S3, `s3:TestEvent`, and the jobs that image-worker itself sends. Only events of created objects are
+jobs; folders made in the S3 console are not. The keys in S3 notifications are form-encoded, the others are
+not.
 """
 
 import json
@@ -16,7 +17,7 @@ from urllib.parse import unquote_plus
 from worker.domain import clock
 from worker.domain.errors import UnreadableMessageError
 from worker.domain.job import Job, SourceVersion, padded_sequencer
-from worker.domain.keys import parse_upload_key
+from worker.domain.keys import is_folder, parse_upload_key
 from worker.domain.message import Message, Unreadable
 
 JsonValue: TypeAlias = "JsonObject | list[JsonValue] | str | int | float | bool | None"
@@ -43,7 +44,7 @@ class KeyLayout:
 
 
 def parse(message: Message, key_layout: KeyLayout) -> list[Job | Unreadable]:
-    """Return the jobs in a message, and its unreadable parts; test events and results are skipped."""
+    """Return the jobs in a message, and its unreadable parts; skip results, folders and other events."""
     try:
         body = _object(json.loads(message.body), "the message")
         if isinstance(notification := body.get("Message"), str) and "TopicArn" in body:
@@ -82,6 +83,8 @@ def _parts(body: JsonObject, message: Message, key_layout: KeyLayout) -> Iterato
             yield from _part(_from_s3, record, {"Records": [record]}, message, key_layout)
     elif body.get("detail-type") == "Object Created":
         yield from _part(_from_eventbridge, body, body, message, key_layout)
+    elif str(body.get("detail-type")).startswith("Object "):
+        return  # deleted, tagged, restored, ...: skipped, as in S3's own notifications
     elif "version" in body and "key" in body:
         yield from _part(_from_own_job, body, body, message, key_layout)
     else:
@@ -172,6 +175,8 @@ def _job(
         reason = f"its bucket is {bucket!r}; this worker processes uploads to {key_layout.bucket!r}"
         raise UnreadableMessageError(reason)
     if key_layout.processed_prefix is not None and key.startswith(key_layout.processed_prefix):
+        return None
+    if is_folder(key, size):
         return None
     try:
         length = len(key.encode())

@@ -248,6 +248,60 @@ def test_other_events_of_objects_are_skipped(name: str) -> None:
     assert parsed(an_s3_notification(an_s3_record(name=name))) == []
 
 
+@pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Object Deleted",
+        "Object Restore Initiated",
+        "Object Restore Completed",
+        "Object Restore Expired",
+        "Object Tags Added",
+        "Object Tags Deleted",
+        "Object ACL Updated",
+        "Object Storage Class Changed",
+        "Object Access Tier Changed",
+        "Object Something New",
+    ],
+)
+def test_other_eventbridge_events_of_s3_are_skipped(name: str, wrapped: bool) -> None:
+    event = an_eventbridge_event() | {"detail-type": name}
+
+    assert parsed(from_sns(event) if wrapped else event) == []
+
+
+def with_size(body: dict[str, Any], size: int | None) -> dict[str, Any]:
+    """Return the message about an object of another size."""
+    found: dict[str, Any] = json.loads(json.dumps(body).replace("1024", json.dumps(size)))
+    return found
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("size", [0, None])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "uploads/",
+        "uploads/alice/",
+        "uploads/alice/2024/june/",
+        "uploads/alice//",
+        "uploads/alice_$folder$",
+        "elsewhere/",
+    ],
+)
+def test_a_folder_is_skipped_in_every_shape(shape: str, key: str, size: int | None) -> None:
+    assert parsed(with_size(SHAPES[shape](key), size)) == []
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_an_object_with_content_is_never_taken_for_a_folder(shape: str) -> None:
+    assert "does not have the form" in the_reason(SHAPES[shape]("uploads/alice/2024/"))
+
+
+def test_a_folder_among_uploads_is_skipped() -> None:
+    assert the_job(an_s3_notification(an_s3_record("uploads/alice/", size=0), an_s3_record())).key == KEY
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_results_are_skipped(shape: str) -> None:
     assert parsed(SHAPES[shape]("processed/user_1/img_1.jpg")) == []
