@@ -18,6 +18,7 @@ from worker.aws.clock_skew import ClockSkew
 from worker.aws.endpoint_check import reject_non_aws_responses
 from worker.aws.errors import is_no_such_queue
 from worker.aws.fast_path import client_config, enable_fast_path
+from worker.aws.http_session import HttpSession
 from worker.aws.provision import DEPLOY_TIMEOUT_S, STACK_NAME, Deployment, deploy
 from worker.aws.retry import RetryPolicies, call_with_retry
 from worker.aws.task_protection import ScaleInProtection
@@ -111,6 +112,7 @@ async def open_client(
         parameter_validation=False,
         user_agent=f"image-worker/{version('image-worker')}",  # botocore would build one for each request
         s3={"addressing_style": "path"} if settings.endpoint_url else {},
+        http_session_cls=HttpSession,
     )
     if settings.aws_fast_path:
         config = config.merge(client_config())

@@ -414,7 +414,6 @@ async def test_unsigned_requests_stay_unsigned(provisioned: Settings) -> None:
         ("checksums", "resolve_response_checksum_algorithms"),
         ("endpoint", "convert_to_response_dict"),
         ("httpchecksum", "handle_checksum_body"),
-        ("httpsession", "AIOHTTPSession"),
         ("parsers", "PROTOCOL_PARSERS"),
     ],
 )

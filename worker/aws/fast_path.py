@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import quote
 
 import structlog
-from aiobotocore import config, endpoint, httpchecksum, httpsession, parsers
+from aiobotocore import config, endpoint, httpchecksum, parsers
 from botocore import auth
 from botocore import httpchecksum as checksums
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
@@ -31,6 +31,7 @@ from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from worker.aws.calls import Call, Client, Output, wrap_calls
 from worker.aws.clock_skew import ClockSkew
 from worker.aws.errors import error_code
+from worker.aws.http_session import HttpSession
 
 if TYPE_CHECKING:
     from aiobotocore.credentials import AioCredentials
@@ -95,21 +96,20 @@ class _Template:
 
 
 def client_config() -> config.AioConfig:
-    """Return the configuration that a client needs for the fast path; empty if it cannot be provided."""
-    try:
+    """Return the configuration that a client needs for the fast path."""
+    return config.AioConfig(http_session_cls=_Session)
 
-        class Session(httpsession.AIOHTTPSession):
-            async def send(self, request: Http) -> Http:
-                if (exchange := _EXCHANGE.get()) is not None:
-                    if exchange.response is not None:
-                        received, exchange.response = exchange.response, None
-                        return received
-                    exchange.sent.append((self, request))
-                return await super().send(request)
 
-        return config.AioConfig(http_session_cls=Session)
-    except Exception:  # noqa: BLE001 - fail open: without this session, no template is made
-        return config.AioConfig()
+class _Session(HttpSession):
+    """An HTTP session that makes the requests of a call known, or returns a response received before."""
+
+    async def send(self, request: Http) -> Http:
+        if (exchange := _EXCHANGE.get()) is not None:
+            if exchange.response is not None:
+                received, exchange.response = exchange.response, None
+                return received
+            exchange.sent.append((self, request))
+        return await super().send(request)
 
 
 def enable_fast_path(client: Client, credentials: "AioCredentials | None", clock: ClockSkew) -> None:
