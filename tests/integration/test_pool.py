@@ -147,7 +147,7 @@ async def test_closing_the_generator_early_replaces_the_decoder(pool: DecoderPoo
 
 async def test_the_memory_of_a_rejected_image_is_free_for_the_next() -> None:
     whole = encoded(quadrants(8000, 6000), "PNG")
-    async with make_pool(decoder_memory_mb=360) as pool:
+    async with make_pool(decoder_memory_mb=400) as pool:
         for _ in range(3):
             with pytest.raises(TruncatedError):
                 await outputs_of(pool, whole[:-200])

@@ -8,9 +8,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Self
-
-import structlog
+from typing import TYPE_CHECKING, Final, Self
 
 from worker.decoder_pool.frame_io import receive_frame, send_frame
 from worker.decoder_pool.process_memory import resident_bytes
@@ -19,14 +17,16 @@ from worker.domain.recipe import Recipe
 from worker.ipc.framing import Content, Frame, Header, InvalidFrameError, TruncatedFrameError
 from worker.ipc.messages import (
     ACCEPTED,
-    READY,
-    READY_WITH_NETWORK,
     Setup,
     UnexpectedMessageError,
+    expect_ready,
     image_header,
     logo_header,
     setup_header,
 )
+
+if TYPE_CHECKING:
+    from worker.domain.confinement import Guarantee
 
 START_TIMEOUT_S: Final = 30.0
 EXIT_GRACE_S: Final = 1.0
@@ -51,9 +51,6 @@ _SOCKET_BUFFER_BYTES: Final = 1024 * 1024
 _STDERR_BYTES: Final = 4096
 
 
-_log: structlog.stdlib.BoundLogger = structlog.get_logger()
-
-
 class DecoderDisconnectedError(Exception):
     """Raised when a decoder has exited or closed its connection."""
 
@@ -68,11 +65,13 @@ class DecoderProcess:
     Attributes:
         pid: Process id.
         images: Number of images sent to it.
+        guarantees: What its confinement guarantees.
     """
 
     def __init__(self, process: asyncio.subprocess.Process, connection: socket.socket) -> None:
         self.pid = process.pid
         self.images = 0
+        self.guarantees: frozenset[Guarantee] = frozenset()
         self._process = process
         self._connection = connection
         self._logo_e_tag = ""
@@ -196,14 +195,12 @@ class DecoderProcess:
     async def _set_up(self, setup: Setup) -> None:
         with self._connection_errors_mapped():
             await send_frame(self._connection, setup_header(setup))
-        if await self._expect(READY, READY_WITH_NETWORK) == READY_WITH_NETWORK:
-            _log.warning("decoder.network_allowed", pid=self.pid, reason="this system has no seccomp filter")
+        self.guarantees = expect_ready(await self.receive())
 
-    async def _expect(self, *headers: Header) -> Header:
+    async def _expect(self, header: Header) -> None:
         frame = await self.receive()
-        if frame.header not in headers:
-            raise UnexpectedMessageError(expected=str(headers[0]["kind"]), received=frame.header.get("kind"))
-        return frame.header
+        if frame.header != header:
+            raise UnexpectedMessageError(expected=str(header["kind"]), received=frame.header.get("kind"))
 
     @contextlib.contextmanager
     def _connection_errors_mapped(self) -> Iterator[None]:

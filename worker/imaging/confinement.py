@@ -1,44 +1,75 @@
-"""Restrict a decoder process before it reads its first image."""
+"""
+Confine a decoder process, or the zygote that forks decoder processes, before it reads its first image.
 
-import ctypes
+A process that is confined can no longer open files: it must have imported everything and have run each
+format's decoder and encoder once (`worker.imaging.warm_up`).
+"""
+
+import os
 import resource
-import signal
 import sys
 from typing import Final
 
-from worker.imaging.seccomp import deny_system_calls
+from worker.domain.confinement import Guarantee
+from worker.imaging import landlock, seccomp
+from worker.imaging.system_calls import decoder_policy, zygote_policy
+from worker.ipc.process_attributes import die_with_parent, forbid_new_privileges, make_non_dumpable
 
 MAX_OPEN_FILES: Final = 16
 
-_PR_SET_PDEATHSIG: Final = 1
-_PR_SET_NO_NEW_PRIVS: Final = 38
 
-
-def die_with_worker() -> None:
+def confine_decoder(
+    *,
+    connection: int,
+    memory_mb: int,
+    parent: int | None = None,
+) -> frozenset[Guarantee]:
     """
-    Ask the kernel to kill this process when the thread that started it ends.
+    Confine this process to decoding images that arrive on its connection, irrevocably.
 
-    An idle decoder also sees that its connection is closed; a busy or stuck one depends on this.
-    """
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    Afterwards it can compute, allocate up to `memory_mb`, use the connection with send(2) and recv(2), limit
+    its CPU time, abort and exit. Nothing can be opened, forked or signalled. The limits are those of a single
+    process: since it cannot fork, they bound all that it can use.
 
-
-def confine(*, memory_mb: int) -> bool:
-    """
-    Limit memory and open files, and forbid core dumps, file writes and the network, irrevocably.
+    Call it once, after everything is imported and warmed up, in a process with a single thread. In a fork of
+    the zygote, call it in the child as soon as it has its connection and has closed the zygote's socket.
 
     Args:
+        connection: File descriptor of the connection, the only one that may be used.
         memory_mb: Address space in mebibytes. Allocations beyond it fail, and Python raises MemoryError.
+        parent: Process id of the zygote, if this process is a fork of it: the fork exits if it has ended.
 
     Returns:
-        Whether the network is blocked: not every system has a filter for that.
+        The guarantees that hold from now on.
     """
-    _limit(resource.RLIMIT_AS, memory_mb * 1024 * 1024)
-    _limit(resource.RLIMIT_CORE, 0)
-    _limit(resource.RLIMIT_FSIZE, 0)
-    _limit(resource.RLIMIT_NOFILE, MAX_OPEN_FILES)
-    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
-    return deny_system_calls()
+    guarantees = _restrict_process(parent)
+    if _limit(resource.RLIMIT_AS, memory_mb * 1024 * 1024):
+        guarantees.add(Guarantee.MEMORY_LIMIT)
+    if seccomp.install(decoder_policy(connection=connection, pid=os.getpid())):
+        guarantees.add(Guarantee.SECCOMP)
+    return frozenset(guarantees)
+
+
+def confine_zygote() -> frozenset[Guarantee]:
+    """
+    Confine this process to forking decoders, irrevocably.
+
+    Like `confine_decoder`, but it may also fork (os.fork), wait for its children, open pidfds of them, send
+    and receive on every socket that it has, with file descriptors in SCM_RIGHTS, poll, close and duplicate
+    file descriptors, and set limits, attributes and filters: each fork calls `confine_decoder`, whose filter
+    and Landlock domain are added to the zygote's. It cannot open files, create sockets, execute programs,
+    send signals, or change its session or process group, so that killing its group ends its forks as well.
+
+    Call it once, after everything is imported and warmed up, in a process with a single thread. Its address
+    space is not limited, since a fork limits its own.
+
+    Returns:
+        The guarantees that hold from now on.
+    """
+    guarantees = _restrict_process()
+    if seccomp.install(zygote_policy()):
+        guarantees.add(Guarantee.SECCOMP)
+    return frozenset(guarantees)
 
 
 def limit_cpu_time(seconds: int) -> None:
@@ -55,19 +86,28 @@ def limit_cpu_time(seconds: int) -> None:
     )
 
 
-def _limit(kind: int, limit: int) -> None:
+def _restrict_process(parent: int | None = None) -> set[Guarantee]:
+    """Apply what decoders and the zygote have in common."""
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_FSIZE, 0)
+    _limit(resource.RLIMIT_NOFILE, MAX_OPEN_FILES)
+    results = {
+        Guarantee.PARENT_DEATH_SIGNAL: die_with_parent(parent),
+        Guarantee.NON_DUMPABLE: make_non_dumpable(),
+        Guarantee.NO_NEW_PRIVILEGES: forbid_new_privileges(),
+        Guarantee.LANDLOCK: landlock.deny_files(),
+    }
+    return {guarantee for guarantee, holds in results.items() if holds}
+
+
+def _limit(kind: int, limit: int) -> bool:
     _, hard = resource.getrlimit(kind)
     if hard != resource.RLIM_INFINITY:
         limit = min(limit, hard)
     try:
         resource.setrlimit(kind, (limit, limit))
     except ValueError:
-        if sys.platform == "linux":
-            raise  # other systems define limits that cannot be set
-
-
-def _prctl(option: int, value: int) -> None:
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
-            raise OSError(ctypes.get_errno(), f"prctl({option}) failed")
+        if sys.platform != "linux":
+            return False  # other systems define limits that cannot be set
+        raise
+    return True

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, cast
 
 from worker.domain.recipe import Limits
 from worker.domain.step import EncodedRendition
-from worker.imaging.confinement import confine, die_with_worker, limit_cpu_time
+from worker.imaging.confinement import confine_decoder, limit_cpu_time
 from worker.imaging.errors import crash_error_for
 from worker.imaging.fonts import Fonts
 from worker.imaging.pipeline import process
+from worker.imaging.warm_up import warm_up
 from worker.ipc.framing import Frame, Header, TruncatedFrameError, read_frame, write_frame
 from worker.ipc.messages import (
     ACCEPTED,
-    READY,
-    READY_WITH_NETWORK,
     Setup,
+    ready_header,
     recipe_from_header,
     rejected_header,
     rendition_header,
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Confine the process, then process images until the worker process closes the connection."""
-    die_with_worker()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the worker process handles Ctrl-C
     with socket.socket(fileno=int(sys.argv[1])) as connection:
         first = read_frame(connection)
@@ -46,9 +45,10 @@ def main() -> None:
             return
         setup = setup_from_header(first.header)
         fonts = Fonts(tuple(Path(font).read_bytes() for font in setup.fonts))
-        is_offline = confine(memory_mb=setup.memory_mb)
+        warm_up(fonts)
         _discard_stderr()
-        write_frame(connection, READY if is_offline else READY_WITH_NETWORK)
+        guarantees = confine_decoder(connection=connection.fileno(), memory_mb=setup.memory_mb)
+        write_frame(connection, ready_header(guarantees))
         try:
             serve(connection, setup=setup, fonts=fonts)
         except (TruncatedFrameError, ConnectionError):

@@ -16,12 +16,13 @@ A malicious image may have taken over the decoder: the worker process accepts on
 expected next, within its bounds.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any, Final, Literal, TypeAlias, TypedDict, TypeVar, cast
 
+from worker.domain.confinement import Guarantee
 from worker.domain.errors import RejectedError
 from worker.domain.recipe import (
     Anchor,
@@ -37,10 +38,6 @@ from worker.domain.recipe import (
 from worker.domain.status import StepMove, StepName
 from worker.domain.step import CONTENT_TYPES, EncodedRendition, Json, StepReport
 from worker.ipc.framing import Frame, Header
-
-READY: Final[Header] = {"kind": "ready"}
-READY_WITH_NETWORK: Final[Header] = {"kind": "ready", "network": "allowed"}
-"""Sent by a decoder on a system without a seccomp filter that could block the network."""
 
 ACCEPTED: Final[Header] = {"kind": "accepted"}
 
@@ -88,6 +85,13 @@ class ImageHeader(TypedDict):
     kind: Literal["image"]
     recipe: _Fields
     logo: LogoReference | None
+
+
+class ReadyHeader(TypedDict):
+    """Header of the `ready` message: the guarantees of the decoder's confinement, by name."""
+
+    kind: Literal["ready"]
+    guarantees: Sequence[str]
 
 
 class StepReportHeader(TypedDict):
@@ -169,6 +173,11 @@ def setup_from_header(header: Header) -> Setup:
     """Parse the header of a `setup` message."""
     fields = cast("SetupHeader", header)
     return Setup(Limits(**fields["limits"]), fields["memory_mb"], tuple(fields["fonts"]), fields["cpu_s"])
+
+
+def ready_header(guarantees: Collection[Guarantee]) -> ReadyHeader:
+    """Return the header of the message that ends the start of a decoder."""
+    return {"kind": "ready", "guarantees": sorted(guarantees)}
 
 
 def logo_header(logo: Logo) -> LogoHeader:
@@ -256,6 +265,22 @@ def rendition_header(rendition: EncodedRendition) -> RenditionHeader:
 def rejected_header(error: RejectedError) -> RejectedHeader:
     """Return the header of the message that rejects an image."""
     return {"kind": "rejected", "code": error.code, "message": str(error)[:_MAX_MESSAGE_CHARACTERS]}
+
+
+def expect_ready(frame: Frame) -> frozenset[Guarantee]:
+    """
+    Parse the guarantees of a decoder that is ready.
+
+    Raises:
+        UnexpectedMessageError: The message is anything else.
+    """
+    received = frame.header.get("kind")
+    try:
+        if received == "ready":
+            return frozenset(Guarantee(name) for name in _checked(list, frame.header["guarantees"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise UnexpectedMessageError(expected="ready", received=received) from error
+    raise UnexpectedMessageError(expected="ready", received=received)
 
 
 def expect_report(frame: Frame, step: StepName) -> StepReport:
