@@ -55,10 +55,9 @@ class NotAnImageError(RejectedError):
 
     code = "not_an_image"
 
-    def __init__(self) -> None:
-        super().__init__(
-            "the file is not an image in any known format; upload one in a common format, such as JPEG or PNG"
-        )
+    def __init__(self, *, is_empty: bool = False) -> None:
+        found = "the file is empty" if is_empty else "the file is not an image in any known format"
+        super().__init__(f"{found}; upload one in a common format, such as JPEG or PNG")
 
 
 class FormatNotAllowedError(RejectedError):

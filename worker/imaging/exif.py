@@ -1,10 +1,11 @@
-"""Read EXIF metadata: camera, exposure, time and place for the record, credits for the renditions."""
+"""Read EXIF and XMP: camera, exposure, time and place for the record, credits for the renditions."""
 
 import math
 import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, cast
+from xml.etree import ElementTree as ET
 
 from PIL import ExifTags, Image
 
@@ -17,17 +18,33 @@ MAX_CREDIT_CHARACTERS: Final = 300
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _OFFSET: Final = re.compile(r"[+-]\d\d:\d\d")
 _CREDITS: Final = (ExifTags.Base.Artist, ExifTags.Base.Copyright)
+_XMP_CREDITS: Final = {ExifTags.Base.Artist: "creator", ExifTags.Base.Copyright: "rights"}
+_DUBLIN_CORE: Final = "{http://purl.org/dc/elements/1.1/}"
+_XMP_ITEM: Final = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}li"
+_MAX_XMP_BYTES: Final = 262_144
 _DEGREE_PARTS: Final = 3
 _MAX_PLAUSIBLE: Final = 100_000
 """Exposures in seconds, apertures and focal lengths from here on are not shown."""
 
 
 def read_exif(image: Image.Image) -> Image.Exif:
-    """Return the EXIF of an opened image file; empty if there is none or it cannot be read."""
+    """
+    Return the EXIF of an opened image file; empty if there is none or it cannot be read.
+
+    Where EXIF has no orientation, Pillow takes that of the XMP, which browsers ignore: it must have been
+    removed by `take_xmp`.
+    """
     try:
         return image.getexif()
     except Exception:  # noqa: BLE001 - any type is possible; damaged EXIF does not make the image invalid
         return Image.Exif()
+
+
+def take_xmp(image: Image.Image) -> bytes:
+    """Remove the XMP packet from an opened image file and return it; empty if there is none."""
+    packets = [image.info.pop(name, b"") for name in ("xmp", "XML:com.adobe.xmp")]
+    packet = next((packet for packet in packets if packet), b"")
+    return packet.encode() if isinstance(packet, str) else bytes(packet)
 
 
 def extract_metadata(exif: Image.Exif, *, with_location: bool = False) -> Mapping[str, str]:
@@ -54,13 +71,45 @@ def extract_metadata(exif: Image.Exif, *, with_location: bool = False) -> Mappin
     return {name: value for name, value in metadata.items() if value}
 
 
-def extract_credits(exif: Image.Exif) -> bytes:
-    """Return EXIF that contains only the artist and copyright, encoded; empty if there is neither."""
+def extract_credits(exif: Image.Exif, xmp: bytes = b"") -> bytes:
+    """
+    Return EXIF that contains only the artist and copyright, encoded; empty if there is neither.
+
+    Args:
+        exif: EXIF of the upload.
+        xmp: XMP packet of the upload, for what its EXIF does not have.
+    """
     kept = Image.Exif()
+    from_xmp = _credits_in_xmp(xmp) if xmp else {}
     for tag in _CREDITS:
-        if text := _text(exif.get(tag), limit=MAX_CREDIT_CHARACTERS):
-            kept[tag] = text
+        text = _text(exif.get(tag), limit=MAX_CREDIT_CHARACTERS) or from_xmp.get(tag, "")
+        if text:
+            kept[tag] = text.encode()  # Pillow would replace what is not ASCII by question marks
     return kept.tobytes() if kept else b""
+
+
+def _credits_in_xmp(xmp: bytes) -> Mapping[int, str]:
+    """Return the creators and rights of an XMP packet by their EXIF tag."""
+    # Without a document type there are no entities, which could expand without bound.
+    if len(xmp) > _MAX_XMP_BYTES or b"<!DOCTYPE" in xmp.replace(b"\0", b""):
+        return {}
+    try:
+        root = ET.fromstring(xmp.rstrip(b"\0 "))  # noqa: S314 - see above
+    except (ET.ParseError, ValueError, LookupError):
+        return {}
+    found: dict[int, str] = {}
+    for tag, name in _XMP_CREDITS.items():
+        texts = [
+            text
+            for element in root.iter(f"{_DUBLIN_CORE}{name}")
+            for item in (*element.iter(_XMP_ITEM), element)
+            if (text := _printable(item.text or "", limit=MAX_CREDIT_CHARACTERS))
+        ]
+        # Rights are alternatives in several languages, the default first; creators are a list.
+        joined = texts[0] if texts and tag == ExifTags.Base.Copyright else "; ".join(texts)
+        if joined:
+            found[tag] = joined[:MAX_CREDIT_CHARACTERS].strip()
+    return found
 
 
 def _ifd(exif: Image.Exif, ifd: ExifTags.IFD) -> Mapping[int, object]:
@@ -141,8 +190,23 @@ def _number(value: object) -> float:
 
 
 def _text(value: object, *, limit: int = MAX_CHARACTERS) -> str:
-    if isinstance(value, bytes):
-        value = value.decode("utf-8", "replace")
-    if not isinstance(value, str):
-        return ""
-    return _CONTROL.sub(" ", value[: 10 * limit]).strip()[:limit].strip()
+    if isinstance(value, str):
+        try:
+            value = value.encode("latin-1")  # the bytes of the file, which Pillow has decoded as Latin-1
+        except UnicodeEncodeError:
+            return _printable(str(value), limit=limit)
+    return _printable(_decode(value), limit=limit) if isinstance(value, bytes) else ""
+
+
+def _decode(text: bytes) -> str:
+    """Decode text that is UTF-8 or, in files of older programs, a Western code page."""
+    for encoding in ("utf-8", "cp1252"):
+        try:
+            return text.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    return text.decode("latin-1")
+
+
+def _printable(text: str, *, limit: int) -> str:
+    return _CONTROL.sub(" ", text[: 10 * limit]).strip()[:limit].strip()

@@ -2,7 +2,7 @@
 
 import io
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from typing import Final
 
@@ -13,22 +13,22 @@ from PIL import (
     Image,
     ImageFile,
     JpegImagePlugin,
-    TiffImagePlugin,
     WebPImagePlugin,
 )
 
 from worker.imaging.png import PngFile
+from worker.imaging.tiff import open_tiff
 from worker.ipc.framing import Content
 
 Image.MAX_IMAGE_PIXELS = None  # `validate` applies the configured limit, before anything is decoded
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
-_DECODERS: Final[Mapping[str, type[ImageFile.ImageFile]]] = {
+_DECODERS: Final[Mapping[str, Callable[[io.BytesIO], ImageFile.ImageFile]]] = {
     "jpeg": JpegImagePlugin.JpegImageFile,
     "png": PngFile,
     "webp": WebPImagePlugin.WebPImageFile,
     "gif": GifImagePlugin.GifImageFile,
-    "tiff": TiffImagePlugin.TiffImageFile,
+    "tiff": open_tiff,
     "bmp": BmpImagePlugin.BmpImageFile,
     "avif": AvifImagePlugin.AvifImageFile,
 }
@@ -67,7 +67,7 @@ def load(image: ImageFile.ImageFile) -> None:
         image.load()
 
 
-def _decoder_of(image_format: str) -> type[ImageFile.ImageFile]:
+def _decoder_of(image_format: str) -> Callable[[io.BytesIO], ImageFile.ImageFile]:
     return _heic_decoder() if image_format == "heic" else _DECODERS[image_format]
 
 

@@ -23,8 +23,15 @@ _MIRRORED_ACROSS: Final = frozenset({2, 3, 7, 8})
 _MIRRORED_DOWN: Final = frozenset({3, 4, 6, 7})
 
 
-def read_orientation(exif: Image.Exif) -> int:
-    """Return the EXIF orientation, 1 to 8; an invalid value counts as 1, upright."""
+def read_orientation(image: Image.Image, exif: Image.Exif) -> int:
+    """
+    Return the EXIF orientation, 1 to 8, as browsers apply it; an invalid value counts as 1, upright.
+
+    Pillow has turned a TIFF, and libheif a HEIC. The orientation of an AVIF is that of its image properties,
+    with which Pillow replaces that of its EXIF. EXIF in a PNG's text chunks does not count.
+    """
+    if "exif" not in image.info:
+        return UPRIGHT
     stored = exif.get(ExifTags.Base.Orientation, UPRIGHT)
     return stored if isinstance(stored, int) and stored in _TRANSPOSES else UPRIGHT
 

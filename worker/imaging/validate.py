@@ -19,7 +19,7 @@ from worker.domain.recipe import Animation, Limits, Size
 from worker.imaging import image_file
 from worker.imaging.colour import profile_name
 from worker.imaging.errors import rejected_error_for
-from worker.imaging.exif import extract_credits, extract_metadata, read_exif
+from worker.imaging.exif import extract_credits, extract_metadata, read_exif, take_xmp
 from worker.imaging.geometry import layout
 from worker.imaging.headers import (
     MAX_PROFILE_BYTES,
@@ -32,7 +32,7 @@ from worker.imaging.headers import (
 from worker.imaging.orientation import UPRIGHT, read_orientation, turn_extent
 from worker.imaging.picture import DecodedUpload, Extent, StepNote
 from worker.imaging.png import PngFile
-from worker.imaging.signatures import ALLOWED_FORMATS, identify
+from worker.imaging.signatures import ALLOWED_FORMATS, hint_for, identify
 from worker.ipc.framing import Content
 
 if TYPE_CHECKING:
@@ -90,13 +90,16 @@ def validate(
         frames = _checked_frames(content, image, image_format, max_frames, limits)
         if image_format == "png":  # EXIF may follow the pixels: to read it, Pillow would decode them
             image_file.load(image)
+        xmp = take_xmp(image)
         exif = read_exif(image)
-        orientation = UPRIGHT if image_format == "tiff" else read_orientation(exif)  # Pillow turns TIFFs
+        orientation = UPRIGHT if image_format == "tiff" else read_orientation(image, exif)
         original = turn_extent(stored, orientation)
         if image_format == "jpeg":  # a HEIC would be replaced by its embedded thumbnail
             _draft(image, turn_extent(_required_extent(original, sizes), orientation))
         kept_frames = frames if animation is Animation.KEEP and image_format in ANIMATED else 1
         _load(image, frames=kept_frames)
+        if image.mode == "P" and image.palette is None:
+            raise CorruptError(reason="its palette is missing")  # noqa: TRY301 - as for every other damage
         if isinstance(image, PngFile) and not image.is_verified:
             _check_chunks(content)
         profile = image.info.get("icc_profile")
@@ -111,7 +114,7 @@ def validate(
         format=image_format,
         profile=bytes(profile) if profile else None,
         frames=kept_frames,
-        credits=extract_credits(exif) if keep_credits else b"",
+        credits=extract_credits(exif, xmp) if keep_credits else b"",
     )
     detail: dict[str, Json] = {
         "result": "valid",
@@ -127,11 +130,13 @@ def validate(
 
 
 def _allowed_format(content: Content) -> str:
+    if not content:
+        raise NotAnImageError(is_empty=True)
     found = identify(content)
     if found is None:
         raise NotAnImageError
     if found not in ALLOWED_FORMATS:
-        raise FormatNotAllowedError(found=found, allowed=ALLOWED_FORMATS)
+        raise FormatNotAllowedError(found=found, allowed=ALLOWED_FORMATS, hint=hint_for(found))
     if extra := image_file.missing_extra(found):
         raise FormatNotAllowedError(
             found=found,

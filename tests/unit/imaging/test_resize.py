@@ -63,8 +63,6 @@ def test_every_orientation_becomes_upright(orientation: int, image_format: str) 
         ("CMYK", "TIFF", "RGB"),
         ("I;16", "PNG", "RGB"),
         ("I;16", "TIFF", "RGB"),
-        ("I", "TIFF", "RGB"),
-        ("F", "TIFF", "RGB"),
         ("YCbCr", "TIFF", "RGB"),
         ("LAB", "TIFF", "RGB"),
         ("LA", "PNG", "RGB"),

@@ -1,3 +1,4 @@
+import gzip
 import io
 import struct
 import zlib
@@ -50,10 +51,35 @@ def test_an_image_of_each_format_is_valid(image_format: str) -> None:
     assert note.detail["frames"] == 1
 
 
-@pytest.mark.parametrize("content", [b"", b"not an image", b"%PDF-1.7 ..."])
+@pytest.mark.parametrize("content", [b"", b"not an image"])
 def test_a_file_that_is_not_an_image_is_rejected(content: bytes) -> None:
     with pytest.raises(NotAnImageError):
         validated(content)
+
+
+def test_an_empty_file_is_rejected_as_empty() -> None:
+    with pytest.raises(NotAnImageError, match="the file is empty"):
+        validated(b"")
+
+
+@pytest.mark.parametrize(
+    ("content", "hint"),
+    [
+        (gzip.compress(b"<svg/>", mtime=0), "Content-Encoding: gzip"),
+        (b"IIRO\x08\0\0\0", "export it as JPEG or TIFF"),
+    ],
+)
+def test_a_file_of_an_unsupported_kind_is_rejected_with_what_to_do(content: bytes, hint: str) -> None:
+    with pytest.raises(FormatNotAllowedError, match=hint):
+        validated(content)
+
+
+def test_a_png_without_its_palette_is_corrupt() -> None:
+    content = encoded(quadrants(64, 48).quantize(4), "PNG")
+    start = content.index(b"PLTE") - 4
+    end = start + 12 + int.from_bytes(content[start : start + 4])
+    with pytest.raises(CorruptError, match="palette is missing"):
+        validated(content[:start] + content[end:])
 
 
 @pytest.mark.parametrize(("image_format", "name"), [("ICO", "icon"), ("PPM", "portable pixmap")])
