@@ -27,6 +27,7 @@ from worker.decoder_pool.pool import DecoderPool
 from worker.decoder_pool.process_memory import resident_bytes
 from worker.delivery.consumer import Consumer
 from worker.delivery.handler import DeliveryConfig, MessageHandler
+from worker.delivery.isolation import Isolation
 from worker.delivery.recipes import Recipes
 from worker.domain.clock import utc_now
 from worker.domain.errors import ConfigurationError, TransientError
@@ -361,6 +362,7 @@ async def open_consumer(settings: Settings, clients: Clients) -> AsyncIterator[C
         profiles = build_profiles(clients.dynamodb, settings)
         logos = build_logos(clients.s3, settings)
         pool = build_decoder_pool(settings)
+        isolation = Isolation()
         handler = MessageHandler(
             parse=partial(parse, key_layout=key_layout(settings)),
             queue=queue,
@@ -372,6 +374,7 @@ async def open_consumer(settings: Settings, clients: Clients) -> AsyncIterator[C
             observer=Observer(metrics, tracing, clock=utc_now),
             clock=utc_now,
             config=delivery_config(settings),
+            isolation=isolation,
         )
         agent_uri = os.environ.get("ECS_AGENT_URI")  # ECS sets it in every task
         protection = ScaleInProtection(agent_uri) if agent_uri else None
@@ -385,6 +388,7 @@ async def open_consumer(settings: Settings, clients: Clients) -> AsyncIterator[C
             handle=handler.handle,
             slots=settings.slots,
             drain_timeout_s=settings.drain_timeout_s,
+            isolation=isolation,
             background_tasks={
                 "measure lag": partial(measure_lag, metrics),
                 "measure queue": partial(measure_queue, clients.sqs, url=url, metrics=metrics),

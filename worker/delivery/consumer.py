@@ -9,6 +9,7 @@ import structlog
 from structlog.contextvars import bound_contextvars
 
 from worker.aws.retry import backoff_s
+from worker.delivery.isolation import Isolation
 from worker.delivery.outcome import retry_delay_s
 from worker.delivery.ports import Heartbeat, Hold, MessageQueue
 from worker.domain.errors import ReceiptLostError, TransientError
@@ -34,6 +35,7 @@ class Consumer:
         handle: Handles one message and returns its disposition.
         slots: Maximum number of messages in flight.
         drain_timeout_s: How long messages in flight may take to finish after a stop.
+        isolation: Lets a delivery run alone; shared with the handler.
         background_tasks: Functions to run, by task name, until the consumer has drained. If one returns or
             raises, the consumer stops.
         on_in_flight_change: Called with the number of messages in flight whenever it changes.
@@ -49,6 +51,7 @@ class Consumer:
         handle: Callable[[Message, Hold], Awaitable[Disposition]],
         slots: int,
         drain_timeout_s: float,
+        isolation: Isolation | None = None,
         background_tasks: Mapping[str, Callable[[], Coroutine[object, object, None]]] | None = None,
         on_in_flight_change: Callable[[int], None] | None = None,
         last_poll_s: float = 1.0,
@@ -56,6 +59,7 @@ class Consumer:
     ) -> None:
         self._queue, self._heartbeat, self._handle = queue, heartbeat, handle
         self._slots, self._drain_timeout_s, self._last_poll_s = slots, drain_timeout_s, last_poll_s
+        self._isolation = isolation or Isolation()
         self._background_tasks = {"heartbeat": heartbeat.run, **(background_tasks or {})}
         self._on_in_flight_change = on_in_flight_change or (lambda _: None)
         self._backoff_s = backoff_s
@@ -110,7 +114,8 @@ class Consumer:
             try:
                 # The disposition is applied after the hold: a heartbeat would overwrite a release's delay.
                 with self._heartbeat.holding(message) as hold:
-                    disposition = await self._handle(message, hold)
+                    async with self._isolation.delivery():
+                        disposition = await self._handle(message, hold)
             except asyncio.CancelledError:
                 await self._apply(Release(0), message)
                 raise
@@ -128,6 +133,7 @@ class Consumer:
                 # DynamoDB or S3 is unavailable. Each message received now would spend a receive to find that
                 # out again, so they are received one at a time, with pauses, until one succeeds.
                 await self._pause(len(self._failed_messages))
+            await self._isolation.until_open()
             slots = await self._acquire_slots(limit=1 if is_outage else self._slots)
             if self._stop.is_set():
                 return

@@ -13,9 +13,11 @@ from datetime import timedelta
 from functools import partial
 from typing import Final
 from uuid import uuid4
+from zlib import crc32
 
 import structlog
 
+from worker.delivery.isolation import Isolation
 from worker.delivery.outcome import (
     RETRIES_EXHAUSTED_CODES,
     Failed,
@@ -30,14 +32,22 @@ from worker.delivery.ports import Hold, Ledger, MessageQueue, Observation, Obser
 from worker.delivery.recipes import Recipes
 from worker.delivery.step_writer import StepWriter
 from worker.domain import transition
-from worker.domain.claim import AlreadyDone, Claimant, Claimed, LeasedByAnother
+from worker.domain.claim import (
+    AlreadyDone,
+    Claimant,
+    Claimed,
+    LeasedByAnother,
+    Suspect,
+    has_killed,
+    worker_killed,
+)
 from worker.domain.clock import Clock
 from worker.domain.errors import ImageWorkerError, LeaseLostError, TransientError
 from worker.domain.image import Failure, Image, Rendition, Source
 from worker.domain.job import Job
 from worker.domain.message import Abandon, Delete, Disposition, Message, Release, Unreadable
 from worker.domain.recipe import Recipe
-from worker.domain.status import StepName
+from worker.domain.status import ImageStatus, StepName
 from worker.domain.step import EncodedRendition, StepReport, with_type_mismatch
 from worker.domain.transition import Transition
 
@@ -111,6 +121,7 @@ class MessageHandler:
         observer: Metrics, traces and log lines.
         clock: Returns the current time.
         config: Limits and timeouts.
+        isolation: Lets a delivery run alone; shared with the consumer.
     """
 
     def __init__(  # noqa: PLR0913 - one argument per dependency on the path of a message
@@ -126,11 +137,13 @@ class MessageHandler:
         observer: Observer,
         clock: Clock,
         config: DeliveryConfig,
+        isolation: Isolation | None = None,
     ) -> None:
         self._parse, self._queue = parse, queue
         self._ledger, self._recipes = ledger, recipes
         self._sources, self._pool, self._results = sources, pool, results
         self._observer, self._clock, self._config = observer, clock, config
+        self._isolation = isolation or Isolation()
 
     async def handle(self, message: Message, hold: Hold) -> Disposition:
         """
@@ -140,6 +153,16 @@ class MessageHandler:
             asyncio.CancelledError: The worker shuts down; the image has been released if possible.
         """
         self._observer.received(message)
+        if message.receive_count <= self._config.max_receives:
+            return await self._handle_parts(message, hold)
+        # Its workers must have been killed, perhaps before the record could show it. The order alternates, so
+        # that each message of a poll runs before every other one in one of two receives.
+        await asyncio.sleep(0)  # until the other messages of the poll have started
+        order = crc32(message.message_id.encode()) * (-1) ** message.receive_count
+        async with self._isolation.alone(order=order):
+            return await self._handle_parts(message, hold)
+
+    async def _handle_parts(self, message: Message, hold: Hold) -> Disposition:
         dispositions: list[Disposition] = []
         for part in self._parse(message):
             if hold.is_lost:
@@ -161,9 +184,19 @@ class MessageHandler:
             return Release(retry_delay_s(message.receive_count), error.is_dependency_failure)
 
     async def _claim_and_process(
-        self, job: Job, message: Message, hold: Hold, observation: Observation
+        self,
+        job: Job,
+        message: Message,
+        hold: Hold,
+        observation: Observation,
+        *,
+        suspect: Image | None = None,
     ) -> Disposition:
-        """Claim the image and process it, unless it is already done or leased by another delivery."""
+        """
+        Claim the image and process it, unless it is already done or leased by another delivery.
+
+        If the image is the suspect, it is claimed although it may have killed a worker.
+        """
         recipe = await self._recipes.for_user(job.user_id)
         now = self._clock()
         claimant = Claimant(
@@ -172,6 +205,8 @@ class MessageHandler:
             now=now,
             recipe=recipe.hash,
             retention=self._config.retention,
+            leaves_suspects=suspect is None,
+            fails_attempt=suspect.attempt if suspect and self._is_given_up(suspect, message) else None,
         )
         result = await self._ledger.claim(job, claimant)
         match result:
@@ -188,7 +223,11 @@ class MessageHandler:
                     observation=observation,
                 )
                 with structlog.contextvars.bound_contextvars(attempt=image.attempt):
+                    if suspect is not None and image.attempt - 1 == claimant.fails_attempt:
+                        return await self._end(attempt, RetriesExhausted(worker_killed(suspect)))
                     return await self._run(attempt)
+            case Suspect(image=image):
+                return await self._claim_suspect(image, job, message, hold, observation)
             case LeasedByAnother(until=until):
                 log.info("image.claim_deferred", until=until.isoformat())
                 return Release(_delay_while_leased_s((until - now).total_seconds(), message.receive_count))
@@ -200,6 +239,22 @@ class MessageHandler:
             case _:
                 log.debug("image.claim_skipped", result=type(result).__name__)
                 return Delete()
+
+    async def _claim_suspect(
+        self, image: Image, job: Job, message: Message, hold: Hold, observation: Observation
+    ) -> Disposition:
+        """Process an image that may have killed a worker while no other is in flight, or fail it at last."""
+        process = partial(self._claim_and_process, job, message, hold, observation, suspect=image)
+        if self._is_given_up(image, message):
+            return await process()
+        log.warning("image.isolated", failed_attempt=image.attempt)
+        async with self._isolation.alone(order=image.attempt if has_killed(image) else 0):
+            return Abandon() if hold.is_lost else await process()
+
+    def _is_given_up(self, suspect: Image, message: Message) -> bool:
+        """Return whether the suspect's worker was killed while it was alone, and its receives are used up."""
+        is_alone = suspect.status is ImageStatus.PROCESSING and has_killed(suspect)
+        return is_alone and message.receive_count > self._config.max_receives
 
     def _dead_letter_may_be_missing(self, failure: Failure, message: Message) -> bool:
         """Return whether an earlier receive may have died between failing the image and its dead letter."""

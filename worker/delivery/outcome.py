@@ -11,6 +11,7 @@ An outcome is what happens to the image, a disposition (`worker.domain.message`)
 | `SupersededError` | `Released`: the newer upload's event processes it | deleted |
 | `LeaseLostError` | `LeaseLost`: nothing is written, another worker owns it | abandoned |
 | cancellation: the worker shuts down | `Released` | released without a delay |
+| none: the worker is killed | processing, until the next claim after the lease | redelivered |
 """
 
 import random
@@ -20,6 +21,7 @@ from typing import ClassVar, Final, TypeAlias
 
 from worker.domain.errors import (
     INTERNAL_ERROR,
+    WORKER_KILLED,
     LeaseLostError,
     RejectedError,
     SupersededError,
@@ -32,7 +34,7 @@ from worker.domain.status import StepName
 _FIRST_RETRY_DELAY_S: Final = 5.0
 _MAX_RETRY_DELAY_S: Final = 900.0
 
-RETRIES_EXHAUSTED_CODES: Final = frozenset({TransientError.code, INTERNAL_ERROR})
+RETRIES_EXHAUSTED_CODES: Final = frozenset({TransientError.code, INTERNAL_ERROR, WORKER_KILLED})
 """Codes of failed images whose message went to the dead-letter queue; `RejectedError` has other codes."""
 
 

@@ -2,6 +2,11 @@
 Decide whether a worker may claim an image, and apply the claim and the moves back to pending.
 
 The repair tools' moves record the command that requested them in the history.
+
+A worker that ends without releasing its images leaves leases that expire. One of these images may be what
+ended it, for example by exhausting the memory of its container. Each of them is a suspect: it is claimed
+again only by a delivery that is alone in its worker, and that claim writes the error `worker_killed` to its
+record, where it stays until the image is completed, failed or released.
 """
 
 from collections.abc import Awaitable
@@ -9,11 +14,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol, TypeAlias
 
-from worker.domain.errors import IllegalMoveError
-from worker.domain.image import HistoryEntry, Image, Lease
+from worker.domain.errors import WORKER_KILLED, IllegalMoveError
+from worker.domain.image import Failure, HistoryEntry, Image, Lease
 from worker.domain.job import Job
 from worker.domain.status import TERMINAL_STATUSES, ImageMove, ImageStatus, StepName, image_status_after
-from worker.domain.transition import initial_steps
+from worker.domain.transition import current_step, initial_steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +32,8 @@ class Claimant:
         now: Current time of the claimant.
         recipe: Hash of the recipe that it will use.
         retention: How long the record is kept after the upload's first claim; None keeps it forever.
+        leaves_suspects: Whether an image that may have killed a worker is left unclaimed.
+        fails_attempt: Number of an attempt that killed a worker; a claim after it is only to fail the image.
     """
 
     owner: str
@@ -34,6 +41,8 @@ class Claimant:
     now: datetime
     recipe: str
     retention: timedelta | None = None
+    leaves_suspects: bool = False
+    fails_attempt: int | None = None
 
     def not_before(self, moment: datetime, *, passed: timedelta) -> "Claimant":
         """
@@ -69,13 +78,20 @@ class LeasedByAnother:
 
 
 @dataclass(frozen=True, slots=True)
+class Suspect:
+    """The image may have killed a worker: a delivery has to be alone in its worker to claim it."""
+
+    image: Image
+
+
+@dataclass(frozen=True, slots=True)
 class Superseded:
     """The record is about a newer upload of the same image."""
 
     image: Image
 
 
-ClaimResult: TypeAlias = Claimed | AlreadyDone | LeasedByAnother | Superseded
+ClaimResult: TypeAlias = Claimed | AlreadyDone | LeasedByAnother | Suspect | Superseded
 
 
 class RenewLease(Protocol):
@@ -108,9 +124,16 @@ def decide(existing: Image | None, job: Job, claimant: Claimant) -> ClaimResult:
         return AlreadyDone(existing)
     if existing.lease is not None and existing.is_leased(claimant.now):
         return LeasedByAnother(existing.lease.expires_at)
+    if claimant.leaves_suspects and (existing.status is ImageStatus.PROCESSING or has_killed(existing)):
+        return Suspect(existing)
     if existing.status is ImageStatus.PROCESSING:
-        existing = _moved(existing, ImageMove.LEASE_EXPIRED, at=claimant.now)
+        existing = lease_expired(existing, at=claimant.now)
     return Claimed(_claimed(existing, claimant))
+
+
+def has_killed(image: Image) -> bool:
+    """Return whether a worker is known to have ended while it processed the image, without releasing it."""
+    return image.error is not None and image.error.code == WORKER_KILLED
 
 
 def _new_image(job: Job, claimant: Claimant) -> Image:
@@ -178,9 +201,20 @@ def image_reprocessed(image: Image, *, by: str, at: datetime) -> Image:
     return _moved(image, ImageMove.REPROCESSED, at=at, by=by)
 
 
-def lease_expired(image: Image, *, by: str, at: datetime) -> Image:
-    """Move a processing image to pending, because its lease has expired and no message is left for it."""
-    return _moved(image, ImageMove.LEASE_EXPIRED, at=at, by=by)
+def lease_expired(image: Image, *, by: str | None = None, at: datetime) -> Image:
+    """Move a processing image to pending, because its worker ended without releasing it."""
+    moved = _moved(image, ImageMove.LEASE_EXPIRED, at=at, by=by)
+    return replace(moved, error=worker_killed(image))
+
+
+def worker_killed(image: Image) -> Failure:
+    """Return why the last attempt at a processing image, whose lease has expired, did not end."""
+    worker = image.lease.worker if image.lease else "unknown"
+    message = (
+        f"attempt {image.attempt} never ended: the worker {worker} was killed, ran out of memory or lost its "
+        "connection while it processed the image; look for the end of that worker, then retry the image"
+    )
+    return Failure(code=WORKER_KILLED, message=message, step=current_step(image), retryable=True)
 
 
 def image_requeued(image: Image, *, by: str, at: datetime) -> Image:
@@ -209,17 +243,21 @@ def _claimed(image: Image, claimant: Claimant) -> Image:
     status = image_status_after(ImageMove.CLAIMED, image.status)
     attempt = image.attempt + 1
     lease = Lease(owner=claimant.owner, expires_at=claimant.lease_until)
-    started = HistoryEntry(
-        at=claimant.now, step=StepName.VALIDATION, status=status, attempt=attempt, worker=lease.worker
-    )
-    return replace(
+    claimed = HistoryEntry(at=claimant.now, status=status, attempt=attempt, worker=lease.worker)
+    image = replace(
         image,
         status=status,
         attempt=attempt,
         updated_at=claimant.now,
         processed_at=None,
         lease=lease,
+        history=(*image.history, claimed),
+    )
+    if image.attempt - 1 == claimant.fails_attempt:
+        return image  # with the steps as the attempt left them
+    return replace(
+        image,
         steps=initial_steps(validation_started_at=claimant.now),
         recipe=claimant.recipe,
-        history=(*image.history, replace(started, step=None), started),
+        history=(*image.history, replace(claimed, step=StepName.VALIDATION)),
     )

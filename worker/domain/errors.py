@@ -213,6 +213,9 @@ class TransientError(ImageWorkerError):
 INTERNAL_ERROR: Final = "internal_error"
 """Error code of a failure caused by a bug in the worker."""
 
+WORKER_KILLED: Final = "worker_killed"
+"""Error code of an image whose workers ended without releasing it; see `worker.domain.claim`."""
+
 
 class LeaseLostError(ImageWorkerError):
     """Raised when another worker owns the image, so that this one must not write its record or results."""

@@ -18,14 +18,16 @@ from tests.support.fakes.ports import (
     FakeSources,
 )
 from worker.delivery.handler import DeliveryConfig, MessageHandler
+from worker.delivery.isolation import Isolation
 from worker.delivery.recipes import Recipes, recipe_builder
+from worker.domain.claim import image_retried
 from worker.domain.errors import (
     SourceMissingError,
     SupersededError,
     TransientError,
     TruncatedError,
 )
-from worker.domain.image import Image, Lease
+from worker.domain.image import Failure, Image, Lease
 from worker.domain.job import Job
 from worker.domain.message import Abandon, Delete, Disposition, Message, Release, Unreadable
 from worker.domain.profile import Preferences, Profile
@@ -51,6 +53,7 @@ class Scene:
     profiles: FakeProfiles = field(default_factory=FakeProfiles)
     hold: FakeHold = field(default_factory=FakeHold)
     metrics: Metrics = field(default_factory=Metrics)
+    isolation: Isolation = field(default_factory=Isolation)
     now: timedelta = timedelta()
 
     async def handle(self, message: Message | None = None) -> Disposition:
@@ -71,8 +74,10 @@ class Scene:
             config=DeliveryConfig(
                 worker_id="worker-a", lease_s=60, max_receives=3, max_bytes=10_000_000, record_delay_s=0
             ),
+            isolation=self.isolation,
         )
-        return await handler.handle(message or a_message(), self.hold)
+        async with self.isolation.delivery():
+            return await handler.handle(message or a_message(), self.hold)
 
     @property
     def image(self) -> Image:
@@ -362,3 +367,102 @@ async def test_only_a_dependency_failure_is_marked_as_one() -> None:
     assert isinstance(unavailable, Release)
     assert isinstance(leased, Release)
     assert (unavailable.is_dependency_failure, leased.is_dependency_failure) == (True, False)
+
+
+async def killed(scene: Scene, *, claims: int = 1) -> None:
+    """Claim the image by so many workers, each of which is killed while it processes the image."""
+    for number in range(claims):
+        await scene.ledger.claim(a_job(), a_claimant(f"killed-{number}/1", now=NOON + scene.now))
+        scene.now += timedelta(seconds=61)
+
+
+async def test_an_image_whose_worker_was_killed_is_processed_alone() -> None:
+    scene = Scene()
+    await killed(scene)
+    is_open: list[bool] = []
+    scene.pool.before_step = lambda _: is_open.append(scene.isolation.is_open)
+
+    assert await scene.handle(a_message(receive_count=2)) == Delete()
+
+    assert (scene.image.status, scene.image.error) == (ImageStatus.COMPLETED, None)
+    assert is_open == [False] * len(StepName)
+    assert scene.isolation.is_open
+
+
+async def test_while_an_image_is_processed_whose_worker_was_killed_its_record_has_the_reason() -> None:
+    scene = Scene()
+    await killed(scene)
+    errors: list[Failure | None] = []
+    scene.pool.before_step = lambda _: errors.append(scene.image.error)
+
+    await scene.handle(a_message(receive_count=2))
+
+    assert {error.code for error in errors if error} == {"worker_killed"}
+    assert all(error and "killed-0" in error.message for error in errors)
+
+
+async def test_after_the_last_receive_an_image_that_killed_a_worker_alone_is_failed_with_a_dead_letter() -> (
+    None
+):
+    scene = Scene()
+    await killed(scene, claims=3)
+    step = StepName.VALIDATION
+
+    assert await scene.handle(a_message(receive_count=4)) == Delete()
+
+    assert scene.sources.fetched == []
+    assert scene.image.status is ImageStatus.FAILED
+    assert scene.image.error
+    assert (scene.image.error.code, scene.image.error.step) == ("worker_killed", step)
+    assert scene.image.steps[step].status is StepStatus.FAILED
+    ((job, reasons),) = scene.queue.dead_letters
+    assert job == a_job()
+    assert reasons == {"code": "worker_killed", "reason": scene.image.error.message}
+
+
+async def test_after_the_last_receive_an_image_that_was_never_processed_alone_still_is() -> None:
+    scene = Scene()
+    await killed(scene)
+
+    assert await scene.handle(a_message(receive_count=8)) == Delete()
+
+    assert scene.image.status is ImageStatus.COMPLETED
+
+
+async def test_a_retried_image_that_killed_its_workers_is_processed_alone() -> None:
+    scene = Scene()
+    await killed(scene, claims=3)
+    await scene.handle(a_message(receive_count=4))
+    scene.ledger.images["img_1", "user_1"] = image_retried(scene.image, by="test", at=NOON + scene.now)
+    is_open: list[bool] = []
+    scene.pool.before_step = lambda _: is_open.append(scene.isolation.is_open)
+
+    await scene.handle()
+
+    assert scene.image.status is ImageStatus.COMPLETED
+    assert not any(is_open)
+
+
+async def test_a_message_lost_while_it_waits_to_be_alone_is_abandoned_without_a_claim() -> None:
+    scene = Scene()
+    await killed(scene)
+    async with scene.isolation.delivery():
+        handling = asyncio.create_task(scene.handle(a_message(receive_count=2)))
+        while scene.isolation.is_open:
+            await asyncio.sleep(0)
+        scene.hold.is_lost = True
+    before = scene.image
+
+    assert await handling == Abandon()
+    assert scene.image is before
+
+
+async def test_a_message_received_too_often_is_handled_alone_although_no_record_shows_a_death() -> None:
+    scene = Scene()
+    is_open: list[bool] = []
+    scene.pool.before_step = lambda _: is_open.append(scene.isolation.is_open)
+
+    await scene.handle(a_message(receive_count=4))
+
+    assert scene.image.status is ImageStatus.COMPLETED
+    assert not any(is_open)

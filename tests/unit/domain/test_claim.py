@@ -4,7 +4,16 @@ from datetime import datetime, timedelta
 import pytest
 
 from tests.support.builders import NOON, a_claimant, a_job, after, all_transitions
-from worker.domain.claim import AlreadyDone, Claimed, ClaimResult, LeasedByAnother, Superseded, decide
+from worker.domain.claim import (
+    AlreadyDone,
+    Claimed,
+    ClaimResult,
+    LeasedByAnother,
+    Superseded,
+    Suspect,
+    decide,
+    has_killed,
+)
 from worker.domain.image import Failure, HistoryEntry, Image, Lease, StepRecord
 from worker.domain.status import ImageStatus, StepName, StepStatus
 from worker.domain.transition import Transition, apply_all, image_failed, image_released, step_failed
@@ -250,3 +259,35 @@ def test_a_claimant_advances_to_the_write_that_made_its_claim_fail() -> None:
 @pytest.mark.parametrize(("moment", "now"), [(after(9), after(10)), (after(60), after(10.5))])
 def test_a_claimant_does_not_go_back_or_beyond_its_own_clock(moment: datetime, now: datetime) -> None:
     assert a_claimant(now=after(10)).not_before(moment, passed=timedelta(seconds=0.5)).now == now
+
+
+@pytest.mark.parametrize("leaves_suspects", [True, False])
+def test_an_image_whose_lease_has_expired_is_claimed_only_by_a_delivery_that_takes_suspects(
+    leaves_suspects: bool,
+) -> None:
+    claimant = replace(a_claimant("worker-b/1", now=after(61)), leaves_suspects=leaves_suspects)
+    result = decide(lease_expired(), SAME, claimant)
+
+    if leaves_suspects:
+        assert result == Suspect(lease_expired())
+    else:
+        assert isinstance(result, Claimed)
+        assert has_killed(result.image)
+
+
+def test_a_newer_upload_is_no_suspect() -> None:
+    claimant = replace(a_claimant("worker-b/1", now=after(61)), leaves_suspects=True)
+    result = decide(lease_expired(), NEWER, claimant)
+
+    assert isinstance(result, Claimed)
+    assert result.image.error is None
+
+
+def test_a_claim_that_only_fails_the_image_keeps_the_steps_of_the_attempt_that_killed_its_worker() -> None:
+    seen = lease_expired()
+    claimant = replace(a_claimant("worker-b/1", now=after(61)), fails_attempt=seen.attempt)
+    result = decide(seen, SAME, claimant)
+
+    assert isinstance(result, Claimed)
+    assert result.image.steps == seen.steps
+    assert result.image.attempt == seen.attempt + 1
