@@ -172,7 +172,9 @@ class Settings(BaseSettings):
     )
     default_size: str = Field("medium", description="Size of the main result, whose key is `processedS3Key`.")
     extra_sizes: list[str] = Field(
-        default_factory=list, description='Further sizes of each result, as a JSON list: ["thumbnail"].'
+        default_factory=list,
+        max_length=15,
+        description='Further sizes of each result, at most 15, as a JSON list: ["thumbnail"].',
     )
     animation: Literal["first", "keep", "reject"] = Field(
         "first",

@@ -16,6 +16,7 @@ from tests.support.pictures import opened
 from tests.support.user_profiles import profiles_of
 from worker.bootstrap import build_queries
 from worker.domain import clock
+from worker.domain.history import outcomes
 from worker.domain.image import HistoryEntry, Image
 from worker.domain.status import TERMINAL_STATUSES, ImageMove, ImageStatus
 from worker.settings import Settings
@@ -194,7 +195,8 @@ def _check_witness(images: Mapping[str, Image], witness: Witness) -> Iterator[Br
         message = f"a stale {stale.what} of attempt {stale.attempt} landed after claim {stale.latest}"
         yield BrokenPromise(message, stale.image_id)
     for image in images.values():
-        ends = sum(entry.step is None and entry.status in TERMINAL_STATUSES for entry in image.history)
+        counts = outcomes(image.history)
+        ends = sum(counts.get(status, 0) for status in TERMINAL_STATUSES)
         if (witness.claims[image.image_id], witness.ends[image.image_id]) != (image.attempt, ends):
             message = (
                 f"{witness.claims[image.image_id]} claims and {witness.ends[image.image_id]} ends were seen,"

@@ -5,7 +5,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import count, pairwise
+from itertools import count
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import pytest
@@ -23,8 +23,10 @@ from hypothesis.stateful import (
 from tests.contract.conftest import LedgerUnderTest, memory_ledger, table_ledger
 from tests.support.builders import NOON, a_claimant, a_job, a_rendition, a_report
 from tests.support.emulators import client, create_table, unique_settings
+from tests.support.histories import image_moves
 from worker.domain.claim import Claimed
 from worker.domain.errors import LeaseLostError
+from worker.domain.history import MAX_ENTRIES
 from worker.domain.image import Failure, Image
 from worker.domain.status import IMAGE_MOVES, ImageStatus, StepName
 from worker.domain.transition import (
@@ -48,6 +50,7 @@ IMAGES = ("img_1", "img_2")
 WORKERS = ("a", "b", "c")
 LEASE_S = 60
 ENDINGS = (ImageStatus.COMPLETED, ImageStatus.FAILED, ImageStatus.PENDING)
+ENTRIES_UNDER_A_LEASE = 8
 LEGAL_CHANGES = {(start, leads_to) for starts, leads_to in IMAGE_MOVES.values() for start in starts}
 
 
@@ -224,10 +227,11 @@ class Interleavings(RuleBasedStateMachine):
 
     def every_history_is_legal(self) -> None:
         for image in self.stored_images.values():
-            of_image = [ImageStatus(entry.status) for entry in image.history if entry.step is None]
-            assert of_image[0] is ImageStatus.PENDING
-            assert of_image[-1] is image.status
-            assert set(pairwise(of_image)) <= LEGAL_CHANGES
+            of_image = [entry.status for entry in image.history if entry.step is None]
+            assert of_image[0] == ImageStatus.PENDING
+            assert of_image[-1] == image.status
+            assert image_moves(image.history) <= LEGAL_CHANGES
+            assert len(image.history) <= MAX_ENTRIES + ENTRIES_UNDER_A_LEASE
             attempts = [entry.attempt for entry in image.history]
             assert attempts == sorted(attempts)
             assert image.attempt == attempts[-1]

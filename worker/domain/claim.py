@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import Protocol, TypeAlias
 
 from worker.domain.errors import WORKER_KILLED, IllegalMoveError
+from worker.domain.history import REQUEUED, bounded
 from worker.domain.image import Failure, HistoryEntry, Image, Lease
 from worker.domain.job import Job
 from worker.domain.status import TERMINAL_STATUSES, ImageMove, ImageStatus, StepName, image_status_after
@@ -221,22 +222,25 @@ def image_requeued(image: Image, *, by: str, at: datetime) -> Image:
     """
     Record that the message of a pending image was sent again; its status stays.
 
+    `updated_at` always increases, so that of two concurrent requests only the first finds what it has read.
+
     Raises:
         IllegalMoveError: The image is not pending.
     """
     if image.status is not ImageStatus.PENDING:
         raise IllegalMoveError(what="the image", move="requeued", status=image.status)
+    at = max(at, image.updated_at + timedelta(milliseconds=1))
     entry = HistoryEntry(
-        at=at, status=image.status, attempt=image.attempt, detail={"reason": "requeued", "by": by}
+        at=at, status=image.status, attempt=image.attempt, detail={"reason": REQUEUED, "by": by}
     )
-    return replace(image, updated_at=at, history=(*image.history, entry))
+    return replace(image, updated_at=at, history=bounded((*image.history, entry)))
 
 
 def _moved(image: Image, move: ImageMove, *, at: datetime, by: str | None = None) -> Image:
     status = image_status_after(move, image.status)
     detail = {"reason": move.value} | ({"by": by} if by else {})
     entry = HistoryEntry(at=at, status=status, attempt=image.attempt, detail=detail)
-    return replace(image, status=status, lease=None, updated_at=at, history=(*image.history, entry))
+    return replace(image, status=status, lease=None, updated_at=at, history=bounded((*image.history, entry)))
 
 
 def _claimed(image: Image, claimant: Claimant) -> Image:
@@ -251,7 +255,7 @@ def _claimed(image: Image, claimant: Claimant) -> Image:
         updated_at=claimant.now,
         processed_at=None,
         lease=lease,
-        history=(*image.history, claimed),
+        history=bounded((*image.history, claimed)),
     )
     if image.attempt - 1 == claimant.fails_attempt:
         return image  # with the steps as the attempt left them

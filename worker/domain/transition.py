@@ -11,6 +11,7 @@ from datetime import datetime
 from functools import reduce
 from typing import TypeAlias
 
+from worker.domain.bounds import bounded_description, bounded_detail, bounded_failure, with_metadata
 from worker.domain.image import Description, Failure, HistoryEntry, Image, Rendition, StepRecord
 from worker.domain.status import (
     ImageMove,
@@ -82,7 +83,7 @@ def step_ended(report: StepReport, *, at: datetime) -> StepMoved:
         at=at,
         step=report.step,
         move=report.move,
-        detail=report.detail,
+        detail=bounded_detail(report.detail),
         history_detail={"ms": report.elapsed_ms},
         metadata=report.metadata,
     )
@@ -98,7 +99,7 @@ def step_failed(failure: Failure, *, step: StepName, at: datetime) -> StepMoved:
 
 def source_described(description: Description, *, at: datetime) -> SourceDescribed:
     """Record the metadata of the uploaded object; no status changes."""
-    return SourceDescribed(at=at, description=description)
+    return SourceDescribed(at=at, description=bounded_description(description))
 
 
 def image_completed(renditions: Mapping[str, Rendition], *, main_size: str, at: datetime) -> ImageCompleted:
@@ -108,12 +109,12 @@ def image_completed(renditions: Mapping[str, Rendition], *, main_size: str, at: 
 
 def image_failed(failure: Failure, *, at: datetime) -> ImageFailed:
     """Move the image from processing to failed."""
-    return ImageFailed(at=at, failure=failure)
+    return ImageFailed(at=at, failure=bounded_failure(failure))
 
 
 def image_released(failure: Failure, *, at: datetime) -> ImageReleased:
     """Move the image from processing to pending, for another attempt."""
-    return ImageReleased(at=at, failure=failure)
+    return ImageReleased(at=at, failure=bounded_failure(failure))
 
 
 def apply_all(image: Image, transitions: Iterable[Transition]) -> Image:
@@ -139,7 +140,7 @@ def apply(image: Image, transition: Transition) -> Image:
                 file_size=description.file_size,
                 file_type=description.file_type,
                 tags=image.tags or description.tags,
-                metadata={**description.metadata, **image.metadata},
+                metadata=with_metadata(image.metadata, description.metadata),
             )
         case ImageCompleted(at=at):
             return replace(
@@ -185,7 +186,7 @@ def _move_step(image: Image, moved: StepMoved) -> Image:
         image,
         updated_at=moved.at,
         steps={**image.steps, moved.step: after},
-        metadata={**moved.metadata, **image.metadata},
+        metadata=with_metadata(image.metadata, moved.metadata),
         history=(
             *image.history,
             _entry(image, moved.at, status, step=moved.step, detail=moved.history_detail),

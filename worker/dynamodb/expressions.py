@@ -79,8 +79,13 @@ class UpdateExpression:
         self.require_equal("status", ImageStatus.PROCESSING.value)
 
     def require_same_history(self, image: Image) -> None:
-        """Require that the history has as many entries as the image's: it only ever grows."""
+        """Require that the stored history has as many entries as the image's: under a lease it only grows."""
         self._conditions.append(f"size({self._name('history')}) = {self._value(len(image.history))}")
+
+    def require_same_update(self, image: Image) -> None:
+        """Require that the image's history is the stored one: shortening it changes `updatedAt`."""
+        self.require_same_history(image)
+        self.require_equal("updatedAt", clock.to_text(image.updated_at))
 
     def request(self, table: Table, *, image_id: str, user_id: str) -> "UpdateTypeDef":
         """Return the request, for `update_item` or as an `Update` of `transact_write_items`."""

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from worker.domain.errors import LeaseLostError
+from worker.domain.history import has_added, has_begun
 from worker.domain.image import Image
 from worker.domain.step import Json
 from worker.dynamodb.expressions import UpdateExpression
@@ -29,9 +30,15 @@ def create_update(image: Image, table: Table) -> "UpdateTypeDef":
 
 
 def claim_update(seen: Image, after: Image, table: Table) -> "UpdateTypeDef":
-    """Return the request that writes a claim, on condition that the image is as it was seen."""
+    """
+    Return the request that writes a claim, on condition that the image is as it was seen.
+
+    A claim that shortens the history writes it as a whole, so the history is part of the condition.
+    """
     expression = _difference(to_item(seen, table), to_item(after, table))
     expression.require_unchanged(seen)
+    if after.history[: len(seen.history)] != seen.history:
+        expression.require_same_update(seen)
     return expression.request(table, image_id=seen.image_id, user_id=seen.user_id)
 
 
@@ -43,7 +50,7 @@ def requeue_update(seen: Image, after: Image, table: Table) -> "UpdateTypeDef":
     """
     expression = _difference(to_item(seen, table), to_item(after, table))
     expression.require_unchanged(seen)
-    expression.require_same_history(seen)
+    expression.require_same_update(seen)
     return expression.request(table, image_id=seen.image_id, user_id=seen.user_id)
 
 
@@ -67,15 +74,16 @@ def was_applied(stored: Image, before: Image, after: Image) -> bool:
     """
     Return whether a rejected update had been applied by an earlier request, whose response was lost.
 
+    The entries that it added to the history have the same numbers in the stored one, however many entries
+    were dropped since.
+
     Args:
         stored: The image that failed the condition.
         before: The state that the update started from.
         after: The state that the update leads to.
     """
-    return (
-        stored.attempt == after.attempt
-        and len(stored.history) > len(before.history)
-        and stored.history[: len(after.history)] == after.history
+    return stored.attempt == after.attempt and has_added(
+        stored.history, before=before.history, after=after.history
     )
 
 
@@ -108,8 +116,7 @@ def _is_partly_applied(stored: Image, before: Image, after: Image) -> bool:
         and before.lease is not None
         and stored.lease.owner == before.lease.owner
     )
-    is_part = len(before.history) < len(stored.history) < len(after.history)
-    return is_held and is_part and after.history[: len(stored.history)] == stored.history
+    return is_held and has_begun(stored.history, before=before.history, after=after.history)
 
 
 def _difference(old: Item, new: Item) -> UpdateExpression:
@@ -128,7 +135,7 @@ def _difference(old: Item, new: Item) -> UpdateExpression:
 
 
 def _appended(old: Json, new: Json) -> list[Json] | None:
-    """Return what was appended to a history; None if it starts over, in place of an expired image's."""
+    """Return what was appended to a history; None if it was shortened, or starts over after an expiry."""
     if isinstance(old, list) and isinstance(new, list) and new[: len(old)] == old:
         return new[len(old) :]
     return None

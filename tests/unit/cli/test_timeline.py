@@ -18,7 +18,7 @@ from tests.support.builders import (
 )
 from worker.cli.support import timeline
 from worker.domain.claim import Claimed, decide
-from worker.domain.image import Failure, Image
+from worker.domain.image import Failure, HistoryEntry, Image
 from worker.domain.status import ImageMove, ImageStatus, StepMove, StepName
 from worker.domain.transition import (
     apply_all,
@@ -157,6 +157,30 @@ def test_every_reason_for_requeueing_is_explained(move: ImageMove) -> None:
         line for line in text_of(replace(image, history=(*image.history, entry))) if "pending again" in line
     )
     assert move.value not in line
+
+
+def test_dropped_entries_are_summarised_on_one_line() -> None:
+    summary = HistoryEntry(
+        at=after(86_400),
+        status="summarised",
+        attempt=1445,
+        detail={
+            "entries": 12_980,
+            "attempts": 1_445,
+            "from": "2024-01-01T12:00:00.000Z",
+            "to": "2024-06-02T12:00:00.000Z",
+            "completed": 1_440,
+            "lease_expired": 5,
+        },
+    )
+    first, *rest = apply_all(claimed(), all_transitions()).history
+    lines = text_of(replace(failed(), history=(first, summary, *rest)), width=140)
+    line = (
+        "2024-01-01 to 2024-06-02  12,980 entries of 1,445 attempts are summarised: "
+        "1,440 completed, 5 lease expired"
+    )
+    assert lines[lines.index(line) - 1].endswith("uploaded")
+    assert lines[lines.index(line) + 1] == "2024-01-01  attempt 1 by worker-a"
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from tests.support.builders import a_claimant, a_job, a_report, after, all_trans
 from tests.support.expressions import Request, assigned, resolved
 from worker.domain.claim import Claimed, decide, image_requeued
 from worker.domain.errors import LeaseLostError
+from worker.domain.history import KEPT_ATTEMPTS
 from worker.domain.image import Image
 from worker.domain.status import ImageStatus, StepName
 from worker.domain.transition import apply_all, step_ended, step_started
@@ -165,7 +166,21 @@ def test_a_claim_of_an_image_without_a_lease_is_conditional_on_its_absence() -> 
 def test_a_move_to_pending_is_conditional_on_the_history_too() -> None:
     assert resolved(requeue(), "ConditionExpression") == (
         "attempt = 1 AND status = 'pending' AND attribute_not_exists(leaseExpiresAt) AND size(history) = 3"
+        " AND updatedAt = '2024-01-01T12:00:00.000Z'"
     )
+
+
+def test_a_claim_that_shortens_the_history_is_conditional_on_it_and_writes_it_as_a_whole() -> None:
+    seen = completed()
+    for upload in range(2, 2 + KEPT_ATTEMPTS):
+        request = claim_update(seen, claimed(seen, upload=upload, seconds=9 * upload), TABLE)
+        seen = apply_all(claimed(seen, upload=upload, seconds=9 * upload), all_transitions())
+
+    history = assigned(request)["history"]
+    assert isinstance(history, list)
+    assert isinstance(history[1], dict)
+    assert history[1]["status"] == "summarised"
+    assert " AND size(history) = 45 AND updatedAt = " in resolved(request, "ConditionExpression")
 
 
 def test_the_attributes_of_an_expired_image_are_replaced() -> None:

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from worker.cli.support import output
 from worker.domain import clock
+from worker.domain.history import SUMMARISED, claim_count, entry_count, outcomes
 from worker.domain.image import Failure, HistoryEntry, Image
 from worker.domain.status import ImageStatus, StepName, StepStatus
 from worker.domain.step import Json
@@ -172,6 +173,10 @@ def _history(image: Image) -> Iterator[RenderableType]:
     """Return the history with a heading for each day, attempt and worker."""
     previous: HistoryEntry | None = None
     for (day, attempt, worker), entries in groupby(image.history, key=_section_of):
+        if worker == SUMMARISED:
+            for previous in entries:
+                yield f"[dim]{escape(_summary(previous))}[/]"
+            continue
         by = f" by {escape(worker)}" if worker else ""
         yield f"[dim]{day}[/]" + (f"  attempt {attempt}{by}" if attempt else "")
         section = Table.grid(padding=(0, 2))
@@ -187,7 +192,18 @@ def _history(image: Image) -> Iterator[RenderableType]:
 
 
 def _section_of(entry: HistoryEntry) -> tuple[str, int, str | None]:
-    return entry.at.date().isoformat(), entry.attempt, entry.worker
+    worker = SUMMARISED if entry.status == SUMMARISED else entry.worker
+    return entry.at.date().isoformat(), entry.attempt, worker
+
+
+def _summary(entry: HistoryEntry) -> str:
+    """Return the summary of dropped entries: how many, of which attempts and days, with what outcomes."""
+    first, last = (str(entry.detail.get(name, "?"))[:10] for name in ("from", "to"))
+    days = first if first == last else f"{first} to {last}"
+    entries, attempts = entry_count([entry]), claim_count([entry])
+    what = f"{days}  {entries:,} entries of {attempts:,} attempts are summarised"
+    counts = [f"{count:,} {outcome.replace('_', ' ')}" for outcome, count in outcomes([entry]).items()]
+    return ": ".join(filter(None, (what, ", ".join(counts))))
 
 
 def _event(entry: HistoryEntry) -> str:
