@@ -92,6 +92,17 @@ def find_damaged_png_chunk(content: Content, *, except_pixels: bool = False) -> 
     return None
 
 
+def png_chunk(content: Content, wanted: bytes) -> bytes | None:
+    """Return the body of the first chunk of this type before the pixels; None if there is none."""
+    view = memoryview(content)
+    for kind, body in _png_chunks(view):
+        if kind == wanted:
+            return bytes(view[body])
+        if kind == b"IDAT":
+            break
+    return None
+
+
 def has_oversized_profile(content: Content) -> bool:
     """Return whether a PNG's colour profile decompresses to more than `MAX_PROFILE_BYTES`."""
     view = memoryview(content)

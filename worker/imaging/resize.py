@@ -111,7 +111,8 @@ def _resize_frame(
     decoded: DecodedUpload, sizes: tuple[Size, ...], layouts: dict[str, Layout]
 ) -> dict[str, Image.Image]:
     """Return every size of the current frame, by the name of the size."""
-    frame = _Source(to_scalable_mode(decoded.image, decoded.profile), decoded.orientation, decoded.profile)
+    image, profile = to_scalable_mode(decoded.image, decoded.profile)
+    frame = _Source(image, decoded.orientation, profile)
     larger: list[Image.Image] = []
     results: dict[str, Image.Image] = {}
     for size in sorted(sizes, key=lambda size: -layouts[size.name].visible.pixels):

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from PIL import AvifImagePlugin, ImageFile, TiffImagePlugin
+from PIL import AvifImagePlugin, Image, ImageFile, TiffImagePlugin
 
 from worker.domain.errors import (
     CorruptError,
@@ -18,6 +18,7 @@ from worker.domain.errors import (
 from worker.domain.recipe import Animation, Limits, Size
 from worker.imaging import image_file
 from worker.imaging.colour import profile_name
+from worker.imaging.colour_description import described_profile
 from worker.imaging.errors import rejected_error_for
 from worker.imaging.exif import extract_credits, extract_metadata, read_exif, take_xmp
 from worker.imaging.geometry import layout
@@ -32,6 +33,7 @@ from worker.imaging.headers import (
 from worker.imaging.orientation import UPRIGHT, read_orientation, turn_extent
 from worker.imaging.picture import DecodedUpload, Extent, StepNote
 from worker.imaging.png import PngFile
+from worker.imaging.samples import correct_samples
 from worker.imaging.signatures import ALLOWED_FORMATS, hint_for, identify
 from worker.ipc.framing import Content
 
@@ -98,34 +100,35 @@ def validate(
             _draft(image, turn_extent(_required_extent(original, sizes), orientation))
         kept_frames = frames if animation is Animation.KEEP and image_format in ANIMATED else 1
         _load(image, frames=kept_frames)
-        if image.mode == "P" and image.palette is None:
-            raise CorruptError(reason="its palette is missing")  # noqa: TRY301 - as for every other damage
-        if isinstance(image, PngFile) and not image.is_verified:
-            _check_chunks(content)
-        profile = image.info.get("icc_profile")
+        _check_decoded(content, image)
+        profile = described_profile(content, image, image_format=image_format)
+        mode, stated_profile = image.mode, profile
+        picture: Image.Image = image
+        if kept_frames == 1:
+            picture, profile = correct_samples(content, image, profile)
     except RejectedError:
         raise
     except Exception as error:
         raise rejected_error_for(error, is_truncated=_is_truncated(content, image_format, image)) from error
     decoded = DecodedUpload(
-        image=image,
+        image=picture,
         orientation=orientation,
         original=original,
         format=image_format,
-        profile=bytes(profile) if profile else None,
+        profile=profile,
         frames=kept_frames,
         credits=extract_credits(exif, xmp) if keep_credits else b"",
     )
     detail: dict[str, Json] = {
         "result": "valid",
         "format": image_format,
-        "mode": image.mode,
+        "mode": mode,
         "frames": frames,
     }
     if orientation != UPRIGHT:
         detail["orientation"] = orientation
-    if decoded.profile:
-        detail["profile"] = profile_name(decoded.profile)
+    if stated_profile:
+        detail["profile"] = profile_name(stated_profile)
     return decoded, StepNote(detail=detail, metadata=extract_metadata(exif, with_location=record_location))
 
 
@@ -176,6 +179,14 @@ def _checked_frames(
     if frames > limit:
         raise TooManyFramesError(frames=frames, limit=limit)
     return frames
+
+
+def _check_decoded(content: Content, image: ImageFile.ImageFile) -> None:
+    """Reject damage that the decoder does not report."""
+    if image.mode == "P" and image.palette is None:
+        raise CorruptError(reason="its palette is missing")
+    if isinstance(image, PngFile) and not image.is_verified:
+        _check_chunks(content)
 
 
 def _check_chunks(content: Content) -> None:

@@ -1,0 +1,93 @@
+"""Read the properties of the main picture of an AVIF or HEIC file (ISO/IEC 23008-12)."""
+
+import struct
+from collections.abc import Iterator
+from typing import Final
+
+from worker.ipc.framing import Content
+
+_MAX_BOXES: Final = 10_000
+_FULL_BOX_BYTES: Final = 4
+
+
+def coded_colours(content: Content) -> tuple[int, int] | None:
+    """
+    Return the code points of primaries and transfer of the main picture, from its nclx colour information.
+
+    Returns:
+        None if there is none, or the file's structure is damaged.
+    """
+    try:
+        return _coded_colours(memoryview(content))
+    except (struct.error, IndexError):
+        return None
+
+
+def _coded_colours(view: memoryview) -> tuple[int, int] | None:
+    meta = _find(view, b"meta")
+    if meta is None:
+        return None
+    meta = meta[_FULL_BOX_BYTES:]
+    properties = _find(meta, b"iprp") or meta[:0]
+    container = _find(properties, b"ipco") or meta[:0]
+    colours = {
+        number: struct.unpack_from(">HH", body, 4)
+        for number, (kind, body) in enumerate(_boxes(container), 1)
+        if kind == b"colr" and bytes(body[:4]) == b"nclx"
+    }
+    if not colours:
+        return None
+    main = _main_item(meta)
+    of_main = [number for number in _associations(properties, main) if number in colours]
+    primaries, transfer = colours[of_main[0] if of_main else min(colours)]
+    return primaries, transfer
+
+
+def _main_item(meta: memoryview) -> int | None:
+    box = _find(meta, b"pitm")
+    if box is None:
+        return None
+    return int(struct.unpack_from(">I" if box[0] else ">H", box, _FULL_BOX_BYTES)[0])
+
+
+def _associations(properties: memoryview, item: int | None) -> list[int]:
+    """Return the numbers of the properties of an item, from 1."""
+    box = _find(properties, b"ipma")
+    if box is None or item is None:
+        return []
+    is_long_id, is_long_number = box[0] > 0, box[3] & 1
+    (count,) = struct.unpack_from(">I", box, 4)
+    at = 8
+    for _ in range(min(count, _MAX_BOXES)):
+        (found,) = struct.unpack_from(">I" if is_long_id else ">H", box, at)
+        at += 4 if is_long_id else 2
+        number_of, at = box[at], at + 1
+        if found == item:
+            layout = f">{number_of}{'H' if is_long_number else 'B'}"
+            return [
+                number & (0x7FFF if is_long_number else 0x7F)
+                for number in struct.unpack_from(layout, box, at)
+            ]
+        at += number_of * (2 if is_long_number else 1)
+    return []
+
+
+def _find(view: memoryview, kind: bytes) -> memoryview | None:
+    return next((body for found, body in _boxes(view) if found == kind), None)
+
+
+def _boxes(view: memoryview) -> Iterator[tuple[bytes, memoryview]]:
+    """Yield the type and the body of each box."""
+    at = 0
+    for _ in range(_MAX_BOXES):
+        if at + 8 > len(view):
+            return
+        length, head = int(struct.unpack_from(">I", view, at)[0]), 8
+        if length == 1:
+            length, head = int(struct.unpack_from(">Q", view, at + 8)[0]), 16
+        elif length == 0:
+            length = len(view) - at
+        if length < head:
+            return
+        yield bytes(view[at + 4 : at + 8]), view[at + head : at + length]
+        at += length
