@@ -38,7 +38,7 @@ from worker.dynamodb.profiles import CachedProfiles, ProfileStore
 from worker.dynamodb.queries import Queries
 from worker.dynamodb.repair_writes import RepairWrites
 from worker.dynamodb.table import Table
-from worker.recipe_settings import recipe_builder_from
+from worker.recipe_settings import recipe_builder_from, sizes
 from worker.repair.context import RepairContext, Reporter
 from worker.s3.logos import Logos
 from worker.s3.results import S3Results
@@ -249,6 +249,7 @@ def build_results(s3: "S3Client", settings: Settings) -> S3Results:
         retry=RETRY_POLICIES.bucket,
         bucket=settings.results_bucket,
         prefix=settings.processed_prefix,
+        size_names=sizes(settings),
     )
 
 

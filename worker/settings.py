@@ -25,6 +25,7 @@ Anchor = Literal[
 Colour = Annotated[str, Field(pattern="^#[0-9a-fA-F]{6}$")]
 Background = Annotated[str, Field(pattern="^#[0-9a-fA-F]{6}([0-9a-fA-F]{2})?$")]
 Side = Annotated[int, Field(ge=1, le=16_384)]
+SizeName = Annotated[str, Field(pattern="^[A-Za-z0-9_-]{1,64}$")]
 
 
 class SizeSettings(TypedDict, total=False):
@@ -166,7 +167,7 @@ class Settings(BaseSettings):
         description="Minimum length of an image's shorter side; smaller images are rejected.",
     )
 
-    sizes: dict[str, SizeSettings] = Field(
+    sizes: dict[SizeName, SizeSettings] = Field(
         default_factory=dict,
         description='Additional sizes, as JSON: {"card": {"width": 600, "height": 400, "fit": "cover"}}.',
     )

@@ -163,7 +163,7 @@ async def test_a_result_is_stored_under_its_key_with_its_content_type_and_attemp
 async def test_the_key_of_another_size_ends_in_its_name(results: S3Results) -> None:
     rendition = await results.store(claimed(a_job()), a_rendition(), is_main=False)
 
-    assert rendition.key == "processed/user_1/img_1_medium.jpg"
+    assert rendition.key == "processed/user_1/img_1@medium.jpg"
 
 
 async def test_a_result_of_the_preceding_attempt_is_kept(

@@ -8,7 +8,7 @@ import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from typing import Final
@@ -42,7 +42,7 @@ from worker.domain.claim import (
     worker_killed,
 )
 from worker.domain.clock import Clock
-from worker.domain.errors import ImageWorkerError, LeaseLostError, TransientError
+from worker.domain.errors import ImageWorkerError, LeaseLostError, RecordError, TransientError
 from worker.domain.image import Failure, Image, Rendition, Source
 from worker.domain.job import Job
 from worker.domain.message import Abandon, Delete, Disposition, Message, Release, Unreadable
@@ -178,6 +178,10 @@ class MessageHandler:
                 return Delete()
             with self._observer.observing(part, message) as observation:
                 return await self._claim_and_process(part, message, hold, observation)
+        except RecordError as error:
+            log.warning("image.record_unusable", code=error.code, reason=str(error))
+            await self._send_to_dead_letter_queue(part, code=error.code, reason=str(error))
+            return Delete()
         except TransientError as error:
             # The record or the dead letter could not be written: only the message is left for a retry.
             log.warning("message.released", reason=str(error))
@@ -213,7 +217,7 @@ class MessageHandler:
             case Claimed(image=image):
                 attempt = Attempt(
                     image=image,
-                    job=job,
+                    job=replace(job, image_id=image.image_id),
                     recipe=recipe,
                     message=message,
                     hold=hold,
@@ -222,7 +226,7 @@ class MessageHandler:
                     ),
                     observation=observation,
                 )
-                with structlog.contextvars.bound_contextvars(attempt=image.attempt):
+                with structlog.contextvars.bound_contextvars(image_id=image.image_id, attempt=image.attempt):
                     if suspect is not None and image.attempt - 1 == claimant.fails_attempt:
                         return await self._end(attempt, RetriesExhausted(worker_killed(suspect)))
                     return await self._run(attempt)

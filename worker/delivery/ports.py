@@ -24,7 +24,12 @@ class Ledger(Protocol):
     """
 
     async def claim(self, job: Job, claimant: Claimant) -> ClaimResult:
-        """Claim the image if the rules of `domain.claim` allow it."""
+        """
+        Claim the image if the rules of `domain.claim` allow it; under its next id if another key has its id.
+
+        Raises:
+            RecordError: The record cannot be read, or other uploads have every id of the image.
+        """
         ...
 
     async def record(self, image: Image, transitions: Sequence[Transition]) -> Image:
@@ -175,6 +180,7 @@ class Results(Protocol):
 
         Raises:
             LeaseLostError: A later attempt has stored a rendition.
+            ResultKeyTakenError: A rendition of another image is stored under the same key.
             TransientError: The bucket is unavailable, even after retries.
         """
         ...

@@ -15,12 +15,16 @@ ImageWorkerError
 │   ├── DecodeTimeoutError      decode_timeout
 │   ├── DecodeOutOfMemoryError  decode_out_of_memory
 │   ├── DecoderCrashedError     decoder_crashed
-│   └── SourceMissingError      source_missing
+│   ├── SourceMissingError      source_missing
+│   └── ResultKeyTakenError     result_key_taken
 ├── TransientError           transient: the image and the message are released for a retry
 ├── LeaseLostError           another worker owns the image: nothing is written, the message is abandoned
 ├── ReceiptLostError         the receipt handle expired: the message's next receiver settles it
 ├── SupersededError          a newer upload replaced this one: the message is deleted
 ├── UnreadableMessageError   the message goes to the dead-letter queue with the reason
+├── RecordError              the record cannot be used: the message goes to the dead-letter queue
+│   ├── UnreadableRecordError   record_unreadable
+│   └── ImageIdTakenError       image_id_taken
 ├── IllegalMoveError         a bug: the state machine does not allow the move
 ├── PageTokenError           a page token is invalid for the query; exit status 2
 └── ConfigurationError       a setting or resource is wrong; one sentence on stderr, exit status 2
@@ -194,6 +198,20 @@ class SourceMissingError(RejectedError):
         self.bucket, self.key = bucket, key
 
 
+class ResultKeyTakenError(RejectedError):
+    """Raised when a result of another image is stored under the key of a result."""
+
+    code = "result_key_taken"
+    retryable = True
+
+    def __init__(self, *, bucket: str, key: str, taken_by: str) -> None:
+        super().__init__(
+            f"s3://{bucket}/{key} is a result of {taken_by}, and was not overwritten; "
+            "reprocess or delete that image, delete the object, and retry this image"
+        )
+        self.bucket, self.key, self.taken_by = bucket, key, taken_by
+
+
 class TransientError(ImageWorkerError):
     """
     Raised when a dependency fails in a way that a retry may resolve.
@@ -239,6 +257,38 @@ class SupersededError(ImageWorkerError):
 
 class UnreadableMessageError(ImageWorkerError):
     """Raised when a message does not name an image that the worker could process."""
+
+
+class RecordError(ImageWorkerError):
+    """Raised when an image's record cannot be used; the record is left as it is."""
+
+    code: str
+
+
+class UnreadableRecordError(RecordError):
+    """Raised when an item of the table is not a record that this version can read."""
+
+    code = "record_unreadable"
+
+    def __init__(self, *, image_id: str, user_id: str, reason: str) -> None:
+        super().__init__(
+            f"the record of image {image_id} of user {user_id} cannot be read: {reason}; a newer version of "
+            "image-worker wrote it, or it is damaged: update image-worker, or correct or delete the item"
+        )
+        self.image_id, self.user_id, self.reason = image_id, user_id, reason
+
+
+class ImageIdTakenError(RecordError):
+    """Raised when other uploads have every image id that an upload can have."""
+
+    code = "image_id_taken"
+
+    def __init__(self, *, key: str, image_id: str) -> None:
+        super().__init__(
+            f"other uploads have every image id of {key}, the last one {image_id}; "
+            "upload the file under another name"
+        )
+        self.key, self.image_id = key, image_id
 
 
 class IllegalMoveError(ImageWorkerError):

@@ -1,7 +1,10 @@
 """A job: one upload of one image to process."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+
+from worker.domain.errors import ImageIdTakenError
+from worker.domain.keys import next_image_id
 
 _SEQUENCER_DIGITS = 32
 
@@ -44,7 +47,7 @@ class Job:
         bucket: Bucket of the upload.
         key: Key of the upload, URL-decoded.
         user_id: Id of the owner, from the key.
-        image_id: Id of the image, from the key.
+        image_id: Id of the image, from the key; see `worker.domain.keys`.
         version: Identifies this upload of the key.
         size_bytes: Size according to the message, unverified; None if the message does not contain it.
     """
@@ -60,6 +63,18 @@ class Job:
     def created_at(self) -> datetime:
         """Time of the upload, which is the image's `createdAt`."""
         return self.version.uploaded_at
+
+    def with_next_image_id(self) -> "Job":
+        """
+        Return the job with the image id that it has if another upload has this one.
+
+        Raises:
+            ImageIdTakenError: There is none.
+        """
+        image_id = next_image_id(self.image_id, key=self.key)
+        if image_id is None:
+            raise ImageIdTakenError(key=self.key, image_id=self.image_id)
+        return replace(self, image_id=image_id)
 
 
 def padded_sequencer(sequencer: str) -> str:

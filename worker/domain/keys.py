@@ -1,5 +1,12 @@
-"""Object keys: parse those of uploads, build those of results."""
+"""
+Object keys: parse those of uploads, build those of results.
 
+Uploads of different keys are always different images. The image id is the `{imageId}` of the key
+`uploads/{userId}/{imageId}.{ext}`. If another key has it already, as `a.jpg` after `a.png`, the image id has
+the extension too, and if that is taken as well, it ends in a hash of the key.
+"""
+
+import hashlib
 from dataclasses import dataclass
 
 from worker.domain.errors import UnreadableMessageError
@@ -7,9 +14,26 @@ from worker.domain.errors import UnreadableMessageError
 PROFILE_IMAGE_ID = "user_profile"
 """The `imageId` of a user's profile in the table, which no image may have."""
 
+SIZE_SEPARATOR = "@"
+"""Separates the image id from the name of the size in the key of a result; no name of a size contains it."""
 
 _FOLDER_SUFFIXES = ("/", "_$folder$")
 """Ends of the keys of empty objects that programs show as folders: the S3 console's, and Hadoop's."""
+
+_COMPANION_EXTENSIONS = frozenset(
+    [
+        *("mov", "mp4", "m4v", "3gp", "avi", "mts", "wav", "m4a", "aae", "xmp", "thm", "lrv", "pp3", "dop"),
+        *("3fr", "arw", "cr2", "cr3", "crw", "dng", "erf", "iiq", "kdc", "mef", "mos", "mrw", "nef", "nrw"),
+        *("orf", "pef", "raf", "raw", "rw2", "srw", "x3f"),
+    ]
+)
+"""
+Extensions of films, sidecar files and raw files, which cameras and programs store with a photograph under its
+name. Their image id has the extension, so that the photograph has the id without one, whichever of the two is
+processed first.
+"""
+
+_HASH_DIGITS = 16
 
 
 def is_folder(key: str, size: object) -> bool:
@@ -19,7 +43,7 @@ def is_folder(key: str, size: object) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class UploadKey:
-    """User and image of `uploads/{userId}/{imageId}.{ext}`; the extension does not determine the format."""
+    """User and preferred image id of an upload's key; the extension does not determine the format."""
 
     user_id: str
     image_id: str
@@ -37,9 +61,7 @@ def parse_upload_key(key: str, *, prefix: str) -> UploadKey:
     if rest == key or not slash or not user_id or not name or name.endswith("/"):
         message = f"the key {key!r} does not have the form {prefix}{{userId}}/{{imageId}}.{{ext}}"
         raise UnreadableMessageError(message)
-    folder, slash, file_name = name.rpartition("/")
-    stem, _, _ = file_name.rpartition(".")
-    image_id = folder + slash + (stem or file_name)
+    image_id = _without_extension(name)
     if image_id == PROFILE_IMAGE_ID:
         message = (
             f"the key {key!r} has the reserved image id {PROFILE_IMAGE_ID!r}; upload it under another name"
@@ -50,19 +72,56 @@ def parse_upload_key(key: str, *, prefix: str) -> UploadKey:
             f"the key {key!r} has a segment '.' or '..', which programs resolve to another key; rename it"
         )
         raise UnreadableMessageError(message)
-    return UploadKey(user_id=user_id, image_id=image_id)
+    is_companion = name[len(image_id) + 1 :].lower() in _COMPANION_EXTENSIONS
+    return UploadKey(user_id=user_id, image_id=name if is_companion else image_id)
+
+
+def image_ids(key: str, *, prefix: str) -> frozenset[str]:
+    """Return every image id that the upload of a key can have; raises the errors of `parse_upload_key`."""
+    user_id = parse_upload_key(key, prefix=prefix).user_id
+    image_id: str | None = _without_extension(key.removeprefix(f"{prefix}{user_id}/"))
+    ids = []
+    while image_id is not None:
+        ids.append(image_id)
+        image_id = next_image_id(image_id, key=key)
+    return frozenset(ids)
+
+
+def next_image_id(image_id: str, *, key: str) -> str | None:
+    """
+    Return the image id that an upload has if another key has `image_id`; None after the last one.
+
+    Args:
+        image_id: Image id of the upload so far.
+        key: Key of the upload.
+    """
+    folder, slash, _ = image_id.rpartition("/")
+    with_extension = folder + slash + key.rpartition("/")[2]
+    digest = hashlib.sha256(key.encode()).hexdigest()[:_HASH_DIGITS]
+    with_hash = f"{with_extension}-{digest}"
+    following = {with_extension: with_hash, with_hash: None}
+    return following.get(image_id, with_extension)
+
+
+def _without_extension(name: str) -> str:
+    folder, slash, file_name = name.rpartition("/")
+    return folder + slash + (file_name.rpartition(".")[0] or file_name)
 
 
 def result_key(*, prefix: str, user_id: str, image_id: str, extension: str, size: str | None = None) -> str:
     """
-    Return the key of a result: `processed/{userId}/{imageId}.{ext}`, other sizes `..._{size}.{ext}`.
+    Return the key of a result: `processed/{userId}/{imageId}.{ext}`, other sizes `{imageId}@{size}.{ext}`.
+
+    Different images, sizes and formats have different keys. The main result of an image id whose file name
+    contains the separator has the suffix of a size without a name: `processed/{userId}/a@b@.jpg`.
 
     Args:
         prefix: Key prefix of results, with its slash.
         user_id: Id of the owner.
         image_id: Id of the image.
         extension: File extension of the format, without the dot.
-        size: Name of the size; None for the main one.
+        size: Name of the size, without slashes and separators; None for the main one.
     """
-    suffix = "" if size is None else f"_{size}"
+    is_ambiguous = SIZE_SEPARATOR in image_id.rpartition("/")[2]
+    suffix = f"{SIZE_SEPARATOR}{size or ''}" if size or is_ambiguous else ""
     return f"{prefix}{user_id}/{image_id}{suffix}.{extension}"

@@ -52,6 +52,8 @@ class DynamoLedger:
         seen: Image | None = None
         began = time.monotonic()
         for _ in range(_MAX_CLAIM_ROUNDS):
+            if seen is not None and seen.key != job.key:
+                seen, job = None, job.with_next_image_id()
             if seen is not None:
                 passed = timedelta(seconds=time.monotonic() - began)
                 claimant = claimant.not_before(seen.updated_at, passed=passed)

@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from worker.aws.retry import RetryPolicy, call_with_retry
 from worker.domain.image import Image, ImageSummary
-from worker.domain.keys import PROFILE_IMAGE_ID
+from worker.domain.job import Job
+from worker.domain.keys import PROFILE_IMAGE_ID, next_image_id
 from worker.domain.status import ImageStatus
 from worker.dynamodb.attributes import decode_map
 from worker.dynamodb.batches import get_items
@@ -103,6 +104,25 @@ class Queries:
         items = await get_items(self._client, self._table, self._retry, keys, consistent=consistent)
         images = map(self._unless_expired, items)
         return [image for image in images if image is not None]
+
+    async def images_of(self, jobs: Iterable[Job], *, consistent: bool = False) -> dict[str, Image]:
+        """Return the images of uploads, by the key of the upload, as far as they exist."""
+        found: dict[str, Image] = {}
+        remaining = list(jobs)
+        while remaining:
+            keys = [(job.image_id, job.user_id) for job in remaining]
+            images = await self.images(keys, consistent=consistent)
+            by_id = {(image.image_id, image.user_id): image for image in images}
+            pairs = [(job, by_id.get((job.image_id, job.user_id))) for job in remaining]
+            found |= {job.key: image for job, image in pairs if image is not None and image.key == job.key}
+            remaining = [
+                replace(job, image_id=image_id)
+                for job, image in pairs
+                if image is not None
+                and image.key != job.key
+                and (image_id := next_image_id(job.image_id, key=job.key)) is not None
+            ]
+        return found
 
     async def images_of_user(self, user_id: str, *, limit: int = 20, token: str | None = None) -> Page:
         """Return a page of a user's images, newest first."""

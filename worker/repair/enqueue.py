@@ -65,11 +65,10 @@ def _job_of_object(repairs: RepairContext, found: "ObjectTypeDef") -> Job | None
 
 
 async def _enqueue_unrecorded(repairs: RepairContext, jobs: Sequence[Job]) -> None:
-    images = await repairs.queries.images([(job.image_id, job.user_id) for job in jobs], consistent=True)
-    recorded = {(image.image_id, image.user_id): image for image in images}
+    recorded = await repairs.queries.images_of(jobs, consistent=True)
     requests = []
     for job in jobs:
-        image = recorded.get((job.image_id, job.user_id))
+        image = recorded.get(job.key)
         try:
             newer = job if image is None else await _newer_job(repairs, job, image)
         except TransientError as error:
@@ -93,7 +92,5 @@ async def _newer_job(repairs: RepairContext, job: Job, image: Image) -> Job | No
         return None
     if job.version.is_newer_than(image.version):
         return job
-    if job.key != image.key:
-        return None  # two uploads of one image id with different extensions: the later one counts
     source = await check_source(repairs.s3, image, repairs.s3_retry)
     return source.job if source.status is SourceStatus.REPLACED else None

@@ -20,7 +20,8 @@ LIST_VISIBILITY_S: Final = 30
 REDRIVE_VISIBILITY_S: Final = 120
 """Visibility timeout of dead letters that are being redriven."""
 
-ImagesByKey = Mapping[tuple[str, str], Image]
+ImagesByKey = Mapping[str, Image]
+"""Images by the key of their upload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +34,8 @@ class Diagnosis:
 
 
 async def images_of(letters: Sequence[DeadLetter], queries: Queries) -> ImagesByKey:
-    """Return the images that dead letters refer to, by image id and user id."""
-    keys = [(job.image_id, job.user_id) for letter in letters for job in letter.jobs]
-    images = await queries.images(keys, consistent=True) if keys else []
-    return {(image.image_id, image.user_id): image for image in images}
+    """Return the images that dead letters refer to, by the key of their upload."""
+    return await queries.images_of((job for letter in letters for job in letter.jobs), consistent=True)
 
 
 def diagnose(letter: DeadLetter, images: ImagesByKey) -> Diagnosis:
@@ -46,7 +45,7 @@ def diagnose(letter: DeadLetter, images: ImagesByKey) -> Diagnosis:
     for part in letter.parts:
         if isinstance(part, Unreadable):
             return Diagnosis(letter, "unreadable", part.reason)
-        image = images.get((part.image_id, part.user_id))
+        image = images.get(part.key)
         if image is not None and image.error is not None:
             return Diagnosis(letter, image.error.code, image.error.message)
     return Diagnosis(letter, "unknown", "it was received too often, and no worker recorded a reason")
@@ -141,7 +140,7 @@ def _request_for(
     if isinstance(part, Unreadable):
         # Other parts of the message can be parsed. A worker sends this one alone to the dead-letter queue.
         return RequeueRequest(image_id="", user_id="", action=action, body=part.body)
-    image = images.get((part.image_id, part.user_id))
+    image = images.get(part.key)
     if image is None or part.version.is_newer_than(image.version):
         return repairs.request(part, action=action)
     if image.version.is_newer_than(part.version) or image.status is ImageStatus.COMPLETED:

@@ -1,20 +1,23 @@
 """
 Store results so that a late worker cannot overwrite a newer result.
 
-Each stored object carries the attempt that made it in its metadata, and a nonce that makes its ETag unique.
-It is written on condition that no object is stored under its key, or that the stored one is unchanged since
-it was read and is of an earlier attempt. An object that the preceding attempt made of the same upload by the
-same recipe is kept.
+Each stored object carries the image that it was made of and the attempt that made it in its metadata, and a
+nonce that makes its ETag unique. It is written on condition that no object is stored under its key, or that
+the stored one is unchanged since it was read and is of an earlier attempt of the same image. An object that
+the preceding attempt made of the same upload by the same recipe is kept.
 """
 
+import hashlib
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from botocore.exceptions import ClientError
 
 from worker.aws.errors import is_not_found, is_precondition_failed
 from worker.aws.retry import RetryPolicy, call_with_retry
-from worker.domain.errors import LeaseLostError, TransientError
+from worker.domain.errors import LeaseLostError, ResultKeyTakenError, TransientError
 from worker.domain.image import Image, Rendition
 from worker.domain.keys import result_key
 from worker.domain.step import CONTENT_TYPES, EXTENSIONS, EncodedRendition
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
 
 _MAX_ROUNDS = 5
 """How often a write is repeated because the object changed between the read and the write."""
+
+_MAX_IDENTITY = 1024
+"""Half of what S3 accepts as the metadata of an object."""
 
 _MAX_CLOCK_DIFFERENCE = timedelta(hours=1)
 """
@@ -43,10 +49,20 @@ class S3Results:
         retry: Retry policy for S3 requests.
         bucket: Name of the bucket.
         prefix: Prefix of all keys, with its slash.
+        size_names: Names of the sizes, which earlier versions appended to image ids: see `_other_owner`.
     """
 
-    def __init__(self, client: "S3Client", *, retry: RetryPolicy, bucket: str, prefix: str) -> None:
+    def __init__(
+        self,
+        client: "S3Client",
+        *,
+        retry: RetryPolicy,
+        bucket: str,
+        prefix: str,
+        size_names: Iterable[str] = (),
+    ) -> None:
         self._client, self._retry, self._bucket, self._prefix = client, retry, bucket, prefix
+        self._former_suffixes = tuple(f"_{name}" for name in size_names)
 
     async def store(self, image: Image, rendition: EncodedRendition, *, is_main: bool) -> Rendition:
         """
@@ -54,6 +70,7 @@ class S3Results:
 
         Raises:
             LeaseLostError: A later attempt has stored its rendition.
+            ResultKeyTakenError: A rendition of another image is stored under the key.
             TransientError: The bucket was unavailable.
         """
         key = result_key(
@@ -72,6 +89,8 @@ class S3Results:
             if is_stored:
                 stored = await self._head(key)
                 replaced_e_tag = stored["ETag"].strip('"') if stored else None
+                if stored and (owner := self._other_owner(stored, image, key)) is not None:
+                    raise ResultKeyTakenError(bucket=self._bucket, key=key, taken_by=owner)
                 if stored and replaced_e_tag and _can_be_kept(stored, image, origin):
                     return _rendition(
                         key, rendition, e_tag=replaced_e_tag, size_bytes=stored["ContentLength"]
@@ -88,6 +107,22 @@ class S3Results:
             is_stored = True
         message = f"s3://{self._bucket}/{key} changed {_MAX_ROUNDS} times while it was being written"
         raise TransientError(message)
+
+    def _other_owner(self, stored: "HeadObjectOutputTypeDef", image: Image, key: str) -> str | None:
+        """
+        Return the other image whose result is stored under a key of this image; None if it is its own.
+
+        Earlier versions stored results without their image, and the size `small` of an image `a` under the
+        key of the main result of an image `a_small`.
+        """
+        metadata = stored["Metadata"]
+        if (owner := metadata.get("image")) is not None:
+            return None if owner == _identity(image) else f"image {owner}"
+        is_known = any(rendition.key == key for rendition in image.renditions.values())
+        is_same_upload = metadata.get("source-etag") == image.version.e_tag
+        if is_known or is_same_upload or not image.image_id.endswith(self._former_suffixes):
+            return None
+        return "an image that an earlier version processed"
 
     async def _put(
         self,
@@ -154,11 +189,18 @@ def _rendition(key: str, rendition: EncodedRendition, *, e_tag: str, size_bytes:
 def _origin(image: Image) -> dict[str, str]:
     """Return the object's metadata: what it was made of, how, and by which attempt. Values are ASCII."""
     return {
+        "image": _identity(image),
         "attempt": str(image.attempt),
         "recipe": image.recipe or "",
         "source-etag": image.version.e_tag or "",
         "source-sequencer": (image.version.sequencer or "").rstrip("0"),
     }
+
+
+def _identity(image: Image) -> str:
+    """Return the user and the id of an image as ASCII; a hash if they are too long for metadata."""
+    text = quote(f"{image.user_id}/{image.image_id}")
+    return text if len(text) <= _MAX_IDENTITY else hashlib.sha256(text.encode()).hexdigest()
 
 
 def _can_be_kept(stored: "HeadObjectOutputTypeDef", image: Image, origin: dict[str, str]) -> bool:
@@ -174,7 +216,7 @@ def _can_be_kept(stored: "HeadObjectOutputTypeDef", image: Image, origin: dict[s
     metadata = stored["Metadata"]
     number = metadata.get("attempt", "")
     attempt = int(number) if number.isdecimal() else 0
-    is_same = all(metadata.get(name) == origin[name] for name in origin if name != "attempt")
+    is_same = all(metadata.get(name) == origin[name] for name in origin if name not in {"attempt", "image"})
     if origin["source-etag"] and is_same and attempt >= image.attempt - 1:
         return True
     if attempt > image.attempt and stored["LastModified"] > image.updated_at - _MAX_CLOCK_DIFFERENCE:

@@ -9,7 +9,7 @@ not.
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeAlias
 from urllib.parse import unquote_plus
@@ -17,7 +17,7 @@ from urllib.parse import unquote_plus
 from worker.domain import clock
 from worker.domain.errors import UnreadableMessageError
 from worker.domain.job import Job, SourceVersion, padded_sequencer
-from worker.domain.keys import is_folder, parse_upload_key
+from worker.domain.keys import image_ids, is_folder, parse_upload_key
 from worker.domain.message import Message, Unreadable
 
 JsonValue: TypeAlias = "JsonObject | list[JsonValue] | str | int | float | bool | None"
@@ -61,6 +61,7 @@ def to_body(job: Job, *, reason: str) -> str:
         "version": JOB_VERSION,
         "bucket": job.bucket,
         "key": job.key,
+        "imageId": job.image_id,
         "eTag": job.version.e_tag,
         "versionId": job.version.version_id,
         "sequencer": job.version.sequencer,
@@ -148,7 +149,7 @@ def _from_own_job(body: JsonObject, message: Message, key_layout: KeyLayout) -> 
     if body["version"] != JOB_VERSION:
         reason = f"its version is {body['version']!r}; supported is {JOB_VERSION}"
         raise UnreadableMessageError(reason)
-    return _job(
+    job = _job(
         bucket=_text(body, "bucket"),
         key=_text(body, "key"),
         e_tag=body.get("eTag"),
@@ -158,6 +159,13 @@ def _from_own_job(body: JsonObject, message: Message, key_layout: KeyLayout) -> 
         uploaded_at=_time(body.get("uploadedAt"), message),
         key_layout=key_layout,
     )
+    image_id = body.get("imageId")
+    if job is None or image_id is None:
+        return job
+    if not isinstance(image_id, str) or image_id not in image_ids(job.key, prefix=key_layout.uploads_prefix):
+        reason = f"its imageId {image_id!r} is not one that an upload with the key {job.key!r} can have"
+        raise UnreadableMessageError(reason)
+    return replace(job, image_id=image_id)
 
 
 def _job(

@@ -22,7 +22,9 @@ class MemoryLedger:
         self.statistics: defaultdict[str, Statistics] = defaultdict(Statistics)
 
     async def claim(self, job: Job, claimant: Claimant) -> ClaimResult:
-        result = decide(self.images.get((job.image_id, job.user_id)), job, claimant)
+        while (seen := self.images.get((job.image_id, job.user_id))) and seen.key != job.key:
+            job = job.with_next_image_id()
+        result = decide(seen, job, claimant)
         if isinstance(result, Claimed):
             self._store(result.image)
         return result

@@ -141,11 +141,11 @@ def test_a_step_without_a_recorded_computing_time_shows_its_duration() -> None:
 
 
 def test_every_rendition_and_the_end_of_retention_are_shown() -> None:
-    thumbnail = replace(a_rendition(), key="processed/user_1/img_1_thumbnail.jpg", width=150, height=84)
+    thumbnail = replace(a_rendition(), key="processed/user_1/img_1@thumbnail.jpg", width=150, height=84)
     done = image_completed({"medium": a_rendition(), "thumbnail": thumbnail}, main_size="medium", at=after(5))
     image = replace(apply_all(claimed(), [*all_transitions()[:-1], done]), ttl=1_735_689_600)
     lines = text_of(image)
-    assert "             processed/user_1/img_1_thumbnail.jpg  thumbnail, 150x84 jpeg, 82 kB" in lines
+    assert "             processed/user_1/img_1@thumbnail.jpg  thumbnail, 150x84 jpeg, 82 kB" in lines
     assert "kept until   2025-01-01T00:00:00.000Z" in lines
 
 

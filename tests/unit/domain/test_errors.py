@@ -12,6 +12,7 @@ from worker.domain.errors import (
     LeaseLostError,
     NotAnImageError,
     RejectedError,
+    ResultKeyTakenError,
     SourceMissingError,
     SupersededError,
     TooManyBytesError,
@@ -49,6 +50,10 @@ REJECTIONS = [
     (DecodeOutOfMemoryError(), "more memory than a decoder process may use"),
     (DecoderCrashedError(exit_status="signal 11"), "crashed while it processed the image (signal 11)"),
     (SourceMissingError(bucket="image-uploads", key="uploads/u/i.jpg"), "s3://image-uploads/uploads/u/i.jpg"),
+    (
+        ResultKeyTakenError(bucket="results", key="p/u/i.jpg", taken_by="image u/j"),
+        "a result of image u/j, and",
+    ),
 ]
 CODES = [error.code for error, _ in REJECTIONS]
 
@@ -96,6 +101,7 @@ def test_only_errors_that_the_worker_may_have_caused_are_retryable() -> None:
         "decode_timeout",
         "decode_out_of_memory",
         "decoder_crashed",
+        "result_key_taken",
     }
 
 

@@ -1,9 +1,13 @@
+import re
+from collections.abc import Iterable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.domain.errors import UnreadableMessageError
-from worker.domain.keys import UploadKey, parse_upload_key, result_key
+from worker.domain.keys import UploadKey, image_ids, next_image_id, parse_upload_key, result_key
+from worker.domain.step import EXTENSIONS
 
 
 def parsed(key: str) -> UploadKey:
@@ -121,4 +125,128 @@ def test_the_key_of_another_size_ends_in_its_name() -> None:
         prefix="processed/", user_id="user_1", image_id="2024/img_1", extension="webp", size="small"
     )
 
-    assert key == "processed/user_1/2024/img_1_small.webp"
+    assert key == "processed/user_1/2024/img_1@small.webp"
+
+
+@pytest.mark.parametrize(
+    ("image_id", "size", "expected"),
+    [
+        ("icon@2x", None, "icon@2x@.png"),
+        ("icon@2x", "small", "icon@2x@small.png"),
+        ("icon@", None, "icon@@.png"),
+        ("a@b/icon", None, "a@b/icon.png"),
+        ("pic_thumbnail", None, "pic_thumbnail.png"),
+    ],
+)
+def test_an_image_id_with_the_separator_of_sizes_is_told_apart(
+    image_id: str, size: str | None, expected: str
+) -> None:
+    key = result_key(prefix="processed/", user_id="u", image_id=image_id, extension="png", size=size)
+
+    assert key == f"processed/u/{expected}"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("IMG_0001.HEIC", "IMG_0001"),
+        ("IMG_0001.jpg", "IMG_0001"),
+        ("IMG_0001.MOV", "IMG_0001.MOV"),
+        ("2024/DSC_7.NEF", "2024/DSC_7.NEF"),
+        ("DSC_7.jpg.xmp", "DSC_7.jpg.xmp"),
+        ("notes", "notes"),
+        (".mov", ".mov"),
+    ],
+)
+def test_a_file_that_accompanies_a_photograph_keeps_its_extension(name: str, expected: str) -> None:
+    assert parsed(f"uploads/user_1/{name}").image_id == expected
+
+
+def test_an_upload_whose_image_id_is_taken_has_another_one() -> None:
+    key = "uploads/user_1/2024/a.jpg"
+
+    second = next_image_id("2024/a", key=key)
+    assert second == "2024/a.jpg"
+    third = next_image_id(second, key=key)
+    assert third is not None
+    assert re.fullmatch(r"2024/a\.jpg-[0-9a-f]{16}", third)
+    assert next_image_id(third, key=key) is None
+    assert {"2024/a", second, third} == image_ids(key, prefix="uploads/")
+
+
+# Few characters, so that names are often alike in all but case, Unicode form, extension or size.
+WORD = st.text("aA@_.-/ \u00e9\u0301e", min_size=1, max_size=6)
+NAMES = (
+    st.tuples(
+        WORD | st.sampled_from(["pic", "IMG_1", "pic_small", "pic@small"]),
+        st.sampled_from(
+            ["", ".jpg", ".JPG", ".png", ".HEIC", ".HEIC.jpg", ".mov", "@small.png", "_small.jpg"]
+        ),
+    )
+    .map("".join)
+    .filter(lambda name: not name.endswith("/"))
+)
+SIZES = st.none() | st.sampled_from(["small", "Small", "_small", "a", "a-b"])
+
+
+def is_accepted(name: str) -> bool:
+    try:
+        parsed(f"uploads/u/{name}")
+    except UnreadableMessageError:
+        return False
+    return True
+
+
+def image_ids_after(names: Iterable[str]) -> dict[str, str]:
+    """Return the image id of each upload, in the order in which they are claimed."""
+    key_by_id: dict[str, str] = {}
+    for name in names:
+        key = f"uploads/u/{name}"
+        image_id: str | None = parsed(key).image_id
+        while image_id in key_by_id:
+            image_id = next_image_id(image_id, key=key)
+        assert image_id is not None
+        key_by_id[image_id] = key
+    return key_by_id
+
+
+@given(st.lists(NAMES.filter(is_accepted), unique=True, min_size=2, max_size=8))
+def test_uploads_of_different_keys_have_different_image_ids_in_any_order(names: list[str]) -> None:
+    forward, backward = image_ids_after(names), image_ids_after(reversed(names))
+
+    assert len(forward) == len(backward) == len(names)
+    for image_id, key in [*forward.items(), *backward.items()]:
+        assert image_id in image_ids(key, prefix="uploads/")
+
+
+@given(
+    st.lists(NAMES.filter(is_accepted), unique=True, min_size=1, max_size=5),
+    st.sets(SIZES, min_size=1),
+    st.sets(st.sampled_from(sorted(EXTENSIONS.values())), min_size=1),
+)
+def test_every_image_size_and_format_has_a_result_key_of_its_own(
+    names: list[str], sizes: set[str | None], extensions: set[str]
+) -> None:
+    keys = [
+        result_key(prefix="processed/", user_id="u", image_id=image_id, extension=extension, size=size)
+        for image_id in image_ids_after(names)
+        for size in sizes
+        for extension in extensions
+    ]
+
+    assert len(set(keys)) == len(keys)
+
+
+USERS_AND_IMAGES = st.tuples(USERS, IMAGES | NAMES)
+
+
+@given(USERS_AND_IMAGES, USERS_AND_IMAGES, SIZES, SIZES)
+def test_no_two_images_share_a_result_key(
+    first: tuple[str, str], second: tuple[str, str], first_size: str | None, second_size: str | None
+) -> None:
+    def key(image: tuple[str, str], size: str | None) -> str:
+        user_id, image_id = image
+        return result_key(prefix="p/", user_id=user_id, image_id=image_id, extension="jpg", size=size)
+
+    is_same = (first, first_size) == (second, second_size)
+    assert (key(first, first_size) == key(second, second_size)) is is_same

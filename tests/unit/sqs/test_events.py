@@ -1,6 +1,7 @@
 import json
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from datetime import UTC, timedelta
 from typing import Any
 from urllib.parse import quote_plus
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests.support.builders import NOON, a_job, a_message
 from worker.domain.job import Job, SourceVersion, padded_sequencer
+from worker.domain.keys import image_ids
 from worker.domain.message import Unreadable
 from worker.sqs.events import KeyLayout, parse, to_body
 
@@ -382,6 +384,8 @@ UNREADABLE = {
     "a key elsewhere": (an_own_job("elsewhere/user_1/img_1.jpg"), "does not have the form uploads/{userId}/"),
     "a key without a user": (an_own_job("uploads/img_1.jpg"), "does not have the form uploads/{userId}/"),
     "the profile's id": (an_own_job("uploads/user_1/user_profile.jpg"), "the reserved image id"),
+    "another image's id": (JOB | {"imageId": "img_2"}, "its imageId 'img_2' is not one that"),
+    "an image id that is a list": (JOB | {"imageId": ["img_1"]}, "its imageId ['img_1'] is not one that"),
     "a key that is not Unicode": (an_own_job("uploads/user_1/\ud800.jpg"), "is not valid Unicode"),
     "another bucket": (JOB | {"bucket": "other"}, "its bucket is 'other'; this worker processes"),
 }
@@ -465,6 +469,13 @@ WORDS = st.text(st.characters(exclude_characters='"', exclude_categories=["Cs"])
 @example(a_job())
 def test_a_job_survives_serialisation(job: Job) -> None:
     assert job == the_job(to_body(job, reason="retry"))
+
+
+@pytest.mark.parametrize("key", ["uploads/user_1/a.png", "uploads/user_1/a.mov", "uploads/user_1/2024/a"])
+def test_our_own_job_names_the_image_id_that_its_record_has(key: str) -> None:
+    for image_id in image_ids(key, prefix="uploads/"):
+        job = replace(the_job(an_own_job(key)), image_id=image_id)
+        assert job == the_job(to_body(job, reason="retry"))
 
 
 def test_the_body_of_a_job_has_its_reason() -> None:

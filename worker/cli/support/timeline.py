@@ -30,6 +30,7 @@ _ADVICE: Final[Mapping[str, str]] = {
     "decode_out_of_memory": "scale it down, or raise WORKER_DECODER_MEMORY_MB, and upload it again",
     "decoder_crashed": "upload it again; if it crashes again, keep the file and report it",
     "source_missing": "upload it again",
+    "result_key_taken": "reprocess or delete the other image, delete the object, and retry this image",
     "unavailable": "once the dependency is available again, run `image-worker images retry` with its id",
     "internal_error": "report it, then run `image-worker images retry` with its id",
 }
