@@ -33,6 +33,7 @@ def confine_decoder(
 
     Call it once, after everything is imported and warmed up, in a process with a single thread. In a fork of
     the zygote, call it in the child as soon as it has its connection and has closed the zygote's socket.
+    Standard error must be /dev/null, because it may still be written.
 
     Args:
         connection: File descriptor of the connection, the only one that may be used.
@@ -54,11 +55,11 @@ def confine_zygote() -> frozenset[Guarantee]:
     """
     Confine this process to forking decoders, irrevocably.
 
-    Like `confine_decoder`, but it may also fork (os.fork), wait for its children, open pidfds of them, send
-    and receive on every socket that it has, with file descriptors in SCM_RIGHTS, poll, close and duplicate
-    file descriptors, and set limits, attributes and filters: each fork calls `confine_decoder`, whose filter
-    and Landlock domain are added to the zygote's. It cannot open files, create sockets, execute programs,
-    send signals, or change its session or process group, so that killing its group ends its forks as well.
+    Like `confine_decoder`, but it may also fork with CLONE_PARENT, so that the worker process reaps the
+    forks, start a session, send and receive on every socket that it has, with file descriptors in SCM_RIGHTS,
+    poll, close and duplicate file descriptors, and set limits, attributes and filters: each fork calls
+    `confine_decoder`, whose filter and Landlock domain are added to the zygote's. It cannot open files,
+    create sockets, execute programs or signal other processes.
 
     Call it once, after everything is imported and warmed up, in a process with a single thread. Its address
     space is not limited, since a fork limits its own.

@@ -63,13 +63,15 @@ class Argument:
 @dataclass(frozen=True, slots=True)
 class SystemCall:
     """
-    A system call by name.
+    A system call.
 
     Attributes:
+        name: Its name in the kernel.
         numbers: Its number on x86_64 and on aarch64; None where it does not exist.
         arguments: Conditions that must all hold.
     """
 
+    name: str
     numbers: tuple[int | None, int | None]
     arguments: tuple[Argument, ...] = ()
 

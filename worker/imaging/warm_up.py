@@ -11,6 +11,7 @@ from PIL import Image, ImageCms
 from worker.domain.errors import RejectedError
 from worker.domain.recipe import Animation, Limits, OutputFormat, Recipe, Size, Watermark
 from worker.imaging.fonts import Fonts
+from worker.imaging.heic_threads import decode_in_calling_thread
 from worker.imaging.image_file import EXTRAS
 from worker.imaging.pipeline import process
 
@@ -45,10 +46,19 @@ def warm_up(fonts: Fonts) -> None:
     Process a small image of each format, and import what is otherwise imported with the first image.
 
     It also makes caches and memory pools that a fork inherits.
+
+    Raises:
+        RuntimeError: HEIC images cannot be decoded without threads.
     """
     for module in (*_MODULES, *EXTRAS.values()):
         if find_spec(module) is not None:
             importlib.import_module(module)
+    if find_spec(EXTRAS["heic"]) is not None and not decode_in_calling_thread():
+        message = (
+            "the installed pillow-heif decodes in threads, which a decoder process cannot start: "
+            "install its wheel from PyPI, or remove it"
+        )
+        raise RuntimeError(message)
     for content in _samples():
         with contextlib.suppress(RejectedError):
             for _ in process(content, _RECIPE, limits=Limits(), fonts=fonts):
