@@ -29,6 +29,7 @@ _ANIMATED: Final = frozenset({"gif", "webp"})
 _AVIF_SPEED: Final = 8
 _RESTORE_BACKGROUND: Final = 2
 """GIF disposal method: each frame is drawn on an empty canvas."""
+_MAX_PLAYS: Final = 65_535
 _LOSSLESS: Final = frozenset({"png", "gif"})
 
 
@@ -110,7 +111,9 @@ def _encode(picture: Picture, chosen_format: str, quality: int) -> _File:
         case "jpeg":
             picture.image.save(file, "JPEG", quality=quality, subsampling="4:2:0", **exif)
         case "webp":
-            picture.image.save(file, "WEBP", quality=quality, method=2, **exif, **_frame_options(picture))
+            picture.image.save(
+                file, "WEBP", quality=quality, method=2, **exif, **_frame_options(picture, chosen_format)
+            )
         case "avif":
             picture.image.save(
                 file,
@@ -122,13 +125,15 @@ def _encode(picture: Picture, chosen_format: str, quality: int) -> _File:
                 **exif,
             )
         case "gif":
-            picture.image.save(file, "GIF", disposal=_RESTORE_BACKGROUND, **_frame_options(picture))
+            picture.image.save(
+                file, "GIF", disposal=_RESTORE_BACKGROUND, **_frame_options(picture, chosen_format)
+            )
         case _:
             picture.image.save(file, "PNG", compress_level=3, **exif)
     return file
 
 
-def _frame_options(picture: Picture) -> _FrameOptions:
+def _frame_options(picture: Picture, chosen_format: str) -> _FrameOptions:
     """Return Pillow's options to write all frames of an animation; empty for a still picture."""
     if not picture.frames:
         return {}
@@ -137,6 +142,8 @@ def _frame_options(picture: Picture) -> _FrameOptions:
         "append_images": [frame.image for frame in picture.frames],
         "duration": [picture.duration_ms, *(frame.duration_ms for frame in picture.frames)],
     }
-    if picture.loop is not None:
-        options["loop"] = picture.loop
+    if chosen_format != "gif":
+        options["loop"] = min(picture.plays, _MAX_PLAYS)
+    elif picture.plays != 1:  # a GIF without a number of repeats is played once
+        options["loop"] = max(0, picture.plays - 1)
     return options

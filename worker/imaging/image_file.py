@@ -9,13 +9,13 @@ from typing import Final
 from PIL import (
     AvifImagePlugin,
     BmpImagePlugin,
-    GifImagePlugin,
     Image,
     ImageFile,
     JpegImagePlugin,
     WebPImagePlugin,
 )
 
+from worker.imaging.gif import GifFile
 from worker.imaging.png import PngFile
 from worker.imaging.tiff import open_tiff
 from worker.ipc.framing import Content
@@ -27,7 +27,7 @@ _DECODERS: Final[Mapping[str, Callable[[io.BytesIO], ImageFile.ImageFile]]] = {
     "jpeg": JpegImagePlugin.JpegImageFile,
     "png": PngFile,
     "webp": WebPImagePlugin.WebPImageFile,
-    "gif": GifImagePlugin.GifImageFile,
+    "gif": GifFile,
     "tiff": open_tiff,
     "bmp": BmpImagePlugin.BmpImageFile,
     "avif": AvifImagePlugin.AvifImageFile,

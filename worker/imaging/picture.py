@@ -76,7 +76,7 @@ class Picture:
         credits: EXIF to write into the rendition; may be empty.
         frames: Frames after the first, in the same form.
         duration_ms: How long the first frame is shown.
-        loop: How often the animation is played, 0 for forever; None if the upload does not specify it.
+        plays: How often the animation is played, 0 for forever.
     """
 
     size: str
@@ -85,7 +85,7 @@ class Picture:
     credits: bytes = b""
     frames: tuple[TimedImage, ...] = ()
     duration_ms: int = 0
-    loop: int | None = None
+    plays: int = 0
 
     @property
     def images(self) -> tuple[Image.Image, ...]:

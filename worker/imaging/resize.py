@@ -58,7 +58,7 @@ def resize(decoded: DecodedUpload, *, sizes: tuple[Size, ...]) -> tuple[tuple[Pi
     layouts = {size.name: layout(decoded.original, size) for size in sizes}
     reason_ignored = reason_profile_ignored(decoded.profile, decoded.image.mode)
     first, first_ms = _resize_frame(decoded, sizes, layouts), _duration_ms(decoded.image)
-    loop = decoded.image.info.get("loop")
+    plays = _plays(decoded)
     later_frames: dict[str, list[TimedImage]] = {size.name: [] for size in sizes}
     for number in range(1, decoded.frames):
         decoded.image.seek(number)
@@ -72,7 +72,7 @@ def resize(decoded: DecodedUpload, *, sizes: tuple[Size, ...]) -> tuple[tuple[Pi
             decoded.credits,
             tuple(later_frames[size.name]),
             first_ms,
-            loop if isinstance(loop, int) else None,
+            plays,
         )
         for size in sizes
     )
@@ -139,6 +139,14 @@ def _visible_part(source: _Source, plan: Layout, size: Size) -> Image.Image:
         box = (left, top, left + width, top + height)
     scaled = scale(source.image, turn_extent(plan.visible, source.orientation), box=box)
     return drop_opaque_alpha(to_srgb(turn_upright(scaled, source.orientation), source.profile))
+
+
+def _plays(decoded: DecodedUpload) -> int:
+    """Return how often an animation is played, 0 for forever. A GIF states its repeats, a WebP its plays."""
+    stated = decoded.image.info.get("loop")
+    if not isinstance(stated, int):
+        return 1
+    return stated + 1 if decoded.format == "gif" and stated else stated
 
 
 def _duration_ms(image: Image.Image) -> int:
