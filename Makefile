@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SETUP := $(VENV)/.set-up
 CHECKOV := .venv-checkov
 
-.PHONY: help demo test chaos soak bench check format lock image image-demo clean docs docs-pictures
+.PHONY: help demo test simulate chaos soak bench check format lock image image-demo clean docs docs-pictures
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -20,6 +20,9 @@ test: $(SETUP) ## Run all tests
 	rm -rf $(CALLS)
 	RECORDED_CALLS=$(CALLS) $(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal -m "not after_all_others"
 	RECORDED_CALLS=$(CALLS) $(BIN)/pytest -m after_all_others
+
+simulate: $(SETUP) ## Simulate fleets of workers with faults, on virtual time (SEEDS, FIRST; SEED for one, with its trace)
+	$(BIN)/python -m tests.simulation
 
 chaos: $(SETUP) ## Kill and suspend workers while AWS calls fail (CHAOS_SEED, CHAOS_UPLOADS, CHAOS_WORKERS)
 	$(BIN)/python -m tests.chaos

@@ -1,0 +1,152 @@
+"""
+The one place where the code under test gets its time and randomness from the simulation.
+
+While `controlled` is open, the modules of the worker and of tenacity read clocks and random numbers of the
+process that runs at this moment, wherever they have imported `time`, `random`, `secrets`, `uuid4` or
+`datetime`, or use a function of these as the default of an argument.
+"""
+
+import inspect
+import random
+import secrets
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta, tzinfo
+from types import FunctionType, ModuleType
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+from tests.simulation.chance import Chance
+from tests.simulation.loop import Scheduler
+
+EPOCH: Final = datetime(2026, 3, 1, 12, tzinfo=UTC)
+"""The true time at which each simulation begins."""
+
+_PREFIXES: Final = ("worker.", "tenacity")
+
+
+class _Source:
+    """Clocks and random numbers of the simulation that runs in this thread."""
+
+    scheduler: Scheduler
+    chance: Chance
+    random = random.Random()
+
+
+_source = _Source()
+
+
+def begin(scheduler: Scheduler, chance: Chance) -> None:
+    """Take time and randomness from a simulation from now on."""
+    _source.scheduler, _source.chance = scheduler, chance
+    _source.random.seed(chance.bits("worker's own random numbers"))
+
+
+def true_time(scheduler: Scheduler) -> datetime:
+    """Return the time by the clock of AWS."""
+    return EPOCH + timedelta(seconds=scheduler.now_s)
+
+
+def _monotonic() -> float:
+    return _source.scheduler.now_s
+
+
+def _offset_s() -> float:
+    process = _source.scheduler.current
+    return process.clock_offset_s if process else 0.0
+
+
+def _time() -> float:
+    return EPOCH.timestamp() + _source.scheduler.now_s + _offset_s()
+
+
+class _Namespace:
+    """Replaces a module or class, some of whose functions are simulated."""
+
+    def __init__(self, original: object, **replaced: object) -> None:
+        self._original = original
+        vars(self).update(replaced)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._original, name)
+
+
+def _now(tz: tzinfo | None = None) -> datetime:
+    now = EPOCH + timedelta(seconds=_source.scheduler.now_s + _offset_s())
+    return now if tz is not None else now.replace(tzinfo=None)
+
+
+def _uuid4() -> UUID:
+    return UUID(int=_source.random.getrandbits(128), version=4)
+
+
+def _token_hex(length: int = 32) -> str:
+    return _source.random.getrandbits(8 * length).to_bytes(length, "big").hex()
+
+
+def _uniform(low: float, high: float) -> float:
+    return _source.random.uniform(low, high)
+
+
+_FUNCTIONS: Final[dict[object, object]] = {
+    time.monotonic: _monotonic,
+    time.perf_counter: _monotonic,
+    time.time: _time,
+    uuid4: _uuid4,
+    secrets.token_hex: _token_hex,
+    random.uniform: _uniform,
+}
+_MODULES: Final[dict[int, object]] = {
+    id(time): _Namespace(time, monotonic=_monotonic, perf_counter=_monotonic, time=_time),
+    id(secrets): _Namespace(secrets, token_hex=_token_hex),
+    id(random): _Namespace(random, uniform=_uniform, random=_source.random.random),
+}
+_DATETIME: Final = _Namespace(datetime, now=_now)
+
+
+@contextmanager
+def controlled() -> Iterator[None]:
+    """Replace the sources of time and randomness in every loaded module of the worker."""
+    undo: list[tuple[Any, str, object]] = []
+
+    def replace(owner: Any, name: str, value: object) -> None:
+        undo.append((owner, name, getattr(owner, name)))
+        setattr(owner, name, value)
+
+    try:
+        for module in [each for name, each in sys.modules.items() if name.startswith(_PREFIXES)]:
+            for name, value in list(vars(module).items()):
+                if (found := _replacement(module, value)) is not None:
+                    replace(module, name, found)
+            for function in _functions(module):
+                if (defaults := function.__kwdefaults__) is not None:
+                    changed = {name: _of_default(value) for name, value in defaults.items()}
+                    replace(function, "__kwdefaults__", changed)
+                if function.__defaults__ is not None:
+                    replace(function, "__defaults__", tuple(map(_of_default, function.__defaults__)))
+        yield
+    finally:
+        for owner, name, value in reversed(undo):
+            setattr(owner, name, value)
+
+
+def _replacement(module: ModuleType, value: object) -> object | None:
+    if isinstance(value, ModuleType):
+        return _MODULES.get(id(value))
+    if value is datetime and "datetime.now(" in inspect.getsource(module):
+        return _DATETIME
+    return _FUNCTIONS.get(value) if callable(value) and value.__hash__ is not None else None
+
+
+def _of_default(value: object) -> object:
+    return _FUNCTIONS.get(value, value) if callable(value) and value.__hash__ is not None else value
+
+
+def _functions(module: ModuleType) -> Iterator[FunctionType]:
+    for value in list(vars(module).values()):
+        if isinstance(value, FunctionType) and value.__module__ == module.__name__:
+            yield value
+        elif isinstance(value, type) and value.__module__ == module.__name__:
+            yield from (each for each in vars(value).values() if isinstance(each, FunctionType))

@@ -1,0 +1,411 @@
+"""
+What must hold: checked after every write to the table and the bucket, and at the end.
+
+The oracle knows what was uploaded and what each write changed. It does not use the worker's own decisions: a
+write is judged by the items before and after it, and by the process that sent it.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import pairwise
+from typing import Any, Final
+
+from tests.simulation.determinism import true_time
+from tests.simulation.dynamodb import DynamoDB, Key, Write, item_bytes
+from tests.simulation.expressions import Item
+from tests.simulation.fleet import LEASE_S
+from tests.simulation.loop import ProcessLoop, Scheduler
+from tests.simulation.s3 import S3, Put, Stored
+from tests.simulation.schedule import Upload
+from tests.simulation.uploads import EXPECTED, identity_of
+from worker.domain.image import Image, Rendition
+from worker.domain.keys import PROFILE_IMAGE_ID
+from worker.domain.status import (
+    IMAGE_MOVES,
+    STEP_MOVES,
+    TERMINAL_STATUSES,
+    ImageMove,
+    ImageStatus,
+    StepName,
+    StepStatus,
+)
+from worker.dynamodb.attributes import decode, decode_map
+from worker.dynamodb.items import from_item
+
+MAX_ITEM_BYTES: Final = 48 * 1024
+"""No record becomes larger than this, however often its image is replaced."""
+
+_IMAGE_MOVES: Final = {
+    (start.value, leads_to.value) for starts, leads_to in IMAGE_MOVES.values() for start in starts
+}
+_STEP_MOVES: Final = {
+    (start.value, leads_to.value) for starts, leads_to in STEP_MOVES.values() for start in starts
+}
+_ENDED: Final = {status.value for status in TERMINAL_STATUSES}
+_REPAIRED: Final = {ImageMove.RETRIED.value, ImageMove.REPROCESSED.value}
+_RESULTS: Final = "processed/"
+_HISTORY: Final = "the history is legal"
+_FENCING: Final = "a worker without the lease changes nothing"
+_RESULTS_EXIST: Final = "a completed record names its results"
+_LOST: Final = "no upload is lost"
+
+
+class Violation(Exception):  # noqa: N818 - what is found, not what went wrong in the simulation
+    """
+    An invariant does not hold.
+
+    Attributes:
+        invariant: Its name.
+        message: What was found.
+    """
+
+    def __init__(self, invariant: str, message: str) -> None:
+        super().__init__(f"{invariant}: {message}")
+        self.invariant, self.message = invariant, message
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """An uploaded version of an image."""
+
+    upload: Upload
+    e_tag: str
+    number: int
+
+
+@dataclass
+class _Totals:
+    images: int = 0
+    size_bytes: int = 0
+
+
+@dataclass
+class Oracle:
+    """
+    Checks the invariants.
+
+    Attributes:
+        scheduler: Returns the time.
+        versions: The uploaded versions of each image, oldest first.
+        rolled_back: Images whose record was restored or deleted, until their next claim: their results may
+            differ from the record.
+        disturbed: Images whose record was ever restored or deleted.
+        deleted: Images whose record was deleted while it was counted.
+    """
+
+    scheduler: Scheduler
+    table: "DynamoDB | None" = None
+    bucket: "S3 | None" = None
+    versions: dict[Key, list[Version]] = field(default_factory=lambda: defaultdict(list))
+    rolled_back: set[Key] = field(default_factory=set)
+    disturbed: set[Key] = field(default_factory=set)
+    deleted: set[Key] = field(default_factory=set)
+    completed_at_s: dict[str, float] = field(default_factory=dict)
+    ends: Counter[tuple[Key, str]] = field(default_factory=Counter)
+    _by_result: dict[str, set[Key]] = field(default_factory=lambda: defaultdict(set))
+    _totals: dict[str, _Totals] = field(default_factory=lambda: defaultdict(_Totals))
+    _image_of_upload: dict[str, Key] = field(default_factory=dict)
+    _images: dict[Key, tuple[Item, Image]] = field(default_factory=dict)
+
+    # What the world reports.
+
+    def uploaded(self, upload: Upload, e_tag: str, key: Key) -> None:
+        versions = self.versions[key]
+        versions.append(Version(upload, e_tag, len(versions)))
+        self._image_of_upload[upload.upload_id] = key
+
+    def record_deleted(self, key: Key, item: Item | None) -> None:
+        if item is not None:
+            self.rolled_back.add(key)
+            self.disturbed.add(key)
+            for version in self.versions[key]:
+                self.ends[key, version.upload.upload_id] = 0
+            if "countedBytes" in item:
+                self.deleted.add(key)
+            for size in _renditions(item).values():
+                self._by_result[size["key"]].discard(key)
+
+    def table_restored(self, items: Mapping[Key, Item]) -> None:
+        self._totals.clear()
+        self._by_result.clear()
+        self.ends.clear()
+        self.deleted.clear()
+        for key, item in items.items():
+            if key[0] == PROFILE_IMAGE_ID:
+                continue
+            self._count(key, None, item)
+            for size in _renditions(item).values():
+                self._by_result[size["key"]].add(key)
+        self.rolled_back.update(self.versions)
+        self.disturbed.update(self.versions)
+
+    # After each event.
+
+    def written(self, writes: Sequence[Write]) -> None:
+        """Check applied writes of one request; a transaction has several."""
+        users = set()
+        for write in writes:
+            image_id, user_id = write.key
+            users.add(user_id)
+            if image_id != PROFILE_IMAGE_ID:
+                self._count(write.key, write.before, write.after)
+                self._check_image(write, write.after)
+        for user_id in users:
+            self._check_statistics(user_id)
+
+    def put(self, put: Put) -> None:
+        """Check an applied write of an object."""
+        if not put.key.startswith(_RESULTS) or put.before is None:
+            return
+        identity = identity_of(put.after.content)
+        writer = self._image_of_upload.get(identity[0]) if identity else None
+        for key in self._by_result.get(put.key, ()):
+            item = self._item(key)
+            if item is None or item["status"]["S"] != ImageStatus.COMPLETED or key in self.rolled_back:
+                continue
+            recorded = {each["key"]: each["eTag"] for each in _renditions(item).values()}
+            if recorded.get(put.key) in {None, put.after.e_tag}:
+                continue
+            if key != writer:
+                message = f"{put.key} is the result of {key[0]}, and was overwritten by that of {writer}"
+                raise Violation("results belong to one image", message)
+            message = f"{put.key}, the result of the completed image {key[0]}, was overwritten"
+            raise Violation(_FENCING, message)
+
+    def _check_image(self, write: Write, after: Item) -> None:
+        before = write.before
+        added = _added(_history(before), _history(after))
+        if added is None:
+            raise Violation(_HISTORY, f"{write.key[0]}: earlier entries were changed")
+        try:  # only the new entries: histories can be long
+            image = from_item(decode_map({**after, "history": {"L": added}}))
+        except Exception as error:
+            raise Violation("every record can be read", f"{write.key[0]}: {error!r}") from error
+        if (size := item_bytes(after, at_least=MAX_ITEM_BYTES)) > MAX_ITEM_BYTES:
+            raise Violation("records stay small", f"the record of {write.key[0]} has {size:,} bytes")
+        seen = self._seen(write.key, before)
+        self._images[write.key] = after, image
+        self._check_history(seen, image)
+        if write.sender is not None:
+            self._check_writer(write.sender, seen, image)
+        if image.status is ImageStatus.COMPLETED and (seen is None or seen.status is not image.status):
+            self._check_completed(image)
+        self._check_end(write.key, seen, image)
+        old = {each["key"] for each in _renditions(before).values()} if before else set()
+        new = {each["key"] for each in _renditions(after).values()}
+        for key in old - new:
+            self._by_result[key].discard(write.key)
+        for key in new:
+            self._by_result[key].add(write.key)
+
+    def _seen(self, key: Key, item: Item | None) -> Image | None:
+        if item is None:
+            return None
+        parsed = self._images.get(key)
+        return parsed[1] if parsed and parsed[0] is item else from_item(decode_map(item))
+
+    def _check_history(self, seen: Image | None, image: Image) -> None:
+        """Check the entries that a write added: the history of `image` has only these."""
+        name, added = _HISTORY, image.history
+        what = f"{image.image_id}: "
+        statuses = [entry.status for entry in added if entry.step is None]
+        start = [seen.status.value] if seen else []
+        for move in pairwise([*start, *statuses]):
+            if move not in _IMAGE_MOVES and not (move[0] == move[1] == "pending"):
+                raise Violation(name, what + f"{move[0]} -> {move[1]}")
+        if [*start, *statuses][-1:] != [image.status.value]:
+            raise Violation(name, what + f"its status is {image.status}, its history ends with {statuses}")
+        is_claim = seen is None or image.attempt != seen.attempt
+        for step in StepName:
+            steps = [entry.status for entry in added if entry.step is step]
+            before = StepStatus.PENDING.value if is_claim or seen is None else seen.steps[step].status.value
+            for move in pairwise([before, *steps]):
+                if move not in _STEP_MOVES:
+                    raise Violation(name, what + f"{step}: {move[0]} -> {move[1]}")
+        low = seen.attempt if seen else 0
+        if any(not low <= entry.attempt <= image.attempt for entry in added):
+            raise Violation(name, what + f"entries of other attempts than {low} to {image.attempt}")
+        if (image.status is ImageStatus.PROCESSING) is not (image.lease is not None):
+            raise Violation("the record is legal", what + f"{image.status} with lease {image.lease}")
+
+    def _check_writer(self, sender: ProcessLoop, seen: Image | None, image: Image) -> None:
+        if seen is not None and image.attempt == seen.attempt:
+            self._check_progress(sender, seen, image)
+            return
+        if image.lease is None or image.lease.worker != sender.name:
+            raise Violation(_FENCING, f"{sender.name} claimed {image.image_id} for {image.lease}")
+        if seen is not None:
+            self._check_claim(sender, seen, image)
+
+    def _check_progress(self, sender: ProcessLoop, seen: Image, image: Image) -> None:
+        if seen.lease is None or seen.lease.worker == sender.name:
+            return
+        is_repair = image.status is ImageStatus.PENDING and not seen.is_leased(_now_of(sender))
+        if not is_repair:
+            message = f"{sender.name} wrote {image.image_id} under the lease of {seen.lease.owner}"
+            raise Violation(_FENCING, message)
+
+    def _check_claim(self, sender: ProcessLoop, seen: Image, image: Image) -> None:
+        now = _now_of(sender)
+        if image.attempt <= seen.attempt and not seen.is_expired(now):
+            raise Violation("attempts only grow", f"{image.image_id}: {seen.attempt} -> {image.attempt}")
+        old, new = self._version(image, seen), self._version(image, image)
+        if old is not None and new is not None and new.number < old.number:
+            message = f"{image.image_id}: upload {new.upload.upload_id} replaced {old.upload.upload_id}"
+            raise Violation("an older upload never replaces a newer one", message)
+        if old is not new:
+            return
+        if seen.status in TERMINAL_STATUSES:
+            raise Violation("an upload ends once", f"{image.image_id} was claimed again after {seen.status}")
+        is_plausible = seen.lease and (seen.lease.expires_at - now).total_seconds() <= 2 * LEASE_S
+        if seen.lease is not None and seen.is_leased(now) and is_plausible:
+            message = f"{sender.name} claimed {image.image_id} under the lease of {seen.lease.owner}"
+            raise Violation(_FENCING, message)
+
+    def _check_completed(self, image: Image) -> None:
+        self._check_results(image)
+        if image.counted_bytes != image.total_bytes():
+            message = f"{image.image_id}: counted {image.counted_bytes} of {image.total_bytes()} bytes"
+            raise Violation("statistics are exact", message)
+
+    def _check_results(self, image: Image) -> None:
+        assert self.bucket
+        for rendition in image.renditions.values():
+            self._check_rendition(image, rendition, self.bucket.objects.get(rendition.key))
+
+    def _check_rendition(self, image: Image, rendition: Rendition, stored: Stored | None) -> None:
+        name, key = _RESULTS_EXIST, (image.image_id, image.user_id)
+        if stored is None:
+            raise Violation(name, f"{rendition.key} does not exist")
+        if stored.e_tag != rendition.e_tag:
+            raise Violation(name, f"{rendition.key} has another eTag than the record of {image.image_id}")
+        identity = identity_of(stored.content)
+        version = self._version(image, image)
+        if identity is None or version is None or identity[0] != version.upload.upload_id:
+            source = version.upload.upload_id if version else image.version.e_tag
+            raise Violation(name, f"{rendition.key} was made of {identity}, the record is of {source}")
+        if identity[1] != image.recipe:
+            raise Violation(name, f"{rendition.key} was made by recipe {identity[1]}, not {image.recipe}")
+        attempt = int(stored.metadata.get("attempt", 0))
+        if attempt > image.attempt and key not in self.disturbed:
+            raise Violation(name, f"{rendition.key} is of attempt {attempt}, the record of {image.attempt}")
+
+    def _check_end(self, key: Key, seen: Image | None, image: Image) -> None:
+        if seen is None or image.attempt != seen.attempt:
+            self.rolled_back.discard(key)
+        version = self._version(image, image)
+        if version is None:
+            return
+        upload_id = version.upload.upload_id
+        if any(entry.detail.get("reason") in _REPAIRED for entry in image.history[-1:]):
+            self.ends[key, upload_id] = 0
+        if image.status in TERMINAL_STATUSES and (seen is None or seen.status is not image.status):
+            self.ends[key, upload_id] += 1
+            self.completed_at_s.setdefault(upload_id, self.scheduler.now_s)
+            if self.ends[key, upload_id] > 1:
+                raise Violation("an upload ends once", f"{image.image_id} ended twice for {upload_id}")
+
+    def _check_statistics(self, user_id: str) -> None:
+        assert self.table
+        profile = self.table.items.get((PROFILE_IMAGE_ID, user_id), {})
+        stored: Any = decode(profile["statistics"]) if "statistics" in profile else {}
+        found = stored.get("totalImages", 0), stored.get("totalStorageUsed", 0)
+        totals = self._totals[user_id]
+        is_exact = found == (totals.images, totals.size_bytes)
+        lost = sum(key[1] == user_id for key in self.deleted)
+        if not is_exact and not (lost and totals.images <= found[0] <= totals.images + lost):
+            message = (
+                f"{user_id} counts {found[0]} images of {found[1]:,} bytes; the records add up to "
+                f"{totals.images} of {totals.size_bytes:,}"
+            )
+            raise Violation("statistics are exact", message)
+
+    # At the end.
+
+    def final(self, *, strict: bool, exhausted: set[str], deleted_uploads: set[str]) -> None:
+        """
+        Check every image when nothing is left to do.
+
+        Args:
+            strict: Whether nothing has happened that could have used up the receives of a message.
+            exhausted: Uploads whose messages were received as often as they may be.
+            deleted_uploads: Keys of uploads that were deleted.
+        """
+        for key, versions in self.versions.items():
+            newest = versions[-1].upload
+            allowed = set(EXPECTED[newest.kind].codes)
+            if newest.key in deleted_uploads:
+                allowed |= {None, "source_missing"}
+            if not strict and newest.upload_id in exhausted:
+                allowed |= {"unavailable", "internal_error", "worker_killed"}
+            item = self._item(key)
+            if item is None and newest.key in deleted_uploads:
+                continue  # somebody deleted both
+            if item is None:
+                raise Violation(_LOST, f"{key[0]} of {key[1]} has no record")
+            self._check_final(key, item, allowed)
+
+    def _check_final(self, key: Key, item: Item, allowed: set[str | None]) -> None:
+        newest = self.versions[key][-1]
+        image = self._seen(key, item)
+        assert image
+        what = f"{key[0]} ({newest.upload.upload_id}, {newest.upload.kind})"
+        if image.version.e_tag != newest.e_tag:
+            raise Violation(_LOST, f"the record of {what} is about an older upload")
+        if image.status not in TERMINAL_STATUSES:
+            raise Violation(_LOST, f"{what} is still {image.status}")
+        code = image.error.code if image.error and image.status is ImageStatus.FAILED else None
+        if code not in allowed:
+            reason = image.error.message if image.error else ""
+            raise Violation("every upload ends as it should", f"{what} ended with {code}: {reason}")
+        if image.status is ImageStatus.COMPLETED and key not in self.rolled_back:
+            self._check_results(image)
+
+    # Parts.
+
+    def _item(self, key: Key) -> Item | None:
+        assert self.table
+        return self.table.items.get(key)
+
+    def _version(self, image: Image, of: Image) -> Version | None:
+        """Return the uploaded version that a record is about: the newest with its eTag and key."""
+        found = None
+        for version in self.versions.get((image.image_id, image.user_id), ()):
+            if version.e_tag == of.version.e_tag and version.upload.key == of.key:
+                found = version
+        return found
+
+    def _count(self, key: Key, before: Item | None, after: Item | None) -> None:
+        totals = self._totals[key[1]]
+        for item, sign in ((before, -1), (after, 1)):
+            if item is not None and "countedBytes" in item:
+                totals.images += sign
+                totals.size_bytes += sign * int(item["countedBytes"]["N"])
+
+
+def _now_of(process: ProcessLoop) -> Any:
+    return true_time(process.scheduler) + timedelta(seconds=process.clock_offset_s)
+
+
+def _history(item: Item | None) -> list[Any]:
+    entries: list[Any] = item["history"]["L"] if item and "history" in item else []
+    return entries
+
+
+def _added(before: list[Any], after: list[Any]) -> list[Any] | None:
+    """Return the entries that were added, or None if others changed; some in the middle may be gone."""
+    if after[: len(before)] == before:
+        return after[len(before) :]
+    for index in range(len(after) - 1, -1, -1):
+        if after[index] == before[-1]:
+            return after[index + 1 :] if index < len(before) else None
+    return None
+
+
+def _renditions(item: Item | None) -> dict[str, Any]:
+    if item is None or "renditions" not in item:
+        return {}
+    renditions: Any = decode(item["renditions"])
+    return dict(renditions)

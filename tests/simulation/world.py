@@ -1,0 +1,671 @@
+"""Execute a schedule: one simulated world, from its first event until nothing is left to do."""
+
+import gc
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from itertools import count
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+from urllib.parse import quote_plus
+
+from tests.simulation import determinism, fleet
+from tests.simulation.chance import Chance
+from tests.simulation.dynamodb import DynamoDB, Key, Write
+from tests.simulation.fleet import MAX_RECEIVES, Simulated, clients_of, run_worker, settings
+from tests.simulation.invariants import Oracle, Violation
+from tests.simulation.loop import ProcessLoop, Scheduler, SimulatedTask
+from tests.simulation.network import Network, Request, Weather
+from tests.simulation.s3 import BUCKET, S3, Put, Stored
+from tests.simulation.schedule import (
+    Action,
+    DeleteRecord,
+    DeleteUpload,
+    Drain,
+    Kill,
+    Profile,
+    Repair,
+    RepeatEvent,
+    Restore,
+    Schedule,
+    SendMessage,
+    SetPreferences,
+    Suspend,
+    Trouble,
+    Upload,
+    WorkerPlan,
+)
+from tests.simulation.sqs import QUEUE, SQS, QueuedMessage
+from tests.simulation.uploads import EXPECTED, Kind, content_of
+from worker import bootstrap
+from worker.delivery.consumer import Consumer
+from worker.domain import clock
+from worker.domain.errors import TransientError, UnreadableMessageError
+from worker.domain.job import Job
+from worker.domain.keys import PROFILE_IMAGE_ID, parse_upload_key
+from worker.domain.message import Message
+from worker.domain.status import TERMINAL_STATUSES, ImageStatus
+from worker.dynamodb.attributes import decode_map, encode_map
+from worker.dynamodb.items import from_item
+from worker.repair.enqueue import enqueue_all
+from worker.repair.reconcile import reconcile_all
+from worker.repair.redrive import REDRIVE_VISIBILITY_S, redrive_all
+from worker.repair.reprocess import reprocess_all, retry_image
+from worker.sqs.events import parse
+
+if TYPE_CHECKING:
+    from tests.simulation.expressions import Item
+
+_CHECK_S: Final = 5.0
+_MAX_EVENTS: Final = 400_000
+_DRAIN_S: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """
+    What a run showed.
+
+    Attributes:
+        violation: The invariant that does not hold; None if all do.
+        events: Number of events.
+        virtual_s: How long it took in virtual time.
+        exercised: How often each kind of fault and action occurred.
+        ended_at_s: When each upload ended.
+        digest: Depends on every write and every response, to compare two runs.
+    """
+
+    violation: Violation | None
+    events: int
+    virtual_s: float
+    exercised: Counter[str]
+    ended_at_s: dict[str, float]
+    digest: int
+
+
+@dataclass
+class _Worker:
+    """A worker: its plan, and the process that runs now."""
+
+    plan: WorkerPlan
+    number: int
+    starts: int = 0
+    process: ProcessLoop | None = None
+    task: SimulatedTask | None = None
+    consumer: Consumer | None = None
+    has_received: bool = False
+    is_stopping: bool = False
+    kill_in: int | None = None
+    kill: Kill | None = None
+
+
+class _Reporter:
+    """Implements `worker.repair.context.Reporter`."""
+
+    def __init__(self, trace: Callable[[str], None]) -> None:
+        self._trace = trace
+
+    def done(self, action: str, *, image_id: str, user_id: str) -> None:
+        self._trace(f"{action} {image_id}")
+
+    def skipped(self, reason: str) -> None:
+        self._trace(f"skipped: {reason}")
+
+    def failed(self, subject: str, message: str) -> None:
+        self._trace(f"failed {subject}: {message}")
+
+
+class World:
+    """
+    A world: the services, the workers, and what happens to them.
+
+    Args:
+        schedule: What happens.
+        trace: Called with each line of the trace; None for none.
+    """
+
+    def __init__(self, schedule: Schedule, trace: Callable[[str], None] | None = None) -> None:
+        self.schedule = schedule
+        self._trace_line = trace
+        self.chance = Chance(schedule.seed)
+        self.scheduler = Scheduler(self.chance)
+        self.oracle = Oracle(self.scheduler)
+        self.network = Network(
+            self.scheduler,
+            self.chance,
+            on_sent=self._sent,
+            on_applied=self._applied,
+            on_response=self._responded,
+        )
+        self.table = DynamoDB(self.scheduler, self.chance, self._guarded(self._written))
+        self.bucket = S3(self.scheduler, versioned=schedule.is_versioned, on_put=self._guarded(self._put))
+        self.sqs = SQS(
+            self.scheduler,
+            self.chance,
+            self.network,
+            max_receives=settings(1, 1).queue_receives,
+            on_event=self._queue_event,
+        )
+        self.sqs.duplicate_share = schedule.duplicate_share
+        self.oracle.table, self.oracle.bucket = self.table, self.bucket
+        self.workers = [_Worker(plan, number) for number, plan in enumerate(schedule.workers)]
+        self.violation: Violation | None = None
+        self.exercised: Counter[str] = Counter()
+        self._events_of: dict[str, str] = {}  # last event by key
+        self._exhausted: set[str] = set()
+        self._deleted_uploads: set[str] = set()
+        self._snapshots: dict[float, dict[Key, Item]] = {}
+        self._sequencers = count(1)
+        self._repairs = count(1)
+        self._calls_of_repair: dict[ProcessLoop, int] = {}
+        self._is_over = False
+        self._needs_repair = False
+        self.digest = 0
+
+    # Running.
+
+    def run(self) -> Outcome:
+        """Run the schedule until nothing is left to do, and check the invariants."""
+        Simulated.chance, Simulated.kill = self.chance, self._kill_process
+        determinism.begin(self.scheduler, self.chance)
+        gc_was_on = gc.isenabled()
+        gc.disable()
+        try:
+            self._run()
+        except Violation as violation:
+            self._violated(violation)
+        finally:
+            outcome = Outcome(
+                violation=self.violation,
+                events=self.scheduler.events,
+                virtual_s=self.scheduler.now_s,
+                exercised=self.exercised
+                + Counter(
+                    {
+                        f"{service}: {fault}": times
+                        for (service, fault), times in self.network.exercised.items()
+                    }
+                ),
+                ended_at_s=self.oracle.completed_at_s,
+                digest=self.digest,
+            )
+            self.scheduler.close()
+            if gc_was_on:
+                gc.enable()
+        return outcome
+
+    def _run(self) -> None:
+        for worker in self.workers:
+            self._start(worker)
+        for action in self.schedule.actions:
+            if isinstance(action, Restore):
+                self.scheduler.at(action.to_s, self._snapshot, action.to_s)
+            self.scheduler.at(action.at_s, self._act, action)
+        self._advance(until_s=max((_end_of(action) for action in self.schedule.actions), default=0.0))
+        self._end_faults()
+        self._settle(within_s=self._bound_s())
+        if self._needs_repair:
+            self._repair_everything()
+        self._check_final()
+        self._shut_down()
+
+    def _advance(self, *, until_s: float) -> None:
+        is_done = self.scheduler.run(until_s=until_s, max_events=_MAX_EVENTS)
+        if self.violation is not None:
+            raise self.violation
+        if not is_done:
+            raise Violation("everything comes to an end", f"{_MAX_EVENTS:,} events, and no end")
+
+    def _end_faults(self) -> None:
+        self.trace("all faults end")
+        self.network.weather.clear()
+        self.sqs.duplicate_share = 0.0
+        for worker in self.workers:
+            worker.kill_in = None
+            if worker.process is not None:
+                worker.process.resume()
+
+    def _bound_s(self) -> float:
+        """Return the time in which everything must end after the faults have."""
+        killers = sum(upload.kind is Kind.KILLER for upload in self.schedule.uploads)
+        return 700.0 + 600.0 * killers
+
+    def _settle(self, *, within_s: float) -> None:
+        deadline_s = self.scheduler.now_s + within_s
+        while (left := self._left()) is not None:
+            if self.scheduler.now_s >= deadline_s:
+                raise Violation("everything ends in time", f"after {within_s:.0f} s: {left}")
+            self._advance(until_s=min(self.scheduler.now_s + _CHECK_S, deadline_s))
+
+    def _left(self) -> str | None:
+        """Return what is still to be done."""
+        for message in self.sqs.queue.messages.values():
+            return f"{message.message_id} is in the queue after {message.receives} receives"
+        for key, item in self.table.items.items():
+            if key[0] != PROFILE_IMAGE_ID and not self._needs_repair:
+                status = item["status"]["S"]
+                if status in {ImageStatus.PENDING, ImageStatus.PROCESSING}:
+                    return f"{key[0]} of {key[1]} is {status}, and there is no message for it"
+        if self._calls_of_repair and not all(process.is_dead for process in self._calls_of_repair):
+            return "a repair tool runs"
+        return None
+
+    def _repair_everything(self) -> None:
+        """Do what the runbook says after a restore, or after a repair tool was killed."""
+        self.trace("the operator repairs what is left")
+        self._advance(until_s=self.scheduler.now_s + fleet.LEASE_S + 1)
+        for command in ("redrive", "enqueue", "reconcile"):
+            self._start_repair(Repair(at_s=self.scheduler.now_s, command=command))
+            self._settle(within_s=self._bound_s())
+        self._needs_repair = False
+        self._settle(within_s=self._bound_s())
+
+    def _check_final(self) -> None:
+        calm = {Profile.CALM, Profile.HOSTILE, Profile.REPLACEMENTS}
+        self.oracle.final(
+            strict=self.schedule.profile in calm,
+            exhausted=self._exhausted,
+            deleted_uploads=self._deleted_uploads,
+        )
+        for message in self.sqs.dead_letters.messages.values():
+            self._check_dead_letter(message)
+
+    def _check_dead_letter(self, message: QueuedMessage) -> None:
+        if "code" in message.attributes:
+            return
+        for part in parse(_as_message(message), bootstrap.key_layout(settings(1, 1))):
+            key = (part.image_id, part.user_id) if isinstance(part, Job) else None
+            item = self.table.items.get(key) if key else None
+            if item is None or from_item(decode_map(item)).status not in TERMINAL_STATUSES:
+                what = f"{message.message_id} ({message.about}) after {message.receives} receives"
+                raise Violation("a dead letter has a reason", what)
+
+    def _shut_down(self) -> None:
+        """Drain all workers; each must end by itself, with no task left."""
+        for worker in self.workers:
+            worker.is_stopping = True
+            if worker.consumer is not None and worker.process is not None:
+                worker.process.call_soon(worker.consumer.stop)
+        self._is_over = True
+        self._advance(until_s=self.scheduler.now_s + _DRAIN_S)
+        for worker in self.workers:
+            process = worker.process
+            if process is None or process.is_dead or worker.task is None:
+                continue
+            if not worker.task.done():
+                raise Violation("a worker shuts down in time", f"{process.name} is still running")
+            for error in process.unretrieved_errors():
+                raise Violation("every error is handled", f"{process.name}: {error}")
+            left = [task.get_name() for task in process.tasks if not task.done()]
+            if left:
+                raise Violation("every task is owned", f"{process.name} leaves {', '.join(left)}")
+
+    # Processes.
+
+    def _start(self, worker: _Worker) -> None:
+        if self._is_over:
+            return
+        worker.starts += 1
+        name = f"w{worker.number}-{worker.starts}"
+        process = ProcessLoop(self.scheduler, name, clock_offset_s=worker.plan.clock_offset_s)
+        worker.process, worker.consumer, worker.has_received, worker.is_stopping = process, None, False, False
+        worker.kill_in = None
+        clients = clients_of(self.network, process, s3=self.bucket, sqs=self.sqs, dynamodb=self.table)
+        of = settings(worker.plan.version, worker.plan.decoders)
+
+        def started(consumer: Consumer) -> None:
+            worker.consumer = consumer
+            if worker.is_stopping:
+                consumer.stop()
+
+        worker.task = process.start(run_worker(clients, of, started), name=name)
+        worker.task.add_done_callback(partial(self._ended, worker))
+        self.trace(f"{name} starts")
+        if self.scheduler.current is None and not process.is_suspended:
+            self.scheduler.drain()
+
+    def _ended(self, worker: _Worker, task: Any) -> None:
+        process = worker.process
+        assert process
+        error = task.exception()
+        self.trace(f"{process.name} ends: {error!r}")
+        if worker.is_stopping and error is None:
+            if not self._is_over:
+                self.scheduler.after(2.0, self._start, worker)
+            return
+        if worker.has_received:
+            self._violated(Violation("a worker runs until it is stopped", f"{process.name}: {error!r}"))
+            return
+        process.kill()  # the set-up failed: the orchestrator starts it again
+        self.scheduler.after(5.0, self._start, worker)
+
+    def _kill(self, worker: _Worker, restart_after_s: float) -> None:
+        process = worker.process
+        if process is None or process.is_dead:
+            return
+        self.trace(f"{process.name} is killed")
+        process.kill()
+        self.scheduler.after(restart_after_s, self._start, worker)
+
+    def _kill_process(self, process: ProcessLoop) -> None:
+        """Kill a worker from inside: its image did it."""
+        self.exercised["killed by an image"] += 1
+        self._kill(next(worker for worker in self.workers if worker.process is process), 3.0)
+
+    # Actions.
+
+    def _act(self, action: Action) -> None:
+        if isinstance(action, SetPreferences):
+            self.trace(f"{action.user} sets preferences: {str(action.preferences)[:60]}")
+        else:
+            self.trace(describe(action))
+        self.exercised[type(action).__name__] += 1
+        self._ACTS[type(action)](self, action)
+
+    def _delete_upload(self, action: DeleteUpload) -> None:
+        self.bucket.delete(action.key)
+        self._deleted_uploads.add(action.key)
+
+    def _send_message(self, action: SendMessage) -> None:
+        self.sqs.send(QUEUE, action.body)
+
+    def _suspend(self, action: Suspend) -> None:
+        process = self.workers[action.worker % len(self.workers)].process
+        if process is not None and not process.is_dead:
+            process.suspend()
+            self.scheduler.after(action.for_s, self._resume, process)
+
+    def _begin_trouble(self, action: Trouble) -> None:
+        weather = Weather(action.service, action.fault, action.share)
+        self.network.weather.append(weather)
+        self.scheduler.after(action.for_s, self._end_trouble, weather)
+
+    def _restore(self, action: Restore) -> None:
+        items = self._snapshots.get(action.to_s, {})
+        self.table.restore(items)
+        self.oracle.table_restored(items)
+        self._needs_repair = True
+
+    def _delete_record(self, action: DeleteRecord) -> None:
+        key = action.image_id, action.user
+        self.oracle.record_deleted(key, self.table.items.get(key))
+        self.table.delete(key)
+        self._needs_repair = True
+
+    def _repeat_event(self, action: RepeatEvent) -> None:
+        if action.key in self._events_of:
+            self._send_event(self._events_of[action.key], None)
+
+    def _act_kill(self, action: Kill) -> None:
+        worker = self.workers[action.worker % len(self.workers)]
+        if action.at_request is None:
+            self._kill(worker, action.restart_after_s)
+        else:
+            worker.kill_in, worker.kill = action.at_request, action
+
+    def _resume(self, process: ProcessLoop) -> None:
+        self.trace(f"{process.name} continues")
+        process.resume()
+
+    def _end_trouble(self, weather: Weather) -> None:
+        if weather in self.network.weather:
+            self.network.weather.remove(weather)
+            self.trace(f"{weather.service}: {weather.fault} ends")
+
+    def _drain(self, action: Drain) -> None:
+        worker = self.workers[action.worker % len(self.workers)]
+        worker.is_stopping = True
+        if worker.consumer is not None and worker.process is not None and not worker.process.is_dead:
+            for _ in range(2 if action.is_forced else 1):
+                worker.process.call_soon(worker.consumer.stop)
+
+    def _snapshot(self, at_s: float) -> None:
+        self._snapshots[at_s] = self.table.snapshot()
+
+    def _upload(self, upload: Upload) -> None:
+        content = content_of(upload.upload_id, upload.kind, decode_ms=upload.decode_ms)
+        stored = self.bucket.put(
+            upload.key,
+            content,
+            metadata={f"m{number}": "x" for number in range(upload.metadata)},
+            **EXPECTED[upload.kind].stored,
+        )
+        self._deleted_uploads.discard(upload.key)
+        try:
+            name = parse_upload_key(upload.key, prefix="uploads/")
+        except UnreadableMessageError:
+            pass
+        else:
+            self.oracle.uploaded(upload, stored.e_tag, (name.image_id, name.user_id))
+        body = self._event(upload, stored)
+        self._events_of[upload.key] = body
+        for delay_s in upload.events_after_s:
+            self.scheduler.after(delay_s, self._send_event, body, upload.upload_id)
+
+    def _send_event(self, body: str, upload_id: str | None) -> None:
+        self.sqs.send(QUEUE, body, about=upload_id)
+
+    def _event(self, upload: Upload, stored: Stored) -> str:
+        at = clock.to_text(clock.to_milliseconds(stored.at))
+        sequencer = f"{next(self._sequencers):016X}"
+        found: dict[str, Any] = {"eTag": stored.e_tag, "size": len(stored.content)}
+        if upload.with_sequencer:
+            found["sequencer"] = sequencer
+        if stored.version_id:
+            found["versionId"] = stored.version_id
+        if upload.event_format == "eventbridge":
+            found = {"etag": found.pop("eTag"), "key": upload.key, **found}
+            if "versionId" in found:
+                found["version-id"] = found.pop("versionId")
+            detail = {"bucket": {"name": BUCKET}, "object": found}
+            return json.dumps({"detail-type": "Object Created", "time": at, "detail": detail})
+        record = {
+            "eventVersion": "2.1",
+            "eventName": "ObjectCreated:Put",
+            "eventTime": at,
+            "s3": {"bucket": {"name": BUCKET}, "object": {"key": quote_plus(upload.key, safe="/"), **found}},
+        }
+        body = json.dumps({"Records": [record]})
+        return json.dumps({"TopicArn": "t", "Message": body}) if upload.event_format == "sns" else body
+
+    def _set_preferences(self, action: SetPreferences) -> None:
+        key = (PROFILE_IMAGE_ID, action.user)
+        item = decode_map(self.table.items.get(key, {}))
+        item |= {
+            "imageId": key[0],
+            "userId": key[1],
+            "profile": {"preferences": dict(action.preferences)},
+        }
+        self.table.items[key] = encode_map(item)
+
+    # Repair tools.
+
+    def _start_repair(self, action: Repair) -> None:
+        process = ProcessLoop(self.scheduler, f"cli-{next(self._repairs)}-{action.command}")
+        self._calls_of_repair[process] = action.killed_at_request or 0
+        if action.killed_at_request:
+            self._needs_repair = True
+        clients = clients_of(self.network, process, s3=self.bucket, sqs=self.sqs, dynamodb=self.table)
+        task = process.start(self._repair(action.command, clients, process), name=process.name)
+        task.add_done_callback(partial(self._repair_ended, process))
+        if self.scheduler.current is None:
+            self.scheduler.drain()
+
+    def _repair_ended(self, process: ProcessLoop, task: Any) -> None:
+        error = task.exception()
+        self.trace(f"{process.name} ends: {error!r}")
+        if error is not None:
+            self._needs_repair = True
+        process.kill()
+        if error is not None and not isinstance(error, TransientError):
+            self._violated(Violation("repair tools report errors", f"{process.name}: {error!r}"))
+
+    async def _repair(self, command: str, clients: Any, process: ProcessLoop) -> None:
+        of = settings(1, 1)
+        reporter = _Reporter(lambda line: self.trace(f"{process.name}: {line}"))
+        async with bootstrap.open_repairs(
+            of, clients, requested_by=command, reporter=reporter, rate_per_s=100.0
+        ) as repairs:
+            now = clock.utc_now()
+            match command:
+                case "retry":
+                    async for images in repairs.images_with_status(ImageStatus.FAILED):
+                        for image in images:
+                            await retry_image(repairs, image)
+                case "reprocess":
+                    await reprocess_all(
+                        repairs, user_id=None, status=ImageStatus.COMPLETED, before=now, recipe_changed=False
+                    )
+                case "reconcile":
+                    pending_for = timedelta(minutes=30) if not self._is_quiet else timedelta(0)
+                    await reconcile_all(repairs, now=now, pending_for=pending_for)
+                case "redrive":
+                    letters = await bootstrap.build_dead_letters(
+                        clients.sqs, of, visibility_timeout_s=REDRIVE_VISIBILITY_S
+                    )
+                    await redrive_all(repairs, letters, image_id=None, code="unavailable", limit=None)
+                case "enqueue":
+                    await enqueue_all(repairs, prefix="uploads/")
+
+    _ACTS: ClassVar[dict[type[Action], Callable[..., None]]] = {
+        Upload: _upload,
+        DeleteUpload: _delete_upload,
+        SendMessage: _send_message,
+        SetPreferences: _set_preferences,
+        Kill: _act_kill,
+        Suspend: _suspend,
+        Drain: _drain,
+        Trouble: _begin_trouble,
+        Restore: _restore,
+        DeleteRecord: _delete_record,
+        RepeatEvent: _repeat_event,
+        Repair: _start_repair,
+    }
+
+    @property
+    def _is_quiet(self) -> bool:
+        return not self.sqs.queue.messages
+
+    # What the services report.
+
+    def _sent(self, request: Request) -> None:
+        sender = request.sender
+        left = self._calls_of_repair.get(sender)
+        if left:
+            self._calls_of_repair[sender] = left - 1
+            if left == 1:
+                self.exercised["repair tool killed"] += 1
+                self.trace(f"{sender.name} is killed")
+                sender.kill()
+            return
+        for worker in self.workers:
+            if worker.process is sender and worker.kill_in is not None and worker.kill is not None:
+                worker.kill_in -= 1
+                if worker.kill_in == 0 and not worker.kill.is_applied:
+                    self._kill(worker, worker.kill.restart_after_s)
+
+    def _applied(self, request: Request) -> None:
+        for worker in self.workers:
+            is_due = worker.kill_in is not None and worker.kill_in <= 0 and worker.process is request.sender
+            if is_due and worker.kill is not None:
+                self._kill(worker, worker.kill.restart_after_s)
+
+    def _responded(self, request: Request) -> None:
+        if request.operation == "receive_message":
+            for worker in self.workers:
+                if worker.process is request.sender:
+                    worker.has_received = True
+
+    def _written(self, writes: list[Write]) -> None:
+        self.digest = hash((self.digest, len(writes), round(self.scheduler.now_s * 1e6)))
+        if self._trace_line is not None:
+            for write in writes:
+                self.trace(f"{write.sender.name if write.sender else '-'} writes {_shown(write)}")
+        self.oracle.written(writes)
+
+    def _put(self, put: Put) -> None:
+        if put.sender is not None:
+            self.trace(f"{put.sender.name} stores {put.key} ({put.after.e_tag[:6]})")
+        self.oracle.put(put)
+
+    def _queue_event(self, event: str, message: QueuedMessage) -> None:
+        self.digest = hash((self.digest, round(self.scheduler.now_s * 1e6), message.receives))
+        upload_id = message.about
+        if self._trace_line is not None:
+            self.trace(f"{event} {message.message_id} ({upload_id}, receive {message.receives})")
+        if event == "received" and message.receives >= MAX_RECEIVES and upload_id is not None:
+            self._exhausted.add(upload_id)
+        if event == "dead letter":
+            self.exercised["dead letter by policy"] += 1
+
+    def _guarded(self, check: Callable[[Any], None]) -> Callable[[Any], None]:
+        def guarded(argument: Any) -> None:
+            try:
+                check(argument)
+            except Violation as violation:
+                self._violated(violation)
+
+        return guarded
+
+    def _violated(self, violation: Violation) -> None:
+        if self.violation is None:
+            self.trace(f"VIOLATION {violation}")
+            self.violation = violation
+        self.scheduler.stop()
+
+    def trace(self, line: str) -> None:
+        if self._trace_line is not None:
+            self._trace_line(f"{self.scheduler.now_s:10.3f}  {line}")
+
+
+def _end_of(action: Action) -> float:
+    match action:
+        case Trouble(at_s=at_s, for_s=for_s) | Suspend(at_s=at_s, for_s=for_s):
+            return at_s + for_s
+        case Upload(at_s=at_s, events_after_s=delays):
+            return at_s + max(delays, default=0.0) + 0.1
+    return action.at_s + 0.1
+
+
+def describe(action: Action) -> str:
+    """Return an action as a line of the trace."""
+    fields = ", ".join(
+        f"{name}={str(getattr(action, name))[:60]}" for name in action.__slots__ if name != "at_s"
+    )
+    return f"{type(action).__name__}({fields})"
+
+
+def _as_message(message: QueuedMessage) -> Message:
+    return Message(
+        message_id=message.message_id,
+        receipt_handle=message.receipt,
+        body=message.body,
+        receive_count=message.receives,
+        sent_at=clock.from_epoch_ms(message.sent_ms),
+    )
+
+
+def _shown(write: Write) -> str:
+    if write.key[0] == PROFILE_IMAGE_ID:
+        return f"{write.key[0]} of {write.key[1]}"
+    after = decode_map(write.after)
+    history: Any = after.get("history", [])
+    before = len(write.before["history"]["L"]) if write.before else 0
+    moves = [f"{entry.get('step', 'image')} {entry['status']}" for entry in history[before:]]
+    owner = after.get("leaseOwner", "no lease")
+    return f"{write.key[0]}: {after['status']}, attempt {after['attempt']}, {owner}: {'; '.join(moves)}"
+
+
+@contextmanager
+def simulating() -> Iterator[None]:
+    """Prepare this process for simulations: replaced telemetry, controlled time and randomness."""
+    with fleet.replaced(), determinism.controlled():
+        yield
+
+
+def simulate(schedule: Schedule, trace: Callable[[str], None] | None = None) -> Outcome:
+    """Run a schedule inside `simulating`."""
+    return World(schedule, trace).run()
