@@ -42,7 +42,13 @@ from worker.domain.claim import (
     worker_killed,
 )
 from worker.domain.clock import Clock
-from worker.domain.errors import ImageWorkerError, LeaseLostError, RecordError, TransientError
+from worker.domain.errors import (
+    ImageWorkerError,
+    LaterResultError,
+    LeaseLostError,
+    RecordError,
+    TransientError,
+)
 from worker.domain.image import Failure, Image, Rendition, Source
 from worker.domain.job import Job
 from worker.domain.message import Abandon, Delete, Disposition, Message, Release, Unreadable
@@ -269,7 +275,7 @@ class MessageHandler:
         image, hold = attempt.image, attempt.hold
         try:
             with (
-                hold.leasing(partial(self._ledger.renew, image)),
+                hold.leasing(attempt.writer.renew),
                 hold.guarding(image_id=image.image_id, attempt=image.attempt),
             ):
                 await self._process(attempt)
@@ -324,10 +330,23 @@ class MessageHandler:
         with attempt.observation.step("store"):
             for rendition in encoded:
                 is_main = rendition.size == main
-                result = await self._results.store(attempt.image, rendition, is_main=is_main)
+                result = await self._store_rendition(attempt, rendition, is_main=is_main)
                 stored[rendition.size] = result
                 attempt.observation.stored(result.size_bytes)
         return stored
+
+    async def _store_rendition(
+        self, attempt: Attempt, rendition: EncodedRendition, *, is_main: bool
+    ) -> Rendition:
+        """Store a rendition, above the result of a later attempt if the record still has this one's lease."""
+        try:
+            return await self._results.store(attempt.writer.image, rendition, is_main=is_main)
+        except LaterResultError as error:
+            # A claim is recorded before its result is stored: a later attempt that the record does not have
+            # is of a record that was deleted, or was lost when the table was restored.
+            await attempt.writer.raise_attempt(above=error.stored_attempt)
+            log.warning("image.attempt_raised", new_attempt=attempt.writer.image.attempt)
+            return await self._results.store(attempt.writer.image, rendition, is_main=is_main)
 
     async def _complete(self, attempt: Attempt, stored: Mapping[str, Rendition]) -> None:
         main, writer = attempt.recipe.main.name, attempt.writer

@@ -179,7 +179,7 @@ class Results(Protocol):
         Store a rendition unless a later attempt has stored one.
 
         Raises:
-            LeaseLostError: A later attempt has stored a rendition.
+            LaterResultError: A later attempt has stored a rendition.
             ResultKeyTakenError: A rendition of another image is stored under the same key.
             TransientError: The bucket is unavailable, even after retries.
         """

@@ -8,7 +8,7 @@ from worker.domain.clock import Clock
 from worker.domain.errors import LeaseLostError, TransientError
 from worker.domain.image import Image
 from worker.domain.status import StepName
-from worker.domain.transition import Transition, apply_all, current_step
+from worker.domain.transition import Transition, apply_all, attempt_raised, current_step
 
 
 class StepWriter:
@@ -36,6 +36,11 @@ class StepWriter:
         self._lease_error: LeaseLostError | None = None
 
     @property
+    def image(self) -> Image:
+        """The image as it was last written."""
+        return self._image
+
+    @property
     def current_step(self) -> StepName | None:
         """The step that is processing."""
         return current_step(apply_all(self._image, [*self._in_flight, *self._pending]))
@@ -59,6 +64,31 @@ class StepWriter:
             self._task = asyncio.create_task(
                 self._write_in_background(), name=f"write steps of {self._image.image_id}"
             )
+
+    async def raise_attempt(self, *, above: int) -> None:
+        """
+        Raise the attempt's number above another one, with the pending transitions, if the lease is held.
+
+        Raises:
+            LeaseLostError: Another worker owns the image.
+            TransientError: The table is unavailable, even after retries.
+        """
+        async with self._write_lock:
+            if self._lease_error is not None:
+                raise self._lease_error
+            self._pending.append(attempt_raised(above=above, at=self.now()))
+            await self._write()
+
+    async def renew(self, *, until: datetime) -> None:
+        """Extend the lease; raises what `Ledger.renew` does."""
+        image = self._image
+        try:
+            await self._ledger.renew(image, until=until)
+        except LeaseLostError:
+            async with self._write_lock:  # the write in flight may raise the attempt's number
+                if self._image.attempt == image.attempt:
+                    raise
+            await self._ledger.renew(self._image, until=until)
 
     async def settle(self, *transitions: Transition) -> Image:
         """
@@ -91,15 +121,23 @@ class StepWriter:
         await asyncio.sleep(self._delay_s)
         async with self._write_lock:
             while self._pending and self._lease_error is None:
-                self._in_flight, self._pending = self._pending, []
                 try:
-                    self._image = await self._ledger.record(self._image, self._in_flight)
-                    self._in_flight = []
-                except LeaseLostError as error:
-                    self._lease_error = error
+                    await self._write()
+                except LeaseLostError:
+                    break  # kept for the next call
                 except TransientError:
                     break  # the next write includes them, and reports the error if it persists
-                finally:
-                    self._pending = self._in_flight + self._pending
-                    self._in_flight = []
         self._task = None
+
+    async def _write(self) -> None:
+        """Write the pending transitions; they stay pending if that fails."""
+        self._in_flight, self._pending = self._pending, []
+        try:
+            self._image = await self._ledger.record(self._image, self._in_flight)
+            self._in_flight = []
+        except LeaseLostError as error:
+            self._lease_error = error
+            raise
+        finally:
+            self._pending = self._in_flight + self._pending
+            self._in_flight = []

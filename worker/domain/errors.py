@@ -19,6 +19,7 @@ ImageWorkerError
 │   └── ResultKeyTakenError     result_key_taken
 ├── TransientError           transient: the image and the message are released for a retry
 ├── LeaseLostError           another worker owns the image: nothing is written, the message is abandoned
+│   └── LaterResultError        the bucket has a result of a later attempt, which may be that of a lost record
 ├── ReceiptLostError         the receipt handle expired: the message's next receiver settles it
 ├── SupersededError          a newer upload replaced this one: the message is deleted
 ├── UnreadableMessageError   the message goes to the dead-letter queue with the reason
@@ -241,6 +242,19 @@ class LeaseLostError(ImageWorkerError):
     def __init__(self, *, image_id: str, attempt: int) -> None:
         super().__init__(f"{image_id}: attempt {attempt} no longer holds the lease")
         self.image_id, self.attempt = image_id, attempt
+
+
+class LaterResultError(LeaseLostError):
+    """
+    Raised when the bucket has a result of a later attempt than the image's.
+
+    The record decides what it means: if it still has the image's lease, the result is from a record that was
+    deleted, or from the time after the backup that the table was restored from.
+    """
+
+    def __init__(self, *, image_id: str, attempt: int, stored_attempt: int) -> None:
+        super().__init__(image_id=image_id, attempt=attempt)
+        self.stored_attempt = stored_attempt
 
 
 class ReceiptLostError(ImageWorkerError):

@@ -12,6 +12,7 @@ from functools import reduce
 from typing import TypeAlias
 
 from worker.domain.bounds import bounded_description, bounded_detail, bounded_failure, with_metadata
+from worker.domain.history import ATTEMPT_RAISED
 from worker.domain.image import Description, Failure, HistoryEntry, Image, Rendition, StepRecord
 from worker.domain.status import (
     ImageMove,
@@ -69,7 +70,17 @@ class ImageReleased:
     failure: Failure
 
 
-Transition: TypeAlias = StepMoved | SourceDescribed | ImageCompleted | ImageFailed | ImageReleased
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRaised:
+    """The attempt gets a higher number than its claim gave it; its lease stays."""
+
+    at: datetime
+    attempt: int
+
+
+Transition: TypeAlias = (
+    StepMoved | SourceDescribed | ImageCompleted | ImageFailed | ImageReleased | AttemptRaised
+)
 
 
 def step_started(step: StepName, *, at: datetime) -> StepMoved:
@@ -117,6 +128,11 @@ def image_released(failure: Failure, *, at: datetime) -> ImageReleased:
     return ImageReleased(at=at, failure=bounded_failure(failure))
 
 
+def attempt_raised(*, above: int, at: datetime) -> AttemptRaised:
+    """Raise the number of the attempt above that of a stored result; no status changes."""
+    return AttemptRaised(at=at, attempt=above + 1)
+
+
 def apply_all(image: Image, transitions: Iterable[Transition]) -> Image:
     """Return the image after the transitions, applied in order."""
     return reduce(apply, transitions, image)
@@ -142,6 +158,11 @@ def apply(image: Image, transition: Transition) -> Image:
                 tags=image.tags or description.tags,
                 metadata=with_metadata(image.metadata, description.metadata),
             )
+        case AttemptRaised(at=at, attempt=attempt):
+            detail: dict[str, Json] = {"reason": ATTEMPT_RAISED, "claimedAs": image.attempt}
+            raised = replace(image, attempt=max(attempt, image.attempt), updated_at=at)
+            entry = _entry(raised, at, image.status, detail=detail)
+            return replace(raised, history=(*image.history, entry))
         case ImageCompleted(at=at):
             return replace(
                 _move_image(image, ImageMove.COMPLETED, at=at),

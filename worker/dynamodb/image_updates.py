@@ -111,7 +111,7 @@ def resume_from(stored: Image | None, before: Image, after: Image) -> Image | No
 
 def _is_partly_applied(stored: Image, before: Image, after: Image) -> bool:
     is_held = (
-        stored.attempt == before.attempt
+        stored.attempt in {before.attempt, after.attempt}
         and stored.lease is not None
         and before.lease is not None
         and stored.lease.owner == before.lease.owner

@@ -9,7 +9,6 @@ the preceding attempt made of the same upload by the same recipe is kept.
 
 import hashlib
 from collections.abc import Iterable
-from datetime import timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -17,7 +16,7 @@ from botocore.exceptions import ClientError
 
 from worker.aws.errors import is_not_found, is_precondition_failed
 from worker.aws.retry import RetryPolicy, call_with_retry
-from worker.domain.errors import LeaseLostError, ResultKeyTakenError, TransientError
+from worker.domain.errors import LaterResultError, ResultKeyTakenError, TransientError
 from worker.domain.image import Image, Rendition
 from worker.domain.keys import result_key
 from worker.domain.step import CONTENT_TYPES, EXTENSIONS, EncodedRendition
@@ -33,11 +32,8 @@ _MAX_ROUNDS = 5
 _MAX_IDENTITY = 1024
 """Half of what S3 accepts as the metadata of an object."""
 
-_MAX_CLOCK_DIFFERENCE = timedelta(hours=1)
-"""
-An object older than the claim by more than this is not of a later attempt, however high its number: its image
-has expired since, and attempts have started again at 1. Far above any clock error, far below any retention.
-"""
+_MAX_ATTEMPT_DIGITS = 15
+"""A longer number of an attempt was not written by a worker."""
 
 
 class S3Results:
@@ -69,7 +65,7 @@ class S3Results:
         Store a rendition unless a later attempt has stored its own.
 
         Raises:
-            LeaseLostError: A later attempt has stored its rendition.
+            LaterResultError: A later attempt, or one of this number of another record, has stored one.
             ResultKeyTakenError: A rendition of another image is stored under the key.
             TransientError: The bucket was unavailable.
         """
@@ -211,14 +207,14 @@ def _can_be_kept(stored: "HeadObjectOutputTypeDef", image: Image, origin: dict[s
     object and be about to replace it. Replacing it here gives it another ETag, which makes that write fail.
 
     Raises:
-        LeaseLostError: The object is of a later attempt.
+        LaterResultError: The object is of a later attempt, or of the same attempt of another record.
     """
     metadata = stored["Metadata"]
     number = metadata.get("attempt", "")
-    attempt = int(number) if number.isdecimal() else 0
+    attempt = int(number) if number.isdecimal() and len(number) <= _MAX_ATTEMPT_DIGITS else 0
     is_same = all(metadata.get(name) == origin[name] for name in origin if name not in {"attempt", "image"})
     if origin["source-etag"] and is_same and attempt >= image.attempt - 1:
         return True
-    if attempt > image.attempt and stored["LastModified"] > image.updated_at - _MAX_CLOCK_DIFFERENCE:
-        raise LeaseLostError(image_id=image.image_id, attempt=image.attempt)
+    if attempt > image.attempt or (attempt == image.attempt and not is_same):
+        raise LaterResultError(image_id=image.image_id, attempt=image.attempt, stored_attempt=attempt)
     return False

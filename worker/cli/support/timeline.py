@@ -46,6 +46,8 @@ _REASONS: Final[Mapping[str, str]] = {
     "uploaded_again": "a newer version was uploaded",
     "retried": "a retry was requested",
     "reprocessed": "reprocessing was requested",
+    "requeued": "its message was sent again",
+    "attempt_raised": "numbered above a result of a lost record",
 }
 _UNNAMED: Final = frozenset({"code", "format", "reason", "result", "watermarkText", "watermarkType"})
 """Parts of a step's detail that are shown without their names."""

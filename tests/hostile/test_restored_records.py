@@ -1,0 +1,312 @@
+"""Records that were deleted, or restored from a backup, while the bucket has results of later attempts."""
+
+import asyncio
+import hashlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from PIL import Image as Picture
+
+from tests.support.builders import a_claimant, a_job, an_observer
+from tests.support.crash_points import Fault, FaultInjector, FaultKind, InterceptedClient, check_history
+from tests.support.fakes.ports import FakeHold, FakeLogos, FakeMessageQueue, FakePool, FakeProfiles
+from tests.support.pictures import encoded, opened
+from worker.bootstrap import (
+    build_ledger,
+    build_profile_store,
+    build_queries,
+    build_results,
+    build_sources,
+)
+from worker.delivery.handler import DeliveryConfig, MessageHandler
+from worker.delivery.recipes import Recipes, recipe_builder
+from worker.delivery.step_writer import StepWriter
+from worker.domain.claim import Claimed
+from worker.domain.clock import utc_now
+from worker.domain.errors import LaterResultError, LeaseLostError
+from worker.domain.history import ATTEMPT_RAISED
+from worker.domain.image import Image
+from worker.domain.job import Job
+from worker.domain.message import Delete, Disposition, Message
+from worker.domain.profile import Statistics
+from worker.domain.recipe import Recipe, Size
+from worker.domain.status import ImageStatus
+from worker.domain.step import DecoderOutput, EncodedRendition
+from worker.dynamodb.profiles import profile_from_item
+from worker.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from types_aiobotocore_dynamodb import DynamoDBClient
+    from types_aiobotocore_s3 import S3Client
+
+KEY = "processed/user_1/img_1.jpg"
+SIZE = Size(name="medium", width=8, height=6)
+SMALL = Size(name="small", width=4, height=3)
+COLOURS = ("red", "green", "blue")
+
+
+class ColouringPool(FakePool):
+    """Makes renditions in the colour of the upload's first byte, each of its size."""
+
+    async def run(self, content: object, recipe: Recipe) -> "AsyncGenerator[DecoderOutput, None]":
+        assert isinstance(content, bytes | bytearray)
+        async for output in super().run(b"upload", recipe):
+            if isinstance(output, EncodedRendition):
+                colour = COLOURS[content[0]]
+                picture = encoded(Picture.new("RGB", (8, 6), colour))
+                yield replace(output, width=8, height=6, content=picture)
+            else:
+                yield output
+
+
+@dataclass
+class Worker:
+    """A handler on the real table and bucket, with a decoder pool in memory."""
+
+    dynamodb: "DynamoDBClient"
+    s3: "S3Client"
+    settings: Settings
+    sizes: tuple[Size, ...] = (SIZE,)
+    uploads: int = 0
+
+    async def upload(self, colour: str, *, size: int = 100) -> Job:
+        """Upload a file; return its job."""
+        self.uploads += 1
+        content = bytes([COLOURS.index(colour)]) + b"x" * size
+        job = a_job(
+            upload=self.uploads,
+            e_tag=hashlib.md5(content, usedforsecurity=False).hexdigest(),
+            uploaded_at=utc_now(),
+        )
+        job = replace(job, bucket=self.settings.bucket)
+        await self.s3.put_object(Bucket=job.bucket, Key=job.key, Body=content, ContentType="image/jpeg")
+        return job
+
+    async def process(self, job: Job, *, receive_count: int = 1) -> Disposition:
+        queue = FakeMessageQueue()
+        handler = MessageHandler(
+            parse=lambda _: [job],
+            queue=queue,
+            ledger=build_ledger(self.dynamodb, self.settings),
+            recipes=Recipes(
+                FakeProfiles(),
+                recipe_builder(Recipe(sizes=self.sizes, watermark=None), {}, logo_prefix=""),
+                FakeLogos().fill,
+            ),
+            sources=build_sources(self.s3),
+            pool=ColouringPool(),
+            results=build_results(self.s3, self.settings),
+            observer=an_observer(),
+            clock=utc_now,
+            config=DeliveryConfig(
+                worker_id="worker-a", lease_s=60, max_receives=5, max_bytes=10_000, record_delay_s=0
+            ),
+        )
+        message = Message(
+            message_id="m", receipt_handle="r", body="", receive_count=receive_count, sent_at=utc_now()
+        )
+        return await handler.handle(message, FakeHold())
+
+    async def uploaded(self, colour: str, *, size: int = 100) -> Job:
+        """Upload a file and process it."""
+        job = await self.upload(colour, size=size)
+        assert await self.process(job) == Delete()
+        return job
+
+    async def image(self) -> Image:
+        image = await build_queries(self.dynamodb, self.settings).image("img_1", "user_1", consistent=True)
+        assert image
+        return image
+
+    async def item(self, image_id: str = "img_1") -> dict[str, Any]:
+        key = {"imageId": {"S": image_id}, "userId": {"S": "user_1"}}
+        response = await self.dynamodb.get_item(TableName=self.settings.table_name, Key=key)
+        return dict(response["Item"])
+
+    async def delete_record(self) -> None:
+        key: Any = {"imageId": {"S": "img_1"}, "userId": {"S": "user_1"}}
+        await self.dynamodb.delete_item(TableName=self.settings.table_name, Key=key)
+
+    async def put(self, *items: dict[str, Any]) -> None:
+        """Put items as a restore does."""
+        for item in items:
+            await self.dynamodb.put_item(TableName=self.settings.table_name, Item=item)
+
+    async def statistics(self) -> Statistics:
+        item = await build_profile_store(self.dynamodb, self.settings).get("user_1", consistent=True)
+        return profile_from_item(item).statistics if item else Statistics()
+
+    async def colour(self, key: str = KEY) -> str:
+        response = await self.s3.get_object(Bucket=self.settings.results_bucket, Key=key)
+        async with response["Body"] as body:
+            pixel: Any = opened(await body.read()).getpixel((1, 1))
+        return COLOURS[pixel.index(max(pixel))]
+
+    async def assert_true(self, colour: str) -> Image:
+        """Assert that record, results and statistics agree, and that the result has the colour."""
+        image = await self.image()
+        assert image.status is ImageStatus.COMPLETED
+        for rendition in image.renditions.values():
+            head = await self.s3.head_object(Bucket=self.settings.results_bucket, Key=rendition.key)
+            assert head["ETag"].strip('"') == rendition.e_tag
+            assert await self.colour(rendition.key) == colour
+        return image
+
+
+@pytest.fixture
+def worker(dynamodb: "DynamoDBClient", s3: "S3Client", provisioned: Settings) -> Worker:
+    return Worker(dynamodb, s3, provisioned)
+
+
+@pytest.mark.parametrize("lost_attempts", [1, 2, 16])
+async def test_a_newer_upload_replaces_results_that_are_later_than_a_restored_record(
+    worker: Worker, lost_attempts: int
+) -> None:
+    await worker.uploaded("red")
+    backup = [await worker.item(), await worker.item("user_profile")]
+    for number in range(lost_attempts):
+        await worker.uploaded(COLOURS[1 + number % 2], size=number)
+    await worker.put(*backup)
+
+    job = await worker.upload("blue", size=999)
+    assert await worker.process(job) == Delete()
+
+    image = await worker.assert_true("blue")
+    assert image.attempt == lost_attempts + 2
+    statistics = await worker.statistics()
+    assert (statistics.total_images, statistics.total_storage_used) == (1, image.total_bytes())
+
+
+@pytest.mark.parametrize("call", range(1, 9))
+async def test_a_lost_response_of_any_write_to_a_restored_record_is_recognised(
+    worker: Worker, call: int
+) -> None:
+    await worker.uploaded("red")
+    backup = [await worker.item(), await worker.item("user_profile")]
+    for size in range(3):
+        await worker.uploaded("green", size=size)
+    await worker.put(*backup)
+    injector = FaultInjector([Fault(call, FaultKind.RESPONSE_LOST)])
+    losing: Any = InterceptedClient(worker.dynamodb, injector, injector.new_worker())
+
+    disposition = await replace(worker, dynamodb=losing).process(await worker.upload("blue"))
+
+    assert disposition == Delete()
+    image = await worker.assert_true("blue")
+    check_history(image)
+    assert image.attempt == 5
+    assert [entry.detail.get("claimedAs") for entry in image.history].count(2) == 1
+    assert (await worker.statistics()).total_images == 1
+
+
+async def test_a_restored_record_of_several_sizes_is_processed_in_one_attempt(worker: Worker) -> None:
+    worker.sizes = (SIZE, SMALL)
+    await worker.uploaded("red")
+    backup = await worker.item()
+    await worker.uploaded("green")
+    await worker.uploaded("green", size=5)
+    await worker.put(backup)
+
+    assert await worker.process(await worker.upload("blue")) == Delete()
+
+    image = await worker.assert_true("blue")
+    raised = [entry for entry in image.history if entry.detail.get("reason") == ATTEMPT_RAISED]
+    assert [(entry.status, entry.attempt, entry.detail["claimedAs"]) for entry in raised] == [
+        ("processing", 4, 2)
+    ]
+    assert (await worker.statistics()).total_images == 1
+
+
+async def test_the_next_replacement_of_a_restored_record_is_an_ordinary_one(worker: Worker) -> None:
+    await worker.uploaded("red")
+    backup = await worker.item()
+    for size in range(3):
+        await worker.uploaded("green", size=size)
+    await worker.put(backup)
+    await worker.uploaded("blue")
+    before = (await worker.image()).attempt
+
+    await worker.uploaded("red", size=7)
+
+    assert (await worker.assert_true("red")).attempt == before + 1
+
+
+@pytest.mark.parametrize("attempts", [1, 3])
+async def test_a_newer_upload_replaces_results_of_a_deleted_record(worker: Worker, attempts: int) -> None:
+    for size in range(attempts):
+        await worker.uploaded("green", size=size)
+    await worker.delete_record()
+
+    assert await worker.process(await worker.upload("blue")) == Delete()
+
+    image = await worker.assert_true("blue")
+    assert image.attempt == attempts + 1
+
+
+async def test_the_same_event_again_completes_the_image_of_a_deleted_record(worker: Worker) -> None:
+    await worker.uploaded("red")
+    job = await worker.uploaded("green")
+    await worker.delete_record()
+
+    assert await worker.process(job) == Delete()
+
+    await worker.assert_true("green")
+
+
+async def test_a_worker_that_has_lost_its_lease_cannot_raise_its_attempt(worker: Worker) -> None:
+    """The record decides: a result of a later attempt that the record has is never overwritten."""
+    job = await worker.upload("red")
+    ledger = build_ledger(worker.dynamodb, worker.settings)
+    claim = await ledger.claim(job, a_claimant("worker-late/1", now=utc_now()))
+    assert isinstance(claim, Claimed)
+    await worker.uploaded("green")
+    results = build_results(worker.s3, worker.settings)
+    picture = encoded(Picture.new("RGB", (8, 6), "red"))
+    rendition = EncodedRendition(size="medium", width=8, height=6, format="jpeg", content=picture)
+
+    with pytest.raises(LaterResultError) as raised:
+        await results.store(claim.image, rendition, is_main=True)
+    writer = StepWriter(ledger, claim.image, delay_s=0, clock=utc_now)
+    with pytest.raises(LeaseLostError):
+        await writer.raise_attempt(above=raised.value.stored_attempt)
+
+    assert (await worker.assert_true("green")).attempt == 2
+
+
+async def test_the_lease_is_renewed_while_and_after_the_attempt_is_raised(worker: Worker) -> None:
+    ledger = build_ledger(worker.dynamodb, worker.settings)
+    claim = await ledger.claim(await worker.upload("red"), a_claimant("worker-a/1", now=utc_now()))
+    assert isinstance(claim, Claimed)
+    writer = StepWriter(ledger, claim.image, delay_s=0, clock=utc_now)
+    renew = writer.renew
+    until = claim.image.updated_at.replace(microsecond=0)
+
+    await asyncio.gather(
+        writer.raise_attempt(above=41),
+        *(renew(until=until) for _ in range(20)),
+    )
+    await renew(until=until)
+
+    image = await worker.image()
+    assert image.attempt == writer.image.attempt == 42
+    assert image.lease
+    assert image.lease.expires_at == until
+
+
+@pytest.mark.parametrize("number", ["9" * 1900, "-1", "abc", ""], ids=["long", "negative", "text", "none"])
+async def test_an_implausible_attempt_in_the_metadata_of_a_result_is_ignored(
+    worker: Worker, number: str
+) -> None:
+    await worker.s3.put_object(
+        Bucket=worker.settings.results_bucket,
+        Key=KEY,
+        Body=b"another",
+        Metadata={"attempt": number} if number else {},
+    )
+
+    await worker.uploaded("blue")
+
+    assert (await worker.assert_true("blue")).attempt == 1
