@@ -347,6 +347,26 @@ async def test_reconcile_fails_images_whose_upload_is_gone(
         assert (image.status, image.error.code, image.lease) == ("failed", "source_missing", None)
 
 
+async def test_reconcile_fails_an_image_that_killed_a_worker_which_processed_it_alone(
+    s3: "S3Client", dynamodb: "DynamoDBClient", sqs: "SQSClient", provisioned: Settings
+) -> None:
+    before = await claimed(s3, dynamodb, provisioned, "img_1", lease_s=-2)
+    now = utc_now()
+    alone = Claimant(owner="alone/1", now=now, lease_until=now - timedelta(seconds=1), recipe="a recipe")
+    await build_ledger(dynamodb, provisioned).claim(job_of(before), alone)
+
+    async with open_tool(provisioned, requested_by="reconcile") as repairs:
+        await reconcile_all(repairs, now=utc_now(), pending_for=PATIENCE)
+        assert (await current(dynamodb, provisioned, "img_1")).status == "processing"
+        await reconcile_all(repairs, now=utc_now(), pending_for=timedelta(0))
+
+    assert report_of(repairs).counts == {"marked failed": 1}
+    image = await current(dynamodb, provisioned, "img_1")
+    assert image.error
+    assert (image.status, image.error.code, image.lease) == ("failed", "worker_killed", None)
+    assert "alone" in image.error.message
+
+
 async def test_reconcile_requeues_the_current_upload_when_it_was_replaced(
     s3: "S3Client", sqs: "SQSClient", dynamodb: "DynamoDBClient", provisioned: Settings
 ) -> None:

@@ -38,7 +38,8 @@ async def reconcile(
     Find stuck images and requeue them.
 
     An image is stuck when it is processing under an expired lease, or has been pending for too long. If its
-    upload no longer exists, it fails with source_missing. Images under a valid lease are not changed.
+    upload no longer exists, it fails with source_missing; if it killed a worker that processed it alone, and
+    no worker has processed it since, with worker_killed. Images under a valid lease are not changed.
 
     Exit status 1: some images could not be checked or requeued.
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from typing import Final
 
 import structlog
@@ -110,12 +110,15 @@ class Consumer:
 
     async def process(self, message: Message) -> None:
         """Handle one message and apply its disposition to the queue."""
-        with bound_contextvars(message_id=message.message_id, receive_count=message.receive_count):
+        async with AsyncExitStack() as delivery:  # it ends after the disposition is applied
+            delivery.enter_context(
+                bound_contextvars(message_id=message.message_id, receive_count=message.receive_count)
+            )
             try:
                 # The disposition is applied after the hold: a heartbeat would overwrite a release's delay.
                 with self._heartbeat.holding(message) as hold:
-                    async with self._isolation.delivery():
-                        disposition = await self._handle(message, hold)
+                    await delivery.enter_async_context(self._isolation.delivery())
+                    disposition = await self._handle(message, hold)
             except asyncio.CancelledError:
                 await self._apply(Release(0), message)
                 raise

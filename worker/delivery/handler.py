@@ -420,11 +420,7 @@ def _step_transitions(report: StepReport, writer: StepWriter) -> list[Transition
 
 
 async def _fail(attempt: Attempt, failure: Failure) -> None:
-    at = attempt.writer.now()
-    transitions: list[Transition] = [transition.image_failed(failure, at=at)]
-    if failure.step is not None:
-        transitions.insert(0, transition.step_failed(failure, step=failure.step, at=at))
-    await attempt.writer.settle(*transitions)
+    await attempt.writer.settle(*transition.failed(failure, at=attempt.writer.now()))
     attempt.observation.failed(failure.code, reason=failure.message, step=failure.step)
 
 

@@ -123,6 +123,12 @@ def image_failed(failure: Failure, *, at: datetime) -> ImageFailed:
     return ImageFailed(at=at, failure=bounded_failure(failure))
 
 
+def failed(failure: Failure, *, at: datetime) -> list[Transition]:
+    """Move the failure's step, if it has one, and the image from processing to failed."""
+    steps: list[Transition] = [step_failed(failure, step=failure.step, at=at)] if failure.step else []
+    return [*steps, image_failed(failure, at=at)]
+
+
 def image_released(failure: Failure, *, at: datetime) -> ImageReleased:
     """Move the image from processing to pending, for another attempt."""
     return ImageReleased(at=at, failure=bounded_failure(failure))

@@ -7,9 +7,9 @@ from functools import partial
 from uuid import uuid4
 
 from worker.domain import transition
-from worker.domain.claim import Claimant, Claimed
+from worker.domain.claim import Claimant, Claimed, has_killed, worker_killed
 from worker.domain.clock import utc_now
-from worker.domain.errors import LeaseLostError, SourceMissingError, TransientError
+from worker.domain.errors import WORKER_KILLED, LeaseLostError, SourceMissingError, TransientError
 from worker.domain.image import Failure, Image
 from worker.domain.job import Job
 from worker.domain.status import ImageStatus, StepName
@@ -20,13 +20,14 @@ from worker.sqs.batch import MAX_BATCH_ENTRIES
 
 async def reconcile_all(repairs: RepairContext, *, now: datetime, pending_for: timedelta) -> None:
     """
-    Requeue all stuck images; fail those whose upload no longer exists.
+    Requeue all stuck images; fail those whose upload no longer exists, or that killed their workers.
 
     Args:
         repairs: Dependencies.
         now: The time at which the run began: images that become pending later are skipped, because their
             message may be on its way.
-        pending_for: Time after which a pending image counts as stuck.
+        pending_for: Time after which a pending image counts as stuck, and one that killed its worker as
+            given up.
     """
     for status in (ImageStatus.PENDING, ImageStatus.PROCESSING):
         async for images in repairs.images_with_status(status):
@@ -39,20 +40,30 @@ def is_stuck(image: Image, *, now: datetime, pending_for: timedelta) -> bool:
     """Return whether an image is processing without a valid lease, or has been pending for too long."""
     if image.is_leased(now):
         return False
+    if is_given_up(image) and image.lease is not None:
+        return image.lease.expires_at < now - pending_for  # until then, its message is received again
     if image.status is ImageStatus.PROCESSING:
         return True
     return image.status is ImageStatus.PENDING and image.updated_at < now - pending_for
 
 
+def is_given_up(image: Image) -> bool:
+    """Return whether an image whose lease has expired killed a worker although it was processed alone."""
+    return image.status is ImageStatus.PROCESSING and has_killed(image)
+
+
 async def _repair_batch(repairs: RepairContext, images: Sequence[Image]) -> None:
     requests = []
-    without_upload: list[tuple[Image, Job]] = []
+    failures: list[tuple[Image, Job, Failure]] = []
     sources = await asyncio.gather(*(check_source_or_report(repairs, image) for image in images))
     for image, source in zip(images, sources, strict=True):
         if source is None:
             continue
         if source.status is SourceStatus.GONE:
-            without_upload.append((image, source.job))
+            failures.append((image, source.job, _source_missing(image)))
+            continue
+        if is_given_up(image) and source.status is SourceStatus.AS_RECORDED:
+            failures.append((image, source.job, worker_killed(image)))
             continue
         is_pending = image.status is ImageStatus.PENDING
         # Even a pending image is written, so that a later or concurrent run sees that it was requeued.
@@ -61,12 +72,17 @@ async def _repair_batch(repairs: RepairContext, images: Sequence[Image]) -> None
             repairs.request(source.job, action="requeued", mark_pending=partial(mark_pending, image))
         )
     await repairs.requeue(requests)
-    for image, job in without_upload:
-        await _fail(repairs, image, job)
+    for image, job, failure in failures:
+        await _fail(repairs, image, job, failure)
 
 
-async def _fail(repairs: RepairContext, image: Image, job: Job) -> None:
-    """Claim an image as a worker would, and fail it as `source_missing`."""
+def _source_missing(image: Image) -> Failure:
+    error = SourceMissingError(bucket=image.bucket, key=image.key)
+    return Failure(code=error.code, message=str(error), step=StepName.VALIDATION, retryable=error.retryable)
+
+
+async def _fail(repairs: RepairContext, image: Image, job: Job, failure: Failure) -> None:
+    """Claim an image as a worker would, and fail it."""
     if not repairs.dry_run:
         now = utc_now()
         claimant = Claimant(
@@ -74,19 +90,14 @@ async def _fail(repairs: RepairContext, image: Image, job: Job) -> None:
             lease_until=now + timedelta(seconds=repairs.lease_s),
             now=now,
             recipe=image.recipe or (await repairs.recipes.for_user(image.user_id)).hash,
-        )
-        error = SourceMissingError(bucket=image.bucket, key=image.key)
-        failure = Failure(
-            code=error.code, message=str(error), step=StepName.VALIDATION, retryable=error.retryable
+            fails_attempt=image.attempt if failure.code == WORKER_KILLED else None,
         )
         try:
             claim = await repairs.ledger.claim(job, claimant)
             if not isinstance(claim, Claimed):
                 repairs.reporter.skipped(CHANGED)
                 return
-            at = utc_now()
-            step_failed = transition.step_failed(failure, step=StepName.VALIDATION, at=at)
-            await repairs.ledger.settle(claim.image, [step_failed, transition.image_failed(failure, at=at)])
+            await repairs.ledger.settle(claim.image, transition.failed(failure, at=utc_now()))
         except LeaseLostError:
             repairs.reporter.skipped(CHANGED)
             return

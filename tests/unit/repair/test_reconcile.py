@@ -24,6 +24,14 @@ def test_a_processing_image_is_stuck_once_its_lease_has_expired() -> None:
     assert is_stuck(processing(), now=after(60), pending_for=PENDING_FOR)
 
 
+def test_an_image_that_killed_a_worker_alone_is_stuck_once_its_message_should_have_been_received() -> None:
+    decision = decide(processing(), a_job(), a_claimant("worker-b/1", now=after(61), lease_s=60))
+    assert isinstance(decision, Claimed)
+
+    assert not is_stuck(decision.image, now=after(420), pending_for=PENDING_FOR)
+    assert is_stuck(decision.image, now=after(422), pending_for=PENDING_FOR)
+
+
 def test_a_pending_image_is_stuck_after_the_given_time() -> None:
     pending = apply(processing(), image_released(FAILURE, at=after(10)))
 
