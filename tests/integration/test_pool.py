@@ -39,6 +39,7 @@ from worker.decoder_pool.pool import DecoderPool
 from worker.domain.errors import (
     DecodeOutOfMemoryError,
     DecoderCrashedError,
+    DecoderKilledError,
     DecodeTimeoutError,
     FormatNotAllowedError,
     NotAnImageError,
@@ -114,8 +115,19 @@ async def test_a_decoder_that_hangs_fails_only_its_image() -> None:
         await until(lambda: hanging not in pool.pids and pool.alive == 2)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT])
-async def test_a_decoder_that_is_killed_fails_only_its_image(number: signal.Signals) -> None:
+async def test_an_image_whose_decoder_is_killed_as_for_lack_of_memory_can_be_tried_again() -> None:
+    async with make_pool() as pool:
+        async with aclosing(pool.run(HEAVY_PNG, HEAVY)) as outputs:
+            await anext(outputs)
+            os.kill(busy_pid(pool), signal.SIGKILL)
+            with pytest.raises(DecoderKilledError) as killed:
+                _ = [output async for output in outputs]
+        assert not killed.value.is_dependency_failure
+        assert len(await outputs_of(pool, SMALL_JPEG)) == ALL_OUTPUTS
+
+
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT])
+async def test_a_decoder_that_crashes_fails_only_its_image(number: signal.Signals) -> None:
     async with make_pool(processes=2) as pool:
         async with aclosing(pool.run(HEAVY_PNG, HEAVY)) as outputs:
             await anext(outputs)

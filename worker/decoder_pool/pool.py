@@ -12,7 +12,13 @@ import structlog
 
 from worker.decoder_pool.process import DecoderDisconnectedError, DecoderProcess
 from worker.decoder_pool.supervisor import DecoderSupervisor, pool_stopped_error
-from worker.domain.errors import DecoderCrashedError, DecodeTimeoutError, RejectedError, TransientError
+from worker.domain.errors import (
+    DecoderCrashedError,
+    DecoderKilledError,
+    DecodeTimeoutError,
+    RejectedError,
+    TransientError,
+)
 from worker.domain.recipe import Animation, Limits, Recipe
 from worker.domain.status import StepName
 from worker.domain.step import DecoderOutput, StepReport
@@ -28,6 +34,7 @@ from worker.ipc.messages import (
 
 _MAX_HANDOVER_ATTEMPTS: Final = 3
 _CPU_LIMIT_EXCEEDED: Final = f"signal {signal.SIGXCPU.value}"
+_KILLED: Final = f"signal {signal.SIGKILL.value}"
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
@@ -136,6 +143,7 @@ class DecoderPool:
             RejectedError: The image is permanently rejected; includes `DecodeTimeoutError` and
                 `DecoderCrashedError`.
             TransientError: No decoder can be started, or the pool was stopped.
+            DecoderKilledError: Something else killed the decoder, such as the kernel for lack of memory.
         """
         decoder = await self._send_to_decoder(content, recipe)
         is_intact = False
@@ -198,6 +206,8 @@ class DecoderPool:
             return pool_stopped_error()
         if status == _CPU_LIMIT_EXCEEDED:
             return DecodeTimeoutError(limit_s=self._step_timeout_s)
+        if status == _KILLED and not decoder.was_killed:
+            return DecoderKilledError()
         is_unexpected = isinstance(error, UnexpectedMessageError)
         return DecoderCrashedError(exit_status=str(error) if is_unexpected else status)
 

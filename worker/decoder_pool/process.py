@@ -65,12 +65,14 @@ class DecoderProcess:
     Attributes:
         pid: Process id.
         images: Number of images sent to it.
+        was_killed: Whether this worker has killed it.
         guarantees: What its confinement guarantees.
     """
 
     def __init__(self, process: asyncio.subprocess.Process, connection: socket.socket) -> None:
         self.pid = process.pid
         self.images = 0
+        self.was_killed = False
         self.guarantees: frozenset[Guarantee] = frozenset()
         self._process = process
         self._connection = connection
@@ -170,6 +172,7 @@ class DecoderProcess:
     def kill(self) -> None:
         """Kill the process unless it has been reaped."""
         if self._process.returncode is None:
+            self.was_killed = True
             with contextlib.suppress(ProcessLookupError):
                 # Process.kill() would reap a process that has just exited, and lose its exit status.
                 os.kill(self.pid, signal.SIGKILL)

@@ -360,6 +360,7 @@ class MessageHandler:
             step=attempt.writer.current_step,
             receive_count=attempt.message.receive_count,
             max_receives=self._config.max_receives,
+            is_alone=has_killed(attempt.image),
         )
 
     async def _end(self, attempt: Attempt, outcome: Outcome) -> Disposition:

@@ -6,6 +6,7 @@ An outcome is what happens to the image, a disposition (`worker.domain.message`)
 | error | outcome: the image's record | disposition: the message |
 | --- | --- | --- |
 | `RejectedError` | `Failed`: failed, with its code | deleted |
+| `DecoderKilledError` of an image processed alone | `Failed`: failed, with its code | deleted |
 | `TransientError` or a bug | `Released`: pending again, with the reason | released, with a growing delay |
 | the same on the last receive | `RetriesExhausted`: failed, with the reason | dead letter, then deleted |
 | `SupersededError` | `Released`: the newer upload's event processes it | deleted |
@@ -22,6 +23,7 @@ from typing import ClassVar, Final, TypeAlias
 from worker.domain.errors import (
     INTERNAL_ERROR,
     WORKER_KILLED,
+    DecoderKilledError,
     LeaseLostError,
     RejectedError,
     SupersededError,
@@ -73,7 +75,12 @@ Outcome: TypeAlias = Failed | RetriesExhausted | Released | LeaseLost
 
 
 def outcome_of(
-    error: BaseException, *, step: StepName | None, receive_count: int, max_receives: int
+    error: BaseException,
+    *,
+    step: StepName | None,
+    receive_count: int,
+    max_receives: int,
+    is_alone: bool = False,
 ) -> Outcome:
     """
     Map the error that ended an attempt to the image's outcome and the message's disposition.
@@ -83,12 +90,15 @@ def outcome_of(
         step: The step that was processing.
         receive_count: How often the message has been received, this time included.
         max_receives: How often it may be received.
+        is_alone: Whether the image was processed alone, because an earlier attempt was killed.
     """
 
     def failure(code: str, message: str, *, retryable: bool = True) -> Failure:
         return Failure(code=code, message=message, step=step, retryable=retryable)
 
     match error:
+        case DecoderKilledError() if is_alone:
+            return Failed(failure(error.code, str(error)))
         case RejectedError():
             return Failed(failure(error.code, str(error), retryable=error.retryable))
         case LeaseLostError():

@@ -6,7 +6,8 @@ The repair tools' moves record the command that requested them in the history.
 A worker that ends without releasing its images leaves leases that expire. One of these images may be what
 ended it, for example by exhausting the memory of its container. Each of them is a suspect: it is claimed
 again only by a delivery that is alone in its worker, and that claim writes the error `worker_killed` to its
-record, where it stays until the image is completed, failed or released.
+record, where it stays until the image is completed, failed or released. An image released with
+`decoder_killed` is a suspect too: the kernel may have killed its decoder because of another image.
 """
 
 from collections.abc import Awaitable
@@ -14,7 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol, TypeAlias
 
-from worker.domain.errors import WORKER_KILLED, IllegalMoveError
+from worker.domain.errors import WORKER_KILLED, DecoderKilledError, IllegalMoveError
 from worker.domain.history import REQUEUED, bounded
 from worker.domain.image import Failure, HistoryEntry, Image, Lease
 from worker.domain.job import Job
@@ -133,8 +134,8 @@ def decide(existing: Image | None, job: Job, claimant: Claimant) -> ClaimResult:
 
 
 def has_killed(image: Image) -> bool:
-    """Return whether a worker is known to have ended while it processed the image, without releasing it."""
-    return image.error is not None and image.error.code == WORKER_KILLED
+    """Return whether a worker or decoder was killed while it processed the image, the last time."""
+    return image.error is not None and image.error.code in {WORKER_KILLED, DecoderKilledError.code}
 
 
 def _new_image(job: Job, claimant: Claimant) -> Image:

@@ -18,6 +18,7 @@ ImageWorkerError
 │   ├── SourceMissingError      source_missing
 │   └── ResultKeyTakenError     result_key_taken
 ├── TransientError           transient: the image and the message are released for a retry
+│   └── DecoderKilledError      decoder_killed; alone in its worker, the image fails with this code
 ├── LeaseLostError           another worker owns the image: nothing is written, the message is abandoned
 │   └── LaterResultError        the bucket has a result of a later attempt, which may be that of a lost record
 ├── ReceiptLostError         the receipt handle expired: the message's next receiver settles it
@@ -227,6 +228,23 @@ class TransientError(ImageWorkerError):
     def __init__(self, message: str, *, is_dependency_failure: bool = True) -> None:
         super().__init__(message)
         self.is_dependency_failure = is_dependency_failure
+
+
+class DecoderKilledError(TransientError):
+    """
+    Raised when something else than the worker kills the decoder process while it processes the image.
+
+    Usually it is the kernel, when the container is out of memory: perhaps because of another image.
+    """
+
+    code = "decoder_killed"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the decoder process was killed while it processed the image, most likely because the container "
+            "was out of memory; raise its memory limit or lower WORKER_PROCESSES, and retry the image",
+            is_dependency_failure=False,
+        )
 
 
 INTERNAL_ERROR: Final = "internal_error"

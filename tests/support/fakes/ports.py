@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from tests.support.builders import a_description, a_rendition, a_report
 from worker.domain.claim import RenewLease
-from worker.domain.errors import LeaseLostError, RejectedError
+from worker.domain.errors import LeaseLostError, RejectedError, TransientError
 from worker.domain.image import Image, Rendition, Source
 from worker.domain.job import Job
 from worker.domain.message import Message, Unreadable
@@ -135,7 +135,7 @@ class FakePool:
     """Reports every step and yields one rendition per size, or raises the error of a step."""
 
     def __init__(self) -> None:
-        self.errors: Mapping[StepName, RejectedError] = {}
+        self.errors: Mapping[StepName, RejectedError | TransientError] = {}
         self.before_step: Callable[[StepName], None] = lambda _: None
 
     async def run(self, content: object, recipe: Recipe) -> AsyncGenerator[DecoderOutput, None]:

@@ -22,6 +22,7 @@ from worker.delivery.isolation import Isolation
 from worker.delivery.recipes import Recipes, recipe_builder
 from worker.domain.claim import image_retried
 from worker.domain.errors import (
+    DecoderKilledError,
     SourceMissingError,
     SupersededError,
     TransientError,
@@ -466,3 +467,19 @@ async def test_a_message_received_too_often_is_handled_alone_although_no_record_
 
     assert scene.image.status is ImageStatus.COMPLETED
     assert not any(is_open)
+
+
+async def test_an_image_whose_decoder_was_killed_is_processed_alone_and_fails_if_it_is_killed_again() -> None:
+    scene = Scene()
+    scene.pool.errors = {StepName.RESIZE: DecoderKilledError()}
+    is_open: list[bool] = []
+    scene.pool.before_step = lambda _: is_open.append(scene.isolation.is_open)
+
+    first = await scene.handle(a_message(receive_count=1))
+    assert isinstance(first, Release)
+    assert scene.image.status is ImageStatus.PENDING
+    assert await scene.handle(a_message(receive_count=2)) == Delete()
+
+    assert is_open == [True, True, False, False]
+    assert scene.image.error
+    assert (scene.image.status, scene.image.error.code) == (ImageStatus.FAILED, "decoder_killed")

@@ -12,6 +12,7 @@ from worker.delivery.outcome import (
     retry_delay_s,
 )
 from worker.domain.errors import (
+    DecoderKilledError,
     DecodeTimeoutError,
     IllegalMoveError,
     LeaseLostError,
@@ -30,6 +31,18 @@ SUPERSEDED = SupersededError(image_id="img_1")
 
 def outcome(error: BaseException, *, receive_count: int = 1) -> Outcome:
     return outcome_of(error, step=StepName.RESIZE, receive_count=receive_count, max_receives=5)
+
+
+def test_an_image_whose_decoder_was_killed_is_released_and_alone_it_fails() -> None:
+    error = DecoderKilledError()
+    alone = outcome_of(error, step=StepName.RESIZE, receive_count=2, max_receives=5, is_alone=True)
+
+    released = outcome(error)
+    assert isinstance(released, Released)
+    assert released.failure == a_failure("decoder_killed", str(error))
+    assert isinstance(released.disposition, Release)
+    assert not released.disposition.is_dependency_failure
+    assert alone == Failed(a_failure("decoder_killed", str(error)))
 
 
 def a_failure(code: str, message: str, *, retryable: bool = True) -> Failure:

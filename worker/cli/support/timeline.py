@@ -29,6 +29,8 @@ _ADVICE: Final[Mapping[str, str]] = {
     "decode_timeout": "raise WORKER_STEP_TIMEOUT_S, or give the worker more CPU, and upload it again",
     "decode_out_of_memory": "scale it down, or raise WORKER_DECODER_MEMORY_MB, and upload it again",
     "decoder_crashed": "upload it again; if it crashes again, keep the file and report it",
+    "decoder_killed": "give the worker more memory, then run `image-worker images retry` with its id",
+    "worker_killed": "see why the worker ended, then run `image-worker images retry` with its id",
     "source_missing": "upload it again",
     "result_key_taken": "reprocess or delete the other image, delete the object, and retry this image",
     "unavailable": "once the dependency is available again, run `image-worker images retry` with its id",
