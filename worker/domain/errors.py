@@ -9,6 +9,7 @@ ImageWorkerError
 │   ├── TooManyBytesError       too_many_bytes
 │   ├── TooManyPixelsError      too_many_pixels
 │   ├── TooManyFramesError      too_many_frames
+│   ├── TooManyScansError       too_many_scans
 │   ├── TooSmallError           too_small
 │   ├── TruncatedError          truncated
 │   ├── CorruptError            corrupt
@@ -113,6 +114,19 @@ class TooManyFramesError(RejectedError):
             "upload a shorter or smaller animation"
         )
         self.frames, self.limit = frames, limit
+
+
+class TooManyScansError(RejectedError):
+    """Raised when a progressive JPEG has too many scans."""
+
+    code = "too_many_scans"
+
+    def __init__(self, *, limit: int) -> None:
+        super().__init__(
+            f"the JPEG has more than {limit:,} scans, each of which takes as long as a whole image; "
+            "save the image again with another program and upload that file"
+        )
+        self.limit = limit
 
 
 class TooSmallError(RejectedError):

@@ -18,7 +18,6 @@ from PIL import (
 from worker.imaging.gif import GifFile
 from worker.imaging.png import PngFile
 from worker.imaging.tiff import open_tiff
-from worker.ipc.framing import Content
 
 Image.MAX_IMAGE_PIXELS = None  # `validate` applies the configured limit, before anything is decoded
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
@@ -42,7 +41,7 @@ def missing_extra(image_format: str) -> str | None:
     return image_format if module is not None and find_spec(module) is None else None
 
 
-def open_image(content: Content, *, image_format: str) -> ImageFile.ImageFile:
+def open_image(content: bytes, *, image_format: str) -> ImageFile.ImageFile:
     """
     Read an image's header with the decoder of its format, and with no other.
 
@@ -53,7 +52,7 @@ def open_image(content: Content, *, image_format: str) -> ImageFile.ImageFile:
         Exception: Any type of error, if the file is damaged.
     """
     with warnings.catch_warnings(action="ignore"):
-        return _decoder_of(image_format)(io.BytesIO(bytes(content)))
+        return _decoder_of(image_format)(io.BytesIO(content))
 
 
 def load(image: ImageFile.ImageFile) -> None:

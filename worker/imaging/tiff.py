@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from PIL import ImagePalette, TiffImagePlugin
 
-from worker.domain.errors import FormatNotAllowedError
+from worker.domain.errors import FormatNotAllowedError, TruncatedError
 from worker.imaging.signatures import ALLOWED_FORMATS
 
 if TYPE_CHECKING:
@@ -34,6 +34,13 @@ _MAX_VALUES: Final = 64
 _ENTRY_BYTES: Final = {False: 12, True: 20}
 _TYPES: Final[Mapping[int, str]] = {1: "B", 2: "c", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 """TIFF type -> code of `struct`, for the types of the tags that are read here."""
+
+_TYPE_BYTES: Final[Mapping[int, int]] = {
+    **dict.fromkeys((1, 2, 6, 7), 1),
+    **dict.fromkeys((3, 8), 2),
+    **dict.fromkeys((4, 9, 11, 13), 4),
+    **dict.fromkeys((5, 10, 12, 16, 17, 18), 8),
+}
 
 
 class _Tag(IntEnum):
@@ -109,11 +116,13 @@ class _Directory:
 
     Attributes:
         tags: Tag -> its first values; only the tags and types that are read here.
+        is_cut: Whether the file ends before the directory or the values of its tags do.
         page: Number of the page, from 0.
         is_sub_directory: Whether it belongs to the page, which is the image that viewers show.
     """
 
     tags: Mapping[int, Sequence[int]]
+    is_cut: bool
     page: int
     is_sub_directory: bool = False
 
@@ -141,7 +150,14 @@ class _Directory:
 
 
 class TiffFile(TiffImagePlugin.TiffImageFile):
-    """Pillow's TIFF decoder, with grey of 12 bits scaled and grey of 16 bits with zero as white inverted."""
+    """
+    Pillow's TIFF decoder, with grey of 12 bits scaled and grey of 16 bits with zero as white inverted.
+
+    Attributes:
+        is_cut: Whether the file ends before the index of its page does.
+    """
+
+    is_cut = False
 
     def load(self) -> "PixelAccess | None":
         """Decode the pixels of the current page."""
@@ -162,6 +178,7 @@ def open_tiff(file: io.BytesIO) -> TiffFile:
 
     Raises:
         FormatNotAllowedError: The file is a camera raw file, or its layout is not supported.
+        TruncatedError: The file ends before the index of its page does.
         Exception: Any type of error, if the file is damaged.
     """
     with file.getbuffer() as view:
@@ -170,10 +187,13 @@ def open_tiff(file: io.BytesIO) -> TiffFile:
     try:
         image = TiffFile(file)
         image.seek(page.page if page else 0)
-    except SyntaxError as error:
-        if page is None or "unknown pixel mode" not in str(error):
+    except (SyntaxError, KeyError, TypeError, struct.error) as error:
+        if page is None or page.is_cut:
+            raise TruncatedError from error
+        if "unknown pixel mode" not in str(error):
             raise
         raise _unsupported(f"{_describe(page)} TIFF", hint=_HINT) from error
+    image.is_cut = page is None or page.is_cut
     if image.mode in _PALETTE_MODES:
         _scale_palette(image)
     return image
@@ -234,34 +254,37 @@ def _directories(view: memoryview) -> Iterator[_Directory]:
     try:
         (at,) = struct.unpack_from(offset_code, view, 8 if is_big else 4)
         for number in range(_MAX_PAGES):
-            tags, end = _read_tags(view, at, order, is_big=is_big)
-            yield _Directory(tags, number)
+            tags, end, is_cut = _read_tags(view, at, order, is_big=is_big)
+            yield _Directory(tags, is_cut, number)
             for sub_at in tags.get(_Tag.SUB_DIRECTORIES, ()):
-                yield _Directory(_read_tags(view, sub_at, order, is_big=is_big)[0], number, True)
+                sub_tags, _, is_cut = _read_tags(view, sub_at, order, is_big=is_big)
+                yield _Directory(sub_tags, is_cut, number, is_sub_directory=True)
             (at,) = struct.unpack_from(offset_code, view, end)
             if not at:
                 return
     except struct.error:
-        return  # Pillow decides whether enough of the file is left
+        return
 
 
 def _read_tags(
     view: memoryview, at: int, order: str, *, is_big: bool
-) -> tuple[dict[int, tuple[int, ...]], int]:
-    """Return the tags of the directory at an offset, and the offset of its end."""
+) -> tuple[dict[int, tuple[int, ...]], int, bool]:
+    """Return the tags of a directory, the offset of its end, and whether the file ends before that."""
+    offset_code, offset_bytes = (f"{order}Q", 8) if is_big else (f"{order}I", 4)
     (count,) = struct.unpack_from(order + ("Q" if is_big else "H"), view, at)
     at += 8 if is_big else 2
     size = _ENTRY_BYTES[is_big]
     tags: dict[int, tuple[int, ...]] = {}
-    for entry in range(at, at + size * min(count, _MAX_ENTRIES), size):
+    is_cut = at + size * count > len(view)
+    for entry in range(at, min(at + size * min(count, _MAX_ENTRIES), len(view) - size + 1), size):
         tag, kind, length = struct.unpack_from(order + ("HHQ" if is_big else "HHI"), view, entry)
-        code = _TYPES.get(kind)
-        if tag not in _TAGS or code is None:
-            continue
-        layout = f"{order}{min(length, _MAX_VALUES)}{code}"
-        value_at = entry + size - (8 if is_big else 4)
-        if struct.calcsize(f"{order}{code}") * length > (8 if is_big else 4):
-            (value_at,) = struct.unpack_from(order + ("Q" if is_big else "I"), view, value_at)
-        values = struct.unpack_from(layout, view, value_at)
-        tags[tag] = tuple(value[0] if isinstance(value, bytes) else value for value in values)
-    return tags, at + size * count
+        value_at = entry + size - offset_bytes
+        value_bytes = _TYPE_BYTES.get(kind, 0) * length
+        if value_bytes > offset_bytes:
+            (value_at,) = struct.unpack_from(offset_code, view, value_at)
+        if value_at + value_bytes > len(view):
+            is_cut = True
+        elif tag in _TAGS and (code := _TYPES.get(kind)):
+            values = struct.unpack_from(f"{order}{min(length, _MAX_VALUES)}{code}", view, value_at)
+            tags[tag] = tuple(value[0] if isinstance(value, bytes) else value for value in values)
+    return tags, at + size * count, is_cut

@@ -33,8 +33,10 @@ from worker.imaging.headers import (
 from worker.imaging.orientation import UPRIGHT, read_orientation, turn_extent
 from worker.imaging.picture import DecodedUpload, Extent, StepNote
 from worker.imaging.png import PngFile
+from worker.imaging.salvage import other_ends, salvaged
 from worker.imaging.samples import correct_samples
 from worker.imaging.signatures import ALLOWED_FORMATS, hint_for, identify
+from worker.imaging.tiff import TiffFile
 from worker.ipc.framing import Content
 
 if TYPE_CHECKING:
@@ -42,6 +44,9 @@ if TYPE_CHECKING:
 
 ANIMATED = frozenset({"gif", "webp"})
 """Formats whose animations can be kept."""
+
+_MAX_COUNTED_FRAMES = 10_000
+"""Number of frames from which they are no longer counted, where only the first is decoded."""
 
 _DRAFT_FACTOR = 2
 """A JPEG is decoded at no less than this multiple of the largest size; see `_draft`."""
@@ -72,7 +77,8 @@ def validate(
         NotAnImageError: The first bytes are not those of any image format.
         FormatNotAllowedError: The format is not decoded by this worker.
         TooManyPixelsError: The first frame has too many pixels.
-        TooManyFramesError: There are too many frames, or too many pixels in all frames together.
+        TooManyFramesError: There are too many frames to decode, or too many pixels in all of them together.
+        TooManyScansError: A progressive JPEG has too many scans.
         TooSmallError: A side is too short.
         TruncatedError: The end of the file is missing.
         CorruptError: The file is damaged.
@@ -84,28 +90,33 @@ def validate(
     image: ImageFile.ImageFile | None = None
     try:
         _check_before_opening(content, image_format, limits)
-        image = image_file.open_image(content, image_format=image_format)
+        file = salvaged(content, image_format=image_format)
+        image = image_file.open_image(file, image_format=image_format)
         stored = Extent(*image.size)
         _check_pixels(stored, limits)
         _check_sides(stored, limits)
-        max_frames = 1 if animation is Animation.REJECT else limits.max_frames
-        frames = _checked_frames(content, image, image_format, max_frames, limits)
+        is_kept = animation is Animation.KEEP and image_format in ANIMATED
+        max_frames = _max_frames(stored, limits, animation=animation, is_kept=is_kept)
+        frames = _checked_frames(content, image, image_format, max_frames)
         if image_format == "png":  # EXIF may follow the pixels: to read it, Pillow would decode them
             image_file.load(image)
         xmp = take_xmp(image)
         exif = read_exif(image)
         orientation = UPRIGHT if image_format == "tiff" else read_orientation(image, exif)
         original = turn_extent(stored, orientation)
+        draft = turn_extent(_required_extent(original, sizes), orientation)
         if image_format == "jpeg":  # a HEIC would be replaced by its embedded thumbnail
-            _draft(image, turn_extent(_required_extent(original, sizes), orientation))
-        kept_frames = frames if animation is Animation.KEEP and image_format in ANIMATED else 1
+            _draft(image, draft)
+        kept_frames = frames if is_kept else 1
         _load(image, frames=kept_frames)
-        _check_decoded(content, image)
-        profile = described_profile(content, image, image_format=image_format)
+        _check_decoded(image, file)
+        for alternative in other_ends(content, image_format=image_format):
+            _check_end(image, alternative, draft)
+        profile = described_profile(file, image, image_format=image_format)
         mode, stated_profile = image.mode, profile
         picture: Image.Image = image
         if kept_frames == 1:
-            picture, profile = correct_samples(content, image, profile)
+            picture, profile = correct_samples(file, image, profile)
     except RejectedError:
         raise
     except Exception as error:
@@ -167,34 +178,43 @@ def _check_sides(extent: Extent, limits: Limits) -> None:
         raise TooSmallError(width=extent.width, height=extent.height, limit_px=limits.min_side_px)
 
 
+def _max_frames(stored: Extent, limits: Limits, *, animation: Animation, is_kept: bool) -> int | None:
+    """Return how many frames the file may have; None if only the first is decoded, whatever follows it."""
+    if animation is Animation.REJECT:
+        return 1
+    return min(limits.max_frames, limits.max_pixels // max(1, stored.pixels)) if is_kept else None
+
+
 def _checked_frames(
-    content: Content, image: ImageFile.ImageFile, image_format: str, max_frames: int, limits: Limits
+    content: Content, image: ImageFile.ImageFile, image_format: str, max_frames: int | None
 ) -> int:
-    """Return the number of frames; reject too many, or more than `max_pixels` in all frames together."""
-    limit = min(max_frames, limits.max_pixels // max(1, Extent(*image.size).pixels))
+    """Return the number of frames, or `_MAX_COUNTED_FRAMES`; reject more than `max_frames`."""
     if isinstance(image, AvifImagePlugin.AvifImageFile):
         frames = int(image.n_frames)
     else:
-        frames = count_frames(content, image_format=image_format, stop_after=limit)
-    if frames > limit:
-        raise TooManyFramesError(frames=frames, limit=limit)
+        stop_after = _MAX_COUNTED_FRAMES - 1 if max_frames is None else max_frames
+        frames = count_frames(content, image_format=image_format, stop_after=stop_after)
+    if max_frames is not None and frames > max_frames:
+        raise TooManyFramesError(frames=frames, limit=max_frames)
     return frames
 
 
-def _check_decoded(content: Content, image: ImageFile.ImageFile) -> None:
-    """Reject damage that the decoder does not report."""
+def _check_decoded(image: ImageFile.ImageFile, file: bytes) -> None:
+    """Reject damage that the decoder does not report: a missing palette, a wrong checksum in a PNG."""
     if image.mode == "P" and image.palette is None:
         raise CorruptError(reason="its palette is missing")
-    if isinstance(image, PngFile) and not image.is_verified:
-        _check_chunks(content)
-
-
-def _check_chunks(content: Content) -> None:
-    """Reject a PNG without its end or with a wrong checksum; Pillow checks neither after the last pixel."""
-    if is_truncated(content, image_format="png"):
-        raise TruncatedError
-    if damaged := find_damaged_png_chunk(content):
+    is_unchecked = isinstance(image, PngFile) and not image.is_verified
+    if is_unchecked and (damaged := find_damaged_png_chunk(file)):
         raise CorruptError(reason=f"the checksum of a {damaged} chunk is wrong")
+
+
+def _check_end(image: ImageFile.ImageFile, alternative: bytes, draft: Extent) -> None:
+    """Reject a JPEG without its end marker whose last pixels depend on what follows the end of the file."""
+    other = image_file.open_image(alternative, image_format="jpeg")
+    _draft(other, draft)
+    image_file.load(other)
+    if image.tobytes() != other.tobytes():
+        raise TruncatedError
 
 
 def _load(image: ImageFile.ImageFile, *, frames: int) -> None:
@@ -224,7 +244,9 @@ def _draft(image: ImageFile.ImageFile, target: Extent) -> None:
 
 
 def _is_truncated(content: Content, image_format: str, image: ImageFile.ImageFile | None) -> bool:
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
+    if isinstance(image, TiffFile):
+        if image.is_cut:
+            return True
         tags = image.tag_v2
         for offsets, lengths in (
             (TiffImagePlugin.STRIPOFFSETS, TiffImagePlugin.STRIPBYTECOUNTS),
