@@ -10,6 +10,7 @@ from typing import Final, Self
 
 import structlog
 
+from worker.decoder_pool.decoder_output import expect_rendition, expect_report
 from worker.decoder_pool.process import DecoderDisconnectedError, DecoderProcess
 from worker.decoder_pool.supervisor import DecoderSupervisor, pool_stopped_error
 from worker.domain.errors import (
@@ -27,8 +28,6 @@ from worker.ipc.messages import (
     RejectionReceivedError,
     Setup,
     UnexpectedMessageError,
-    expect_rendition,
-    expect_report,
     max_rendition_bytes,
 )
 

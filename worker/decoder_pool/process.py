@@ -142,6 +142,7 @@ class DecoderProcess:
         self.images += 1
         logo = recipe.logo
         with self._connection_errors_mapped():
+            self._require_silence()
             if logo is not None and logo.e_tag != self._logo_e_tag:
                 await send_frame(self._connection, logo_header(logo), logo.content)
                 self._logo_e_tag = logo.e_tag
@@ -204,6 +205,12 @@ class DecoderProcess:
         frame = await self.receive()
         if frame.header != header:
             raise UnexpectedMessageError(expected=str(header["kind"]), received=frame.header.get("kind"))
+
+    def _require_silence(self) -> None:
+        """Raise `UnexpectedMessageError` if there is a message already, before the image is sent."""
+        with contextlib.suppress(BlockingIOError):
+            if self._connection.recv(1, socket.MSG_PEEK):
+                raise UnexpectedMessageError(expected="accepted", received="a message before the image")
 
     @contextlib.contextmanager
     def _connection_errors_mapped(self) -> Iterator[None]:

@@ -13,14 +13,13 @@ image, with the upload ───────►
                     or, in place of any report or rendition: rejected
 ```
 A malicious image may have taken over the decoder: the worker process accepts only the message that is
-expected next, within its bounds.
+expected next, within its bounds: see `worker.decoder_pool.decoder_output`.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import Any, Final, Literal, TypeAlias, TypedDict, TypeVar, cast
+from typing import Any, Final, Literal, TypeAlias, TypedDict, cast
 
 from worker.domain.confinement import Guarantee
 from worker.domain.errors import RejectedError
@@ -35,22 +34,16 @@ from worker.domain.recipe import (
     Size,
     Watermark,
 )
-from worker.domain.status import StepMove, StepName
-from worker.domain.step import CONTENT_TYPES, EncodedRendition, Json, StepReport
+from worker.domain.step import EncodedRendition, Json, StepReport
 from worker.ipc.framing import Frame, Header
 
 ACCEPTED: Final[Header] = {"kind": "accepted"}
 
 _MAX_MESSAGE_CHARACTERS: Final = 500
-_MAX_METADATA_CHARACTERS: Final = 200
 _MAX_QUOTE_CHARACTERS: Final = 60
 _ENCODING_OVERHEAD_BYTES: Final = 65_536
-_MAX_STEP_MS: Final = 3600 * 1000
-"""The upper bound of `WORKER_STEP_TIMEOUT_S`."""
 _MAX_ANIMATION_BYTES: Final = 128 * 1024 * 1024
-_DECODER_MOVES: Final = frozenset({StepMove.COMPLETED, StepMove.SKIPPED})
 
-_Kind = TypeVar("_Kind")
 _Fields: TypeAlias = dict[str, Any]
 """A dataclass as JSON: `Any`, because mypy does not check the arguments in `Recipe(**fields)` one by one."""
 
@@ -276,104 +269,14 @@ def expect_ready(frame: Frame) -> frozenset[Guarantee]:
     """
     received = frame.header.get("kind")
     try:
-        if received == "ready":
-            return frozenset(Guarantee(name) for name in _checked(list, frame.header["guarantees"]))
-    except (KeyError, TypeError, ValueError) as error:
+        if received == "ready" and isinstance(names := frame.header.get("guarantees"), list):
+            return frozenset(map(Guarantee, names))
+    except (TypeError, ValueError) as error:
         raise UnexpectedMessageError(expected="ready", received=received) from error
     raise UnexpectedMessageError(expected="ready", received=received)
-
-
-def expect_report(frame: Frame, step: StepName) -> StepReport:
-    """
-    Parse the report of a step.
-
-    Args:
-        frame: The decoder's next message.
-        step: Step that is due.
-
-    Raises:
-        RejectionReceivedError: The decoder rejected the image.
-        UnexpectedMessageError: The message is anything else, or out of bounds.
-    """
-    with _expecting("report", frame):
-        return _parse_report(frame.header, step)
-
-
-def expect_rendition(frame: Frame, size: Size) -> EncodedRendition:
-    """
-    Parse a rendition.
-
-    Args:
-        frame: The decoder's next message.
-        size: Size that is due.
-
-    Raises:
-        RejectionReceivedError: The decoder rejected the image.
-        UnexpectedMessageError: The message is anything else, or out of bounds.
-    """
-    with _expecting("rendition", frame):
-        return _parse_rendition(frame.header, frame.body, size)
 
 
 def max_rendition_bytes(size: Size, *, frames: int = 1) -> int:
     """Return the largest encoded rendition of this size that is accepted, in bytes."""
     still = 5 * size.width * size.height + _ENCODING_OVERHEAD_BYTES
     return min(frames * still, max(still, _MAX_ANIMATION_BYTES))
-
-
-@contextmanager
-def _expecting(kind: str, frame: Frame) -> Iterator[None]:
-    """Map every fault of a message to the two errors of `expect_report`."""
-    received = frame.header.get("kind")
-    try:
-        if received == "rejected":
-            raise RejectionReceivedError(_parse_rejection(frame.header))
-        if received != kind:
-            raise UnexpectedMessageError(expected=kind, received=received)
-        yield
-    except (KeyError, TypeError, ValueError) as error:
-        raise UnexpectedMessageError(expected=kind, received=received) from error
-
-
-def _parse_report(header: Header, step: StepName) -> StepReport:
-    report = StepReport(
-        step=StepName(_checked(str, header["step"])),
-        move=StepMove(_checked(str, header["move"])),
-        elapsed_ms=_checked(int, header["elapsed_ms"]),
-        detail=_checked(dict, header["detail"]),
-        metadata={
-            _checked(str, name): _checked(str, value)[:_MAX_METADATA_CHARACTERS]
-            for name, value in _checked(dict, header["metadata"]).items()
-        },
-    )
-    is_due = report.step is step and report.move in _DECODER_MOVES
-    if not is_due or not 0 <= report.elapsed_ms <= _MAX_STEP_MS:
-        raise ValueError(step)
-    return report
-
-
-def _parse_rendition(header: Header, content: bytearray, size: Size) -> EncodedRendition:
-    rendition = EncodedRendition(
-        size=_checked(str, header["size"]),
-        width=_checked(int, header["width"]),
-        height=_checked(int, header["height"]),
-        format=_checked(str, header["format"]),
-        content=content,
-    )
-    fits = 1 <= rendition.width <= size.width and 1 <= rendition.height <= size.height
-    if rendition.size != size.name or rendition.format not in CONTENT_TYPES or not fits or not content:
-        raise ValueError(size.name)
-    return rendition
-
-
-def _parse_rejection(header: Header) -> RejectedError:
-    code = _checked(str, header["code"])
-    if code not in {kind.code for kind in RejectedError.__subclasses__()}:
-        raise ValueError(code)
-    return RejectedError.from_report(code, _checked(str, header["message"])[:_MAX_MESSAGE_CHARACTERS])
-
-
-def _checked(kind: type[_Kind], value: object) -> _Kind:
-    if not isinstance(value, kind):
-        raise TypeError(value)
-    return value
