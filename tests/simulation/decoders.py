@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from tests.simulation.chance import Chance
 from tests.simulation.uploads import EXPECTED, REJECTED_IN_DECODER, Kind, parsed, result_of
+from worker.decoder_pool.decoder_output import expect_rendition, expect_report
 from worker.domain.errors import (
     CorruptError,
     DecoderCrashedError,
@@ -17,7 +18,7 @@ from worker.domain.recipe import Recipe
 from worker.domain.status import StepMove, StepName
 from worker.domain.step import DecoderOutput, EncodedRendition, Json, StepReport
 from worker.ipc.framing import MAX_HEADER_BYTES, Frame
-from worker.ipc.messages import UnexpectedMessageError, expect_rendition, expect_report, image_header
+from worker.ipc.messages import UnexpectedMessageError, image_header
 
 _STEP_TIMEOUT_S: Final = 30.0
 _DETAIL: Final[Mapping[str, Json]] = {"format": "jpeg", "width": 1920, "height": 1080}
