@@ -25,6 +25,7 @@ from worker.aws.task_protection import ScaleInProtection
 from worker.checks.table import INDEXES
 from worker.decoder_pool.pool import DecoderPool
 from worker.decoder_pool.process_memory import resident_bytes
+from worker.decoder_pool.supervisor import Reuse, ReusePolicy
 from worker.delivery.consumer import Consumer
 from worker.delivery.handler import DeliveryConfig, MessageHandler
 from worker.delivery.isolation import Isolation
@@ -308,10 +309,13 @@ def build_decoder_pool(settings: Settings) -> DecoderPool:
         ),
         step_timeout_s=settings.step_timeout_s,
         decoder_memory_mb=settings.decoder_memory_mb,
-        decoder_max_images=settings.decoder_max_images,
+        policy=ReusePolicy(
+            reuse=Reuse(settings.decoder_reuse),
+            max_images=settings.decoder_max_images,
+            max_growth_mb=settings.decoder_growth_mb,
+        ),
         font=FONT,
         more_fonts=settings.font_files,
-        decoder_growth_mb=settings.decoder_growth_mb,
     )
 
 

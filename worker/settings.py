@@ -154,6 +154,10 @@ class Settings(BaseSettings):
     decoder_memory_mb: int = Field(
         1536, ge=256, le=1_048_576, description="Limit of a decoder process's address space."
     )
+    decoder_reuse: Literal["batch", "same-user", "never"] = Field(
+        "batch",
+        description="Images that a decoder process may process after its first: any, of the same user, none.",
+    )
     decoder_max_images: int = Field(
         500, ge=1, description="Number of images after which a decoder process is replaced."
     )

@@ -12,7 +12,7 @@ from typing import Final, Self, TypedDict, cast
 
 from bench.common.install import install_node, install_python
 from bench.common.paths import INSTALLED_PEERS, ROOT
-from worker.decoder_pool.process import MALLOC_ENVIRONMENT
+from worker.decoder_pool.interpreter import MALLOC_ENVIRONMENT
 
 _SOURCES: Final = Path(__file__).parent / "peers"
 _INSTALLED: Final = INSTALLED_PEERS / "imaging"

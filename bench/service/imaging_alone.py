@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.common.paths import ROOT
-from worker.decoder_pool.process import MALLOC_ENVIRONMENT
+from worker.decoder_pool.interpreter import MALLOC_ENVIRONMENT
 from worker.domain.recipe import Limits
 from worker.imaging.fonts import Fonts
 from worker.imaging.pipeline import process

@@ -51,9 +51,11 @@ COLOURS = ("red", "green", "blue")
 class ColouringPool(FakePool):
     """Makes renditions in the colour of the upload's first byte, each of its size."""
 
-    async def run(self, content: object, recipe: Recipe) -> "AsyncGenerator[DecoderOutput, None]":
+    async def run(
+        self, content: object, recipe: Recipe, *, user_id: str
+    ) -> "AsyncGenerator[DecoderOutput, None]":
         assert isinstance(content, bytes | bytearray)
-        async for output in super().run(b"upload", recipe):
+        async for output in super().run(b"upload", recipe, user_id=user_id):
             if isinstance(output, EncodedRendition):
                 colour = COLOURS[content[0]]
                 picture = encoded(Picture.new("RGB", (8, 6), colour))

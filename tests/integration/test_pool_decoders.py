@@ -27,6 +27,7 @@ from tests.support.pools import (
     wait_for_exit,
 )
 from worker.decoder_pool.pool import DecoderPool
+from worker.decoder_pool.supervisor import Replacement, ReusePolicy
 from worker.domain.errors import (
     DecodeTimeoutError,
     NotAnImageError,
@@ -81,7 +82,7 @@ async def test_the_cpu_time_of_an_image_is_limited_and_exceeding_it_is_a_timeout
         limits = proc(only_pid(pool), "limits").decode().splitlines()
         (soft,) = (line[26:47].strip() for line in limits if line.startswith("Max cpu time"))
         assert limit_s <= int(soft) <= limit_s + 3
-        async with aclosing(pool.run(HEAVY_PNG, HEAVY)) as outputs:
+        async with aclosing(pool.run(HEAVY_PNG, HEAVY, user_id="user")) as outputs:
             await anext(outputs)
             os.kill(only_pid(pool), signal.SIGXCPU)
             with pytest.raises(DecodeTimeoutError):
@@ -90,12 +91,11 @@ async def test_the_cpu_time_of_an_image_is_limited_and_exceeding_it_is_a_timeout
 
 @linux_only
 async def test_a_decoder_whose_memory_has_grown_is_replaced() -> None:
-    async with make_pool(decoder_growth_mb=0) as pool:
-        before = only_pid(pool)
+    async with make_pool(policy=ReusePolicy(max_growth_mb=0)) as pool:
         await outputs_of(pool, HEAVY_PNG, HEAVY)
         await outputs_of(pool, SMALL_JPEG)
-        assert only_pid(pool) != before
-    async with make_pool(decoder_growth_mb=1000) as pool:
+        assert pool.replacements == {Replacement.GROWTH: 2}
+    async with make_pool(policy=ReusePolicy(max_growth_mb=1000)) as pool:
         before = only_pid(pool)
         await outputs_of(pool, HEAVY_PNG, HEAVY)
         assert only_pid(pool) == before
@@ -119,6 +119,8 @@ async def test_waiting_images_fail_as_transient_when_no_decoder_can_be_started(
 ) -> None:
     executable = sys.executable
     monkeypatch.setattr(sys, "executable", "/nonexistent/python")
+    if pool.zygote_pid is not None:
+        os.kill(pool.zygote_pid, signal.SIGKILL)
     os.kill(only_pid(pool), signal.SIGKILL)
     with pytest.raises(TransientError, match="did not start"):
         await outputs_of(pool, SMALL_JPEG)
@@ -132,7 +134,7 @@ async def test_waiting_images_fail_as_transient_when_no_decoder_can_be_started(
 async def test_images_in_a_pool_that_is_stopped_fail_as_transient() -> None:
     pool = make_pool()
     await pool.start()
-    async with aclosing(pool.run(HEAVY_PNG, HEAVY)) as outputs:
+    async with aclosing(pool.run(HEAVY_PNG, HEAVY, user_id="user")) as outputs:
         await anext(outputs)
         waiting = asyncio.create_task(outputs_of(pool, SMALL_JPEG))
         await until(lambda: pool.waiting == 1)
@@ -177,7 +179,7 @@ async def test_decoders_exit_when_the_worker_process_is_killed() -> None:
 @linux_only
 async def test_two_hundred_concurrent_images_leak_no_files_tasks_or_processes() -> None:
     before = open_files()
-    async with make_pool(processes=2, decoder_max_images=50) as pool:
+    async with make_pool(processes=2, policy=ReusePolicy(max_images=50)) as pool:
         contents = [SMALL_JPEG if number % 5 else b"not an image" for number in range(200)]
         done = await asyncio.gather(
             *(outputs_of(pool, content) for content in contents), return_exceptions=True
@@ -196,10 +198,10 @@ async def test_two_hundred_concurrent_images_leak_no_files_tasks_or_processes() 
 
 
 async def test_a_decoder_is_replaced_after_its_maximum_of_images() -> None:
-    async with make_pool(decoder_max_images=3) as pool:
+    async with make_pool(policy=ReusePolicy(max_images=3)) as pool:
         seen = []
         for _ in range(7):
-            async with aclosing(pool.run(SMALL_JPEG, RECIPE)) as outputs:
+            async with aclosing(pool.run(SMALL_JPEG, RECIPE, user_id="user")) as outputs:
                 await anext(outputs)
                 seen.append(only_pid(pool))
                 _ = [output async for output in outputs]

@@ -47,7 +47,7 @@ class SimulatedPool:
         self._is_stopped = True
 
     async def run(
-        self, content: bytes | bytearray | memoryview, recipe: Recipe
+        self, content: bytes | bytearray | memoryview, recipe: Recipe, *, user_id: str
     ) -> AsyncGenerator[DecoderOutput, None]:
         if recipe.watermark and len(recipe.watermark.text) > MAX_HEADER_BYTES:
             header_bytes = len(str(image_header(recipe)))

@@ -211,7 +211,7 @@ class StepwisePool:
         self._injector, self._error, self._beat = injector, error, beat
 
     async def run(
-        self, content: bytes | bytearray | memoryview, recipe: Recipe
+        self, content: bytes | bytearray | memoryview, recipe: Recipe, *, user_id: str
     ) -> AsyncGenerator[DecoderOutput, None]:
         assert content, "the pool received an empty upload"
         for step in StepName:

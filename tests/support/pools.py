@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.support.pictures import encoded, noise, quadrants
 from worker.decoder_pool.pool import DecoderPool
+from worker.decoder_pool.supervisor import ReusePolicy
 from worker.delivery.ports import Pool
 from worker.domain.recipe import Limits, Recipe, Size, Watermark
 from worker.domain.status import StepName
@@ -34,14 +35,16 @@ def make_pool(**changes: Any) -> DecoderPool:
         "limits": Limits(),
         "step_timeout_s": 20.0,
         "decoder_memory_mb": 1024,
-        "decoder_max_images": 500,
+        "policy": ReusePolicy(),
         "font": FONT,
     }
     return DecoderPool(**(arguments | changes))
 
 
-async def outputs_of(pool: Pool, content: bytes, recipe: Recipe = RECIPE) -> list[DecoderOutput]:
-    async with aclosing(pool.run(content, recipe)) as outputs:
+async def outputs_of(
+    pool: Pool, content: bytes, recipe: Recipe = RECIPE, *, user_id: str = "user"
+) -> list[DecoderOutput]:
+    async with aclosing(pool.run(content, recipe, user_id=user_id)) as outputs:
         return [output async for output in outputs]
 
 

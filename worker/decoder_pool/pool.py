@@ -3,7 +3,7 @@
 import asyncio
 import math
 import signal
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -12,7 +12,8 @@ import structlog
 
 from worker.decoder_pool.decoder_output import expect_rendition, expect_report
 from worker.decoder_pool.process import DecoderDisconnectedError, DecoderProcess
-from worker.decoder_pool.supervisor import DecoderSupervisor, pool_stopped_error
+from worker.decoder_pool.starters import decoder_starter
+from worker.decoder_pool.supervisor import DecoderSupervisor, Replacement, ReusePolicy, pool_stopped_error
 from worker.domain.errors import (
     DecoderCrashedError,
     DecoderKilledError,
@@ -48,10 +49,9 @@ class DecoderPool:
         limits: Largest image that is decoded.
         step_timeout_s: How long a single step of an image may take.
         decoder_memory_mb: Address space of a decoder, in mebibytes.
-        decoder_max_images: Number of images after which a decoder is replaced.
+        policy: When decoders are replaced.
         font: TrueType file for watermark texts.
         more_fonts: TrueType files for the characters that `font` does not have.
-        decoder_growth_mb: Growth in memory, in mebibytes, above which a decoder is replaced.
     """
 
     def __init__(
@@ -61,23 +61,19 @@ class DecoderPool:
         limits: Limits,
         step_timeout_s: float,
         decoder_memory_mb: int,
-        decoder_max_images: int,
+        policy: ReusePolicy,
         font: Path,
         more_fonts: Sequence[Path] = (),
-        decoder_growth_mb: int = 384,
     ) -> None:
         self._step_timeout_s = step_timeout_s
-        self._supervisor = DecoderSupervisor(
-            processes=processes,
-            setup=Setup(
-                limits,
-                decoder_memory_mb,
-                tuple(str(file.resolve()) for file in (font, *more_fonts)),
-                cpu_s=math.ceil(step_timeout_s * len(StepName)),
-            ),
-            max_images=decoder_max_images,
-            max_growth_mb=decoder_growth_mb,
+        setup = Setup(
+            limits,
+            decoder_memory_mb,
+            tuple(str(file.resolve()) for file in (font, *more_fonts)),
+            cpu_s=math.ceil(step_timeout_s * len(StepName)),
         )
+        self._starter = decoder_starter(setup)
+        self._supervisor = DecoderSupervisor(processes=processes, starter=self._starter, policy=policy)
 
     @property
     def alive(self) -> int:
@@ -97,7 +93,22 @@ class DecoderPool:
     @property
     def restarts(self) -> int:
         """Number of decoders that have been replaced, for any reason."""
-        return max(0, self._supervisor.starts - self._supervisor.processes)
+        return self._supervisor.replacements.total()
+
+    @property
+    def replacements(self) -> Mapping[Replacement, int]:
+        """Number of decoders that have been replaced, by reason."""
+        return self._supervisor.replacements
+
+    @property
+    def interpreter_starts(self) -> int:
+        """Number of Python interpreters that have been started to fork decoders from, or as decoders."""
+        return self._starter.interpreter_starts
+
+    @property
+    def zygote_pid(self) -> int | None:
+        """Process id of the zygote; None if there is none."""
+        return self._starter.zygote_pid
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -131,7 +142,9 @@ class DecoderPool:
     ) -> None:
         await self.stop()
 
-    async def run(self, content: Content, recipe: Recipe) -> AsyncGenerator[DecoderOutput, None]:
+    async def run(
+        self, content: Content, recipe: Recipe, *, user_id: str
+    ) -> AsyncGenerator[DecoderOutput, None]:
         """
         Run all steps on an image in a single decoder; see `worker.delivery.ports.Pool.run`.
 
@@ -144,7 +157,7 @@ class DecoderPool:
             TransientError: No decoder can be started, or the pool was stopped.
             DecoderKilledError: Something else killed the decoder, such as the kernel for lack of memory.
         """
-        decoder = await self._send_to_decoder(content, recipe)
+        decoder = await self._send_to_decoder(content, recipe, user_id)
         is_intact = False
         try:
             *early, last = StepName
@@ -159,7 +172,6 @@ class DecoderPool:
                 final.append(expect_rendition(frame, size))
             is_intact = True
         except RejectionReceivedError as received:
-            is_intact = True
             raise received.error from None
         except TimeoutError as error:
             raise DecodeTimeoutError(limit_s=self._step_timeout_s) from error
@@ -170,14 +182,14 @@ class DecoderPool:
         for output in final:
             yield output
 
-    async def _send_to_decoder(self, content: Content, recipe: Recipe) -> DecoderProcess:
+    async def _send_to_decoder(self, content: Content, recipe: Recipe, user_id: str) -> DecoderProcess:
         """Return a decoder that has accepted the image; try another if a decoder exits before it accepts."""
         for _ in range(_MAX_HANDOVER_ATTEMPTS):
-            decoder = await self._supervisor.acquire()
+            decoder = await self._supervisor.acquire(user_id)
             is_accepted = False
             try:
                 async with asyncio.timeout(self._step_timeout_s):
-                    await decoder.send_image(content, recipe)
+                    await decoder.send_image(content, recipe, user_id=user_id)
                 is_accepted = True
             except (TimeoutError, DecoderDisconnectedError, UnexpectedMessageError) as error:
                 reason = str(error) or f"no response within {self._step_timeout_s:g} s"

@@ -309,7 +309,8 @@ class MessageHandler:
         """Validate, resize and watermark the image in a decoder process; return its renditions."""
         encoded: list[EncodedRendition] = []
         with attempt.observation.step("compute"):
-            async with aclosing(self._pool.run(source.content, attempt.recipe)) as outputs:
+            outputs_of_image = self._pool.run(source.content, attempt.recipe, user_id=attempt.job.user_id)
+            async with aclosing(outputs_of_image) as outputs:
                 async for output in outputs:
                     match output:
                         case StepReport():

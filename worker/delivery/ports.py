@@ -190,13 +190,18 @@ class Pool(Protocol):
     """The decoder processes."""
 
     def run(
-        self, content: bytes | bytearray | memoryview, recipe: Recipe
+        self, content: bytes | bytearray | memoryview, recipe: Recipe, *, user_id: str
     ) -> AsyncGenerator[DecoderOutput, None]:
         """
         Run all steps on an image in one decoder process; yield its output as it arrives.
 
         First one `StepReport` per step in order, then one `EncodedRendition` per size of the recipe. Closing
         the generator early, or cancelling it, kills the process.
+
+        Args:
+            content: Upload.
+            recipe: What to make of it.
+            user_id: Owner of the upload: a process may be reserved for the images of one user.
 
         Raises:
             RejectedError: The image cannot be processed; the step that failed follows the last reported one.

@@ -44,9 +44,9 @@ def main() -> None:
         if first is None:
             return
         setup = setup_from_header(first.header)
-        fonts = Fonts(tuple(Path(font).read_bytes() for font in setup.fonts))
+        fonts = load_fonts(setup)
         warm_up(fonts)
-        _discard_stderr()
+        discard_stderr()
         guarantees = confine_decoder(connection=connection.fileno(), memory_mb=setup.memory_mb)
         write_frame(connection, ready_header(guarantees))
         try:
@@ -94,7 +94,12 @@ def _process_image(
     return None
 
 
-def _discard_stderr() -> None:
+def load_fonts(setup: Setup) -> Fonts:
+    """Read the files of the fonts for watermark texts."""
+    return Fonts(tuple(Path(font).read_bytes() for font in setup.fonts))
+
+
+def discard_stderr() -> None:
     """Redirect standard error to /dev/null, so that libraries do not write into the worker's log."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, sys.stderr.fileno())

@@ -23,6 +23,7 @@ _MODULES: Final = (
     "encodings.utf_16_be",
     "encodings.utf_16_le",
     "encodings.utf_32",
+    "encodings.utf_8_sig",
     "traceback",
 )
 """Modules that Python imports by name when a text or an error needs them."""

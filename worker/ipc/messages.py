@@ -3,7 +3,8 @@ Messages between the worker process and a decoder process, as headers of frames.
 
 ```
 worker process            decoder process
-setup ────────────────────────►
+      ◄──────────────────────── forked      only by a fork of the zygote, or by the zygote: fork_failed
+setup ────────────────────────►             only to an interpreter: the zygote, or a decoder without one
       ◄──────────────────────── ready
 logo, with its file ──────────►             before the first image that it marks
 image, with the upload ───────►
@@ -36,6 +37,9 @@ from worker.domain.recipe import (
 )
 from worker.domain.step import EncodedRendition, Json, StepReport
 from worker.ipc.framing import Frame, Header
+
+FORK_REQUEST: Final = b"f"
+"""Sent to the zygote with the file descriptor of a connection."""
 
 ACCEPTED: Final[Header] = {"kind": "accepted"}
 
@@ -133,6 +137,10 @@ class RejectionReceivedError(Exception):
         self.error = error
 
 
+class ForkFailedError(Exception):
+    """Raised when the zygote cannot fork; the message is the reason of the system."""
+
+
 @dataclass(frozen=True, slots=True)
 class Setup:
     """
@@ -171,6 +179,16 @@ def setup_from_header(header: Header) -> Setup:
 def ready_header(guarantees: Collection[Guarantee]) -> ReadyHeader:
     """Return the header of the message that ends the start of a decoder."""
     return {"kind": "ready", "guarantees": sorted(guarantees)}
+
+
+def forked_header(pid: int) -> Header:
+    """Return the header of the first message of a fork of the zygote: its process id."""
+    return {"kind": "forked", "pid": pid}
+
+
+def fork_failed_header(error: OSError) -> Header:
+    """Return the header of the message that the zygote sends in place of a fork."""
+    return {"kind": "fork_failed", "reason": str(error)[:_MAX_MESSAGE_CHARACTERS]}
 
 
 def logo_header(logo: Logo) -> LogoHeader:
@@ -274,6 +292,23 @@ def expect_ready(frame: Frame) -> frozenset[Guarantee]:
     except (TypeError, ValueError) as error:
         raise UnexpectedMessageError(expected="ready", received=received) from error
     raise UnexpectedMessageError(expected="ready", received=received)
+
+
+def expect_forked(frame: Frame) -> int:
+    """
+    Parse the process id of a fork of the zygote.
+
+    Raises:
+        ForkFailedError: The system does not allow another process.
+        UnexpectedMessageError: The message is anything else.
+    """
+    match frame.header:
+        case {"kind": "forked", "pid": int(pid)}:
+            return pid
+        case {"kind": "fork_failed", "reason": str(reason)}:
+            raise ForkFailedError(reason)
+        case _:
+            raise UnexpectedMessageError(expected="forked", received=frame.header.get("kind"))
 
 
 def max_rendition_bytes(size: Size, *, frames: int = 1) -> int:

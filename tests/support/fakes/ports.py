@@ -138,7 +138,9 @@ class FakePool:
         self.errors: Mapping[StepName, RejectedError | TransientError] = {}
         self.before_step: Callable[[StepName], None] = lambda _: None
 
-    async def run(self, content: object, recipe: Recipe) -> AsyncGenerator[DecoderOutput, None]:
+    async def run(
+        self, content: object, recipe: Recipe, *, user_id: str
+    ) -> AsyncGenerator[DecoderOutput, None]:
         assert content == b"upload"
         for step in StepName:
             self.before_step(step)
