@@ -28,7 +28,8 @@ RUN pip uninstall --yes --root-user-action ignore pip \
     && useradd --uid 10001 --gid worker --no-log-init --no-create-home --home-dir /nonexistent \
         --shell /usr/sbin/nologin worker
 COPY --from=build /venv /venv
-ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+# Probes and scrapes reach the HTTP port from outside of the container.
+ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 WORKER_HTTP_HOST=0.0.0.0
 # Numeric, so that Kubernetes can verify that it is not root. Any other works too: only /tmp is written.
 USER 10001:10001
 EXPOSE 8080

@@ -249,9 +249,9 @@ class Settings(BaseSettings):
         None, ge=1, le=36_500, description="How long records are kept after the upload; forever if unset."
     )
     http_host: str = Field(
-        "0.0.0.0",  # noqa: S104 - probes and scrapes come from outside
+        "127.0.0.1",
         min_length=1,
-        description="Address that the health and metrics endpoints listen on.",
+        description="Address that health and metrics are served on; the container image sets 0.0.0.0.",
     )
     http_port: int = Field(
         8080, ge=0, le=65_535, description="Port of /healthz, /readyz and /metrics; 0 turns them off."

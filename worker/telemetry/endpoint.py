@@ -1,7 +1,7 @@
 """Serve `/healthz`, `/readyz` and `/metrics` over HTTP."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from http import HTTPStatus
 from typing import Final
 
@@ -9,10 +9,11 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from worker.domain.errors import ConfigurationError
+from worker.telemetry.http_server import http_server
 from worker.telemetry.metrics import Metrics
 
-_KEEPALIVE_TIMEOUT_S: Final = 75.0
-"""aiohttp's default is an hour."""
+_MAX_BODY_BYTES: Final = 1024
+"""Requests of health and metrics have no body."""
 
 
 @asynccontextmanager
@@ -51,15 +52,13 @@ async def endpoint(
     async def handle_metrics(_: web.Request) -> web.Response:
         return web.Response(body=metrics.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-    app = web.Application()
+    app = web.Application(client_max_size=_MAX_BODY_BYTES)
     app.router.add_get("/healthz", status_handler(why_unhealthy))
     app.router.add_get("/readyz", status_handler(why_unready))
     app.router.add_get("/metrics", handle_metrics)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, keepalive_timeout=_KEEPALIVE_TIMEOUT_S)
-    await runner.setup()
-    try:
+    async with AsyncExitStack() as stack:
         try:
-            await web.TCPSite(runner, host, port).start()
+            await stack.enter_async_context(http_server(app, host=host, port=port))
         except OSError as error:
             message = (
                 f"cannot listen on {host}:{port} ({error.strerror or error}): set WORKER_HTTP_PORT to a free "
@@ -67,5 +66,3 @@ async def endpoint(
             )
             raise ConfigurationError(message) from error
         yield
-    finally:
-        await runner.cleanup()
