@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -83,6 +83,7 @@ class FaultProxy:
         always: Fault of every request to `service` while it is set.
         service: Prefix of `X-Amz-Target` of that service; all services if empty.
         weights: Probability of each fault.
+        responds: Returns the bytes to send in place of the target's response; None forwards the call.
         stall_s: How long a stalled request waits before it is forwarded.
         witness: Receives all forwarded calls.
         met: Number of requests per fault.
@@ -97,6 +98,7 @@ class FaultProxy:
     always: ProxyFault | None = None
     service: str = ""
     weights: Mapping[ProxyFault, float] = field(default_factory=lambda: WEIGHTS)
+    responds: Callable[[Call], bytes | None] = lambda _: None
     stall_s: float = STALL_S
     witness: Witness | None = None
     met: Counter[ProxyFault] = field(default_factory=Counter)
@@ -108,6 +110,10 @@ class FaultProxy:
             content = await request.read()
         except ConnectionResetError:  # the caller was killed
             return _drop_connection(request)
+        call = _call(request, content)
+        raw = self.responds(call)
+        if raw is not None:
+            return _send_raw(request, raw)
         fault = self._draw(request)
         match fault:
             case ProxyFault.THROTTLED | ProxyFault.FAILED | ProxyFault.EXPIRED:
@@ -116,7 +122,7 @@ class FaultProxy:
                 return _drop_connection(request)
             case ProxyFault.STALLED:
                 await asyncio.sleep(self.stall_s)
-        status, kept, body = await self._forward(request, content)
+        status, kept, body = await self._forward(request, call)
         if fault is ProxyFault.DROPPED_AFTER:
             return _drop_connection(request)
         if request.method == "HEAD":
@@ -131,18 +137,11 @@ class FaultProxy:
             return _drop_connection(request)
         return web.Response(status=status, headers=kept, body=body)
 
-    async def _forward(self, request: web.Request, content: bytes) -> tuple[int, dict[str, str], bytes]:
+    async def _forward(self, request: web.Request, call: Call) -> tuple[int, dict[str, str], bytes]:
         """Forward a call; return its status, end-to-end headers and body."""
         headers = {
             name: value for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP_HEADERS
         }
-        call = Call(
-            method=request.method,
-            path=request.path,
-            target=request.headers.get("X-Amz-Target", ""),
-            headers=request.headers,
-            content=content,
-        )
         self.forwarded += 1
         if self.witness is not None:
             self.witness.forwarded(call)
@@ -150,7 +149,7 @@ class FaultProxy:
         async with session.request(
             request.method,
             URL(self.target + request.raw_path, encoded=True),
-            data=content or None,
+            data=call.content or None,
             headers=headers,
             allow_redirects=False,
         ) as handle:
@@ -185,6 +184,42 @@ class FaultProxy:
                 self.met[fault] += 1
                 return fault
         return None
+
+
+def http(body: bytes, *headers: str, status: str = "200 OK") -> bytes:
+    """Return a response as it is sent, after which the connection is closed."""
+    lines = (f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Connection: close", *headers)
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def s3_error(code: str, message: str = "", *, status: int = 400) -> bytes:
+    """Return an error of S3 as it is sent."""
+    body = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+    return http(body.encode(), "Content-Type: application/xml", "x-amz-request-id: 1", status=f"{status} X")
+
+
+def json_error(code: str, message: str = "", *, status: int = 400) -> bytes:
+    """Return an error of DynamoDB or SQS as it is sent."""
+    body = f'{{"__type": "com.amazonaws#{code}", "message": "{message}"}}'
+    return http(body.encode(), "Content-Type: application/x-amz-json-1.0", status=f"{status} X")
+
+
+def _call(request: web.Request, content: bytes) -> Call:
+    return Call(
+        method=request.method,
+        path=request.path,
+        target=request.headers.get("X-Amz-Target", ""),
+        headers=request.headers,
+        content=content,
+    )
+
+
+def _send_raw(request: web.Request, raw: bytes) -> web.Response:
+    """Send bytes as the response, and close the connection."""
+    if request.transport is not None:
+        request.transport.write(raw)
+        request.transport.close()
+    return web.Response()
 
 
 _SESSION = web.AppKey("session", aiohttp.ClientSession)

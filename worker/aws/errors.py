@@ -6,10 +6,16 @@ only (`404`); services differ in their names for throttling.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final, TypedDict, cast
+from typing import TYPE_CHECKING, Final, TypedDict, TypeGuard, cast
 
 import aiohttp
-from botocore.exceptions import ClientError, HTTPClientError
+from botocore.exceptions import (
+    ChecksumError,
+    ClientError,
+    FlexibleChecksumError,
+    HTTPClientError,
+    IncompleteReadError,
+)
 from botocore.exceptions import ConnectionError as BotoConnectionError
 
 if TYPE_CHECKING:
@@ -111,7 +117,31 @@ _WRONG_REGION: Final = frozenset(
     {"301", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect"}
 )
 
-_SERVER_ERROR = 500
+_ARCHIVED: Final = frozenset({"InvalidObjectState"})
+_KEY_TOO_LONG: Final = frozenset({"KeyTooLong", "KeyTooLongError"})
+_ITEM_REJECTED: Final = frozenset({"ItemCollectionSizeLimitExceededException", "ValidationException"})
+
+ITEM_REJECTED_REASONS: Final = frozenset({"ItemCollectionSizeLimitExceeded", "ValidationError"})
+"""Codes of cancellation reasons: DynamoDB rejects the content of this item."""
+
+_CONNECTION_FAILURES: Final = (
+    BotoConnectionError,
+    HTTPClientError,
+    aiohttp.ClientError,
+    TimeoutError,
+    ConnectionError,
+)
+_DAMAGED_RESPONSES: Final = (ChecksumError, FlexibleChecksumError, IncompleteReadError)
+_REDIRECTION, _CLIENT_ERROR, _SERVER_ERROR = 300, 400, 500
+
+
+class UnreadableResponseError(HTTPClientError):
+    """Raised when a response is not one of the service: it cannot be parsed."""
+
+    fmt = "The response is not one of AWS: {error}"
+
+
+_UNREADABLE_RESPONSES: Final = (UnreadableResponseError, aiohttp.ClientResponseError, *_DAMAGED_RESPONSES)
 
 
 class CancellationReason(TypedDict, total=False):
@@ -140,14 +170,49 @@ def is_transient(error: BaseException) -> bool:
         if error_code(error) == "TransactionCanceledException":
             codes = {str(reason.get("Code")) for reason in cancellation_reasons(error)} - {"None"}
             return bool(codes) and codes <= _TRANSIENT_REASONS
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        is_redirect = _REDIRECTION <= _status(error) < _CLIENT_ERROR and not is_not_modified(error)
         return (
             error_code(error) in THROTTLING_CODES | CONFLICT_CODES | TRANSIENT_CODES
-            or status >= _SERVER_ERROR
+            or is_redirect  # to an endpoint that botocore has looked up since, or by a proxy
+            or _status(error) >= _SERVER_ERROR
         )
-    return isinstance(
-        error, (BotoConnectionError, HTTPClientError, aiohttp.ClientError, TimeoutError, ConnectionError)
+    return isinstance(error, _CONNECTION_FAILURES + _DAMAGED_RESPONSES)
+
+
+def is_outage(error: BaseException | None) -> bool:
+    """
+    Return whether the service as a whole does not respond or throttles, so that other requests fail too.
+
+    A rejected request, a conflict and a response that cannot be read may be about one image only.
+    """
+    if isinstance(error, ClientError):
+        return is_throttled(error) or error_code(error) in TRANSIENT_CODES or _status(error) >= _SERVER_ERROR
+    if isinstance(error, _UNREADABLE_RESPONSES):
+        return False
+    if type(error) is HTTPClientError:  # aiohttp could not read the response, or could not connect
+        return isinstance(error.kwargs.get("error"), OSError)
+    return error is not None
+
+
+def is_rejected(error: BaseException | None) -> TypeGuard[ClientError]:
+    """
+    Return whether AWS rejected this request, and may accept one for another object or item.
+
+    Errors of the credentials, the region or a missing resource are not among these.
+    """
+    return (
+        isinstance(error, ClientError)
+        and not is_transient(error)
+        and not is_invalid_credentials(error)
+        and not is_wrong_region(error)
+        and not is_no_such_bucket(error)
+        and not is_no_such_queue(error)
+        and not is_no_such_table(error)
     )
+
+
+def _status(error: ClientError) -> int:
+    return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
 
 
 def is_throttled(error: BaseException) -> bool:
@@ -201,6 +266,26 @@ def is_conditional_check_failed(error: BaseException | None) -> bool:
 def is_access_denied(error: BaseException | None) -> bool:
     """Return whether AWS knows the caller and does not allow the request."""
     return error_code(error) in _ACCESS_DENIED
+
+
+def is_archived(error: BaseException | None) -> bool:
+    """Return whether S3 has archived the object, so that it cannot be read until it is restored."""
+    return error_code(error) in _ARCHIVED
+
+
+def is_key_too_long(error: BaseException | None) -> bool:
+    """Return whether S3 rejected a key for its length."""
+    return error_code(error) in _KEY_TOO_LONG
+
+
+def is_item_rejected(error: BaseException | None) -> bool:
+    """Return whether DynamoDB rejected what a request contains, such as an item that is too large."""
+    return error_code(error) in _ITEM_REJECTED
+
+
+def error_message(error: ClientError) -> str:
+    """Return the message of an AWS response, or its error code if there is none."""
+    return str(error.response.get("Error", {}).get("Message") or error_code(error)).rstrip(". ")
 
 
 def is_expired_credentials(error: BaseException | None) -> bool:

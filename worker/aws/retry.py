@@ -18,7 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from tenacity import AsyncRetrying, RetryError, retry_if_exception, stop_after_attempt, stop_after_delay
 from tenacity.wait import wait_random_exponential
 
-from worker.aws.errors import error_code, is_expected_error, is_transient
+from worker.aws.errors import error_code, is_expected_error, is_outage, is_transient
 from worker.domain.errors import TransientError
 
 T = TypeVar("T")
@@ -88,7 +88,7 @@ async def call_with_retry(call: Callable[[], Awaitable[T]], policy: RetryPolicy,
     except RetryError as exhausted:
         attempts, error = exhausted.last_attempt.attempt_number, exhausted.last_attempt.exception()
         message = f"could not {what} in {attempts} attempts: {error_code(error)}"
-        raise TransientError(message) from error
+        raise TransientError(message, is_dependency_failure=is_outage(error)) from error
     except (ClientError, BotoCoreError) as error:
         if is_expected_error(error):
             raise

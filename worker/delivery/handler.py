@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 from uuid import uuid4
@@ -47,6 +47,7 @@ from worker.domain.errors import (
     LaterResultError,
     LeaseLostError,
     RecordError,
+    RecordRejectedError,
     TransientError,
 )
 from worker.domain.image import Failure, Image, Rendition, Source
@@ -184,7 +185,7 @@ class MessageHandler:
                 return Delete()
             with self._observer.observing(part, message) as observation:
                 return await self._claim_and_process(part, message, hold, observation)
-        except RecordError as error:
+        except (RecordError, RecordRejectedError) as error:
             log.warning("image.record_unusable", code=error.code, reason=str(error))
             await self._send_to_dead_letter_queue(part, code=error.code, reason=str(error))
             return Delete()
@@ -293,6 +294,7 @@ class MessageHandler:
 
     async def _process(self, attempt: Attempt) -> None:
         """Take the image from its upload to its stored renditions, writing each step to the record."""
+        self._results.check_keys(attempt.image, attempt.recipe)
         source = await self._fetch(attempt)
         encoded = await self._decode(attempt, source)
         stored = await self._store(attempt, encoded)
@@ -367,23 +369,24 @@ class MessageHandler:
     async def _end(self, attempt: Attempt, outcome: Outcome) -> Disposition:
         """Record the outcome of an attempt that did not complete; return the message's disposition."""
         try:
-            match outcome:
-                case Failed(failure=failure):
-                    await _fail(attempt, failure)
-                case RetriesExhausted(failure=failure):
-                    await _fail(attempt, failure)
-                    await self._send_to_dead_letter_queue(
-                        attempt.job, code=failure.code, reason=failure.message
-                    )
-                case Released(failure=failure):
-                    await _release(attempt, failure)
-                case LeaseLost():
-                    await _close_writer(attempt.writer)
-                    attempt.observation.lost()
+            await self._record_outcome(attempt, outcome)
         except LeaseLostError:
             attempt.observation.lost()
             return Abandon()
         return outcome.disposition
+
+    async def _record_outcome(self, attempt: Attempt, outcome: Outcome) -> None:
+        match outcome:
+            case Failed(failure=failure):
+                await _fail(attempt, failure)
+            case RetriesExhausted(failure=failure):
+                await _fail(attempt, failure)
+                await self._send_to_dead_letter_queue(attempt.job, code=failure.code, reason=failure.message)
+            case Released(failure=failure):
+                await _release(attempt, failure)
+            case LeaseLost():
+                await _close_writer(attempt.writer)
+                attempt.observation.lost()
 
     async def _send_to_dead_letter_queue(self, what: Job | Unreadable, *, code: str, reason: str) -> None:
         await self._queue.send_to_dead_letter_queue(what, reasons={"code": code, "reason": reason})
@@ -422,7 +425,14 @@ def _step_transitions(report: StepReport, writer: StepWriter) -> list[Transition
 
 
 async def _fail(attempt: Attempt, failure: Failure) -> None:
-    await attempt.writer.settle(*transition.failed(failure, at=attempt.writer.now()))
+    writer = attempt.writer
+    try:
+        await writer.settle(*transition.failed(failure, at=writer.now()))
+    except RecordRejectedError:
+        # The table rejects what the attempt found out about the image, but not that it failed.
+        writer.discard()
+        failure = replace(failure, step=writer.current_step)
+        await writer.settle(*transition.failed(failure, at=writer.now()))
     attempt.observation.failed(failure.code, reason=failure.message, step=failure.step)
 
 
@@ -430,6 +440,9 @@ async def _release(attempt: Attempt, failure: Failure) -> None:
     try:
         async with asyncio.timeout(_RELEASE_TIMEOUT_S):
             await attempt.writer.settle(transition.image_released(failure, at=attempt.writer.now()))
+    except RecordRejectedError:
+        attempt.writer.discard()
+        await attempt.writer.settle(transition.image_released(failure, at=attempt.writer.now()))
     except TimeoutError:
         log.warning("image.release_timed_out")
     attempt.observation.released(failure.code, reason=failure.message)

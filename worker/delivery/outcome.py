@@ -36,8 +36,17 @@ from worker.domain.status import StepName
 _FIRST_RETRY_DELAY_S: Final = 5.0
 _MAX_RETRY_DELAY_S: Final = 900.0
 
-RETRIES_EXHAUSTED_CODES: Final = frozenset({TransientError.code, INTERNAL_ERROR, WORKER_KILLED})
-"""Codes of failed images whose message went to the dead-letter queue; `RejectedError` has other codes."""
+RETRIES_EXHAUSTED_CODES: Final = frozenset(
+    {
+        TransientError.code,
+        INTERNAL_ERROR,
+        WORKER_KILLED,
+        "access_denied",
+        "result_rejected",
+        "source_unreadable",
+    }
+)
+"""Codes of failed images whose message may have gone to the dead-letter queue."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,9 @@ class Ledger(Protocol):
     """
     Write side of the image records. Every write is conditional on the state that it assumes.
 
-    Every method raises `TransientError` when the table is unavailable even after retries, and all but `claim`
-    raise `LeaseLostError` when the record does not have the image's attempt and lease.
+    Every method raises `TransientError` when the table is unavailable even after retries, and
+    `RecordRejectedError` when the table rejects the content of a write. All but `claim` raise
+    `LeaseLostError` when the record does not have the image's attempt and lease.
     """
 
     async def claim(self, job: Job, claimant: Claimant) -> ClaimResult:
@@ -166,6 +167,7 @@ class Sources(Protocol):
             TooManyBytesError: The object is larger than `max_bytes`, as counted while reading.
             SourceMissingError: The object does not exist.
             SupersededError: A newer upload has replaced the object.
+            RejectedError: The bucket does not return this object, although it returns others.
             TransientError: The bucket is unavailable, even after retries.
         """
         ...
@@ -173,6 +175,10 @@ class Sources(Protocol):
 
 class Results(Protocol):
     """Renditions in S3."""
+
+    def check_keys(self, image: Image, recipe: Recipe) -> None:
+        """Raise `KeyTooLongError` if a result of the recipe cannot be stored under its key."""
+        ...
 
     async def store(self, image: Image, rendition: EncodedRendition, *, is_main: bool) -> Rendition:
         """

@@ -96,6 +96,7 @@ class StepWriter:
 
         Raises:
             LeaseLostError: Another worker owns the image.
+            RecordRejectedError: The table rejects what the transitions contain.
             TransientError: The table is unavailable, even after retries.
         """
         await self.close()
@@ -104,6 +105,10 @@ class StepWriter:
         self._image = await self._ledger.settle(self._image, [*self._pending, *transitions])
         self._pending = []
         return self._image
+
+    def discard(self) -> None:
+        """Discard the pending transitions: the table rejects what they contain."""
+        self._pending = []
 
     async def close(self) -> None:
         """Stop writing in the background, after the write in flight if there is one."""

@@ -17,7 +17,12 @@ ImageWorkerError
 │   ├── DecodeOutOfMemoryError  decode_out_of_memory
 │   ├── DecoderCrashedError     decoder_crashed
 │   ├── SourceMissingError      source_missing
-│   └── ResultKeyTakenError     result_key_taken
+│   ├── ResultKeyTakenError     result_key_taken
+│   ├── SourceArchivedError     source_archived
+│   ├── SourceUnreadableError   source_unreadable
+│   ├── AccessDeniedError       access_denied
+│   ├── KeyTooLongError         key_too_long
+│   └── RecordRejectedError     record_rejected
 ├── TransientError           transient: the image and the message are released for a retry
 │   └── DecoderKilledError      decoder_killed; alone in its worker, the image fails with this code
 ├── LeaseLostError           another worker owns the image: nothing is written, the message is abandoned
@@ -35,6 +40,8 @@ ImageWorkerError
 """
 
 from typing import ClassVar, Final
+
+_QUOTED_CHARACTERS: Final = 60
 
 
 class ImageWorkerError(Exception):
@@ -228,20 +235,91 @@ class ResultKeyTakenError(RejectedError):
         self.bucket, self.key, self.taken_by = bucket, key, taken_by
 
 
+class SourceArchivedError(RejectedError):
+    """Raised when the upload is in an archive, from which it has to be restored before it can be read."""
+
+    code = "source_archived"
+    retryable = True
+
+    def __init__(self, *, bucket: str, key: str) -> None:
+        super().__init__(
+            f"s3://{bucket}/{key} cannot be read because S3 has archived it; restore the object, "
+            "then retry the image"
+        )
+        self.bucket, self.key = bucket, key
+
+
+class SourceUnreadableError(RejectedError):
+    """Raised when S3 does not return the upload although it returns others."""
+
+    code = "source_unreadable"
+    retryable = True
+
+    def __init__(self, *, bucket: str, key: str, reason: str) -> None:
+        super().__init__(
+            f"s3://{bucket}/{key} cannot be read: {reason}; store the object so that the worker can read it, "
+            "without a key of its own, then retry the image"
+        )
+        self.bucket, self.key, self.reason = bucket, key, reason
+
+
+class AccessDeniedError(RejectedError):
+    """Raised when S3 denies access to the upload although it allows it for others."""
+
+    code = "access_denied"
+    retryable = True
+
+    def __init__(self, *, bucket: str, key: str, reason: str) -> None:
+        super().__init__(
+            f"S3 denies access to s3://{bucket}/{key}: {reason}; allow s3:GetObject for this object, "
+            "then retry the image"
+        )
+        self.bucket, self.key, self.reason = bucket, key, reason
+
+
+class KeyTooLongError(RejectedError):
+    """Raised when the key of a result would be longer than S3 allows."""
+
+    code = "key_too_long"
+
+    def __init__(self, *, key: str, limit_bytes: int) -> None:
+        super().__init__(
+            f"the key {key[:_QUOTED_CHARACTERS]!r}... of a result has {len(key.encode()):,} bytes, above "
+            f"the limit of S3, {limit_bytes:,}; upload the image under a shorter key"
+        )
+        self.key, self.limit_bytes = key, limit_bytes
+
+
+class RecordRejectedError(RejectedError):
+    """Raised when DynamoDB rejects a write because of what it contains, such as an item that is too large."""
+
+    code = "record_rejected"
+    retryable = True
+
+    def __init__(self, *, what: str, reason: str) -> None:
+        super().__init__(
+            f"could not {what}: DynamoDB rejected the item: {reason}; remove attributes of your own from the "
+            "record or the profile, then retry the image"
+        )
+        self.what, self.reason = what, reason
+
+
 class TransientError(ImageWorkerError):
     """
     Raised when a dependency fails in a way that a retry may resolve.
 
     Attributes:
+        code: Code of the image's failure if no retry resolves it.
         is_dependency_failure: Whether the dependency is unavailable or throttles, so that requests for other
             images would fail too; False for an error response about one object, key or request.
     """
 
     code: str = "unavailable"
 
-    def __init__(self, message: str, *, is_dependency_failure: bool = True) -> None:
+    def __init__(self, message: str, *, is_dependency_failure: bool = True, code: str | None = None) -> None:
         super().__init__(message)
         self.is_dependency_failure = is_dependency_failure
+        self.code = code or self.code
 
 
 class DecoderKilledError(TransientError):

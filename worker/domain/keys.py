@@ -9,7 +9,10 @@ the extension too, and if that is taken as well, it ends in a hash of the key.
 import hashlib
 from dataclasses import dataclass
 
-from worker.domain.errors import UnreadableMessageError
+from worker.domain.errors import KeyTooLongError, UnreadableMessageError
+
+MAX_KEY_BYTES = 1024
+"""Limit of S3 for the length of a key in UTF-8."""
 
 PROFILE_IMAGE_ID = "user_profile"
 """The `imageId` of a user's profile in the table, which no image may have."""
@@ -121,7 +124,13 @@ def result_key(*, prefix: str, user_id: str, image_id: str, extension: str, size
         image_id: Id of the image.
         extension: File extension of the format, without the dot.
         size: Name of the size, without slashes and separators; None for the main one.
+
+    Raises:
+        KeyTooLongError: S3 would reject the key.
     """
     is_ambiguous = SIZE_SEPARATOR in image_id.rpartition("/")[2]
     suffix = f"{SIZE_SEPARATOR}{size or ''}" if size or is_ambiguous else ""
-    return f"{prefix}{user_id}/{image_id}{suffix}.{extension}"
+    key = f"{prefix}{user_id}/{image_id}{suffix}.{extension}"
+    if len(key.encode()) > MAX_KEY_BYTES:
+        raise KeyTooLongError(key=key, limit_bytes=MAX_KEY_BYTES)
+    return key

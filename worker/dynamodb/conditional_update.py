@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from botocore.exceptions import ClientError
 
-from worker.aws.errors import is_conditional_check_failed
+from worker.aws.errors import error_message, is_conditional_check_failed, is_item_rejected
 from worker.aws.retry import RetryPolicy, call_with_retry
+from worker.domain.errors import RecordRejectedError, TransientError
 from worker.domain.image import Image
 from worker.dynamodb.attributes import decode_map
 from worker.dynamodb.items import Item, from_item
@@ -44,6 +45,12 @@ class Rejected:
         return from_item(self.item) if self.item else None
 
 
+def raise_if_item_rejected(error: TransientError, *, what: str) -> None:
+    """Raise `RecordRejectedError` if the error is that DynamoDB rejected the content of a request."""
+    if isinstance(error.__cause__, ClientError) and is_item_rejected(error.__cause__):
+        raise RecordRejectedError(what=what, reason=error_message(error.__cause__)) from error
+
+
 UpdateResult: TypeAlias = Applied | Rejected
 
 
@@ -63,10 +70,14 @@ async def conditional_update(
         what: The operation, for the error message: `claim the image`.
 
     Raises:
+        RecordRejectedError: DynamoDB rejected the content of the update.
         TransientError: The table was unavailable, or rejected the request for another reason.
     """
     try:
         await call_with_retry(lambda: client.update_item(**request), retry, what=what)
+    except TransientError as error:
+        raise_if_item_rejected(error, what=what)
+        raise
     except ClientError as error:
         if not is_conditional_check_failed(error):
             raise

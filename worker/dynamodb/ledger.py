@@ -70,7 +70,7 @@ class DynamoLedger:
                 return decision
             seen = result.image
         message = f"{job.image_id} changed {_MAX_CLAIM_ROUNDS} times while it was being claimed"
-        raise TransientError(message)
+        raise TransientError(message, is_dependency_failure=False)
 
     async def record(self, image: Image, transitions: Sequence[Transition]) -> Image:
         """Write transitions in one update, on condition that the lease is held."""

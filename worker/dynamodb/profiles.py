@@ -13,7 +13,7 @@ from worker.domain.keys import PROFILE_IMAGE_ID
 from worker.domain.profile import Preferences, Profile, Statistics
 from worker.domain.step import Json
 from worker.dynamodb.attributes import decode_map
-from worker.dynamodb.conditional_update import Applied, conditional_update
+from worker.dynamodb.conditional_update import Applied, conditional_update, raise_if_item_rejected
 from worker.dynamodb.expressions import UpdateExpression
 from worker.dynamodb.items import Item
 from worker.dynamodb.table import Table
@@ -84,17 +84,22 @@ class ProfileStore:
         Return a user's profile item; None if there is none or it has expired.
 
         Raises:
+            RecordRejectedError: DynamoDB rejected the key.
             TransientError: The table was unavailable.
         """
-        response = await call_with_retry(
-            lambda: self._client.get_item(
-                TableName=self._table.name,
-                Key={"imageId": {"S": PROFILE_IMAGE_ID}, "userId": {"S": user_id}},
-                ConsistentRead=consistent,
-            ),
-            self._retry,
-            what="read the profile",
-        )
+        try:
+            response = await call_with_retry(
+                lambda: self._client.get_item(
+                    TableName=self._table.name,
+                    Key={"imageId": {"S": PROFILE_IMAGE_ID}, "userId": {"S": user_id}},
+                    ConsistentRead=consistent,
+                ),
+                self._retry,
+                what="read the profile",
+            )
+        except TransientError as error:
+            raise_if_item_rejected(error, what="read the profile")
+            raise
         item = decode_map(response["Item"]) if "Item" in response else None
         is_expired = item is not None and isinstance(ttl := item.get("ttl"), int) and ttl <= time.time()
         return None if is_expired else item

@@ -16,14 +16,19 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from worker.aws.batcher import Batcher
-from worker.aws.errors import CONDITION_FAILED_REASON, CancellationReason, cancellation_reasons
+from worker.aws.errors import (
+    CONDITION_FAILED_REASON,
+    ITEM_REJECTED_REASONS,
+    CancellationReason,
+    cancellation_reasons,
+)
 from worker.aws.retry import RetryPolicy, call_with_retry
 from worker.domain import clock
-from worker.domain.errors import LeaseLostError, TransientError
+from worker.domain.errors import ImageWorkerError, LeaseLostError, RecordRejectedError, TransientError
 from worker.domain.image import Image
 from worker.domain.keys import PROFILE_IMAGE_ID
 from worker.domain.status import ImageStatus
-from worker.dynamodb.conditional_update import Rejected
+from worker.dynamodb.conditional_update import Rejected, raise_if_item_rejected
 from worker.dynamodb.expressions import UpdateExpression
 from worker.dynamodb.image_updates import progress_update, resume_from
 from worker.dynamodb.items import Item
@@ -35,6 +40,8 @@ if TYPE_CHECKING:
 
 _MAX_BATCH = 50
 """Images in one transaction: half of what DynamoDB accepts, so that a conflict wastes less."""
+
+_WHAT = "settle the image"
 
 _MAX_ROUNDS = 20
 """How often a batch is written again because an image or the statistics had changed."""
@@ -93,6 +100,13 @@ def _rejection(reason: CancellationReason) -> Rejected | None:
     return Rejected.from_attributes(reason.get("Item")) if is_rejected else None
 
 
+def _raise_if_invalid(error: ClientError) -> None:
+    """Raise `RecordRejectedError` if DynamoDB rejected the content of an item."""
+    for reason in cancellation_reasons(error):
+        if reason.get("Code") in ITEM_REJECTED_REASONS:
+            raise RecordRejectedError(what=_WHAT, reason=reason.get("Message", reason["Code"])) from error
+
+
 class StatisticsWriter:
     """
     Batches settlements by user, with one transaction in flight for each.
@@ -113,6 +127,7 @@ class StatisticsWriter:
 
         Raises:
             LeaseLostError: The lease is no longer held.
+            RecordRejectedError: DynamoDB rejected the content of the image or of the statistics.
             TransientError: The table was unavailable.
         """
         user_id = settlement.after.user_id
@@ -143,7 +158,12 @@ class StatisticsWriter:
         remaining = {settlement: settlement for settlement in batch}  # as submitted: what is left to write
         assumption = _Assumption.OLDER
         for _ in range(_MAX_ROUNDS):
-            cancelled = await self._transact(list(remaining.values()), assumption) if remaining else None
+            try:
+                cancelled = await self._transact(list(remaining.values()), assumption) if remaining else None
+            except RecordRejectedError:
+                if len(batch) == 1:
+                    raise
+                return [await self._write_alone(settlement) for settlement in batch]  # one of them
             if cancelled is None:
                 return [errors.get(settlement) for settlement in batch]
             rejected = [
@@ -167,7 +187,13 @@ class StatisticsWriter:
                 message = f"could not settle the images of {user_id}: {codes}"
                 raise TransientError(message)
         message = f"the statistics of {user_id} changed {_MAX_ROUNDS} times while they were being updated"
-        raise TransientError(message)
+        raise TransientError(message, is_dependency_failure=False)
+
+    async def _write_alone(self, settlement: Settlement) -> Exception | None:
+        try:
+            return (await self._write_batch([settlement]))[0]
+        except ImageWorkerError as error:
+            return error
 
     async def _transact(self, batch: Sequence[Settlement], assumption: _Assumption) -> _Cancelled | None:
         updates = [
@@ -181,9 +207,13 @@ class StatisticsWriter:
             await call_with_retry(
                 lambda: self._client.transact_write_items(TransactItems=items, ClientRequestToken=token),
                 self._retry,
-                what="settle the image",
+                what=_WHAT,
             )
+        except TransientError as error:
+            raise_if_item_rejected(error, what=_WHAT)
+            raise
         except ClientError as error:
+            _raise_if_invalid(error)
             return _Cancelled.from_error(error)
         return None
 

@@ -14,11 +14,12 @@ from urllib.parse import quote
 
 from botocore.exceptions import ClientError
 
-from worker.aws.errors import is_not_found, is_precondition_failed
+from worker.aws.errors import is_not_found, is_precondition_failed, is_rejected
 from worker.aws.retry import RetryPolicy, call_with_retry
 from worker.domain.errors import LaterResultError, ResultKeyTakenError, TransientError
 from worker.domain.image import Image, Rendition
 from worker.domain.keys import result_key
+from worker.domain.recipe import Recipe
 from worker.domain.step import CONTENT_TYPES, EXTENSIONS, EncodedRendition
 from worker.s3.nonce import new_nonce, with_nonce
 
@@ -60,14 +61,33 @@ class S3Results:
         self._client, self._retry, self._bucket, self._prefix = client, retry, bucket, prefix
         self._former_suffixes = tuple(f"_{name}" for name in size_names)
 
+    def check_keys(self, image: Image, recipe: Recipe) -> None:
+        """
+        Check the length of the keys of the results, before the image is read and decoded.
+
+        Raises:
+            KeyTooLongError: A key would be too long even with the shortest file extension.
+        """
+        extension = min(EXTENSIONS.values(), key=len)
+        for size in recipe.sizes:
+            name = None if size is recipe.main else size.name
+            result_key(
+                prefix=self._prefix,
+                user_id=image.user_id,
+                image_id=image.image_id,
+                extension=extension,
+                size=name,
+            )
+
     async def store(self, image: Image, rendition: EncodedRendition, *, is_main: bool) -> Rendition:
         """
         Store a rendition unless a later attempt has stored its own.
 
         Raises:
             LaterResultError: A later attempt, or one of this number of another record, has stored one.
+            KeyTooLongError: The key of the rendition is too long.
             ResultKeyTakenError: A rendition of another image is stored under the key.
-            TransientError: The bucket was unavailable.
+            TransientError: The bucket was unavailable, or rejected the rendition.
         """
         key = result_key(
             prefix=self._prefix,
@@ -102,7 +122,7 @@ class S3Results:
                 return _rendition(key, rendition, e_tag=e_tag, size_bytes=len(content))
             is_stored = True
         message = f"s3://{self._bucket}/{key} changed {_MAX_ROUNDS} times while it was being written"
-        raise TransientError(message)
+        raise TransientError(message, is_dependency_failure=False)
 
     def _other_owner(self, stored: "HeadObjectOutputTypeDef", image: Image, key: str) -> str | None:
         """
@@ -155,6 +175,12 @@ class S3Results:
         except ClientError as error:
             if is_precondition_failed(error) or is_not_found(error):
                 return None
+            raise
+        except TransientError as error:
+            if is_rejected(error.__cause__):
+                raise TransientError(
+                    str(error), is_dependency_failure=False, code="result_rejected"
+                ) from error
             raise
         return response["ETag"].strip('"')
 

@@ -7,9 +7,27 @@ from urllib.parse import unquote
 
 from botocore.exceptions import ClientError
 
-from worker.aws.errors import is_not_found, is_precondition_failed
+from worker.aws.errors import (
+    error_code,
+    error_message,
+    is_access_denied,
+    is_archived,
+    is_key_too_long,
+    is_not_found,
+    is_precondition_failed,
+    is_rejected,
+)
 from worker.aws.retry import RetryPolicy, call_with_retry
-from worker.domain.errors import SourceMissingError, SupersededError, TooManyBytesError
+from worker.domain.errors import (
+    AccessDeniedError,
+    RejectedError,
+    SourceArchivedError,
+    SourceMissingError,
+    SourceUnreadableError,
+    SupersededError,
+    TooManyBytesError,
+    TransientError,
+)
 from worker.domain.image import Description, Source
 from worker.domain.job import Job
 
@@ -35,6 +53,7 @@ class S3Sources:
 
     def __init__(self, client: "S3Client", *, retry: RetryPolicy) -> None:
         self._client, self._retry = client, retry
+        self._last_read: GetObjectRequestTypeDef | None = None
 
     async def fetch(self, job: Job, *, max_bytes: int) -> Source:
         """
@@ -44,6 +63,7 @@ class S3Sources:
             TooManyBytesError: The object is larger than `max_bytes`.
             SourceMissingError: The object does not exist.
             SupersededError: Another object has replaced it.
+            RejectedError: S3 does not return this object, although it returns others.
             TransientError: The bucket was unavailable.
         """
         request: GetObjectRequestTypeDef = {"Bucket": job.bucket, "Key": job.key}
@@ -52,7 +72,7 @@ class S3Sources:
         elif job.version.e_tag:
             request["IfMatch"] = f'"{job.version.e_tag}"'
         try:
-            return await call_with_retry(
+            source = await call_with_retry(
                 lambda: self._read(request, job, max_bytes),
                 self._retry,
                 what=f"read s3://{job.bucket}/{job.key}",
@@ -63,6 +83,52 @@ class S3Sources:
             if is_not_found(error):
                 raise SourceMissingError(bucket=job.bucket, key=job.key) from error
             raise
+        except TransientError as error:
+            if is_rejected(error.__cause__):
+                await self._reject(job, error.__cause__)
+            raise
+        if source.content:
+            self._last_read = request
+        return source
+
+    async def _reject(self, job: Job, error: ClientError) -> None:
+        """
+        Raise the error for a read that S3 rejected.
+
+        Some errors are about the object. The others may be about the bucket, its encryption key or the
+        worker's permissions, and then concern every upload. The object that was read last shows which it is.
+
+        Raises:
+            RejectedError: Only this object cannot be read.
+            TransientError: Other objects cannot be read either, or that is not known.
+        """
+        at = {"bucket": job.bucket, "key": job.key}
+        reason = error_message(error)
+        rejected: RejectedError = SourceUnreadableError(**at, reason=reason)
+        if is_archived(error):
+            rejected = SourceArchivedError(**at)
+        elif is_access_denied(error) and "kms:" not in reason:
+            rejected = AccessDeniedError(**at, reason=reason)
+        is_about_object = is_archived(error) or is_key_too_long(error) or _needs_customer_key(error)
+        if is_about_object or await self._can_read_another():
+            raise rejected from error
+        raise TransientError(str(rejected), is_dependency_failure=False, code=rejected.code) from error
+
+    async def _can_read_another(self) -> bool:
+        """Return whether the object that was read last can still be read."""
+        if self._last_read is None:
+            return False
+        request: GetObjectRequestTypeDef = {**self._last_read, "Range": "bytes=0-0"}
+
+        async def read() -> None:
+            async with (await self._client.get_object(**request))["Body"] as body:
+                await body.read()
+
+        try:
+            await call_with_retry(read, self._retry, what="read the object that was read last")
+        except (ClientError, TransientError):
+            return False
+        return True
 
     async def _read(self, request: "GetObjectRequestTypeDef", job: Job, max_bytes: int) -> Source:
         response = await self._client.get_object(**request)
@@ -80,6 +146,11 @@ class S3Sources:
             message = f"s3://{job.bucket}/{job.key}: received {at} of {size_bytes} bytes"
             raise ConnectionError(message)
         return Source(content=content, description=describe(response, size_bytes=size_bytes))
+
+
+def _needs_customer_key(error: ClientError) -> bool:
+    """Return whether the object is encrypted with a key that each request has to contain (SSE-C)."""
+    return error_code(error) in {"InvalidArgument", "InvalidRequest"} and "ncrypt" in error_message(error)
 
 
 def describe(response: "GetObjectOutputTypeDef", *, size_bytes: int) -> Description:

@@ -17,14 +17,13 @@ from urllib.parse import unquote_plus
 from worker.domain import clock
 from worker.domain.errors import UnreadableMessageError
 from worker.domain.job import Job, SourceVersion, padded_sequencer
-from worker.domain.keys import image_ids, is_folder, parse_upload_key
+from worker.domain.keys import MAX_KEY_BYTES, image_ids, is_folder, parse_upload_key
 from worker.domain.message import Message, Unreadable
 
 JsonValue: TypeAlias = "JsonObject | list[JsonValue] | str | int | float | bool | None"
 JsonObject: TypeAlias = "dict[str, JsonValue]"
 
 JOB_VERSION = 1
-_MAX_KEY_BYTES = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,8 +190,8 @@ def _job(
     except UnicodeEncodeError as error:
         reason = f"its key {key!r} is not valid Unicode"
         raise UnreadableMessageError(reason) from error
-    if length > _MAX_KEY_BYTES:
-        reason = f"its key has {length} bytes; the limit of S3 is {_MAX_KEY_BYTES}"
+    if length > MAX_KEY_BYTES:
+        reason = f"its key has {length} bytes; the limit of S3 is {MAX_KEY_BYTES}"
         raise UnreadableMessageError(reason)
     name = parse_upload_key(key, prefix=key_layout.uploads_prefix)
     return Job(

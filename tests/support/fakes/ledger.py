@@ -1,7 +1,7 @@
 """A ledger in memory with the guarantees of the one in DynamoDB."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -15,11 +15,12 @@ from worker.domain.transition import Transition, apply_all
 
 
 class MemoryLedger:
-    """Images and statistics in two dictionaries; no method awaits, so each is atomic."""
+    """Images and statistics in two dictionaries; no method awaits. `before_write` may raise an error."""
 
     def __init__(self) -> None:
         self.images: dict[tuple[str, str], Image] = {}
         self.statistics: defaultdict[str, Statistics] = defaultdict(Statistics)
+        self.before_write: Callable[[Sequence[Transition]], None] = lambda _: None
 
     async def claim(self, job: Job, claimant: Claimant) -> ClaimResult:
         while (seen := self.images.get((job.image_id, job.user_id))) and seen.key != job.key:
@@ -30,6 +31,7 @@ class MemoryLedger:
         return result
 
     async def record(self, image: Image, transitions: Sequence[Transition]) -> Image:
+        self.before_write(transitions)
         stored = self._leased(image)
         after = apply_all(image, transitions)
         self._store(replace(after, lease=stored.lease))
@@ -44,6 +46,7 @@ class MemoryLedger:
         self._store(replace(stored, lease=Lease(owner=stored.lease.owner, expires_at=until)))
 
     async def settle(self, image: Image, transitions: Sequence[Transition]) -> Image:
+        self.before_write(transitions)
         after = apply_all(image, transitions)
         stored = self.images[image.image_id, image.user_id]
         if stored.attempt == image.attempt and stored.history == after.history:

@@ -152,11 +152,16 @@ class FakePool:
 
 
 class FakeResults:
-    """Keeps the stored renditions, or raises `error`."""
+    """Keeps the stored renditions, or raises `error`; `key_error` is raised before the image is read."""
 
     def __init__(self) -> None:
         self.stored: list[tuple[Image, EncodedRendition, bool]] = []
         self.error: Exception | None = None
+        self.key_error: Exception | None = None
+
+    def check_keys(self, image: Image, recipe: Recipe) -> None:
+        if self.key_error is not None:
+            raise self.key_error
 
     async def store(self, image: Image, rendition: EncodedRendition, *, is_main: bool) -> Rendition:
         if self.error is not None:

@@ -12,7 +12,7 @@ PAGE = {"content-type": "text/html; charset=utf-8"}
 def receive_response(headers: dict[str, str], *, status: int = 200) -> None:
     """Have a client that rejects web pages receive a response."""
     events = HierarchicalEmitter()
-    reject_non_aws_responses(SimpleNamespace(meta=SimpleNamespace(events=events)))
+    reject_non_aws_responses(SimpleNamespace(meta=SimpleNamespace(events=events, method_to_api_mapping={})))
     events.emit("before-parse.dynamodb.Query", response_dict={"headers": headers, "status_code": status})
 
 

@@ -1,11 +1,20 @@
 import asyncio
 from dataclasses import asdict
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
+from aiohttp import ClientResponseError
+from botocore.exceptions import (
+    ClientError,
+    EndpointConnectionError,
+    FlexibleChecksumError,
+    HTTPClientError,
+    NoCredentialsError,
+)
 
 from tests.support.aws_errors import client_error
-from worker.aws.errors import error_code
+from worker.aws.errors import UnreadableResponseError, error_code
 from worker.aws.retry import (
     IS_RETRY,
     RetryPolicies,
@@ -16,6 +25,7 @@ from worker.aws.retry import (
 )
 from worker.domain.errors import TransientError
 
+REQUEST: Any = SimpleNamespace(real_url="http://nowhere")
 NO_WAIT = RetryPolicy(attempts=4, timeout_s=60, attempt_timeout_s=60, wait_initial_s=0)
 
 
@@ -44,6 +54,10 @@ class Call:
         EndpointConnectionError(endpoint_url="http://nowhere"),
         ConnectionResetError(),
         TimeoutError(),
+        FlexibleChecksumError(error_msg="checksum mismatch"),
+        client_error("PermanentRedirect", status=301),
+        client_error("TemporaryRedirect", status=307),
+        UnreadableResponseError(error="null"),
     ],
     ids=error_code,
 )
@@ -127,6 +141,35 @@ async def test_the_number_of_attempts_is_bounded_and_the_last_error_is_the_cause
         await call_with_retry(call, NO_WAIT, what="record the step")
 
     assert (raised.value.__cause__, call.attempts) == (errors[3], 4)
+
+
+@pytest.mark.parametrize(
+    ("error", "is_outage"),
+    [
+        (client_error("SlowDown", status=503), True),
+        (client_error("InternalError", status=500), True),
+        (client_error("RequestTimeout"), True),
+        (client_error("ExpiredToken"), True),
+        (client_error("TransactionCanceledException", reasons=("ThrottlingError", "None")), True),
+        (ConnectionResetError(), True),
+        (TimeoutError(), True),
+        (EndpointConnectionError(endpoint_url="http://nowhere"), True),
+        (HTTPClientError(error=OSError("no route to host")), True),
+        (HTTPClientError(error=ClientResponseError(REQUEST, (), message="too many headers")), False),
+        (UnreadableResponseError(error="null"), False),
+        (FlexibleChecksumError(error_msg="checksum mismatch"), False),
+        (client_error("PermanentRedirect", status=301), False),
+        (client_error("TransactionCanceledException", reasons=("TransactionConflict", "None")), False),
+    ],
+    ids=error_code,
+)
+async def test_only_an_unavailable_or_throttling_service_is_a_dependency_failure(
+    error: Exception, is_outage: bool
+) -> None:
+    with pytest.raises(TransientError) as raised:
+        await call_with_retry(Call(*[error] * 9), NO_WAIT, what="test")
+
+    assert raised.value.is_dependency_failure is is_outage
 
 
 async def test_no_attempt_starts_after_the_timeout() -> None:

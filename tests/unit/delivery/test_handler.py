@@ -1,6 +1,7 @@
 """The message handler against fakes: the image's record and the message's disposition."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
@@ -20,9 +21,11 @@ from tests.support.fakes.ports import (
 from worker.delivery.handler import DeliveryConfig, MessageHandler
 from worker.delivery.isolation import Isolation
 from worker.delivery.recipes import Recipes, recipe_builder
-from worker.domain.claim import image_retried
+from worker.domain.claim import Claimed, image_retried
 from worker.domain.errors import (
     DecoderKilledError,
+    KeyTooLongError,
+    RecordRejectedError,
     SourceMissingError,
     SupersededError,
     TransientError,
@@ -34,6 +37,7 @@ from worker.domain.message import Abandon, Delete, Disposition, Message, Release
 from worker.domain.profile import Preferences, Profile
 from worker.domain.recipe import Size
 from worker.domain.status import ImageStatus, StepName, StepStatus
+from worker.domain.transition import SourceDescribed, Transition
 from worker.telemetry.metrics import Metrics
 
 STANDARD = a_recipe()
@@ -349,6 +353,46 @@ async def test_a_cancelled_handler_stays_cancelled_when_the_image_cannot_be_rele
 
     assert handling.cancelled()
     assert [job.image_id for job in scene.sources.fetched] == ["img_1"]
+
+
+async def test_an_image_whose_result_key_is_too_long_fails_before_it_is_read() -> None:
+    scene = Scene()
+    scene.results.key_error = KeyTooLongError(key="processed/" + "k" * 1020, limit_bytes=1024)
+
+    assert await scene.handle() == Delete()
+
+    assert scene.image.error
+    assert (scene.image.error.code, scene.sources.fetched) == ("key_too_long", [])
+
+
+async def test_an_image_fails_when_the_table_rejects_what_was_found_out_about_it() -> None:
+    scene = Scene()
+
+    def reject_descriptions(transitions: Sequence[Transition]) -> None:
+        if any(isinstance(each, SourceDescribed) for each in transitions):
+            raise RecordRejectedError(what="record the step", reason="Item size has exceeded the maximum")
+
+    scene.ledger.before_write = reject_descriptions
+
+    assert await scene.handle() == Delete()
+
+    assert scene.image.status is ImageStatus.FAILED
+    assert scene.image.error
+    assert (scene.image.error.code, scene.image.error.step) == ("record_rejected", StepName.VALIDATION)
+
+
+async def test_an_upload_whose_claim_the_table_rejects_becomes_a_dead_letter_with_the_reason() -> None:
+    scene = Scene()
+
+    async def reject(*_: object) -> Claimed:
+        raise RecordRejectedError(what="claim the image", reason="Item size has exceeded the maximum")
+
+    scene.ledger.claim = reject  # type: ignore[assignment,method-assign]  # accepts any arguments
+
+    assert await scene.handle() == Delete()
+
+    ((job, reasons),) = scene.queue.dead_letters
+    assert (job, reasons["code"]) == (a_job(), "record_rejected")
 
 
 async def test_only_a_dependency_failure_is_marked_as_one() -> None:

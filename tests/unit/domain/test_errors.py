@@ -2,6 +2,7 @@ import pytest
 
 from worker.domain import errors
 from worker.domain.errors import (
+    AccessDeniedError,
     CorruptError,
     DecodeOutOfMemoryError,
     DecoderCrashedError,
@@ -9,11 +10,15 @@ from worker.domain.errors import (
     FormatNotAllowedError,
     IllegalMoveError,
     ImageWorkerError,
+    KeyTooLongError,
     LeaseLostError,
     NotAnImageError,
+    RecordRejectedError,
     RejectedError,
     ResultKeyTakenError,
+    SourceArchivedError,
     SourceMissingError,
+    SourceUnreadableError,
     SupersededError,
     TooManyBytesError,
     TooManyFramesError,
@@ -21,6 +26,8 @@ from worker.domain.errors import (
     TooSmallError,
     TruncatedError,
 )
+
+UPLOAD = {"bucket": "image-uploads", "key": "uploads/u/i.jpg"}
 
 REJECTIONS = [
     (NotAnImageError(), "the file is not an image in any known format"),
@@ -49,10 +56,30 @@ REJECTIONS = [
     (DecodeTimeoutError(limit_s=30.0), "longer than 30 s"),
     (DecodeOutOfMemoryError(), "more memory than a decoder process may use"),
     (DecoderCrashedError(exit_status="signal 11"), "crashed while it processed the image (signal 11)"),
-    (SourceMissingError(bucket="image-uploads", key="uploads/u/i.jpg"), "s3://image-uploads/uploads/u/i.jpg"),
     (
         ResultKeyTakenError(bucket="results", key="p/u/i.jpg", taken_by="image u/j"),
         "a result of image u/j, and",
+    ),
+    (SourceMissingError(**UPLOAD), "s3://image-uploads/uploads/u/i.jpg"),
+    (
+        SourceArchivedError(**UPLOAD),
+        "s3://image-uploads/uploads/u/i.jpg cannot be read because S3 has archived it; restore the object",
+    ),
+    (
+        SourceUnreadableError(**UPLOAD, reason="its key is disabled"),
+        "s3://image-uploads/uploads/u/i.jpg cannot be read: its key is disabled; store the object so",
+    ),
+    (
+        AccessDeniedError(**UPLOAD, reason="Access Denied"),
+        "denies access to s3://image-uploads/uploads/u/i.jpg: Access Denied; allow s3:GetObject",
+    ),
+    (
+        KeyTooLongError(key="processed/" + 1015 * "k", limit_bytes=1024),
+        "has 1,025 bytes, above the limit of S3, 1,024; upload the image under a shorter key",
+    ),
+    (
+        RecordRejectedError(what="claim the image", reason="Item size has exceeded the maximum allowed size"),
+        "could not claim the image: DynamoDB rejected the item: Item size has exceeded",
     ),
 ]
 CODES = [error.code for error, _ in REJECTIONS]
@@ -96,12 +123,16 @@ def test_an_unknown_code_is_kept() -> None:
     assert RejectedError.code == "rejected"
 
 
-def test_only_errors_that_the_worker_may_have_caused_are_retryable() -> None:
+def test_only_errors_whose_cause_may_be_outside_the_file_are_retryable() -> None:
     assert {error.code for error, _ in REJECTIONS if error.retryable} == {
         "decode_timeout",
         "decode_out_of_memory",
         "decoder_crashed",
         "result_key_taken",
+        "source_archived",
+        "source_unreadable",
+        "access_denied",
+        "record_rejected",
     }
 
 

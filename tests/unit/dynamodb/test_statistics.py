@@ -10,7 +10,7 @@ from tests.support.builders import a_claimant, a_job, after, all_transitions
 from tests.support.expressions import resolved
 from worker.bootstrap import RETRY_POLICIES
 from worker.domain.claim import Claimed, decide
-from worker.domain.errors import LeaseLostError, TransientError
+from worker.domain.errors import LeaseLostError, RecordRejectedError, TransientError
 from worker.domain.image import Image
 from worker.domain.step import Json
 from worker.domain.transition import apply_all
@@ -34,7 +34,7 @@ def profile_with(**statistics: Json) -> Item:
 
 
 class FakeClient:
-    """A DynamoDB client that cancels transactions for the given reasons, one list for each."""
+    """A DynamoDB client that cancels transactions for the given reasons, one list for each, unless empty."""
 
     def __init__(self, *cancellations: Sequence[Mapping[str, Any]]) -> None:
         self.cancellations = list(cancellations)
@@ -42,9 +42,9 @@ class FakeClient:
 
     async def transact_write_items(self, *, TransactItems: list[Any], **_: object) -> None:
         self.transactions.append([each["Update"] for each in TransactItems])
-        if self.cancellations:
+        if self.cancellations and (reasons := self.cancellations.pop(0)):
             error = {"Code": "TransactionCanceledException"}
-            response: Any = {"Error": error, "CancellationReasons": self.cancellations.pop(0)}
+            response: Any = {"Error": error, "CancellationReasons": reasons}
             raise ClientError(response, "TransactWriteItems")
 
     @property
@@ -138,12 +138,23 @@ async def test_an_image_that_was_written_in_part_is_written_from_there() -> None
 
 
 async def test_any_other_reason_fails_the_whole_batch() -> None:
-    client = FakeClient([HELD, {"Code": "ItemCollectionSizeLimitExceeded"}, HELD])
+    client = FakeClient([HELD, {"Code": "DuplicateItem"}, HELD])
 
     errors = await settled(client, completed("img_1"), completed("img_2"))
 
     assert [type(error) for error in errors] == [TransientError] * 2
-    assert "ItemCollectionSizeLimitExceeded" in str(errors[0])
+    assert "DuplicateItem" in str(errors[0])
+
+
+@pytest.mark.parametrize("code", ["ValidationError", "ItemCollectionSizeLimitExceeded"])
+async def test_an_image_whose_content_is_rejected_does_not_keep_others_from_being_settled(code: str) -> None:
+    rejected = {"Code": code, "Message": "Item size to update has exceeded the maximum allowed size"}
+    client = FakeClient([HELD, rejected, HELD], [], [rejected, HELD])
+
+    errors = await settled(client, completed("img_1"), completed("img_2"))
+
+    assert [type(error) for error in errors] == [type(None), RecordRejectedError]
+    assert client.image_ids == [["img_1", "img_2"], ["img_1"], ["img_2"]]
 
 
 async def test_a_batch_fails_when_its_statistics_keep_changing() -> None:

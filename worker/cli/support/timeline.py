@@ -33,6 +33,12 @@ _ADVICE: Final[Mapping[str, str]] = {
     "worker_killed": "see why the worker ended, then run `image-worker images retry` with its id",
     "source_missing": "upload it again",
     "result_key_taken": "reprocess or delete the other image, delete the object, and retry this image",
+    "source_archived": "restore the object, then run `image-worker images retry` with its id",
+    "source_unreadable": "store the object without a key of its own, then run `image-worker images retry`",
+    "access_denied": "allow s3:GetObject for the object, then run `image-worker images retry` with its id",
+    "key_too_long": "upload it under a shorter key",
+    "result_rejected": "correct what S3 rejects, then run `image-worker images retry` with its id",
+    "record_rejected": "remove attributes of your own from the record, then run `image-worker images retry`",
     "unavailable": "once the dependency is available again, run `image-worker images retry` with its id",
     "internal_error": "report it, then run `image-worker images retry` with its id",
 }
