@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable
 
-from worker.delivery.recipes import recipe_builder
+from worker.delivery.recipes import UserRecipe, recipe_builder
 from worker.domain.profile import Profile
 from worker.domain.recipe import Anchor, Animation, Fit, Logo, OutputFormat, Recipe, Size, Watermark
 from worker.settings import SIZES, Settings, SizeSettings
@@ -63,7 +63,7 @@ def standard_watermark(settings: Settings) -> Watermark:
     )
 
 
-def recipe_builder_from(settings: Settings) -> Callable[[Profile | None], Recipe]:
+def recipe_builder_from(settings: Settings) -> Callable[[Profile | None], UserRecipe]:
     """Return the function that returns the recipe for a profile."""
     logo_prefix = f"s3://{settings.bucket}/{settings.watermark_logos_prefix}"
     return recipe_builder(standard_recipe(settings), sizes(settings), logo_prefix=logo_prefix)

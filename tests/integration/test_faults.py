@@ -77,7 +77,7 @@ from worker.bootstrap import (
 )
 from worker.delivery.consumer import Consumer
 from worker.delivery.handler import MessageHandler
-from worker.delivery.recipes import Recipes
+from worker.delivery.recipes import Recipes, UserRecipe
 from worker.domain.claim import Claimed, LeasedByAnother, decide
 from worker.domain.clock import utc_now
 from worker.domain.errors import (
@@ -513,7 +513,7 @@ async def test_fault_23_a_minute_of_throttling_loses_nothing_and_attempts_are_bo
         ledger=build_ledger(table, provisioned),
         recipes=Recipes(
             profiles_of(table, provisioned),
-            lambda _: a_recipe(),
+            lambda _: UserRecipe(a_recipe()),
             FakeLogos().fill,
         ),
         sources=FakeSources(),

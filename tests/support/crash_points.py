@@ -24,7 +24,7 @@ from tests.support.user_profiles import profiles_of
 from worker.bootstrap import RETRY_POLICIES, Clients, build_ledger, build_results, build_sources
 from worker.delivery.consumer import Consumer
 from worker.delivery.handler import DeliveryConfig, MessageHandler
-from worker.delivery.recipes import Recipes
+from worker.delivery.recipes import Recipes, UserRecipe
 from worker.domain.clock import utc_now
 from worker.domain.image import Image
 from worker.domain.message import Message
@@ -367,7 +367,7 @@ class WorkerSequence:
             ledger=ledger,
             recipes=Recipes(
                 profiles_of(clients.dynamodb, settings),
-                lambda _: options.recipe,
+                lambda _: UserRecipe(options.recipe),
                 FakeLogos().fill,
             ),
             sources=build_sources(clients.s3),

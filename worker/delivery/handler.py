@@ -55,7 +55,7 @@ from worker.domain.job import Job
 from worker.domain.message import Abandon, Delete, Disposition, Message, Release, Unreadable
 from worker.domain.recipe import Recipe
 from worker.domain.status import ImageStatus, StepName
-from worker.domain.step import EncodedRendition, StepReport, with_type_mismatch
+from worker.domain.step import EncodedRendition, StepReport, with_ignored_preferences, with_type_mismatch
 from worker.domain.transition import Transition
 
 log = structlog.get_logger(__name__)
@@ -98,6 +98,7 @@ class Attempt:
         image: The image as claimed.
         job: The upload to process.
         recipe: What to make of it.
+        ignored_preferences: Name of each preference of the owner that cannot be used, and why.
         message: The message that announced the upload.
         hold: Keeps the message invisible and the lease renewed.
         writer: Writes the attempt's steps to the record.
@@ -107,6 +108,7 @@ class Attempt:
     image: Image
     job: Job
     recipe: Recipe
+    ignored_preferences: Mapping[str, str]
     message: Message
     hold: Hold
     writer: StepWriter
@@ -208,13 +210,13 @@ class MessageHandler:
 
         If the image is the suspect, it is claimed although it may have killed a worker.
         """
-        recipe = await self._recipes.for_user(job.user_id)
+        found = await self._recipes.for_user(job.user_id)
         now = self._clock()
         claimant = Claimant(
             owner=f"{self._config.worker_id}/{uuid4().hex[:8]}",
             lease_until=now + timedelta(seconds=self._config.lease_s),
             now=now,
-            recipe=recipe.hash,
+            recipe=found.recipe.hash,
             retention=self._config.retention,
             leaves_suspects=suspect is None,
             fails_attempt=suspect.attempt if suspect and self._is_given_up(suspect, message) else None,
@@ -225,7 +227,8 @@ class MessageHandler:
                 attempt = Attempt(
                     image=image,
                     job=replace(job, image_id=image.image_id),
-                    recipe=recipe,
+                    recipe=found.recipe,
+                    ignored_preferences=found.ignored_preferences,
                     message=message,
                     hold=hold,
                     writer=StepWriter(
@@ -321,6 +324,7 @@ class MessageHandler:
                                 content_type=source.description.file_type,
                                 key=attempt.job.key,
                             )
+                            report = with_ignored_preferences(report, attempt.ignored_preferences)
                             attempt.writer.add(*_step_transitions(report, attempt.writer))
                             attempt.observation.step_reported(report)
                         case EncodedRendition():

@@ -108,3 +108,10 @@ def with_type_mismatch(report: StepReport, *, content_type: str | None, key: str
     if report.step is not StepName.VALIDATION or declared is None:
         return report
     return replace(report, detail={**report.detail, "typeMismatch": declared})
+
+
+def with_ignored_preferences(report: StepReport, ignored: Mapping[str, str]) -> StepReport:
+    """Return the report of validation with the owner's preferences that cannot be used, and why."""
+    if report.step is not StepName.VALIDATION or not ignored:
+        return report
+    return replace(report, detail={**report.detail, "ignoredPreferences": dict(ignored)})

@@ -10,7 +10,7 @@ from worker.aws.single_flight import SingleFlightCache
 from worker.domain import clock
 from worker.domain.errors import TransientError
 from worker.domain.keys import PROFILE_IMAGE_ID
-from worker.domain.profile import Preferences, Profile, Statistics
+from worker.domain.profile import Profile, Statistics, preferences_from
 from worker.domain.step import Json
 from worker.dynamodb.attributes import decode_map
 from worker.dynamodb.conditional_update import Applied, conditional_update, raise_if_item_rejected
@@ -35,12 +35,7 @@ def profile_from_item(item: Mapping[str, Any]) -> Profile:
     statistics = _value(item, "statistics", dict) or {}
     return Profile(
         user_id=item["userId"],
-        preferences=Preferences(
-            default_image_size=_value(preferences, "defaultImageSize", str),
-            watermark_enabled=_value(preferences, "watermarkEnabled", bool),
-            watermark_text=_value(preferences, "watermarkText", str),
-            watermark_image=_value(preferences, "watermarkImage", str),
-        ),
+        preferences=preferences_from(preferences),
         statistics=Statistics(
             total_images=_value(statistics, "totalImages", int) or 0,
             total_storage_used=_value(statistics, "totalStorageUsed", int) or 0,

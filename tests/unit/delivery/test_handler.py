@@ -141,6 +141,20 @@ async def test_the_owners_preferences_determine_the_size_and_the_record_keeps_th
     assert scene.image.recipe not in {None, STANDARD.hash}
 
 
+async def test_a_preference_that_cannot_be_used_is_named_in_the_record_and_the_image_is_processed() -> None:
+    scene = Scene()
+    preferences = Preferences(default_image_size="gigantic", ignored={"watermarkText": "it is not text"})
+    scene.profiles.profiles["user_1"] = Profile(user_id="user_1", preferences=preferences)
+
+    await scene.handle()
+
+    assert (scene.image.status, scene.image.recipe) == (ImageStatus.COMPLETED, STANDARD.hash)
+    assert scene.image.steps[StepName.VALIDATION].detail["ignoredPreferences"] == {
+        "watermarkText": "it is not text",
+        "defaultImageSize": "there is no size 'gigantic'",
+    }
+
+
 async def test_the_recorded_recipe_includes_the_logo_that_was_used() -> None:
     scene = Scene()
     scene.logos.quality = 71

@@ -15,18 +15,18 @@ def a_profile(user_id: str, text: str) -> Profile:
 
 
 def test_a_user_without_a_profile_gets_the_standard_recipe() -> None:
-    assert BUILD(None) is STANDARD
+    assert BUILD(None).recipe is STANDARD
 
 
 def test_users_with_equal_preferences_share_one_recipe() -> None:
-    assert BUILD(a_profile("user_1", "Mine")) is BUILD(a_profile("user_2", "Mine"))
-    assert BUILD(a_profile("user_1", "Mine")) != BUILD(a_profile("user_1", "Yours"))
+    assert BUILD(a_profile("user_1", "Mine")).recipe is BUILD(a_profile("user_2", "Mine")).recipe
+    assert BUILD(a_profile("user_1", "Mine")).recipe != BUILD(a_profile("user_1", "Yours")).recipe
 
 
 def test_a_user_s_logo_is_below_the_prefix() -> None:
     profile = Profile(user_id="user_1", preferences=Preferences(watermark_image="acme.png"))
 
-    assert BUILD(profile).logo == Logo("s3://bucket/logos/acme.png")
+    assert BUILD(profile).recipe.logo == Logo("s3://bucket/logos/acme.png")
 
 
 async def test_the_recipe_of_a_user_includes_the_content_of_its_logo() -> None:
@@ -36,5 +36,19 @@ async def test_the_recipe_of_a_user_includes_the_content_of_its_logo() -> None:
 
     recipes = Recipes(profiles, BUILD, logos.fill)
 
-    assert await recipes.for_user("user_1") == replace(STANDARD.with_text("Mine"), quality=71)
-    assert await recipes.for_user("user_2") == replace(STANDARD, quality=71)
+    assert (await recipes.for_user("user_1")).recipe == replace(STANDARD.with_text("Mine"), quality=71)
+    assert (await recipes.for_user("user_2")).recipe == replace(STANDARD, quality=71)
+
+
+def test_a_preference_that_cannot_be_used_is_ignored_and_named() -> None:
+    preferences = Preferences(
+        default_image_size="gigantic", watermark_text="Mine", watermark_image="k" * 1020, ignored={"a": "b"}
+    )
+    found = BUILD(Profile(user_id="user_1", preferences=preferences))
+
+    assert found.recipe == STANDARD.with_text("Mine")
+    assert found.ignored_preferences == {
+        "a": "b",
+        "defaultImageSize": "there is no size 'gigantic'",
+        "watermarkImage": "its key has 1,026 bytes, above the limit of 1,024",
+    }

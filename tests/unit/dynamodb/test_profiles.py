@@ -196,3 +196,34 @@ async def test_closing_waits_for_the_reads_in_flight() -> None:
 
     assert not closed_early
     assert await request == profile_from_item(UNEXPIRED)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("watermarkText", "x" * 70_000, "it has 70,000 characters, above the limit of 200"),
+        ("watermarkText", "two\nlines", "it contains a control character or a line break"),
+        ("watermarkText", "\x1b[31mred", "it contains a control character or a line break"),
+        ("watermarkText", "two\u2028lines", "it contains a control character or a line break"),
+        ("watermarkText", 7, "it is not text"),
+        ("watermarkImage", "k" * 1100, "it has 1,100 characters, above the limit of 1,024"),
+        ("watermarkImage", ["logo.png"], "it is not text"),
+        ("watermarkEnabled", "yes", "it is neither true nor false"),
+        ("defaultImageSize", "s" * 201, "it has 201 characters, above the limit of 200"),
+    ],
+    ids=[
+        "long text",
+        "line break",
+        "escape",
+        "line separator",
+        "number as text",
+        "long logo key",
+        "list",
+        "text as switch",
+        "long size",
+    ],
+)
+def test_an_unusable_preference_is_ignored_with_the_reason(name: str, value: object, reason: str) -> None:
+    preferences = profile_from_item(ITEM | {"profile": {"preferences": {name: value}}}).preferences
+
+    assert (preferences, preferences.ignored) == (Preferences(), {name: reason})
