@@ -15,6 +15,7 @@ from botocore.exceptions import (
     FlexibleChecksumError,
     HTTPClientError,
     IncompleteReadError,
+    ReadTimeoutError,
 )
 from botocore.exceptions import ConnectionError as BotoConnectionError
 
@@ -192,6 +193,11 @@ def is_outage(error: BaseException | None) -> bool:
     if type(error) is HTTPClientError:  # aiohttp could not read the response, or could not connect
         return isinstance(error.kwargs.get("error"), OSError)
     return error is not None
+
+
+def is_timeout(error: BaseException | None) -> bool:
+    """Return whether a request was sent and no response was received in time: it may have been executed."""
+    return isinstance(error, TimeoutError | ReadTimeoutError)
 
 
 def is_rejected(error: BaseException | None) -> TypeGuard[ClientError]:

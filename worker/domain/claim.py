@@ -116,7 +116,8 @@ def decide(existing: Image | None, job: Job, claimant: Claimant) -> ClaimResult:
         return Claimed(_claimed(_new_image(job, claimant), claimant))
     if existing.lease is not None and existing.lease.owner == claimant.owner:
         return Claimed(existing)  # an earlier request of this claimant succeeded, but its response was lost
-    if existing.is_expired(claimant.now) and not existing.is_leased(claimant.now):
+    is_leased = existing.is_leased(claimant.now, lease_time=claimant.lease_until - claimant.now)
+    if existing.is_expired(claimant.now) and not is_leased:
         return Claimed(_claimed(_replacing_expired(_new_image(job, claimant), existing), claimant))
     if existing.version.is_newer_than(job.version):
         return Superseded(existing)
@@ -124,7 +125,7 @@ def decide(existing: Image | None, job: Job, claimant: Claimant) -> ClaimResult:
         return Claimed(_claimed(_with_newer_upload(existing, job, claimant), claimant))
     if existing.status in TERMINAL_STATUSES:
         return AlreadyDone(existing)
-    if existing.lease is not None and existing.is_leased(claimant.now):
+    if existing.lease is not None and is_leased:
         return LeasedByAnother(existing.lease.expires_at)
     if claimant.leaves_suspects and (existing.status is ImageStatus.PROCESSING or has_killed(existing)):
         return Suspect(existing)

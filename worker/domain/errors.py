@@ -282,12 +282,12 @@ class KeyTooLongError(RejectedError):
 
     code = "key_too_long"
 
-    def __init__(self, *, key: str, limit_bytes: int) -> None:
+    def __init__(self, *, key: str, length_bytes: int, limit_bytes: int) -> None:
         super().__init__(
-            f"the key {key[:_QUOTED_CHARACTERS]!r}... of a result has {len(key.encode()):,} bytes, above "
+            f"the key {key[:_QUOTED_CHARACTERS]!r}... of a result has {length_bytes:,} bytes, above "
             f"the limit of S3, {limit_bytes:,}; upload the image under a shorter key"
         )
-        self.key, self.limit_bytes = key, limit_bytes
+        self.key, self.length_bytes, self.limit_bytes = key, length_bytes, limit_bytes
 
 
 class RecordRejectedError(RejectedError):

@@ -2,11 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from worker.domain.job import SourceVersion
 from worker.domain.status import ImageStatus, StepName, StepStatus
 from worker.domain.step import Json
+
+MAX_CLOCK_ERROR: Final = timedelta(minutes=5)
+"""Difference of two workers' clocks that is tolerated; AWS rejects requests signed with a larger one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,9 +122,18 @@ class Image:
         """Return whether its retention has ended, although DynamoDB may not have deleted it yet."""
         return self.ttl is not None and self.ttl <= now.timestamp()
 
-    def is_leased(self, now: datetime) -> bool:
-        """Return whether a worker holds an unexpired lease."""
-        return self.lease is not None and self.lease.expires_at > now
+    def is_leased(self, now: datetime, *, lease_time: timedelta) -> bool:
+        """
+        Return whether a worker holds an unexpired lease.
+
+        A lease that ends later than any worker could have set it by now is the work of a wrong clock, and
+        counts as expired: otherwise a dead worker whose clock was an hour fast would hold it for an hour.
+
+        Args:
+            now: The current time.
+            lease_time: How long a lease is when it is set.
+        """
+        return self.lease is not None and now < self.lease.expires_at <= now + lease_time + MAX_CLOCK_ERROR
 
     def step_durations_ms(self) -> dict[StepName, int]:
         """Return the duration of each step of the last attempt, as far as the history contains it."""

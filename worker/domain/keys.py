@@ -131,6 +131,7 @@ def result_key(*, prefix: str, user_id: str, image_id: str, extension: str, size
     is_ambiguous = SIZE_SEPARATOR in image_id.rpartition("/")[2]
     suffix = f"{SIZE_SEPARATOR}{size or ''}" if size or is_ambiguous else ""
     key = f"{prefix}{user_id}/{image_id}{suffix}.{extension}"
-    if len(key.encode()) > MAX_KEY_BYTES:
-        raise KeyTooLongError(key=key, limit_bytes=MAX_KEY_BYTES)
+    length = len(key.encode(errors="surrogatepass"))
+    if length > MAX_KEY_BYTES:
+        raise KeyTooLongError(key=key, length_bytes=length, limit_bytes=MAX_KEY_BYTES)
     return key

@@ -31,14 +31,18 @@ async def reconcile_all(repairs: RepairContext, *, now: datetime, pending_for: t
     """
     for status in (ImageStatus.PENDING, ImageStatus.PROCESSING):
         async for images in repairs.images_with_status(status):
-            stuck = [image for image in images if is_stuck(image, now=now, pending_for=pending_for)]
+            stuck = [
+                image
+                for image in images
+                if is_stuck(image, now=now, pending_for=pending_for, lease_s=repairs.lease_s)
+            ]
             for start in range(0, len(stuck), MAX_BATCH_ENTRIES):
                 await _repair_batch(repairs, stuck[start : start + MAX_BATCH_ENTRIES])
 
 
-def is_stuck(image: Image, *, now: datetime, pending_for: timedelta) -> bool:
+def is_stuck(image: Image, *, now: datetime, pending_for: timedelta, lease_s: float) -> bool:
     """Return whether an image is processing without a valid lease, or has been pending for too long."""
-    if image.is_leased(now):
+    if image.is_leased(now, lease_time=timedelta(seconds=lease_s)):
         return False
     if is_given_up(image) and image.lease is not None:
         return image.lease.expires_at < now - pending_for  # until then, its message is received again

@@ -4,14 +4,15 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
 
+from worker.aws.errors import is_timeout
 from worker.domain.claim import RenewLease
 from worker.domain.clock import Clock, utc_now
-from worker.domain.errors import LeaseLostError, ReceiptLostError, TransientError
+from worker.domain.errors import LeaseLostError, ReceiptLostError
 from worker.domain.message import Message
 from worker.sqs.queue import Queue
 
@@ -33,7 +34,7 @@ class Hold:
         received_at: When it was received, by the heartbeat's monotonic clock.
         extended_at: When its visibility timeout was last extended.
         reason_lost: Why the message is lost; None while it is held.
-        renewals: Functions that renew the leases held along with the message.
+        renewals: Functions that renew the leases held along with the message; when each last did, or None.
     """
 
     def __init__(self, message: Message, *, received_at: float) -> None:
@@ -41,7 +42,7 @@ class Hold:
         self.received_at = self.extended_at = received_at
         self.reason_lost: str | None = None
         self._must_stop = False
-        self.renewals: list[RenewLease] = []
+        self.renewals: dict[RenewLease, float | None] = {}
         self._task: asyncio.Task[object] | None = None
 
     @property
@@ -52,11 +53,11 @@ class Hold:
     @contextmanager
     def leasing(self, renew: RenewLease) -> Iterator[None]:
         """Renew a lease along with the message while the body runs."""
-        self.renewals.append(renew)
+        self.renewals[renew] = None
         try:
             yield
         finally:
-            self.renewals.remove(renew)
+            del self.renewals[renew]
 
     @contextmanager
     def guarding(self, *, image_id: str, attempt: int) -> Iterator[None]:
@@ -133,8 +134,10 @@ class Heartbeat:
 
     async def run(self) -> None:
         """Extend all messages in flight periodically until cancelled."""
+        next_at = self._monotonic()
         while True:
-            await asyncio.sleep(self._interval_s)
+            next_at = max(next_at + self._interval_s, self._monotonic())  # a beat may take a whole interval
+            await asyncio.sleep(next_at - self._monotonic())
             await self.beat()
 
     async def beat(self) -> None:
@@ -142,6 +145,7 @@ class Heartbeat:
         await asyncio.gather(*(self._extend(hold) for hold in list(self._holds)))
 
     async def _extend(self, hold: Hold) -> None:
+        """Extend the visibility timeout of a message and its leases at the same time."""
         now = self._monotonic()
         left_s = MAX_IN_FLIGHT_S - (now - hold.received_at)
         if left_s <= 0:
@@ -149,21 +153,51 @@ class Heartbeat:
             return
         extend_s = min(self._visibility_timeout_s, left_s)
         until = self._clock() + timedelta(seconds=extend_s)
-        renew: RenewLease | None = None
+        await asyncio.gather(
+            self._extend_visibility(hold, extend_s, now=now),
+            *(
+                # A lease that has not been renewed is not older than the last extension of its message.
+                self._renew(hold, renew, until=until, now=now, since=renewed_at or hold.extended_at)
+                for renew, renewed_at in hold.renewals.items()
+            ),
+        )
+
+    async def _extend_visibility(self, hold: Hold, extend_s: float, *, now: float) -> None:
         try:
-            # At most until the next extension, which waits for this one, and with it all other messages.
             async with asyncio.timeout(self._interval_s):
                 await self._queue.change_visibility(hold.message, extend_s)
-                for renew in list(hold.renewals):
-                    await renew(until=until)
         except ReceiptLostError as error:
             if hold in self._holds:
                 hold.lose(f"its receipt handle is no longer valid ({error})")
+        except Exception as error:  # noqa: BLE001 - a response of any kind must not end the heartbeat
+            self._tolerate(hold, error, since=hold.extended_at)
+        else:
+            hold.extended_at = now
+
+    async def _renew(
+        self, hold: Hold, renew: RenewLease, *, until: datetime, now: float, since: float
+    ) -> None:
+        try:
+            async with asyncio.timeout(self._interval_s):
+                await renew(until=until)
         except LeaseLostError as error:
             if renew in hold.renewals:  # otherwise the attempt has ended
                 hold.lose_lease(str(error))
-        except (TransientError, TimeoutError) as error:
-            if self._monotonic() - hold.extended_at > self._visibility_timeout_s:
-                hold.lose(f"could not be extended in time: {error}")
+        except Exception as error:  # noqa: BLE001 - as above
+            self._tolerate(hold, error, since=since)
         else:
-            hold.extended_at = now
+            since = now
+        if renew in hold.renewals:
+            hold.renewals[renew] = since
+
+    def _tolerate(self, hold: Hold, error: Exception, *, since: float) -> None:
+        """
+        Lose the message if it has not been extended for a visibility timeout.
+
+        A request without a response may have been executed. It does not lose the message: even if another
+        worker has received it by now, the lease decides which of the two may write.
+        """
+        log.warning("heartbeat.failed", message_id=hold.message.message_id, reason=repr(error))
+        is_answered = not (is_timeout(error) or is_timeout(error.__cause__))
+        if is_answered and self._monotonic() - since > self._visibility_timeout_s:
+            hold.lose(f"could not be extended in time: {error}")

@@ -371,7 +371,9 @@ async def test_a_cancelled_handler_stays_cancelled_when_the_image_cannot_be_rele
 
 async def test_an_image_whose_result_key_is_too_long_fails_before_it_is_read() -> None:
     scene = Scene()
-    scene.results.key_error = KeyTooLongError(key="processed/" + "k" * 1020, limit_bytes=1024)
+    scene.results.key_error = KeyTooLongError(
+        key="processed/" + "k" * 1020, length_bytes=1030, limit_bytes=1024
+    )
 
     assert await scene.handle() == Delete()
 

@@ -38,6 +38,10 @@ def lease_expired() -> Image:
     return replace(processing(), lease=Lease(owner="worker-a/1", expires_at=after(10)))
 
 
+def leased_by_a_fast_clock() -> Image:
+    return claimed(decide(None, SAME, a_claimant("worker-a/1", now=after(3600), lease_s=60)))
+
+
 def completed() -> Image:
     return apply_all(processing(), all_transitions())
 
@@ -68,6 +72,7 @@ NAMES = {Claimed: "claimed", AlreadyDone: "already done", LeasedByAnother: "leas
         (pending(), "superseded", "claimed", "claimed"),
         (processing(), "superseded", "leased", "claimed"),
         (lease_expired(), "superseded", "claimed", "claimed"),
+        (leased_by_a_fast_clock(), "superseded", "claimed", "claimed"),
         (completed(), "superseded", "already done", "claimed"),
         (failed(), "superseded", "already done", "claimed"),
         (expired(pending()), "claimed", "claimed", "claimed"),
@@ -80,6 +85,7 @@ NAMES = {Claimed: "claimed", AlreadyDone: "already done", LeasedByAnother: "leas
         "pending",
         "processing",
         "processing, lease expired",
+        "processing, leased by a fast clock",
         "completed",
         "failed",
         "pending, expired",

@@ -74,7 +74,7 @@ REJECTIONS = [
         "denies access to s3://image-uploads/uploads/u/i.jpg: Access Denied; allow s3:GetObject",
     ),
     (
-        KeyTooLongError(key="processed/" + 1015 * "k", limit_bytes=1024),
+        KeyTooLongError(key="processed/" + 1015 * "k", length_bytes=1025, limit_bytes=1024),
         "has 1,025 bytes, above the limit of S3, 1,024; upload the image under a shorter key",
     ),
     (

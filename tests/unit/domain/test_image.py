@@ -1,10 +1,13 @@
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from tests.support.builders import NOON, a_claimant, a_job, a_rendition, after
 from worker.domain.claim import Claimed, decide
 from worker.domain.image import Image, Lease
+
+MINUTE = timedelta(minutes=1)
 
 
 def an_image() -> Image:
@@ -36,12 +39,16 @@ def test_an_image_without_ttl_never_expires() -> None:
     assert not an_image().is_expired(NOON.replace(year=9999))
 
 
-@pytest.mark.parametrize(("seconds", "expected"), [(59.999, True), (60, False), (61, False)])
-def test_a_lease_is_valid_until_it_expires(seconds: float, expected: bool) -> None:
+@pytest.mark.parametrize(
+    ("seconds", "expected"), [(59.999, True), (60, False), (61, False), (-300, True), (-301, False)]
+)
+def test_a_lease_is_valid_until_it_expires_unless_it_ends_later_than_any_worker_could_have_set(
+    seconds: float, expected: bool
+) -> None:
     image = replace(an_image(), lease=Lease(owner="worker-a/1", expires_at=after(60)))
 
-    assert image.is_leased(after(seconds)) is expected
+    assert image.is_leased(after(seconds), lease_time=MINUTE) is expected
 
 
 def test_an_image_without_a_lease_is_not_leased() -> None:
-    assert not replace(an_image(), lease=None).is_leased(NOON)
+    assert not replace(an_image(), lease=None).is_leased(NOON, lease_time=MINUTE)

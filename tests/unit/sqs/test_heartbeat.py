@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.support.builders import a_message, after
-from worker.domain.errors import LeaseLostError, ReceiptLostError, TransientError
+from worker.domain.errors import ConfigurationError, LeaseLostError, ReceiptLostError, TransientError
 from worker.domain.message import Message
 from worker.sqs.heartbeat import MAX_IN_FLIGHT_S, Heartbeat, Hold
 
@@ -375,13 +375,54 @@ async def test_a_heartbeat_beats_three_times_in_each_visibility_timeout_until_it
     assert beats.queue.hidden[0] == ("message-1", 0.03)
 
 
-async def test_a_bug_ends_the_heartbeat() -> None:
-    beats = Beats(visibility_timeout_s=0.003)
-    beats.queue.errors["message-1"] = KeyError("bug")
+@pytest.mark.parametrize(
+    "error", [KeyError("Id"), ConfigurationError("a web page responded")], ids=["odd response", "web page"]
+)
+async def test_no_response_ends_the_heartbeat(error: Exception) -> None:
+    beats = Beats()
+    beats.queue.errors["odd"] = error
 
-    with beats.holding(), pytest.raises(KeyError):
-        async with asyncio.timeout(10):
-            await beats.heartbeat.run()
+    with beats.holding("odd") as odd, beats.holding("good") as good:
+        for at in (20, 40, 60, 61):
+            await beats.beat(at=at)
+
+        assert (odd.is_lost, good.is_lost) == (True, False)
+        assert [name for name, _ in beats.queue.hidden].count("good") == 4
+
+
+NO_RESPONSE = TransientError("could not change visibilities in 3 attempts: TimeoutError")
+NO_RESPONSE.__cause__ = TimeoutError()
+
+
+@pytest.mark.parametrize("error", [TimeoutError(), NO_RESPONSE], ids=["slow", "retries exhausted"])
+@pytest.mark.parametrize("slow", ["queue", "table"])
+async def test_responses_that_are_always_late_do_not_keep_an_image_from_ending(
+    slow: str, error: Exception
+) -> None:
+    beats, lease, proceed = Beats(), Lease(), asyncio.Event()
+    with beats.holding() as hold, hold.leasing(lease):
+        working = await at_work(hold, proceed)
+        if slow == "queue":
+            beats.queue.errors["message-1"] = error
+        else:
+            lease.error = error
+
+        for at in range(20, 400, 20):
+            await beats.beat(at=at)
+        proceed.set()
+
+        assert await working == "done"
+        assert len(lease.renewed) == len(beats.queue.hidden) == 19
+
+
+async def test_a_queue_that_hangs_does_not_delay_the_renewal_of_the_lease() -> None:
+    beats, lease = Beats(visibility_timeout_s=0.03), Lease()
+    beats.queue.stalled.add("message-1")
+
+    with beats.holding() as hold, hold.leasing(lease):
+        await beats.beat(at=0.01)
+
+    assert len(lease.renewed) == 1
 
 
 async def test_a_renewal_that_hangs_does_not_delay_the_beats_of_other_messages() -> None:
