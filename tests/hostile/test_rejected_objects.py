@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.builders import a_job
 from tests.support.emulators import SESSION
-from tests.support.fault_proxy import Call, FaultProxy, fault_proxy, s3_error
+from tests.support.fault_proxy import Call, FaultProxy, fault_proxy, http, s3_error
 from worker.bootstrap import build_sources, open_client
 from worker.domain.errors import RejectedError, TransientError
 from worker.domain.job import Job, SourceVersion
@@ -35,6 +35,10 @@ ABOUT_THE_OBJECT_OR_ALL = {
     "foreign KMS key": (s3_error("AccessDenied", KMS, status=403), "source_unreadable"),
     "disabled KMS key": (s3_error("KMS.DisabledException", "it is disabled"), "source_unreadable"),
     "denied": (s3_error("AccessDenied", "Access Denied", status=403), "access_denied"),
+    "an odd response": (
+        http(b"", "x-amz-request-id: 1", 70_000 * "x"),
+        "source_unreadable",
+    ),
     "an error of the future": (s3_error("NotToday", "come back", status=451), "source_unreadable"),
 }
 

@@ -242,7 +242,7 @@ class Oracle:
     def _check_progress(self, sender: ProcessLoop, seen: Image, image: Image) -> None:
         if seen.lease is None or seen.lease.worker == sender.name:
             return
-        is_repair = image.status is ImageStatus.PENDING and not seen.is_leased(_now_of(sender))
+        is_repair = image.status is ImageStatus.PENDING and not _is_leased(seen, _now_of(sender))
         if not is_repair:
             message = f"{sender.name} wrote {image.image_id} under the lease of {seen.lease.owner}"
             raise Violation(_FENCING, message)
@@ -259,8 +259,7 @@ class Oracle:
             return
         if seen.status in TERMINAL_STATUSES:
             raise Violation("an upload ends once", f"{image.image_id} was claimed again after {seen.status}")
-        is_plausible = seen.lease and (seen.lease.expires_at - now).total_seconds() <= 2 * LEASE_S
-        if seen.lease is not None and seen.is_leased(now) and is_plausible:
+        if seen.lease is not None and _is_leased(seen, now):
             message = f"{sender.name} claimed {image.image_id} under the lease of {seen.lease.owner}"
             raise Violation(_FENCING, message)
 
@@ -387,6 +386,10 @@ class Oracle:
 
 def _now_of(process: ProcessLoop) -> Any:
     return true_time(process.scheduler) + timedelta(seconds=process.clock_offset_s)
+
+
+def _is_leased(image: Image, now: Any) -> bool:
+    return image.is_leased(now, lease_time=timedelta(seconds=LEASE_S))
 
 
 def _history(item: Item | None) -> list[Any]:

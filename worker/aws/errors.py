@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, TypedDict, TypeGuard, cast
 
 import aiohttp
 from botocore.exceptions import (
+    BotoCoreError,
     ChecksumError,
     ClientError,
     FlexibleChecksumError,
@@ -200,6 +201,11 @@ def is_timeout(error: BaseException | None) -> bool:
     return isinstance(error, TimeoutError | ReadTimeoutError)
 
 
+def is_unreadable(error: BaseException | None) -> TypeGuard[BotoCoreError]:
+    """Return whether a response was received and cannot be read."""
+    return isinstance(error, BotoCoreError) and is_transient(error) and not is_outage(error)
+
+
 def is_rejected(error: BaseException | None) -> TypeGuard[ClientError]:
     """
     Return whether AWS rejected this request, and may accept one for another object or item.
@@ -289,8 +295,10 @@ def is_item_rejected(error: BaseException | None) -> bool:
     return error_code(error) in _ITEM_REJECTED
 
 
-def error_message(error: ClientError) -> str:
+def error_message(error: ClientError | BotoCoreError) -> str:
     """Return the message of an AWS response, or its error code if there is none."""
+    if isinstance(error, BotoCoreError):
+        return str(error).rstrip(". ")
     return str(error.response.get("Error", {}).get("Message") or error_code(error)).rstrip(". ")
 
 

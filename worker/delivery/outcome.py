@@ -23,6 +23,7 @@ from typing import ClassVar, Final, TypeAlias
 from worker.domain.errors import (
     INTERNAL_ERROR,
     WORKER_KILLED,
+    ConfigurationError,
     DecoderKilledError,
     LeaseLostError,
     RejectedError,
@@ -118,11 +119,15 @@ def outcome_of(
             return Released(failure("worker_stopped", "the worker was shut down"), Release(0))
         case TransientError():
             retryable_failure = failure(error.code, str(error))
+        case ConfigurationError():  # found out while it ran, such as a proxy that responds in place of AWS
+            retryable_failure = failure(TransientError.code, str(error))
         case _:  # a bug of the worker
             retryable_failure = failure(INTERNAL_ERROR, f"{type(error).__name__}: {error}")
     if receive_count >= max_receives:
         return RetriesExhausted(retryable_failure)
-    is_dependency_failure = isinstance(error, TransientError) and error.is_dependency_failure
+    is_dependency_failure = isinstance(error, ConfigurationError) or (
+        isinstance(error, TransientError) and error.is_dependency_failure
+    )
     return Released(retryable_failure, Release(retry_delay_s(receive_count), is_dependency_failure))
 
 

@@ -5,7 +5,7 @@ from email.header import decode_header, make_header
 from typing import TYPE_CHECKING, cast
 from urllib.parse import unquote
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from worker.aws.errors import (
     error_code,
@@ -16,6 +16,7 @@ from worker.aws.errors import (
     is_not_found,
     is_precondition_failed,
     is_rejected,
+    is_unreadable,
 )
 from worker.aws.retry import RetryPolicy, call_with_retry
 from worker.domain.errors import (
@@ -84,16 +85,16 @@ class S3Sources:
                 raise SourceMissingError(bucket=job.bucket, key=job.key) from error
             raise
         except TransientError as error:
-            if is_rejected(error.__cause__):
+            if is_rejected(error.__cause__) or is_unreadable(error.__cause__):
                 await self._reject(job, error.__cause__)
             raise
         if source.content:
             self._last_read = request
         return source
 
-    async def _reject(self, job: Job, error: ClientError) -> None:
+    async def _reject(self, job: Job, error: ClientError | BotoCoreError) -> None:
         """
-        Raise the error for a read that S3 rejected.
+        Raise the error for a read that S3 rejected, or whose response cannot be read.
 
         Some errors are about the object. The others may be about the bucket, its encryption key or the
         worker's permissions, and then concern every upload. The object that was read last shows which it is.
@@ -148,7 +149,7 @@ class S3Sources:
         return Source(content=content, description=describe(response, size_bytes=size_bytes))
 
 
-def _needs_customer_key(error: ClientError) -> bool:
+def _needs_customer_key(error: ClientError | BotoCoreError) -> bool:
     """Return whether the object is encrypted with a key that each request has to contain (SSE-C)."""
     return error_code(error) in {"InvalidArgument", "InvalidRequest"} and "ncrypt" in error_message(error)
 
