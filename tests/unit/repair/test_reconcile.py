@@ -32,8 +32,8 @@ def test_an_image_that_killed_a_worker_alone_is_stuck_once_its_message_should_ha
     decision = decide(processing(), a_job(), a_claimant("worker-b/1", now=after(61), lease_s=60))
     assert isinstance(decision, Claimed)
 
-    assert not is_stuck(decision.image, now=after(420), pending_for=PENDING_FOR)
-    assert is_stuck(decision.image, now=after(422), pending_for=PENDING_FOR)
+    assert not is_stuck(decision.image, now=after(420), pending_for=PENDING_FOR, lease_s=60)
+    assert is_stuck(decision.image, now=after(422), pending_for=PENDING_FOR, lease_s=60)
 
 
 def test_a_pending_image_is_stuck_after_the_given_time() -> None:
