@@ -23,6 +23,7 @@ from worker.domain.errors import (
     TooManyBytesError,
     TooManyFramesError,
     TooManyPixelsError,
+    TooManyScansError,
     TooSmallError,
     TruncatedError,
 )
@@ -44,6 +45,7 @@ REJECTIONS = [
         "100,000,001 pixels, above the limit of 100,000,000",
     ),
     (TooManyFramesError(frames=501, limit=500), "501 frames or more, above the limit of 500"),
+    (TooManyScansError(limit=100), "more than 100 scans, each of which takes as long as a whole image"),
     (TooSmallError(width=1, height=9, limit_px=2), "1x9 pixels, but each side must have at least 2"),
     (TruncatedError(), "it ends before the image data does"),
     (
