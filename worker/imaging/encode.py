@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final, NotRequired, TypedDict
 
 from PIL import Image
@@ -9,6 +10,7 @@ from PIL import Image
 from worker.domain.recipe import OutputFormat, Size
 from worker.domain.step import NONCE_BYTES, EncodedRendition
 from worker.imaging.colour import flatten
+from worker.imaging.drawing import FEW_COLOURS, is_drawing, is_small, needs_full_chroma, with_palette
 from worker.imaging.picture import Picture
 
 _LIKE_SOURCE: Final[Mapping[str, tuple[str, str]]] = {
@@ -23,10 +25,14 @@ _LIKE_SOURCE: Final[Mapping[str, tuple[str, str]]] = {
 }
 """Format of the upload -> (format of an opaque rendition, format of a transparent one)."""
 
-_MAX_DRAWING_COLOURS: Final = 256
+_DRAWING_FORMATS: Final = frozenset({"tiff", "bmp"})
+"""Formats of uploads whose drawings become PNG: it is smaller than JPEG, and exact."""
 _MIN_QUALITY: Final = 20
 _ANIMATED: Final = frozenset({"gif", "webp"})
 _AVIF_SPEED: Final = 8
+_PNG_LEVEL: Final = 3
+_DRAWING_EFFORT, _PHOTOGRAPH_EFFORT = 75, 20
+"""Effort of WebP without loss, up to 100: for photographs, more of it doubles the time and saves 1 %."""
 _RESTORE_BACKGROUND: Final = 2
 """GIF disposal method: each frame is drawn on an empty canvas."""
 _MAX_PLAYS: Final = 65_535
@@ -56,10 +62,13 @@ def encode(picture: Picture, *, size: Size, quality: int) -> EncodedRendition:
     chosen_format = output_format(picture, size)
     if chosen_format == "jpeg" and picture.image.mode == "RGBA":
         picture = picture.with_image(flatten(picture.image, size.background))
+    if size.format is not OutputFormat.SOURCE:
+        picture = replace(picture, is_lossless=False)
     quality = size.quality or quality
     file = _encode(picture, chosen_format, quality)
     target_bytes = size.target_bytes and max(0, size.target_bytes - NONCE_BYTES)
     if target_bytes and len(file) > target_bytes and chosen_format not in _LOSSLESS:
+        picture = replace(picture, is_lossless=False)
         file = _encode_within(picture, chosen_format, max_quality=quality - 1, target_bytes=target_bytes)
     width, height = picture.image.size
     return EncodedRendition(
@@ -73,11 +82,13 @@ def output_format(picture: Picture, size: Size) -> str:
     match size.format:
         case OutputFormat.SOURCE if picture.frames and picture.source_format in _ANIMATED:
             return picture.source_format
+        case OutputFormat.SOURCE if picture.source_format in _DRAWING_FORMATS and is_drawing(picture.image):
+            return "png"
         case OutputFormat.SOURCE:
             return _LIKE_SOURCE[picture.source_format][is_transparent]
         case OutputFormat.AUTO if picture.frames:
             return "webp"
-        case OutputFormat.AUTO if picture.image.getcolors(_MAX_DRAWING_COLOURS):
+        case OutputFormat.AUTO if is_drawing(picture.image):
             return "png"
         case OutputFormat.AUTO:
             return "webp" if is_transparent else "jpeg"
@@ -106,19 +117,24 @@ def _encode_within(picture: Picture, chosen_format: str, *, max_quality: int, ta
 
 def _encode(picture: Picture, chosen_format: str, quality: int) -> _File:
     file = _File()
-    exif: _ExifOptions = {"exif": picture.credits} if picture.credits else {}
+    exif = _exif(picture)
     match chosen_format:
         case "jpeg":
-            picture.image.save(file, "JPEG", quality=quality, subsampling="4:2:0", **exif)
+            subsampling = _subsampling(picture.image)
+            picture.image.save(file, "JPEG", quality=quality, subsampling=subsampling, **exif)
+        case "webp" if picture.is_lossless:
+            return _encode_lossless_webp(picture)
         case "webp":
             picture.image.save(
                 file, "WEBP", quality=quality, method=2, **exif, **_frame_options(picture, chosen_format)
             )
+            return _smaller_webp(file, picture)
         case "avif":
             picture.image.save(
                 file,
                 "AVIF",
                 quality=quality,
+                subsampling=_subsampling(picture.image),
                 speed=_AVIF_SPEED,
                 max_threads=1,
                 alpha_premultiplied=False,
@@ -129,7 +145,50 @@ def _encode(picture: Picture, chosen_format: str, quality: int) -> _File:
                 file, "GIF", disposal=_RESTORE_BACKGROUND, **_frame_options(picture, chosen_format)
             )
         case _:
-            picture.image.save(file, "PNG", compress_level=3, **exif)
+            return _encode_png(picture)
+    return file
+
+
+def _exif(picture: Picture) -> _ExifOptions:
+    return {"exif": picture.credits} if picture.credits else {}
+
+
+def _subsampling(image: Image.Image) -> str:
+    return "4:4:4" if needs_full_chroma(image) else "4:2:0"
+
+
+def _encode_lossless_webp(picture: Picture) -> _File:
+    file = _File()
+    effort = _DRAWING_EFFORT if needs_full_chroma(picture.image) else _PHOTOGRAPH_EFFORT
+    options = {**_exif(picture), **_frame_options(picture, "webp")}
+    picture.image.save(file, "WEBP", lossless=True, quality=effort, method=2, **options)
+    return file
+
+
+def _smaller_webp(lossy: _File, picture: Picture) -> _File:
+    """Return a drawing without loss if that is smaller, or if it is small: WebP with loss blurs colours."""
+    is_drawn = not picture.frames and is_drawing(picture.image)
+    if not is_drawn and (picture.frames or not needs_full_chroma(picture.image)):
+        return lossy
+    lossless = _encode_lossless_webp(picture)
+    is_exact = is_drawn and is_small(picture.image)
+    return lossless if is_exact or len(lossless) <= len(lossy) else lossy
+
+
+def _encode_png(picture: Picture) -> _File:
+    """Encode at most 256 colours with a palette or as grey, if that is smaller."""
+    image = with_palette(picture.image)
+    file = None if image is None else _save_png(image, picture)
+    is_certain = image is not None and (image.mode == "L" or image.getcolors(FEW_COLOURS))
+    if file is not None and is_certain and not is_small(picture.image):
+        return file
+    full = _save_png(picture.image, picture)
+    return full if file is None or len(full) < len(file) else file
+
+
+def _save_png(image: Image.Image, picture: Picture) -> _File:
+    file = _File()
+    image.save(file, "PNG", compress_level=_PNG_LEVEL, **_exif(picture))
     return file
 
 

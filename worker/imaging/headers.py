@@ -16,6 +16,7 @@ from worker.ipc.framing import Content
 MAX_PROFILE_BYTES: Final = 16 * 1024 * 1024
 
 _GIF_EXTENSION, _GIF_IMAGE = 0x21, 0x2C
+_ANIMATION_FRAME_BYTES: Final = 16
 _BOX_HEAD_BYTES: Final = 8
 _PNG_CHUNK_HEAD: Final = struct.Struct(">I4s")
 _TIFF_ENTRY_BYTES: Final = {False: 12, True: 20}
@@ -36,6 +37,19 @@ def webp_canvas(content: Content) -> Extent | None:
             width, height = struct.unpack_from("<HH", head, 26)
             return Extent(width & 0x3FFF, height & 0x3FFF)
     return None
+
+
+def is_lossless_webp(content: Content) -> bool:
+    """Return whether the first picture of a WebP file is compressed without loss."""
+    view = memoryview(content)
+    at, end = 12, len(view)
+    while at + 8 <= end:
+        kind = bytes(view[at : at + 4])
+        if kind in {b"VP8 ", b"VP8L"}:
+            return kind == b"VP8L"
+        (length,) = struct.unpack_from("<I", view, at + 4)
+        at += 8 + (_ANIMATION_FRAME_BYTES if kind == b"ANMF" else length + (length & 1))
+    return False
 
 
 def count_frames(content: Content, *, image_format: str, stop_after: int) -> int:

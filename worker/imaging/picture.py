@@ -45,6 +45,7 @@ class DecodedUpload:
         profile: ICC profile of the pixels, if the file has one.
         frames: Number of frames to process.
         credits: EXIF with only the artist and copyright; empty if there is neither.
+        is_lossless: Whether the file is a WebP without loss.
     """
 
     image: Image.Image
@@ -54,6 +55,7 @@ class DecodedUpload:
     profile: bytes | None
     frames: int = 1
     credits: bytes = b""
+    is_lossless: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,7 @@ class Picture:
         frames: Frames after the first, in the same form.
         duration_ms: How long the first frame is shown.
         plays: How often the animation is played, 0 for forever.
+        is_lossless: Whether the upload is a WebP without loss.
     """
 
     size: str
@@ -86,6 +89,7 @@ class Picture:
     frames: tuple[TimedImage, ...] = ()
     duration_ms: int = 0
     plays: int = 0
+    is_lossless: bool = False
 
     @property
     def images(self) -> tuple[Image.Image, ...]:

@@ -73,6 +73,7 @@ def resize(decoded: DecodedUpload, *, sizes: tuple[Size, ...]) -> tuple[tuple[Pi
             tuple(later_frames[size.name]),
             first_ms,
             plays,
+            decoded.is_lossless,
         )
         for size in sizes
     )

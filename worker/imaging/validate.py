@@ -27,6 +27,7 @@ from worker.imaging.headers import (
     count_frames,
     find_damaged_png_chunk,
     has_oversized_profile,
+    is_lossless_webp,
     is_truncated,
     webp_canvas,
 )
@@ -129,6 +130,7 @@ def validate(
         profile=profile,
         frames=kept_frames,
         credits=extract_credits(exif, xmp) if keep_credits else b"",
+        is_lossless=image_format == "webp" and is_lossless_webp(content),
     )
     detail: dict[str, Json] = {
         "result": "valid",

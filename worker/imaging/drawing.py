@@ -1,0 +1,130 @@
+"""Recognise drawings, text and screenshots, which are encoded in another way than photographs."""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+_MAX_COLOURS: Final = 256
+_SMALL_PX: Final = 10_000
+
+_ROWS: Final = 24
+_VISIBLE_EDGE: Final = 40
+"""Difference of colour between neighbouring pixels that is visibly blurred at half the resolution."""
+_MANY_EDGES: Final = 0.05
+_SOME_EDGES: Final = 0.0015
+_FLAT_SHARE: Final = 0.6
+"""
+Bounds of the shares of neighbouring pixels with an edge of colour, and of about equal brightness.
+
+Photographs have edges at up to 0.35 % of their pixels, and 0.2 to 0.56 of equal brightness; drawings have
+edges at 0.2 % and more, and 0.6 to 1 of equal brightness.
+"""
+FEW_COLOURS: Final = 16
+_EQUAL_SHARE: Final = 0.5
+"""Least share of neighbouring pixels that are equal in a drawing; photographs have up to 0.3."""
+
+_MULTIPLIERS: Final = tuple((2_654_435_761 * (2 * number + 1)) & 0xFFFF_FFFF for number in range(64))
+_HASH_BITS: Final = 16
+_OPAQUE: Final = 255
+
+
+def needs_full_chroma(image: Image.Image) -> bool:
+    """
+    Return whether colours should be stored for every pixel, and not for every second one in each direction.
+
+    This holds for small images, and for drawings: coloured edges next to areas of a single colour. Some rows
+    are sampled, which takes 0.1 ms.
+
+    Args:
+        image: RGB or RGBA.
+    """
+    if is_small(image):
+        return True
+    red, green, blue, *_ = _sampled_rows(image).astype(np.int16).transpose(2, 0, 1)
+    edges = np.zeros(green[:, 1:].shape, dtype=np.bool_)
+    for colour in (red - green, blue - green):
+        edges |= np.abs(colour[:, 1:] - colour[:, :-1]) > _VISIBLE_EDGE
+    edge_share = np.count_nonzero(edges) / max(1, edges.size)
+    if edge_share < _SOME_EDGES or edge_share >= _MANY_EDGES:
+        return bool(edge_share >= _MANY_EDGES)
+    flat = np.abs(green[:, 1:] - green[:, :-1]) <= 1
+    return bool(np.count_nonzero(flat) >= _FLAT_SHARE * flat.size)
+
+
+def is_small(image: Image.Image) -> bool:
+    """Return whether a picture has so few pixels that its bytes do not matter."""
+    return image.width * image.height <= _SMALL_PX
+
+
+def is_drawing(image: Image.Image) -> bool:
+    """
+    Return whether a picture is smaller and better without loss: few colours in areas, or few pixels.
+
+    A photograph in colour is recognised after some hundred pixels, a grey one by some rows.
+
+    Args:
+        image: RGB or RGBA.
+    """
+    colours = image.getcolors(_MAX_COLOURS)
+    if colours is None:
+        return False
+    if len(colours) <= FEW_COLOURS or is_small(image):
+        return True
+    rows = _sampled_rows(image)
+    equal = (rows[:, 1:] == rows[:, :-1]).all(axis=-1)
+    return bool(np.count_nonzero(equal) >= _EQUAL_SHARE * equal.size)
+
+
+def with_palette(image: Image.Image) -> Image.Image | None:
+    """
+    Return exactly the same pixels as palette indices; as grey if all of more than 16 colours are grey.
+
+    Args:
+        image: RGB or RGBA.
+
+    Returns:
+        P with the fewest bits, or L; None if there are more than 256 colours.
+    """
+    colours = image.getcolors(_MAX_COLOURS)
+    if colours is None:
+        return None
+    if len(colours) > FEW_COLOURS and image.mode == "RGB" and all(len({*_bands(c)}) == 1 for _, c in colours):
+        return image.getchannel("G")
+    pixels = np.asarray(image.convert("RGBA")).view("<u4")[..., 0]
+    keys = np.array([_key(colour) for _, colour in colours], "<u4")
+    for multiplier in _MULTIPLIERS:
+        hashes = _hash(keys, multiplier)
+        if len(np.unique(hashes)) == len(keys):
+            break
+    else:
+        return None
+    # Colours with alpha come first, so that the list of alphas is short.
+    keys = keys[np.argsort(keys >> 24, kind="stable")]
+    indices = np.zeros(1 << _HASH_BITS, np.uint8)
+    indices[_hash(keys, multiplier)] = np.arange(len(keys))
+    palette = keys.view(np.uint8).reshape(-1, 4)
+    result = Image.frombytes("P", image.size, indices[_hash(pixels, multiplier)].tobytes())
+    result.putpalette(palette[:, :3].tobytes())
+    alphas = palette[:, 3]
+    if alphas[0] != _OPAQUE:
+        result.info["transparency"] = alphas[: np.count_nonzero(alphas != _OPAQUE)].tobytes()
+    return result
+
+
+def _sampled_rows(image: Image.Image) -> NDArray[np.uint8]:
+    return np.asarray(image.resize((image.width, min(_ROWS, image.height)), Image.Resampling.NEAREST))
+
+
+def _bands(colour: float | tuple[int, ...]) -> tuple[int, ...]:
+    return colour if isinstance(colour, tuple) else (int(colour),)
+
+
+def _key(colour: float | tuple[int, ...]) -> int:
+    return int.from_bytes(bytes((*_bands(colour), _OPAQUE)[:4]), "little")
+
+
+def _hash(keys: NDArray[np.uint32], multiplier: int) -> NDArray[np.uint32]:
+    """Return a number of 16 bits for each colour, as in multiplicative hashing."""
+    return np.asarray((keys * np.uint32(multiplier)) >> np.uint32(32 - _HASH_BITS))
