@@ -24,6 +24,7 @@ edges at 0.2 % and more, and 0.6 to 1 of equal brightness.
 FEW_COLOURS: Final = 16
 _EQUAL_SHARE: Final = 0.5
 """Least share of neighbouring pixels that are equal in a drawing; photographs have up to 0.3."""
+_FLAT_EQUAL_SHARE: Final = 0.95
 
 _MULTIPLIERS: Final = tuple((2_654_435_761 * (2 * number + 1)) & 0xFFFF_FFFF for number in range(64))
 _HASH_BITS: Final = 16
@@ -72,9 +73,12 @@ def is_drawing(image: Image.Image) -> bool:
         return False
     if len(colours) <= FEW_COLOURS or is_small(image):
         return True
-    rows = _sampled_rows(image)
-    equal = (rows[:, 1:] == rows[:, :-1]).all(axis=-1)
-    return bool(np.count_nonzero(equal) >= _EQUAL_SHARE * equal.size)
+    return _equal_share(image) >= _EQUAL_SHARE
+
+
+def is_flat(image: Image.Image) -> bool:
+    """Return whether nearly all of a picture is areas of a single colour, of which there may be many."""
+    return _equal_share(image) >= _FLAT_EQUAL_SHARE
 
 
 def with_palette(image: Image.Image) -> Image.Image | None:
@@ -111,6 +115,13 @@ def with_palette(image: Image.Image) -> Image.Image | None:
     if alphas[0] != _OPAQUE:
         result.info["transparency"] = alphas[: np.count_nonzero(alphas != _OPAQUE)].tobytes()
     return result
+
+
+def _equal_share(image: Image.Image) -> float:
+    """Return the share of pixels in some rows that are equal to their right neighbour."""
+    rows = _sampled_rows(image)
+    equal = (rows[:, 1:] == rows[:, :-1]).all(axis=-1)
+    return float(np.count_nonzero(equal) / max(1, equal.size))
 
 
 def _sampled_rows(image: Image.Image) -> NDArray[np.uint8]:

@@ -10,7 +10,7 @@ from PIL import Image
 from worker.domain.recipe import OutputFormat, Size
 from worker.domain.step import NONCE_BYTES, EncodedRendition
 from worker.imaging.colour import flatten
-from worker.imaging.drawing import FEW_COLOURS, is_drawing, is_small, needs_full_chroma, with_palette
+from worker.imaging.drawing import FEW_COLOURS, is_drawing, is_flat, is_small, needs_full_chroma, with_palette
 from worker.imaging.picture import Picture
 
 _LIKE_SOURCE: Final[Mapping[str, tuple[str, str]]] = {
@@ -167,8 +167,8 @@ def _encode_lossless_webp(picture: Picture) -> _File:
 
 def _smaller_webp(lossy: _File, picture: Picture) -> _File:
     """Return a drawing without loss if that is smaller, or if it is small: WebP with loss blurs colours."""
-    is_drawn = not picture.frames and is_drawing(picture.image)
-    if not is_drawn and (picture.frames or not needs_full_chroma(picture.image)):
+    is_drawn = is_drawing(picture.image)
+    if picture.frames or not (is_drawn or is_flat(picture.image)):
         return lossy
     lossless = _encode_lossless_webp(picture)
     is_exact = is_drawn and is_small(picture.image)
