@@ -37,7 +37,13 @@ GROUPS: Final = MappingProxyType(
         ),
         "Limits": (
             *("max_bytes", "max_pixels", "max_frames", "min_side_px", "step_timeout_s"),
-            *("decoder_memory_mb", "decoder_reuse", "decoder_max_images", "decoder_growth_mb"),
+            *(
+                "decoder_memory_mb",
+                "decoder_reuse",
+                "decoder_max_images",
+                "decoder_growth_mb",
+                "decoder_confinement",
+            ),
         ),
         "Results": (
             *("sizes", "default_size", "extra_sizes", "animation", "quality"),

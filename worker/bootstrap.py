@@ -11,6 +11,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
+import structlog
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession, get_session
 
@@ -31,6 +32,7 @@ from worker.delivery.handler import DeliveryConfig, MessageHandler
 from worker.delivery.isolation import Isolation
 from worker.delivery.recipes import Recipes
 from worker.domain.clock import utc_now
+from worker.domain.confinement import Guarantee, describe_missing, missing_guarantees
 from worker.domain.errors import ConfigurationError, TransientError
 from worker.domain.recipe import Limits
 from worker.dynamodb.backups import Backups
@@ -70,6 +72,7 @@ if TYPE_CHECKING:
 RETRY_POLICIES: Final = RetryPolicies()
 """Retry policies of all AWS calls, passed as arguments to the adapters."""
 
+_log: structlog.stdlib.BoundLogger = structlog.get_logger()
 _CONNECT_S = 3.0
 _READ_S = 20.0
 _SPARE_CONNECTIONS = 8
@@ -316,6 +319,7 @@ def build_decoder_pool(settings: Settings) -> DecoderPool:
         ),
         font=FONT,
         more_fonts=settings.font_files,
+        requires_confinement=settings.decoder_confinement == "require",
     )
 
 
@@ -417,7 +421,16 @@ async def open_consumer(settings: Settings, clients: Clients) -> AsyncIterator[C
         for closing in (logos, profiles, ledger, queue):  # the queue is closed first
             stack.push_async_callback(closing.close)
         await pool.start()
+        _log_confinement(pool)
         yield consumer
+
+
+def _log_confinement(pool: DecoderPool) -> None:
+    missing = missing_guarantees(pool.guarantees)
+    if missing:
+        _log.warning("decoder.confinement_incomplete", missing=missing, reason=describe_missing(missing))
+    else:
+        _log.info("decoder.confined", guarantees=sorted(pool.guarantees))
 
 
 def _export_gauges(metrics: Metrics, *, consumer: Consumer, pool: DecoderPool, slots: int) -> None:
@@ -426,10 +439,16 @@ def _export_gauges(metrics: Metrics, *, consumer: Consumer, pool: DecoderPool, s
     metrics.in_flight.set_function(lambda: consumer.in_flight)
     metrics.decoders.labels("busy").set_function(lambda: pool.busy)
     metrics.decoders.labels("idle").set_function(lambda: pool.alive - pool.busy)
+    for guarantee in Guarantee:
+        metrics.decoder_guarantees.labels(guarantee).set_function(partial(_holds, pool, guarantee))
     metrics.images_waiting.set_function(lambda: pool.waiting)
     metrics.count_decoder_restarts(lambda: pool.restarts)
     metrics.resident_bytes.labels("worker").set_function(lambda: resident_bytes(os.getpid()))
     metrics.resident_bytes.labels("decoders").set_function(lambda: sum(map(resident_bytes, pool.pids)))
+
+
+def _holds(pool: DecoderPool, guarantee: Guarantee) -> bool:
+    return guarantee in pool.guarantees
 
 
 @asynccontextmanager

@@ -154,6 +154,10 @@ class Settings(BaseSettings):
     decoder_memory_mb: int = Field(
         1536, ge=256, le=1_048_576, description="Limit of a decoder process's address space."
     )
+    decoder_confinement: Literal["best-effort", "require"] = Field(
+        "best-effort",
+        description="Whether the worker starts where the system cannot confine decoder processes fully.",
+    )
     decoder_reuse: Literal["batch", "same-user", "never"] = Field(
         "batch",
         description="Images that a decoder process may process after its first: any, of the same user, none.",

@@ -1,5 +1,5 @@
 """
-Run code inside real decoders, and print what it could do: `python -m tests.hostile.probe confined|unconfined`.
+Run code inside real decoders, and print what it could do: `python -m tests.hostile.probe confined`.
 
 The program is the worker process of a pool of two decoders. It is run as an unprivileged user by
 `tests/hostile/test_confinement.py`.
@@ -7,6 +7,7 @@ The program is the worker process of a pool of two decoders. It is run as an unp
 
 import asyncio
 import contextlib
+import ctypes
 import json
 import os
 import platform
@@ -27,6 +28,7 @@ _LAST_NUMBER = 600
 _UPROBES = {335, 336}
 """uretprobe and uprobe of x86_64, which the kernel makes itself, past filters; they end any other caller."""
 _DECODERS = 2
+_PR_GET_DUMPABLE = 3
 _ENDED = "ends the decoder"
 
 
@@ -47,8 +49,7 @@ async def confined() -> dict[str, object]:
     """Make every attempt in a confined decoder."""
     sys.executable = _executable()
     with tempfile.TemporaryDirectory() as folder:
-        token = Path(folder, "token")
-        token.write_text("a secret")
+        token = _token_file(folder)
         before = _state(folder)
         async with make_pool(processes=_DECODERS) as pool:
             results = {}
@@ -56,6 +57,8 @@ async def confined() -> dict[str, object]:
                 if attempt.number is not None:
                     await until(lambda: pool.alive == _DECODERS)
                     results[attempt.title] = await run_code(pool, _code(attempt, pool, token))
+            await until(lambda: pool.alive == _DECODERS)
+            thread_counts = [_threads(pid) for pid in pool.pids]
             numbers = await _numbers(pool)
             return {
                 "kernel": platform.release(),
@@ -63,16 +66,20 @@ async def confined() -> dict[str, object]:
                 "numbers": numbers,
                 "x32": await run_code(pool, "result = call(0x4000_0000 + 39)"),
                 "threads": await run_code(pool, _THREAD),
-                "code": await run_code(pool, "import os; result = sorted(os.listdir('/'))"),
-                "executable": await run_code(pool, "result = (lambda: 6 * 7)()"),
-                "thread_counts": [_threads(pid) for pid in pool.pids],
+                "folder": await run_code(pool, "import os; result = sorted(os.listdir('/'))"),
+                "computed": await run_code(pool, "result = (lambda: 6 * 7)()"),
+                "memory": await run_code(pool, "result = len(bytearray(2 * 2**30))"),
+                "is_dumpable": ctypes.CDLL(None).prctl(_PR_GET_DUMPABLE, 0, 0, 0, 0),
+                "thread_counts": thread_counts,
                 "is_unharmed": _state(folder) == before,
             }
 
 
 def unconfined() -> dict[str, object]:
     """Make each harmful attempt in an unconfined process, with a parent and a sibling of the same user."""
-    return {"results": {each.title: _in_a_family(each) for each in ATTEMPTS if each.is_harmful and each.number}}
+    return {
+        "results": {each.title: _in_a_family(each) for each in ATTEMPTS if each.is_harmful and each.number}
+    }
 
 
 _THREAD = """
@@ -129,8 +136,7 @@ def _be_parent(attempt: Attempt, sending: int) -> None:
     ends = socket.socketpair()
     parent = os.getpid()
     with tempfile.TemporaryDirectory() as folder:
-        token = Path(folder, "token")
-        token.write_text("a secret")
+        token = _token_file(folder)
         if (sibling := os.fork()) == 0:
             ends[0].recv(1)
             os._exit(0)
@@ -143,6 +149,12 @@ def _be_parent(attempt: Attempt, sending: int) -> None:
         os.waitpid(sibling, 0)
 
 
+def _token_file(folder: str) -> Path:
+    token = Path(folder, "token")
+    token.write_text("a secret")
+    return token
+
+
 def _state(folder: str) -> list[object]:
     """Return what an attempt could have changed about this process and its files."""
     return [
@@ -150,7 +162,9 @@ def _state(folder: str) -> list[object]:
         os.getpriority(os.PRIO_PROCESS, 0),
         sorted(os.sched_getaffinity(0)),
         os.sched_getscheduler(0),
-        Path("/proc/self/oom_score_adj").read_text() if os.access("/proc/self/oom_score_adj", os.R_OK) else "",
+        Path("/proc/self/oom_score_adj").read_text()
+        if os.access("/proc/self/oom_score_adj", os.R_OK)
+        else "",
         {path.name: path.stat().st_mtime_ns for path in Path(folder).iterdir()},
     ]
 

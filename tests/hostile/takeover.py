@@ -1,8 +1,8 @@
 """
 A decoder that runs Python code in place of decoding images: `python -m tests.hostile.takeover <module> <fd>`.
 
-It runs the entry point of the production module, in its own order of starting; only the function that a decoder
-calls with an upload is replaced, so that the upload's content is executed. Never part of the wheel.
+It runs the entry point of the production module, in its own order of starting; only the function that a
+decoder calls with an upload is replaced, so that the upload's content is executed. Never part of the wheel.
 """
 
 import importlib
@@ -22,9 +22,9 @@ def execute(content: bytearray, *_: object, **__: object) -> Iterator[DecoderOut
     """Execute the upload as Python code, and reject it with the value of `result` as the reason."""
     variables: dict[str, Any] = vars(attempts) | {"CONNECTION": _connection()}
     try:
-        exec(bytes(content), variables)
+        exec(bytes(content), variables)  # noqa: S102 - this is what the module is for
         result = json.dumps(variables.get("result"))
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 - the code raises anything
         result = json.dumps(f"{type(error).__name__}: {error}")
     yield from _reject(result)
 
@@ -43,6 +43,6 @@ def _reject(result: str) -> NoReturn:
 
 
 if __name__ == "__main__":
-    worker.imaging.decoder.process = execute  # type: ignore[assignment]  # takes the same arguments
+    vars(worker.imaging.decoder)["process"] = execute
     module, sys.argv[1:] = sys.argv[1], sys.argv[2:]
     importlib.import_module(module).main()

@@ -1,4 +1,4 @@
-"""`image-worker check`: check the queues, buckets, table and permissions."""
+"""`image-worker check`: check the queues, buckets, table, permissions and decoders."""
 
 from dataclasses import asdict
 
@@ -6,9 +6,11 @@ import typer
 from rich.markup import escape
 
 from worker import checks
-from worker.bootstrap import RETRY_POLICIES, open_clients
+from worker.bootstrap import RETRY_POLICIES, build_decoder_pool, open_clients
 from worker.cli.support import output
 from worker.cli.support.entrypoint import asynchronous, start
+from worker.domain.errors import ConfigurationError, TransientError
+from worker.settings import Settings
 
 app = typer.Typer(add_completion=False)
 
@@ -23,7 +25,8 @@ async def check(*, json: output.JsonOption = False) -> int:
     """
     Check that the queues, buckets, table and permissions exist and are correct.
 
-    Prints how to fix each problem. Changes nothing.
+    Starts a decoder process to find out how far this system confines it. Prints how to fix each problem.
+    Changes nothing.
 
     Exit status 1: a required check failed.
 
@@ -31,10 +34,11 @@ async def check(*, json: output.JsonOption = False) -> int:
     """
     settings = start()
     async with open_clients(settings) as clients:
-        with output.working("checking queues, buckets and table"):
+        with output.working("checking queues, buckets, table and decoders"):
             findings = await checks.check(
                 clients.sqs, clients.s3, clients.dynamodb, settings, retry=RETRY_POLICIES.startup
             )
+            findings.append(await _check_decoder(settings))
     failed = [finding for finding in findings if finding.required and not finding.ok]
     if json:
         output.print_json({"ok": not failed, "findings": [asdict(finding) for finding in findings]})
@@ -49,3 +53,11 @@ async def check(*, json: output.JsonOption = False) -> int:
             "All required checks passed." if not failed else f"{len(failed)} required checks failed."
         )
     return 1 if failed else 0
+
+
+async def _check_decoder(settings: Settings) -> checks.Finding:
+    try:
+        async with build_decoder_pool(settings.model_copy(update={"processes": 1})) as pool:
+            return checks.check_confinement(pool.guarantees)
+    except (ConfigurationError, TransientError) as error:
+        return checks.unconfined(str(error))

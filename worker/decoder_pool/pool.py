@@ -14,7 +14,9 @@ from worker.decoder_pool.decoder_output import expect_rendition, expect_report
 from worker.decoder_pool.process import DecoderDisconnectedError, DecoderProcess
 from worker.decoder_pool.starters import decoder_starter
 from worker.decoder_pool.supervisor import DecoderSupervisor, Replacement, ReusePolicy, pool_stopped_error
+from worker.domain.confinement import REQUIRED, Guarantee, describe_missing
 from worker.domain.errors import (
+    ConfigurationError,
     DecoderCrashedError,
     DecoderKilledError,
     DecodeTimeoutError,
@@ -31,6 +33,7 @@ from worker.ipc.messages import (
     UnexpectedMessageError,
     max_rendition_bytes,
 )
+from worker.ipc.process_attributes import make_non_dumpable
 
 _MAX_HANDOVER_ATTEMPTS: Final = 3
 _CPU_LIMIT_EXCEEDED: Final = f"signal {signal.SIGXCPU.value}"
@@ -52,6 +55,8 @@ class DecoderPool:
         policy: When decoders are replaced.
         font: TrueType file for watermark texts.
         more_fonts: TrueType files for the characters that `font` does not have.
+        requires_confinement: Whether to process images only in decoders for which all guarantees of
+            `worker.domain.confinement.REQUIRED` hold.
     """
 
     def __init__(
@@ -64,8 +69,11 @@ class DecoderPool:
         policy: ReusePolicy,
         font: Path,
         more_fonts: Sequence[Path] = (),
+        requires_confinement: bool = False,
     ) -> None:
         self._step_timeout_s = step_timeout_s
+        self._required = REQUIRED if requires_confinement else frozenset()
+        self._own_guarantees = frozenset(Guarantee)
         setup = Setup(
             limits,
             decoder_memory_mb,
@@ -106,6 +114,11 @@ class DecoderPool:
         return self._starter.interpreter_starts
 
     @property
+    def guarantees(self) -> frozenset[Guarantee]:
+        """What the confinement of every running decoder guarantees; see `worker.domain.confinement`."""
+        return self._own_guarantees.intersection(*(each.guarantees for each in self._supervisor.alive))
+
+    @property
     def zygote_pid(self) -> int | None:
         """Process id of the zygote; None if there is none."""
         return self._starter.zygote_pid
@@ -124,10 +137,23 @@ class DecoderPool:
         """
         Start all decoders and wait until they are ready.
 
+        This process becomes non-dumpable: see `worker.ipc.process_attributes.make_non_dumpable`.
+
         Raises:
             TransientError: A decoder cannot be started; those that were started have been stopped.
+            ConfigurationError: A required guarantee does not hold; the decoders have been stopped.
         """
+        if not make_non_dumpable():
+            self._own_guarantees -= {Guarantee.NON_DUMPABLE}
         await self._supervisor.start()
+        if missing := self._required - self.guarantees:
+            await self.stop()
+            message = (
+                f"this system does not confine decoders fully, without {describe_missing(sorted(missing))}; "
+                "run the worker on Linux on x86_64 or arm64 where seccomp filters are allowed, "
+                "or set WORKER_DECODER_CONFINEMENT=best-effort"
+            )
+            raise ConfigurationError(message)
 
     async def stop(self) -> None:
         """Kill and reap all decoders. Images in them, or waiting for one, end with a `TransientError`."""
@@ -188,6 +214,7 @@ class DecoderPool:
             decoder = await self._supervisor.acquire(user_id)
             is_accepted = False
             try:
+                self._check_guarantees(decoder)
                 async with asyncio.timeout(self._step_timeout_s):
                     await decoder.send_image(content, recipe, user_id=user_id)
                 is_accepted = True
@@ -201,6 +228,10 @@ class DecoderPool:
                 return decoder
         message = f"{_MAX_HANDOVER_ATTEMPTS} decoder processes in a row failed before they accepted the image"
         raise TransientError(message)
+
+    def _check_guarantees(self, decoder: DecoderProcess) -> None:
+        if missing := self._required - decoder.guarantees:
+            raise UnexpectedMessageError(expected="ready", received=f"without {', '.join(sorted(missing))}")
 
     async def _receive(self, decoder: DecoderProcess, *, max_body_bytes: int = 0) -> Frame:
         async with asyncio.timeout(self._step_timeout_s):

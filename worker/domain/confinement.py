@@ -1,6 +1,6 @@
 """What the confinement of a decoder process guarantees, and which guarantees can be required."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
@@ -22,12 +22,22 @@ REQUIRED: Final = frozenset(Guarantee) - {Guarantee.LANDLOCK}
 
 DESCRIPTIONS: Final[Mapping[Guarantee, str]] = MappingProxyType(
     {
-        Guarantee.SECCOMP: "system calls outside the allow-list are denied",
-        Guarantee.NON_DUMPABLE: "other processes of its user cannot read its memory, environment and files",
-        Guarantee.NO_NEW_PRIVILEGES: "programs with the set-user-ID bit give it no privileges",
-        Guarantee.PARENT_DEATH_SIGNAL: "it is killed when the process that started it ends",
-        Guarantee.MEMORY_LIMIT: "its memory is limited",
-        Guarantee.LANDLOCK: "no file can be opened, even if a system call that opens files were allowed",
+        Guarantee.SECCOMP: "denies system calls outside the allow-list",
+        Guarantee.NON_DUMPABLE: "protects the memory and environment of the worker process and of decoders",
+        Guarantee.NO_NEW_PRIVILEGES: "makes programs with the set-user-ID bit harmless",
+        Guarantee.PARENT_DEATH_SIGNAL: "ends decoders with the worker process",
+        Guarantee.MEMORY_LIMIT: "bounds the memory of a decoder",
+        Guarantee.LANDLOCK: "denies files, a second time",
     }
 )
-"""What each guarantee means for the process that has it."""
+"""What each guarantee does."""
+
+
+def missing_guarantees(held: Collection[Guarantee]) -> tuple[Guarantee, ...]:
+    """Return the guarantees that do not hold, the most important first."""
+    return tuple(guarantee for guarantee in Guarantee if guarantee not in held)
+
+
+def describe_missing(missing: Iterable[Guarantee]) -> str:
+    """Return each missing guarantee with what it would mean, for a person: `seccomp (system calls ...)`."""
+    return ", ".join(f"{guarantee} ({DESCRIPTIONS[guarantee]})" for guarantee in missing)

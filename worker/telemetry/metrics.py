@@ -52,6 +52,9 @@ class Metrics:
         self.in_flight = self._gauge("in_flight", "Number of messages in flight in this worker.")
         self.slots = self._gauge("slots", "Maximum number of messages in flight in this worker.")
         self.decoders = self._gauge("decoders", "Number of running decoder processes.", "state")
+        self.decoder_guarantees = self._gauge(
+            "decoder_guarantee", "Whether a guarantee of confinement holds for all decoders.", "guarantee"
+        )
         self.images_waiting = self._gauge("images_waiting", "Number of images that wait for a decoder.")
         self.resident_bytes = self._gauge(
             "resident_bytes", "Resident memory of the worker process, or of all decoders.", "process"
