@@ -117,6 +117,8 @@ async def test_the_retention_of_a_record_is_set_and_cleared(with_resources: Comm
         ("images", "list"),
         ("users", "set", "alice"),
         ("users", "set", "alice", "--size", "enormous"),
+        ("users", "set", "alice", "--watermark-text", "x" * 201),
+        ("users", "set", "alice", "--watermark-image", "k" * 1020),
     ],
 )
 async def test_a_usage_error_ends_with_one_line_and_status_2(

@@ -11,6 +11,7 @@ from worker.cli.support import output
 from worker.cli.support.entrypoint import asynchronous, start
 from worker.domain.clock import utc_now
 from worker.domain.errors import ConfigurationError
+from worker.domain.profile import preferences_from, usable_preferences
 from worker.dynamodb.items import Item
 from worker.dynamodb.profiles import profile_from_item
 from worker.recipe_settings import sizes
@@ -100,6 +101,12 @@ async def set_(
     known_sizes = sizes(settings)
     if size and size not in known_sizes:
         message = f"--size is {size!r}, but it must be one of {', '.join(known_sizes)}"
+        raise ConfigurationError(message)
+    usable = usable_preferences(
+        preferences_from(changes), sizes=known_sizes, logo_prefix=settings.watermark_logos_prefix
+    )
+    for name, reason in usable.ignored.items():
+        message = f"the preference {name} cannot be used: {reason}; give another value, or '' for the default"
         raise ConfigurationError(message)
     async with open_client("dynamodb", settings) as dynamodb:
         profiles = build_profile_store(dynamodb, settings)

@@ -1,5 +1,6 @@
 """Convert between JSON values and DynamoDB attribute values, for the types that the table uses."""
 
+import base64
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -44,8 +45,8 @@ def decode(attribute: Mapping[str, Any]) -> Json:
     """
     Return the value of a DynamoDB attribute value.
 
-    Raises:
-        TypeError: The attribute has a type that the table does not use.
+    Types that the worker does not use may be those of attributes that others have added: a set is returned
+    as a list, and bytes as text in base64.
     """
     ((kind, value),) = attribute.items()
     match kind:
@@ -61,8 +62,13 @@ def decode(attribute: Mapping[str, Any]) -> Json:
             return [decode(entry) for entry in value]
         case "SS":
             return sorted(value)
-    message = f"cannot read an attribute of DynamoDB type {kind}"
-    raise TypeError(message)
+        case "NS":
+            return [*sorted(int(float(number)) for number in value)]
+        case "B":
+            return base64.b64encode(value).decode()
+        case "BS":
+            return [*sorted(base64.b64encode(each).decode() for each in value)]
+    return None  # a type of the future
 
 
 def decode_map(attributes: Mapping[str, Any]) -> dict[str, Json]:

@@ -95,7 +95,8 @@ class Queue:
                 message = f"could not receive from {self._url}: {error_code(error)}"
                 raise TransientError(message) from error
             raise
-        return [_message(received) for received in response.get("Messages", [])]
+        received = map(_message, response.get("Messages", []))
+        return [each for each in received if each is not None]
 
     async def delete(self, message: Message) -> None:
         """
@@ -191,14 +192,24 @@ class Queue:
         return results
 
 
-def _message(received: "MessageTypeDef") -> Message:
-    attributes = received.get("Attributes", {})
-    sent_ms = int(attributes.get("SentTimestamp", 0))
-    return Message(
-        message_id=received["MessageId"],
-        receipt_handle=received["ReceiptHandle"],
-        body=received["Body"],
-        receive_count=int(attributes.get("ApproximateReceiveCount", 1)),
-        sent_at=clock.from_epoch_ms(sent_ms) if sent_ms else clock.to_milliseconds(datetime.now(UTC)),
-        trace_header=attributes.get("AWSTraceHeader"),
-    )
+def _message(received: "MessageTypeDef") -> Message | None:
+    """Return a received message; None for one that lacks what every message has, to keep the others."""
+    try:
+        attributes = received.get("Attributes", {})
+        sent_ms = int(attributes.get("SentTimestamp", 0))
+        message = Message(
+            message_id=received["MessageId"],
+            receipt_handle=received["ReceiptHandle"],
+            body=received["Body"],
+            receive_count=int(attributes.get("ApproximateReceiveCount", 1)),
+            sent_at=clock.from_epoch_ms(sent_ms) if sent_ms else clock.to_milliseconds(datetime.now(UTC)),
+            trace_header=attributes.get("AWSTraceHeader"),
+        )
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
+        log.warning("message.unreadable", reason=repr(error))
+        return None
+    texts: tuple[object, ...] = (message.message_id, message.receipt_handle, message.body)
+    if not all(isinstance(text, str) for text in texts):
+        log.warning("message.unreadable", reason="its id, receipt handle or body is not text")
+        return None
+    return message
