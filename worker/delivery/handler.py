@@ -20,6 +20,7 @@ import structlog
 from worker.delivery.isolation import Isolation
 from worker.delivery.outcome import (
     RETRIES_EXHAUSTED_CODES,
+    WORKER_STOPPED,
     Failed,
     LeaseLost,
     Outcome,
@@ -441,12 +442,15 @@ async def _fail(attempt: Attempt, failure: Failure) -> None:
 
 
 async def _release(attempt: Attempt, failure: Failure) -> None:
+    recorded = failure
+    if failure.code == WORKER_STOPPED and attempt.image.error and has_killed(attempt.image):
+        recorded = attempt.image.error  # it remains a suspect: this attempt has shown nothing
     try:
         async with asyncio.timeout(_RELEASE_TIMEOUT_S):
-            await attempt.writer.settle(transition.image_released(failure, at=attempt.writer.now()))
+            await attempt.writer.settle(transition.image_released(recorded, at=attempt.writer.now()))
     except RecordRejectedError:
         attempt.writer.discard()
-        await attempt.writer.settle(transition.image_released(failure, at=attempt.writer.now()))
+        await attempt.writer.settle(transition.image_released(recorded, at=attempt.writer.now()))
     except TimeoutError:
         log.warning("image.release_timed_out")
     attempt.observation.released(failure.code, reason=failure.message)

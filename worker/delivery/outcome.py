@@ -37,6 +37,9 @@ from worker.domain.status import StepName
 _FIRST_RETRY_DELAY_S: Final = 5.0
 _MAX_RETRY_DELAY_S: Final = 900.0
 
+WORKER_STOPPED: Final = "worker_stopped"
+"""Code of images that were released because the worker was shut down."""
+
 RETRIES_EXHAUSTED_CODES: Final = frozenset(
     {
         TransientError.code,
@@ -116,7 +119,7 @@ def outcome_of(
         case SupersededError():
             return Released(failure("superseded", str(error)), Delete())
         case CancelledError():
-            return Released(failure("worker_stopped", "the worker was shut down"), Release(0))
+            return Released(failure(WORKER_STOPPED, "the worker was shut down"), Release(0))
         case TransientError():
             retryable_failure = failure(error.code, str(error))
         case ConfigurationError():  # found out while it ran, such as a proxy that responds in place of AWS

@@ -1,5 +1,6 @@
 """Serve `/healthz`, `/readyz` and `/metrics` over HTTP."""
 
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from http import HTTPStatus
@@ -11,6 +12,9 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from worker.domain.errors import ConfigurationError
 from worker.telemetry.http_server import http_server
 from worker.telemetry.metrics import Metrics
+
+_METRICS_CACHE_S: Final = 0.5
+"""How long the metrics are sent again, so that many requests do not keep the worker from its images."""
 
 _MAX_BODY_BYTES: Final = 1024
 """Requests of health and metrics have no body."""
@@ -49,8 +53,13 @@ async def endpoint(
 
         return handle
 
+    exposition, expires_at = b"", 0.0
+
     async def handle_metrics(_: web.Request) -> web.Response:
-        return web.Response(body=metrics.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        nonlocal exposition, expires_at
+        if (now := time.monotonic()) >= expires_at:
+            exposition, expires_at = metrics.exposition(), now + _METRICS_CACHE_S
+        return web.Response(body=exposition, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     app = web.Application(client_max_size=_MAX_BODY_BYTES)
     app.router.add_get("/healthz", status_handler(why_unhealthy))

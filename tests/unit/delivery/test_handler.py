@@ -543,3 +543,18 @@ async def test_an_image_whose_decoder_was_killed_is_processed_alone_and_fails_if
     assert is_open == [True, True, False, False]
     assert scene.image.error
     assert (scene.image.status, scene.image.error.code) == (ImageStatus.FAILED, "decoder_killed")
+
+
+async def test_an_image_released_by_a_shutdown_remains_to_be_processed_alone() -> None:
+    scene = Scene()
+    await killed(scene)
+    scene.sources.gate = asyncio.Event()
+    handling = asyncio.create_task(scene.handle(a_message(receive_count=2)))
+    await scene.sources.fetch_started.wait()
+    handling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await handling
+
+    assert scene.image.error
+    assert (scene.image.status, scene.image.error.code) == (ImageStatus.PENDING, "worker_killed")
+    assert scene.isolation.is_open
