@@ -92,19 +92,23 @@ class Policy:
     fatal: tuple[SystemCall, ...] = ()
 
 
-def install(policy: Policy) -> bool:
+def program_for(policy: Policy) -> bytes | None:
+    """Return the encoded program of a policy; None if this system or architecture has no such filter."""
+    architecture = ARCHITECTURES.get(platform.machine())
+    if sys.platform != "linux" or architecture is None:
+        return None
+    return encode(compile_policy(policy, architecture))
+
+
+def install(program: bytes) -> bool:
     """
-    Restrict this process, and the threads and processes that it starts, to a policy, irrevocably.
+    Restrict this process, and the threads and processes that it starts, by a filter, irrevocably.
 
     Filters stack: a call must be allowed by all of them. Requires no-new-privileges.
 
     Returns:
-        False if the system or the machine's architecture has no such filter.
+        False if the system rejected the filter.
     """
-    architecture = ARCHITECTURES.get(platform.machine())
-    if sys.platform != "linux" or architecture is None:
-        return False
-    program = encode(compile_policy(policy, architecture))
     code = ctypes.create_string_buffer(program, len(program))
     head = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(code))
     libc = ctypes.CDLL(None, use_errno=True)

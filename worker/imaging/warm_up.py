@@ -16,6 +16,7 @@ from worker.imaging.image_file import EXTRAS
 from worker.imaging.pipeline import process
 
 _MODULES: Final = (
+    "colorsys",
     "encodings.ascii",
     "encodings.idna",
     "encodings.latin_1",

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tests.support.seccomp import run
 from worker.imaging import seccomp
+from worker.imaging.confinement import decoder_program
 from worker.imaging.seccomp import ALLOW, ARCHITECTURES, DENY, KILL, UNAVAILABLE, Policy, SystemCall
 from worker.imaging.system_calls import decoder_policy, zygote_policy
 
@@ -180,6 +181,13 @@ def test_the_numbers_are_those_of_the_kernel(machine: str) -> None:
         number = call.numbers[architecture.column]
         resolved = resolve(architecture.audit, call.name.encode())
         assert (number if number is not None else -1) == max(resolved, -1), call.name
+
+
+@pytest.mark.skipif(seccomp.program_for(POLICIES["decoder"]) is None, reason="there is no such filter here")
+@given(connection=st.integers(0, 2**31 - 1), pid=st.integers(1, 2**31 - 1))
+def test_the_program_of_a_decoder_has_its_own_numbers(connection: int, pid: int) -> None:
+    policy = decoder_policy(connection=connection, pid=pid)
+    assert decoder_program(connection=connection, pid=pid) == seccomp.program_for(policy)
 
 
 def all_calls() -> list[SystemCall]:
