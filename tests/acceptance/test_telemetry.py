@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,6 +20,7 @@ from tests.support.scrape import scrape
 from tests.support.user_profiles import profile_of
 from tests.support.whole_worker import wait_until_processed
 from worker.bootstrap import queue_url
+from worker.domain.confinement import REQUIRED
 from worker.settings import Settings
 
 if TYPE_CHECKING:
@@ -51,6 +53,8 @@ async def test_the_metrics_of_a_worker_under_load_agree_with_the_records(
     free_port: int,
 ) -> None:
     async with with_resources.started("run", WORKER_HTTP_PORT=str(free_port)) as worker:
+        if sys.platform == "linux":
+            await until_logged(worker, "decoder.confine")
         await until_logged(worker, "service.started")
         sizes = await upload(s3, provisioned)
         url = await queue_url(sqs, provisioned.queue_name)
@@ -85,6 +89,9 @@ async def test_the_metrics_of_a_worker_under_load_agree_with_the_records(
     assert told.value("aws_calls_total", service="sqs", operation="SendMessage", code="OK") == 1
     assert told.value("slots") == 8
     assert told.value("decoders", state="idle") == 2
+    if sys.platform == "linux":
+        for guarantee in REQUIRED:
+            assert told.value("decoder_guarantee", guarantee=guarantee) == 1
     decoders = told.value("resident_bytes", process="decoders")
     assert told.value("resident_bytes", process="worker") > decoders / 10 > 0
     assert told.value("loop_lag_seconds_count") > 0
