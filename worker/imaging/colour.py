@@ -26,6 +26,8 @@ _SPACES: Final[Mapping[str, frozenset[str]]] = {
     "LAB": frozenset({"Lab"}),
 }
 """Mode of the pixels -> colour spaces of the profiles that apply. Grey is equal red, green and blue."""
+_CLASSES: Final = frozenset({"scnr", "mntr", "prtr", "spac"})
+"""Classes of profiles for pixels: scanners, displays, printers and colour spaces."""
 _MODES_WITH_ALPHA: Final = frozenset({"LA", "La", "PA", "RGBa"})
 _GREY_MODES: Final = frozenset({"1", "L", "LA", "La", "I", "F"})
 _TOLERANCE: Final = 2
@@ -196,7 +198,7 @@ def reduce_grey_to_8_bits(image: Image.Image, profile: bytes | None) -> tuple[Im
 def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     """Return the transform from a profile to sRGB; None if the profile cannot be used for this mode."""
     source = _open_profile(profile)
-    if source is None or _space(profile) not in _SPACES[mode]:
+    if source is None or _space(profile) not in _SPACES[mode] or source.profile.device_class not in _CLASSES:
         return None
     target_mode = "RGBA" if mode == "RGBA" else "RGB"
     try:

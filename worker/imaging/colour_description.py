@@ -53,6 +53,9 @@ _CHROMATICITY_TOLERANCE: Final = 0.002
 _WHITE_NITS, _PEAK_NITS = 203.0, 1000.0
 """Luminance of white paper and of the brightest highlights in high dynamic range (ITU-R BT.2408)."""
 
+_DAMAGED_PROFILE: Final = b"damaged"
+"""Stands for a profile that Pillow could not read from the file."""
+
 _CALIBRATED, _EMBEDDED = 0, b"DEBM"
 _BMP_V4_BYTES, _BMP_V5_BYTES = 108, 124
 
@@ -67,8 +70,8 @@ def described_profile(content: Content, image: Image.Image, *, image_format: str
     Returns:
         None if the colours are those of sRGB, or nothing is known about them.
     """
-    embedded = image.info.get("icc_profile")
-    embedded = bytes(embedded) if embedded else None
+    embedded = image.info.get("icc_profile", b"")
+    embedded = (embedded or None) if isinstance(embedded, bytes) else _DAMAGED_PROFILE
     is_grey = image.mode in {"1", "L", "LA"} or image.mode.startswith("I;16")
     match image_format:
         case "png":
@@ -133,14 +136,14 @@ def _gamma_profile(primaries: Primaries, gamma: float | None, *, is_grey: bool =
     """
     Return the profile of primaries and of a gamma as PNG stores it, 1 / 2.2 for example.
 
-    Such a gamma means the curve of sRGB, since programs that cannot write another description write it.
+    With the primaries of sRGB, such a gamma means its curve, since the curve is not a power.
     """
-    has_srgb_curve = gamma is None or abs(gamma * 2.2 - 1) < _GAMMA_TOLERANCE
     has_srgb_primaries = all(
         abs(a - b) < _CHROMATICITY_TOLERANCE
         for found, expected in zip(primaries, _SRGB, strict=True)
         for a, b in zip(found, expected, strict=True)
     )
+    has_srgb_curve = gamma is None or (has_srgb_primaries and abs(gamma * 2.2 - 1) < _GAMMA_TOLERANCE)
     if has_srgb_curve and has_srgb_primaries:
         return None
     curve = icc.SRGB_CURVE if gamma is None or has_srgb_curve else icc.gamma_curve(1 / gamma)

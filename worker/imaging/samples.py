@@ -131,14 +131,13 @@ def _reduce_to_8_bits(
     low = _decoded_as(content, image, _LOW_BYTES) if tables else None
     if profile is None or tables is None or low is None:
         return image, profile
-    reduced = image.copy()
-    for top in range(0, image.height, _ROWS):
+    for top in range(0, image.height, _ROWS):  # in place, since a large picture does not fit a third time
         high_rows, low_rows = _rows(image, top).copy(), _rows(low, top)
         for band, table in enumerate(tables):
             samples = high_rows[..., band].astype(np.uint16) << 8 | low_rows[..., band]
             high_rows[..., band] = table[samples]
-        reduced.paste(Image.fromarray(high_rows), (0, top))
-    return reduced, with_curve(profile, SRGB_CURVE)
+        image.paste(Image.fromarray(high_rows), (0, top))
+    return image, with_curve(profile, SRGB_CURVE)
 
 
 def _decoded_as(

@@ -147,6 +147,12 @@ def test_a_profile_for_rgb_is_applied_to_grey_as_equal_red_green_and_blue(
     assert "profileIgnored" not in details_of(content)
 
 
+def _without_a_part_of_its_profile() -> bytes:
+    content = encoded(Image.new("RGB", (40, 30)), "JPEG", icc_profile=rgb_profile(SRGB) + bytes(70_000))
+    assert b"ICC_PROFILE\0\x02\x02" in content
+    return content.replace(b"ICC_PROFILE\0\x02\x02", b"ICC_REMOVED\0\x02\x02")
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
@@ -158,8 +164,20 @@ def test_a_profile_for_rgb_is_applied_to_grey_as_equal_red_green_and_blue(
         ),
         (encoded(Image.new("CMYK", (40, 30)), "TIFF", icc_profile=rgb_profile(SRGB)), "for RGB colours"),
         (encoded(Image.new("L", (40, 30)), "JPEG", icc_profile=b"nonsense" * 40), "unreadable"),
+        (plain(COLOUR, (b"iCCP", b"profile\0\0not zlib")), "unreadable"),
+        (_without_a_part_of_its_profile(), "unreadable"),
+        (plain(COLOUR, iccp(rgb_profile(SRGB, gamma=1.0).replace(b"mntr", b"link"))), "without a conversion"),
     ],
-    ids=["grey for RGB", "grey for RGBA", "grey for palette", "RGB for CMYK", "damaged"],
+    ids=[
+        "grey for RGB",
+        "grey for RGBA",
+        "grey for palette",
+        "RGB for CMYK",
+        "nonsense",
+        "damaged",
+        "incomplete",
+        "of another class",
+    ],
 )
 def test_a_profile_that_is_not_applied_is_recorded_as_ignored(content: bytes, reason: str) -> None:
     assert details_of(content)["profileIgnored"] == reason
@@ -251,7 +269,7 @@ P3_GAMMA = rgb_profile(DISPLAY_P3)
         ((cicp(12, 13), iccp(rgb_profile(ADOBE_RGB))), p3(COLOUR)),
         ((iccp(P3_GAMMA), (b"sRGB", b"\0"), gama(1.0)), in_srgb(COLOUR, DISPLAY_P3)),
         (((b"sRGB", b"\0"), gama(1.0), chrm(*P3_PRIMARIES)), COLOUR),
-        ((gama(1 / 2.2), chrm(*P3_PRIMARIES)), p3(COLOUR)),
+        ((gama(1 / 2.2), chrm(*P3_PRIMARIES)), in_srgb(COLOUR, DISPLAY_P3)),
         ((chrm(*P3_PRIMARIES),), p3(COLOUR)),
         ((gama(1.0), chrm(*SRGB_PRIMARIES)), in_srgb(COLOUR, SRGB, gamma=1.0)),
         ((gama(1 / 1.8),), in_srgb(COLOUR, SRGB, gamma=1.8)),
