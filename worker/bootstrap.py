@@ -253,6 +253,7 @@ def build_results(s3: "S3Client", settings: Settings) -> S3Results:
         retry=RETRY_POLICIES.bucket,
         bucket=settings.results_bucket,
         prefix=settings.processed_prefix,
+        table=settings.table_name,
         size_names=sizes(settings),
     )
 
@@ -483,6 +484,7 @@ async def open_repairs(
         yield RepairContext(
             bucket=settings.bucket,
             uploads_prefix=settings.uploads_prefix,
+            results_bucket=settings.results_bucket,
             s3=clients.s3,
             s3_retry=RETRY_POLICIES.bucket,
             queries=build_queries(clients.dynamodb, settings),

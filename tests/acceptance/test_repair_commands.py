@@ -100,6 +100,11 @@ async def test_uploads_without_a_message_are_enqueued_and_reconcile_finds_nothin
     assert (await with_resources.run("enqueue", where)).stdout == "1 already recorded\n"
     reconciled = await with_resources.run("reconcile", "--older-than", "0")
     assert (reconciled.status, reconciled.stdout) == (0, "nothing to do\n")
+    compared = await with_resources.run("reconcile", "--objects")
+    assert (compared.status, compared.stdout) == (0, "1 results as recorded\n")
+    await s3.delete_object(Bucket=provisioned.results_bucket, Key="processed/alice/img_1.jpg")
+    compared = await with_resources.run("reconcile", "--objects", "--dry-run")
+    assert compared.stdout.splitlines()[0] == "img_1  alice  would be requeued: a result is missing"
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from PIL import Image as Picture
 
 from tests.support.builders import a_claimant, a_job, an_observer
 from tests.support.crash_points import Fault, FaultInjector, FaultKind, InterceptedClient, check_history
+from tests.support.emulators import create_table
 from tests.support.fakes.ports import FakeHold, FakeLogos, FakeMessageQueue, FakePool, FakeProfiles
 from tests.support.pictures import encoded, opened
 from worker.bootstrap import (
@@ -18,7 +19,10 @@ from worker.bootstrap import (
     build_queries,
     build_results,
     build_sources,
+    open_clients,
+    open_repairs,
 )
+from worker.cli.support.report import Report
 from worker.delivery.handler import DeliveryConfig, MessageHandler
 from worker.delivery.recipes import Recipes, recipe_builder
 from worker.delivery.step_writer import StepWriter
@@ -34,6 +38,7 @@ from worker.domain.recipe import Recipe, Size
 from worker.domain.status import ImageStatus
 from worker.domain.step import DecoderOutput, EncodedRendition
 from worker.dynamodb.profiles import profile_from_item
+from worker.repair.result_state import reconcile_results
 from worker.settings import Settings
 
 if TYPE_CHECKING:
@@ -312,3 +317,202 @@ async def test_an_implausible_attempt_in_the_metadata_of_a_result_is_ignored(
     await worker.uploaded("blue")
 
     assert (await worker.assert_true("blue")).attempt == 1
+
+
+async def counted(worker: Worker) -> tuple[int, int]:
+    statistics = await worker.statistics()
+    return statistics.total_images, statistics.total_storage_used
+
+
+async def stored_and_abandoned(worker: Worker, job: Job) -> None:
+    """Claim and store as a worker that is killed before it records the result."""
+    ledger = build_ledger(worker.dynamodb, worker.settings)
+    size = (await worker.s3.head_object(Bucket=job.bucket, Key=job.key))["ContentLength"]
+    claim = await ledger.claim(
+        replace(job, size_bytes=size),
+        a_claimant("worker-dead/1", now=utc_now(), lease_s=-1, recipe="of-the-dead-worker"),
+    )
+    assert isinstance(claim, Claimed)
+    writer = StepWriter(ledger, claim.image, delay_s=0, clock=utc_now)
+    results = build_results(worker.s3, worker.settings)
+    picture = encoded(Picture.new("RGB", (8, 6), "blue"))
+    rendition = EncodedRendition(size="medium", width=8, height=6, format="jpeg", content=picture)
+    try:
+        await results.store(writer.image, rendition, is_main=True)
+    except LaterResultError as error:
+        await writer.raise_attempt(above=error.stored_attempt)
+        await results.store(writer.image, rendition, is_main=True)
+
+
+async def test_the_same_event_after_its_record_was_deleted_does_not_count_twice(worker: Worker) -> None:
+    job = await worker.uploaded("green")
+    expected = await counted(worker)
+    for _ in range(2):
+        await worker.delete_record()
+
+        assert await worker.process(job) == Delete()
+
+        assert expected == await counted(worker) == (1, (await worker.image()).total_bytes())
+
+
+async def test_a_newer_upload_after_its_record_was_deleted_counts_by_the_difference(worker: Worker) -> None:
+    worker.sizes = (SIZE, SMALL)
+    await worker.uploaded("green", size=500)
+    await worker.delete_record()
+
+    await worker.uploaded("blue", size=20)
+
+    assert await counted(worker) == (1, (await worker.assert_true("blue")).total_bytes())
+
+
+async def test_an_attempt_in_between_that_is_not_recorded_does_not_count_the_image_twice(
+    worker: Worker,
+) -> None:
+    """The result of the deleted record is overwritten by an attempt that ends before it is recorded."""
+    await worker.uploaded("green", size=500)
+    await worker.delete_record()
+    job = await worker.upload("blue", size=20)
+    await stored_and_abandoned(worker, job)
+
+    assert await worker.process(job) == Delete()
+
+    assert await counted(worker) == (1, (await worker.assert_true("blue")).total_bytes())
+
+
+async def test_an_image_whose_first_attempt_was_not_recorded_is_counted(worker: Worker) -> None:
+    job = await worker.upload("blue")
+    await stored_and_abandoned(worker, job)
+
+    assert await worker.process(job) == Delete()
+
+    assert await counted(worker) == (1, (await worker.assert_true("blue")).total_bytes())
+
+
+async def test_an_image_that_fails_after_its_record_was_created_again_is_counted_once_it_completes(
+    worker: Worker,
+) -> None:
+    job = await worker.uploaded("green")
+    await worker.delete_record()
+    await worker.process(job)
+    missing = await worker.upload("blue", size=7)
+    await worker.s3.delete_object(Bucket=missing.bucket, Key=missing.key)
+    await worker.process(missing)
+    assert await counted(worker) == (0, 0)
+
+    await worker.uploaded("red", size=9)
+
+    assert await counted(worker) == (1, (await worker.assert_true("red")).total_bytes())
+
+
+async def test_in_a_restored_table_an_image_that_is_newer_than_the_backup_is_counted(worker: Worker) -> None:
+    """Neither the record nor the count are in the backup, and a restored table has another name."""
+    job = await worker.uploaded("green")
+    names = {"table_name": f"{worker.settings.table_name}-restored"}
+    restored = replace(worker, settings=worker.settings.model_copy(update=names))
+    await create_table(worker.dynamodb, restored.settings)
+
+    assert await restored.process(job) == Delete()
+
+    assert await counted(restored) == (1, (await restored.assert_true("green")).total_bytes())
+
+
+async def test_a_profile_that_was_restored_with_its_records_stays_their_sum(worker: Worker) -> None:
+    await worker.uploaded("red", size=100)
+    backup = [await worker.item(), await worker.item("user_profile")]
+    await worker.uploaded("green", size=900)
+    await worker.put(*backup)
+
+    await worker.uploaded("blue", size=50)
+
+    assert await counted(worker) == (1, (await worker.assert_true("blue")).total_bytes())
+
+
+async def reconciled(worker: Worker, *, dry_run: bool = False) -> Report:
+    """Compare the results with the bucket; return the report."""
+    report = Report("reconciling", dry_run=dry_run)
+    async with (
+        open_clients(worker.settings) as clients,
+        open_repairs(
+            worker.settings,
+            clients,
+            requested_by="reconcile",
+            reporter=report,
+            rate_per_s=10_000,
+            dry_run=dry_run,
+        ) as repairs,
+    ):
+        await reconcile_results(repairs)
+    return report
+
+
+@pytest.mark.parametrize("damage", ["missing", "another object", "another size missing"])
+async def test_a_result_that_differs_from_its_record_is_found_and_repaired(
+    worker: Worker, damage: str
+) -> None:
+    worker.sizes = (SIZE, SMALL)
+    job = await worker.uploaded("green")
+    before = await worker.image()
+    keys = [rendition.key for rendition in before.renditions.values()]
+    key = keys[-1] if damage == "another size missing" else KEY
+    bucket = worker.settings.results_bucket
+    if damage == "another object":
+        await worker.s3.put_object(Bucket=bucket, Key=key, Body=b"another")
+    else:
+        await worker.s3.delete_object(Bucket=bucket, Key=key)
+
+    dry = await reconciled(worker, dry_run=True)
+    assert await worker.image() == before
+    report = await reconciled(worker)
+    pending = await worker.image()
+    assert await worker.process(job) == Delete()
+
+    action = "requeued: a result is missing"
+    if damage == "another object":
+        action = "requeued: another object in place of a result"
+    assert dry.counts == report.counts == {action: 1}
+    assert pending.status is ImageStatus.PENDING
+    repaired = await worker.assert_true("green")
+    assert await counted(worker) == (1, repaired.total_bytes())
+    assert (await reconciled(worker)).counts == {"results as recorded": 1}
+
+
+async def test_a_result_of_another_image_is_reported_and_left(worker: Worker) -> None:
+    await worker.uploaded("green")
+    await worker.s3.put_object(
+        Bucket=worker.settings.results_bucket, Key=KEY, Body=b"x", Metadata={"image": "user_1/img_2"}
+    )
+    before = await worker.image()
+
+    report = await reconciled(worker)
+
+    assert report.counts == {"failed": 1}
+    assert "is of another image" in report.errors[0]
+    assert await worker.image() == before
+
+
+async def test_a_missing_result_without_an_upload_is_reported_and_its_record_left(worker: Worker) -> None:
+    job = await worker.uploaded("green")
+    await worker.s3.delete_object(Bucket=worker.settings.results_bucket, Key=KEY)
+    await worker.s3.delete_object(Bucket=job.bucket, Key=job.key)
+    before = await worker.image()
+
+    report = await reconciled(worker)
+
+    assert report.counts == {"failed": 1}
+    assert "no longer exists; the record is left unchanged" in report.errors[0]
+    assert await worker.image() == before
+
+
+async def test_after_a_restore_reconcile_finds_results_that_are_newer_than_their_records(
+    worker: Worker,
+) -> None:
+    await worker.uploaded("red")
+    backup = [await worker.item(), await worker.item("user_profile")]
+    newer = await worker.uploaded("green", size=3)
+    await worker.put(*backup)
+
+    report = await reconciled(worker)
+    assert await worker.process(newer) == Delete()
+
+    assert report.counts == {"requeued: another object in place of a result": 1}
+    assert await counted(worker) == (1, (await worker.assert_true("green")).total_bytes())

@@ -11,6 +11,7 @@ from worker.cli.support.entrypoint import asynchronous, start
 from worker.cli.support.report import DEFAULT_RATE, DryRunOption, RateOption, Report
 from worker.domain.clock import utc_now
 from worker.repair.reconcile import reconcile_all
+from worker.repair.result_state import reconcile_results
 
 app = typer.Typer(add_completion=False)
 
@@ -30,6 +31,14 @@ async def reconcile(
             help=f"Time after which a pending image is stuck; default: {PENDING_FOR} visibility timeouts.",
         ),
     ] = None,
+    objects: Annotated[
+        bool,
+        typer.Option(
+            "--objects",
+            help="Also compare the results of all completed images with the bucket: one S3 request for each "
+            "result. Images with a missing or another result are reprocessed.",
+        ),
+    ] = False,
     rate: RateOption = DEFAULT_RATE,
     dry_run: DryRunOption = False,
     json: output.JsonOption = False,
@@ -41,9 +50,11 @@ async def reconcile(
     upload no longer exists, it fails with source_missing; if it killed a worker that processed it alone, and
     no worker has processed it since, with worker_killed. Images under a valid lease are not changed.
 
+    After a table was restored, use --objects: it finds results that are missing, or differ from the record.
+
     Exit status 1: some images could not be checked or requeued.
 
-    Example: image-worker reconcile --dry-run
+    Example: image-worker reconcile --objects --dry-run
     """
     settings = start()
     pending_for_s = PENDING_FOR * settings.visibility_timeout_s if older_than is None else older_than
@@ -60,4 +71,6 @@ async def reconcile(
             ) as repairs,
         ):
             await reconcile_all(repairs, now=utc_now(), pending_for=timedelta(seconds=pending_for_s))
+            if objects:
+                await reconcile_results(repairs)
     return report.finish()

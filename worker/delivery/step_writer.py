@@ -37,13 +37,13 @@ class StepWriter:
 
     @property
     def image(self) -> Image:
-        """The image as it was last written."""
-        return self._image
+        """The image after all transitions so far, including those that are not written yet."""
+        return apply_all(self._image, [*self._in_flight, *self._pending])
 
     @property
     def current_step(self) -> StepName | None:
         """The step that is processing."""
-        return current_step(apply_all(self._image, [*self._in_flight, *self._pending]))
+        return current_step(self.image)
 
     def now(self) -> datetime:
         """Return the current time, or the latest time of this attempt if the clock was set back."""

@@ -10,6 +10,7 @@ record, where it stays until the image is completed, failed or released. An imag
 `decoder_killed` is a suspect too: the kernel may have killed its decoder because of another image.
 """
 
+import hashlib
 from collections.abc import Awaitable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -21,6 +22,8 @@ from worker.domain.image import Failure, HistoryEntry, Image, Lease
 from worker.domain.job import Job
 from worker.domain.status import TERMINAL_STATUSES, ImageMove, ImageStatus, StepName, image_status_after
 from worker.domain.transition import current_step, initial_steps
+
+_RECORD_ID_DIGITS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +158,7 @@ def _new_image(job: Job, claimant: Claimant) -> Image:
         steps={},
         attempt=0,
         ttl=_ttl(job, claimant),
+        record_id=hashlib.sha256(f"{claimant.owner} {claimant.now}".encode()).hexdigest()[:_RECORD_ID_DIGITS],
         history=(HistoryEntry(at=job.created_at, status=ImageStatus.PENDING, attempt=0),),
     )
 
@@ -164,6 +168,7 @@ def _replacing_expired(fresh: Image, expired: Image) -> Image:
     return replace(
         fresh,
         attempt=expired.attempt,
+        record_id=expired.record_id,
         counted_bytes=expired.counted_bytes,
         renditions=expired.renditions,
     )

@@ -35,6 +35,8 @@ class Rendition:
         size_bytes: Size of the file.
         format: A key of `EXTENSIONS` in `domain.step`.
         e_tag: ETag in S3, without quotes.
+        counted_bytes: Bytes that a deleted record of the image counted for the object which this one replaces
+            or is; None if there is none. Not part of the record.
     """
 
     key: str
@@ -43,6 +45,7 @@ class Rendition:
     size_bytes: int
     format: str
     e_tag: str
+    counted_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +89,8 @@ class Image:
     An image's item in the table.
 
     Attributes:
+        record_id: Identifies the record; it differs after the record was deleted and created again. None if
+            an earlier version of the worker created it.
         attempt: Number of claims; the fencing token that every write is conditional on.
         renditions: Results by size name.
         processed_key: Key of the main result; the previous attempt's until this one completes.
@@ -117,6 +122,7 @@ class Image:
     metadata: Mapping[str, str] = field(default_factory=dict)
     counted_bytes: int | None = None
     ttl: int | None = None
+    record_id: str | None = None
 
     def is_expired(self, now: datetime) -> bool:
         """Return whether its retention has ended, although DynamoDB may not have deleted it yet."""

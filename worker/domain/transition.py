@@ -52,6 +52,7 @@ class ImageCompleted:
     at: datetime
     renditions: Mapping[str, Rendition]
     main_size: str
+    counted_before: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,8 +115,14 @@ def source_described(description: Description, *, at: datetime) -> SourceDescrib
 
 
 def image_completed(renditions: Mapping[str, Rendition], *, main_size: str, at: datetime) -> ImageCompleted:
-    """Move the image from processing to completed."""
-    return ImageCompleted(at=at, renditions=renditions, main_size=main_size)
+    """Move the image from processing to completed; it counts for what a deleted record of it counted for."""
+    counted = {size: each.counted_bytes for size, each in renditions.items()}
+    return ImageCompleted(
+        at=at,
+        renditions={size: replace(each, counted_bytes=None) for size, each in renditions.items()},
+        main_size=main_size,
+        counted_before=None if counted.get(main_size) is None else sum(filter(None, counted.values())),
+    )
 
 
 def image_failed(failure: Failure, *, at: datetime) -> ImageFailed:
@@ -169,13 +176,14 @@ def apply(image: Image, transition: Transition) -> Image:
             raised = replace(image, attempt=max(attempt, image.attempt), updated_at=at)
             entry = _entry(raised, at, image.status, detail=detail)
             return replace(raised, history=(*image.history, entry))
-        case ImageCompleted(at=at):
+        case ImageCompleted(at=at, counted_before=counted):
             return replace(
                 _move_image(image, ImageMove.COMPLETED, at=at),
                 lease=None,
                 error=None,
                 processed_at=at,
                 renditions=transition.renditions,
+                counted_bytes=counted if image.counted_bytes is None else image.counted_bytes,
                 processed_key=transition.renditions[transition.main_size].key,
             )
         case ImageFailed(at=at, failure=failure):

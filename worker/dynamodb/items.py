@@ -53,6 +53,7 @@ def to_item(image: Image, table: Table) -> Item:
         "error": _failure_to_map(image.error) if image.error else None,
         "history": [_entry_to_map(entry) for entry in image.history],
         "countedBytes": image.counted_bytes,
+        "recordId": image.record_id,
     }
     return _without_none(item)
 
@@ -97,6 +98,7 @@ def from_item(item: Mapping[str, Any]) -> Image:
         metadata=item.get("metadata", {}),
         counted_bytes=item.get("countedBytes"),
         ttl=item.get("ttl"),
+        record_id=item.get("recordId"),
     )
 
 

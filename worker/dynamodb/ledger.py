@@ -93,12 +93,14 @@ class DynamoLedger:
     async def settle(self, image: Image, transitions: Sequence[Transition]) -> Image:
         """Write the end of an attempt, together with the owner's statistics if they change."""
         after = apply_all(image, transitions)
+        counted_before = after.counted_bytes
         if after.status is ImageStatus.COMPLETED:
             after = replace(after, counted_bytes=after.total_bytes())
         elif after.status is ImageStatus.FAILED:
             after = replace(after, counted_bytes=None)
-        if after.status is ImageStatus.COMPLETED or after.counted_bytes != image.counted_bytes:
-            await self._statistics.settle(Settlement(before=image, after=after))
+        if after.status is ImageStatus.COMPLETED or after.counted_bytes != counted_before:
+            settlement = Settlement(before=image, after=after, counted_before=counted_before)
+            await self._statistics.settle(settlement)
         else:
             await self._update_held(image, after, what="end the attempt")
         return after

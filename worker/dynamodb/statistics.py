@@ -49,20 +49,29 @@ _MAX_ROUNDS = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Settlement:
-    """The states of an image before and after the end of an attempt."""
+    """
+    The states of an image before and after the end of an attempt.
+
+    Attributes:
+        before: The image before it.
+        after: The image after it.
+        counted_before: Bytes that the statistics contain for the image so far; None if it is not counted. It
+            differs from what `before` counts for if a deleted record of the image was counted.
+    """
 
     before: Image
     after: Image
+    counted_before: int | None
 
     @property
     def images_delta(self) -> int:
         """Change in the number of the owner's completed images: -1, 0 or 1."""
-        return (self.after.counted_bytes is not None) - (self.before.counted_bytes is not None)
+        return (self.after.counted_bytes is not None) - (self.counted_before is not None)
 
     @property
     def bytes_delta(self) -> int:
         """Change in the owner's storage in bytes."""
-        return (self.after.counted_bytes or 0) - (self.before.counted_bytes or 0)
+        return (self.after.counted_bytes or 0) - (self.counted_before or 0)
 
 
 class _Assumption(Enum):

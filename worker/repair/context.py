@@ -49,6 +49,7 @@ class RepairContext:
     Attributes:
         bucket: Bucket of the uploads.
         uploads_prefix: Key prefix of the uploads.
+        results_bucket: Bucket of the results.
         s3: S3 client.
         s3_retry: Retry policy for requests to S3.
         queries: Reads images from the table.
@@ -66,6 +67,7 @@ class RepairContext:
 
     bucket: str
     uploads_prefix: str
+    results_bucket: str
     s3: "S3Client"
     s3_retry: RetryPolicy
     queries: Queries

@@ -20,7 +20,7 @@ async def retry_image(repairs: RepairContext, image: Image) -> None:
     if image.status is not ImageStatus.FAILED:
         repairs.reporter.skipped(f"already {image.status}")
         return
-    await _requeue(repairs, [image], action="retried", mark_pending=repairs.writes.retry)
+    await requeue_images(repairs, [image], action="retried", mark_pending=repairs.writes.retry)
 
 
 async def reprocess_all(
@@ -63,10 +63,10 @@ async def reprocess_images(
             repairs.reporter.skipped("up to date")
         else:
             selected.append(image)
-    await _requeue(repairs, selected, action="reprocessed", mark_pending=repairs.writes.reprocess)
+    await requeue_images(repairs, selected, action="reprocessed", mark_pending=repairs.writes.reprocess)
 
 
-async def _requeue(
+async def requeue_images(
     repairs: RepairContext, images: Sequence[Image], *, action: str, mark_pending: MarkPending
 ) -> None:
     """

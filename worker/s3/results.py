@@ -5,10 +5,13 @@ Each stored object carries the image that it was made of and the attempt that ma
 nonce that makes its ETag unique. It is written on condition that no object is stored under its key, or that
 the stored one is unchanged since it was read and is of an earlier attempt of the same image. An object that
 the preceding attempt made of the same upload by the same recipe is kept.
+
+It also carries the table and the record of its image. If the record was deleted and created again, its result
+shows that the image has been counted in its owner's statistics, and is not counted twice.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -17,9 +20,11 @@ from botocore.exceptions import ClientError
 from worker.aws.errors import is_not_found, is_precondition_failed, is_rejected
 from worker.aws.retry import RetryPolicy, call_with_retry
 from worker.domain.errors import LaterResultError, ResultKeyTakenError, TransientError
+from worker.domain.history import outcomes
 from worker.domain.image import Image, Rendition
 from worker.domain.keys import result_key
 from worker.domain.recipe import Recipe
+from worker.domain.status import ImageStatus
 from worker.domain.step import CONTENT_TYPES, EXTENSIONS, EncodedRendition
 from worker.s3.nonce import new_nonce, with_nonce
 
@@ -33,8 +38,13 @@ _MAX_ROUNDS = 5
 _MAX_IDENTITY = 1024
 """Half of what S3 accepts as the metadata of an object."""
 
-_MAX_ATTEMPT_DIGITS = 15
-"""A longer number of an attempt was not written by a worker."""
+_MAX_DIGITS = 15
+"""A longer number in the metadata of an object was not written by a worker."""
+
+_TABLE_DIGEST_DIGITS = 8
+
+_SOURCE_AND_RECIPE = ("recipe", "source-etag", "source-sequencer")
+"""Metadata of an object that is equal for all attempts at one upload by one recipe."""
 
 
 class S3Results:
@@ -46,6 +56,7 @@ class S3Results:
         retry: Retry policy for S3 requests.
         bucket: Name of the bucket.
         prefix: Prefix of all keys, with its slash.
+        table: Name of the table of the records.
         size_names: Names of the sizes, which earlier versions appended to image ids: see `_other_owner`.
     """
 
@@ -56,9 +67,11 @@ class S3Results:
         retry: RetryPolicy,
         bucket: str,
         prefix: str,
+        table: str,
         size_names: Iterable[str] = (),
     ) -> None:
         self._client, self._retry, self._bucket, self._prefix = client, retry, bucket, prefix
+        self._table_digest = hashlib.sha256(table.encode()).hexdigest()[:_TABLE_DIGEST_DIGITS]
         self._former_suffixes = tuple(f"_{name}" for name in size_names)
 
     def check_keys(self, image: Image, recipe: Recipe) -> None:
@@ -96,7 +109,8 @@ class S3Results:
             extension=EXTENSIONS[rendition.format],
             size=None if is_main else rendition.size,
         )
-        origin = _origin(image)
+        origin = _origin(image, self._table_digest)
+        counted_bytes: int | None = None
         content = with_nonce(rendition, new_nonce())
         replaced_e_tag: str | None = None
         # Most results are new: read the stored object only if there is known to be one.
@@ -107,10 +121,17 @@ class S3Results:
                 replaced_e_tag = stored["ETag"].strip('"') if stored else None
                 if stored and (owner := self._other_owner(stored, image, key)) is not None:
                     raise ResultKeyTakenError(bucket=self._bucket, key=key, taken_by=owner)
+                counted_bytes = _counted_bytes(stored, image, origin, is_main=is_main) if stored else None
                 if stored and replaced_e_tag and _can_be_kept(stored, image, origin):
                     return _rendition(
-                        key, rendition, e_tag=replaced_e_tag, size_bytes=stored["ContentLength"]
+                        key,
+                        rendition,
+                        e_tag=replaced_e_tag,
+                        size_bytes=stored["ContentLength"],
+                        counted_bytes=counted_bytes,
                     )
+                if counted_bytes is not None:  # for the next attempt, if this one does not complete
+                    origin["counted-bytes"] = str(counted_bytes)
             e_tag = await self._put(
                 key,
                 content,
@@ -119,7 +140,9 @@ class S3Results:
                 replaced_e_tag=replaced_e_tag,
             )
             if e_tag is not None:
-                return _rendition(key, rendition, e_tag=e_tag, size_bytes=len(content))
+                return _rendition(
+                    key, rendition, e_tag=e_tag, size_bytes=len(content), counted_bytes=counted_bytes
+                )
             is_stored = True
         message = f"s3://{self._bucket}/{key} changed {_MAX_ROUNDS} times while it was being written"
         raise TransientError(message, is_dependency_failure=False)
@@ -133,7 +156,7 @@ class S3Results:
         """
         metadata = stored["Metadata"]
         if (owner := metadata.get("image")) is not None:
-            return None if owner == _identity(image) else f"image {owner}"
+            return None if owner == identity_of(image) else f"image {owner}"
         is_known = any(rendition.key == key for rendition in image.renditions.values())
         is_same_upload = metadata.get("source-etag") == image.version.e_tag
         if is_known or is_same_upload or not image.image_id.endswith(self._former_suffixes):
@@ -197,7 +220,9 @@ class S3Results:
             raise
 
 
-def _rendition(key: str, rendition: EncodedRendition, *, e_tag: str, size_bytes: int) -> Rendition:
+def _rendition(
+    key: str, rendition: EncodedRendition, *, e_tag: str, size_bytes: int, counted_bytes: int | None
+) -> Rendition:
     return Rendition(
         key=key,
         width=rendition.width,
@@ -205,24 +230,60 @@ def _rendition(key: str, rendition: EncodedRendition, *, e_tag: str, size_bytes:
         size_bytes=size_bytes,
         format=rendition.format,
         e_tag=e_tag,
+        counted_bytes=counted_bytes,
     )
 
 
-def _origin(image: Image) -> dict[str, str]:
+def _origin(image: Image, table_digest: str) -> dict[str, str]:
     """Return the object's metadata: what it was made of, how, and by which attempt. Values are ASCII."""
     return {
-        "image": _identity(image),
+        "image": identity_of(image),
         "attempt": str(image.attempt),
         "recipe": image.recipe or "",
         "source-etag": image.version.e_tag or "",
         "source-sequencer": (image.version.sequencer or "").rstrip("0"),
+        "source-bytes": str(image.file_size or 0),
+        "record": f"{table_digest}/{image.record_id}" if image.record_id else "",
     }
 
 
-def _identity(image: Image) -> str:
-    """Return the user and the id of an image as ASCII; a hash if they are too long for metadata."""
+def identity_of(image: Image) -> str:
+    """
+    Return the user and the id of an image as the metadata of its results has them.
+
+    They are ASCII, and a hash if they are too long for metadata.
+    """
     text = quote(f"{image.user_id}/{image.image_id}")
     return text if len(text) <= _MAX_IDENTITY else hashlib.sha256(text.encode()).hexdigest()
+
+
+def _counted_bytes(
+    stored: "HeadObjectOutputTypeDef", image: Image, origin: dict[str, str], *, is_main: bool
+) -> int | None:
+    """
+    Return the bytes that a deleted record of the image counted for an object, that of the upload included.
+
+    None if the object is of this record, or of one in another table: a restored table has another name, and
+    its statistics do not contain what was counted after the backup. A record that has completed its image
+    once knows itself what is counted.
+    """
+    if not origin["record"] or image.counted_bytes is not None:
+        return None
+    if outcomes(image.history).get(ImageStatus.COMPLETED.value):
+        return None
+    metadata = stored["Metadata"]
+    record = metadata.get("record", "")
+    if record == origin["record"]:
+        return _number(metadata, "counted-bytes")
+    if record.partition("/")[0] != origin["record"].partition("/")[0]:
+        return None
+    return stored["ContentLength"] + ((_number(metadata, "source-bytes") or 0) if is_main else 0)
+
+
+def _number(metadata: Mapping[str, str], name: str) -> int | None:
+    """Return a number in the metadata of an object; None if it was not written by a worker."""
+    text = metadata.get(name, "")
+    return int(text) if text.isdecimal() and len(text) <= _MAX_DIGITS else None
 
 
 def _can_be_kept(stored: "HeadObjectOutputTypeDef", image: Image, origin: dict[str, str]) -> bool:
@@ -236,9 +297,8 @@ def _can_be_kept(stored: "HeadObjectOutputTypeDef", image: Image, origin: dict[s
         LaterResultError: The object is of a later attempt, or of the same attempt of another record.
     """
     metadata = stored["Metadata"]
-    number = metadata.get("attempt", "")
-    attempt = int(number) if number.isdecimal() and len(number) <= _MAX_ATTEMPT_DIGITS else 0
-    is_same = all(metadata.get(name) == origin[name] for name in origin if name not in {"attempt", "image"})
+    attempt = _number(metadata, "attempt") or 0
+    is_same = all(metadata.get(name) == origin[name] for name in _SOURCE_AND_RECIPE)
     if origin["source-etag"] and is_same and attempt >= image.attempt - 1:
         return True
     if attempt > image.attempt or (attempt == image.attempt and not is_same):

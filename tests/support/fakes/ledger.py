@@ -52,11 +52,12 @@ class MemoryLedger:
         if stored.attempt == image.attempt and stored.history == after.history:
             return stored  # already settled: the response of an earlier request may have been lost
         self._leased(image)
+        counted_before = after.counted_bytes
         if after.status is ImageStatus.COMPLETED:
             after = replace(after, counted_bytes=after.total_bytes())
         elif after.status is ImageStatus.FAILED:
             after = replace(after, counted_bytes=None)
-        self._count(image, after)
+        self._count(counted_before, after)
         self._store(after)
         return after
 
@@ -77,7 +78,7 @@ class MemoryLedger:
     def _store(self, image: Image) -> None:
         self.images[image.image_id, image.user_id] = image
 
-    def _count(self, before: Image, after: Image) -> None:
+    def _count(self, counted_before: int | None, after: Image) -> None:
         statistics = self.statistics[after.user_id]
         uploads = [statistics.last_upload_at] if statistics.last_upload_at else []
         if after.status is ImageStatus.COMPLETED:
@@ -85,9 +86,9 @@ class MemoryLedger:
         self.statistics[after.user_id] = Statistics(
             total_images=statistics.total_images
             + (after.counted_bytes is not None)
-            - (before.counted_bytes is not None),
+            - (counted_before is not None),
             total_storage_used=statistics.total_storage_used
             + (after.counted_bytes or 0)
-            - (before.counted_bytes or 0),
+            - (counted_before or 0),
             last_upload_at=max(uploads, default=None),
         )

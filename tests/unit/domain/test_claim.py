@@ -123,6 +123,7 @@ def test_an_absent_image_is_created_from_its_upload() -> None:
         attempt=1,
         lease=Lease(owner="worker-a/1", expires_at=after(60)),
         recipe="recipe-hash",
+        record_id=image.record_id,
         history=(
             HistoryEntry(at=SAME.created_at, status="pending", attempt=0),
             started,

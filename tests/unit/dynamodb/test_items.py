@@ -51,6 +51,7 @@ ADDED = {
     "error",
     "history",
     "countedBytes",
+    "recordId",
     "statusShard",
     "dateShard",
 }

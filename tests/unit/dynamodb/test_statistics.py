@@ -66,7 +66,8 @@ def claimed(image_id: str = "img_1", *, worker: str = "worker-a", seconds: float
 def completed(image_id: str = "img_1") -> Settlement:
     before = claimed(image_id)
     after_all = apply_all(before, all_transitions(image_id))
-    return Settlement(before=before, after=replace(after_all, counted_bytes=after_all.total_bytes()))
+    counted = replace(after_all, counted_bytes=after_all.total_bytes())
+    return Settlement(before=before, after=counted, counted_before=None)
 
 
 async def settled(client: FakeClient, *settlements: Settlement) -> list[BaseException | None]:
