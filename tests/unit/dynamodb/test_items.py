@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.builders import a_claimant, a_job, a_rendition, after, all_transitions
@@ -171,6 +171,7 @@ IMAGES = st.builds(
 ).map(lambda image: replace(image, version=replace(image.version, uploaded_at=image.created_at)))
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(IMAGES)
 def test_any_image_reads_back_equal(image: Image) -> None:
     assert image == read_back(image)
