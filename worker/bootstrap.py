@@ -41,6 +41,7 @@ from worker.dynamodb.profiles import CachedProfiles, ProfileStore
 from worker.dynamodb.queries import Queries
 from worker.dynamodb.repair_writes import RepairWrites
 from worker.dynamodb.table import Table
+from worker.dynamodb.table_identity import TableIdentity
 from worker.recipe_settings import recipe_builder_from, sizes
 from worker.repair.context import RepairContext, Reporter
 from worker.s3.logos import Logos
@@ -246,14 +247,21 @@ def build_sources(s3: "S3Client") -> S3Sources:
     return S3Sources(s3, retry=RETRY_POLICIES.bucket)
 
 
-def build_results(s3: "S3Client", settings: Settings) -> S3Results:
-    """Return the writer of results."""
+def build_table_identity(dynamodb: "DynamoDBClient", settings: Settings) -> TableIdentity:
+    """Return the reader of the table's id."""
+    return TableIdentity(dynamodb, table=table_of(settings), retry=RETRY_POLICIES.table)
+
+
+def build_results(
+    s3: "S3Client", settings: Settings, *, table_identity: TableIdentity | None = None
+) -> S3Results:
+    """Return the writer of results; with the table's identity, they show which record counted them."""
     return S3Results(
         s3,
         retry=RETRY_POLICIES.bucket,
         bucket=settings.results_bucket,
         prefix=settings.processed_prefix,
-        table=settings.table_name,
+        table_id=table_identity.get if table_identity else None,
         size_names=sizes(settings),
     )
 
@@ -369,6 +377,7 @@ async def open_consumer(settings: Settings, clients: Clients) -> AsyncIterator[C
             retry=RETRY_POLICIES.queue,
         )
         ledger = build_ledger(clients.dynamodb, settings)
+        table_identity = build_table_identity(clients.dynamodb, settings)
         profiles = build_profiles(clients.dynamodb, settings)
         logos = build_logos(clients.s3, settings)
         pool = build_decoder_pool(settings)
@@ -380,7 +389,7 @@ async def open_consumer(settings: Settings, clients: Clients) -> AsyncIterator[C
             recipes=Recipes(profiles, recipe_builder_from(settings), logos.fill),
             sources=build_sources(clients.s3),
             pool=pool,
-            results=build_results(clients.s3, settings),
+            results=build_results(clients.s3, settings, table_identity=table_identity),
             observer=Observer(metrics, tracing, clock=utc_now),
             clock=utc_now,
             config=delivery_config(settings),
@@ -389,7 +398,7 @@ async def open_consumer(settings: Settings, clients: Clients) -> AsyncIterator[C
         agent_uri = os.environ.get("ECS_AGENT_URI")  # ECS sets it in every task
         protection = ScaleInProtection(agent_uri) if agent_uri else None
         probes: dict[str, Callable[[], Awaitable[object]]] = {
-            "dynamodb": partial(clients.dynamodb.describe_table, TableName=settings.table_name),
+            "dynamodb": table_identity.refresh,
             "s3": partial(clients.s3.head_bucket, Bucket=settings.bucket),
         }
         consumer = Consumer(

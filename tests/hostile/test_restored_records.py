@@ -19,6 +19,7 @@ from worker.bootstrap import (
     build_queries,
     build_results,
     build_sources,
+    build_table_identity,
     open_clients,
     open_repairs,
 )
@@ -39,6 +40,7 @@ from worker.domain.status import ImageStatus
 from worker.domain.step import DecoderOutput, EncodedRendition
 from worker.dynamodb.profiles import profile_from_item
 from worker.repair.result_state import reconcile_results
+from worker.s3.results import S3Results
 from worker.settings import Settings
 
 if TYPE_CHECKING:
@@ -105,7 +107,7 @@ class Worker:
             ),
             sources=build_sources(self.s3),
             pool=ColouringPool(),
-            results=build_results(self.s3, self.settings),
+            results=self.results(),
             observer=an_observer(),
             clock=utc_now,
             config=DeliveryConfig(
@@ -116,6 +118,10 @@ class Worker:
             message_id="m", receipt_handle="r", body="", receive_count=receive_count, sent_at=utc_now()
         )
         return await handler.handle(message, FakeHold())
+
+    def results(self) -> S3Results:
+        identity = build_table_identity(self.dynamodb, self.settings)
+        return build_results(self.s3, self.settings, table_identity=identity)
 
     async def uploaded(self, colour: str, *, size: int = 100) -> Job:
         """Upload a file and process it."""
@@ -270,7 +276,7 @@ async def test_a_worker_that_has_lost_its_lease_cannot_raise_its_attempt(worker:
     claim = await ledger.claim(job, a_claimant("worker-late/1", now=utc_now()))
     assert isinstance(claim, Claimed)
     await worker.uploaded("green")
-    results = build_results(worker.s3, worker.settings)
+    results = worker.results()
     picture = encoded(Picture.new("RGB", (8, 6), "red"))
     rendition = EncodedRendition(size="medium", width=8, height=6, format="jpeg", content=picture)
 
@@ -334,7 +340,7 @@ async def stored_and_abandoned(worker: Worker, job: Job) -> None:
     )
     assert isinstance(claim, Claimed)
     writer = StepWriter(ledger, claim.image, delay_s=0, clock=utc_now)
-    results = build_results(worker.s3, worker.settings)
+    results = worker.results()
     picture = encoded(Picture.new("RGB", (8, 6), "blue"))
     rendition = EncodedRendition(size="medium", width=8, height=6, format="jpeg", content=picture)
     try:
@@ -404,16 +410,22 @@ async def test_an_image_that_fails_after_its_record_was_created_again_is_counted
     assert await counted(worker) == (1, (await worker.assert_true("red")).total_bytes())
 
 
-async def test_in_a_restored_table_an_image_that_is_newer_than_the_backup_is_counted(worker: Worker) -> None:
-    """Neither the record nor the count are in the backup, and a restored table has another name."""
+@pytest.mark.parametrize("has_same_name", [True, False])
+async def test_in_a_restored_table_an_image_that_is_newer_than_the_backup_is_counted(
+    worker: Worker, has_same_name: bool
+) -> None:
+    """Neither the record nor the count are in the backup, and a restored table has another id."""
     job = await worker.uploaded("green")
-    names = {"table_name": f"{worker.settings.table_name}-restored"}
-    restored = replace(worker, settings=worker.settings.model_copy(update=names))
-    await create_table(worker.dynamodb, restored.settings)
+    if has_same_name:
+        await worker.dynamodb.delete_table(TableName=worker.settings.table_name)
+    else:
+        name = f"{worker.settings.table_name}-restored"
+        worker.settings = worker.settings.model_copy(update={"table_name": name})
+    await create_table(worker.dynamodb, worker.settings)
 
-    assert await restored.process(job) == Delete()
+    assert await worker.process(job) == Delete()
 
-    assert await counted(restored) == (1, (await restored.assert_true("green")).total_bytes())
+    assert await counted(worker) == (1, (await worker.assert_true("green")).total_bytes())
 
 
 async def test_a_profile_that_was_restored_with_its_records_stays_their_sum(worker: Worker) -> None:

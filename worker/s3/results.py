@@ -11,7 +11,7 @@ shows that the image has been counted in its owner's statistics, and is not coun
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -41,8 +41,6 @@ _MAX_IDENTITY = 1024
 _MAX_DIGITS = 15
 """A longer number in the metadata of an object was not written by a worker."""
 
-_TABLE_DIGEST_DIGITS = 8
-
 _SOURCE_AND_RECIPE = ("recipe", "source-etag", "source-sequencer")
 """Metadata of an object that is equal for all attempts at one upload by one recipe."""
 
@@ -56,7 +54,8 @@ class S3Results:
         retry: Retry policy for S3 requests.
         bucket: Name of the bucket.
         prefix: Prefix of all keys, with its slash.
-        table: Name of the table of the records.
+        table_id: Returns the id of the table of the records; None keeps results apart from records, so that
+            they never show that an image was counted.
         size_names: Names of the sizes, which earlier versions appended to image ids: see `_other_owner`.
     """
 
@@ -67,11 +66,11 @@ class S3Results:
         retry: RetryPolicy,
         bucket: str,
         prefix: str,
-        table: str,
+        table_id: Callable[[], Awaitable[str]] | None = None,
         size_names: Iterable[str] = (),
     ) -> None:
         self._client, self._retry, self._bucket, self._prefix = client, retry, bucket, prefix
-        self._table_digest = hashlib.sha256(table.encode()).hexdigest()[:_TABLE_DIGEST_DIGITS]
+        self._table_id = table_id
         self._former_suffixes = tuple(f"_{name}" for name in size_names)
 
     def check_keys(self, image: Image, recipe: Recipe) -> None:
@@ -109,7 +108,7 @@ class S3Results:
             extension=EXTENSIONS[rendition.format],
             size=None if is_main else rendition.size,
         )
-        origin = _origin(image, self._table_digest)
+        origin = _origin(image, await self._table_id() if self._table_id else "")
         counted_bytes: int | None = None
         content = with_nonce(rendition, new_nonce())
         replaced_e_tag: str | None = None
@@ -234,7 +233,7 @@ def _rendition(
     )
 
 
-def _origin(image: Image, table_digest: str) -> dict[str, str]:
+def _origin(image: Image, table_id: str) -> dict[str, str]:
     """Return the object's metadata: what it was made of, how, and by which attempt. Values are ASCII."""
     return {
         "image": identity_of(image),
@@ -243,7 +242,7 @@ def _origin(image: Image, table_digest: str) -> dict[str, str]:
         "source-etag": image.version.e_tag or "",
         "source-sequencer": (image.version.sequencer or "").rstrip("0"),
         "source-bytes": str(image.file_size or 0),
-        "record": f"{table_digest}/{image.record_id}" if image.record_id else "",
+        "record": f"{table_id}/{image.record_id}" if table_id and image.record_id else "",
     }
 
 
@@ -263,8 +262,8 @@ def _counted_bytes(
     """
     Return the bytes that a deleted record of the image counted for an object, that of the upload included.
 
-    None if the object is of this record, or of one in another table: a restored table has another name, and
-    its statistics do not contain what was counted after the backup. A record that has completed its image
+    None if the object is of this record, or of one in another table: a restored table has another id, and its
+    statistics do not contain what was counted after the backup. A record that has completed its image
     once knows itself what is counted.
     """
     if not origin["record"] or image.counted_bytes is not None:
