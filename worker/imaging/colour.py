@@ -6,9 +6,10 @@ A profile is judged by what it does to a set of test colours, never by its name.
 
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +42,10 @@ _ROWS: Final = 256
 """Rows that are converted at a time, to bound the memory."""
 _COLOUR_STEPS: Final = (0, 16, 48, 96, 160, 208, 255)
 
-Table = NDArray[np.uint8]
+_MAX_16_BITS: Final = 65535
+
+Samples: TypeAlias = NDArray[np.uint16]
+Table: TypeAlias = NDArray[np.uint8]
 
 
 def to_scalable_mode(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, bytes | None]:
@@ -157,22 +161,46 @@ def levels_in_srgb(profile: bytes, *, depth: int) -> Table | None:
     return _levels(tags[name], depth=depth)
 
 
-@lru_cache(maxsize=8)
-def tables_to_srgb_curve(profile: bytes) -> tuple[Table, Table, Table] | None:
+@dataclass(frozen=True, slots=True)
+class DeepConversion:
     """
-    Return, for red, green and blue, the level in sRGB's transfer curve of each of 65,536 levels of a profile.
+    The conversion of RGB samples of 16 bits to sRGB levels of 8 bits.
 
-    Returns:
-        None if 8 bits are enough for the profile's own curves, or it has none.
+    Attributes:
+        light: Light of each of 65,536 levels, for red, green and blue.
+        to_srgb: Matrix from that light to the light of the primaries of sRGB.
     """
+
+    light: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
+    to_srgb: icc.Matrix
+
+    def apply(self, red: Samples, green: Samples, blue: Samples) -> tuple[Table, Table, Table]:
+        """Return red, green and blue in sRGB."""
+        lights = [table[band] for table, band in zip(self.light, (red, green, blue), strict=True)]
+        first, second, third = (self._level(lights, row) for row in self.to_srgb)
+        return first, second, third
+
+    def _level(self, lights: Sequence[NDArray[np.float32]], row: Sequence[float]) -> Table:
+        mixed = lights[0] * np.float32(row[0] * _MAX_16_BITS)
+        mixed += lights[1] * np.float32(row[1] * _MAX_16_BITS)
+        mixed += lights[2] * np.float32(row[2] * _MAX_16_BITS)
+        np.clip(mixed, 0, _MAX_16_BITS, out=mixed)
+        return _srgb_levels()[mixed.astype(np.uint16)]
+
+
+@lru_cache(maxsize=4)
+def deep_conversion(profile: bytes) -> DeepConversion | None:
+    """Return the conversion by a profile of a matrix and curves; None for sRGB and for other profiles."""
     tags = icc.read_tags(profile)
-    if _space(profile) != "RGB" or b"A2B0" in tags or not {b"rTRC", b"gTRC", b"bTRC", b"rXYZ"} <= tags.keys():
+    if _space(profile) != "RGB" or b"A2B0" in tags or _is_srgb(profile, "RGB"):
         return None
-    red, green, blue = (_levels(tags[name], depth=16) for name in (b"rTRC", b"gTRC", b"bTRC"))
-    if red is None or green is None or blue is None:
+    to_xyz, from_xyz = icc.read_matrix(tags), icc.inverted(icc.SRGB_TO_XYZ)
+    levels = np.arange(1 << 16) / _MAX_16_BITS
+    curves = [icc.curve_light(tags.get(name, b""), levels) for name in (b"rTRC", b"gTRC", b"bTRC")]
+    red, green, blue = (None if curve is None else curve.astype(np.float32) for curve in curves)
+    if to_xyz is None or from_xyz is None or red is None or green is None or blue is None:
         return None
-    steps = (table[256:].astype(np.int16) - table[:-256] for table in (red, green, blue))
-    return (red, green, blue) if max(int(step.max()) for step in steps) > _TOLERANCE else None
+    return DeepConversion((red, green, blue), icc.product(from_xyz, to_xyz))
 
 
 def reduce_grey_to_8_bits(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, bytes | None]:
@@ -250,8 +278,13 @@ def _open_profile(profile: bytes) -> ImageCms.ImageCmsProfile | None:
 def _levels(curve: bytes, *, depth: int) -> Table | None:
     """Return the level in sRGB's transfer curve of each level of another curve, the content of a tag."""
     light = icc.curve_light(curve, np.arange(1 << depth) / ((1 << depth) - 1))
-    if light is None:
-        return None
+    return None if light is None else _srgb_levels()[np.round(light * _MAX_16_BITS).astype(np.uint16)]
+
+
+@lru_cache(maxsize=1)
+def _srgb_levels() -> Table:
+    """Return the level in sRGB of each of 65,536 amounts of light."""
+    light = np.arange(1 << 16) / _MAX_16_BITS
     levels = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)  # noqa: PLR2004 - IEC 61966-2-1
     return np.round(levels * 255).astype(np.uint8)
 

@@ -118,8 +118,8 @@ def rgb_to_xyz(
         [part * target / source for part in row]
         for row, target, source in zip(_BRADFORD, wanted, cones, strict=True)
     ]
-    adaptation = _product(inverted(_BRADFORD) or _BRADFORD, scaled)
-    return _product(adaptation, unadapted)
+    adaptation = product(inverted(_BRADFORD) or _BRADFORD, scaled)
+    return product(adaptation, unadapted)
 
 
 def applied(matrix: Matrix, vector: Sequence[float]) -> list[float]:
@@ -209,12 +209,18 @@ def _parametric_light(curve: bytes, levels: Colours) -> Colours | None:
     return np.clip(light, 0, 1)
 
 
-def with_curve(profile: bytes, curve: bytes) -> bytes:
-    """Return a profile with the primaries of another one and this curve for all three channels."""
-    tags = dict(read_tags(profile))
-    kept = {name: tags[name] for name in (b"wtpt", b"rXYZ", b"gXYZ", b"bXYZ") if name in tags}
-    curves = dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve)
-    return _profile(b"RGB ", b"XYZ ", "", kept | curves)
+def read_matrix(tags: Mapping[bytes, bytes]) -> Matrix | None:
+    """Return the matrix from linear RGB to XYZ of a profile's tags; None if it has none."""
+    try:
+        columns = [struct.unpack_from(">3i", tags[name], 8) for name in (b"rXYZ", b"gXYZ", b"bXYZ")]
+    except (KeyError, struct.error):
+        return None
+    return _transposed([[part / 65536 for part in column] for column in columns])
+
+
+def product(left: Matrix, right: Matrix) -> Matrix:
+    """Return the product of two matrices."""
+    return _transposed([applied(left, column) for column in _transposed(right)])
 
 
 def _profile(space: bytes, connection: bytes, name: str, tags: Mapping[bytes, bytes]) -> bytes:
@@ -252,10 +258,6 @@ def _white_of(chromaticity: Chromaticity) -> list[float]:
 
 def _transposed(matrix: Matrix) -> Matrix:
     return [list(column) for column in zip(*matrix, strict=True)]
-
-
-def _product(left: Matrix, right: Matrix) -> Matrix:
-    return _transposed([applied(left, column) for column in _transposed(right)])
 
 
 def _xyz(value: Sequence[float]) -> bytes:

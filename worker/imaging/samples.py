@@ -16,12 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import BmpImagePlugin, Image, ImageChops, ImageFile, PngImagePlugin, TiffImagePlugin
 
-from worker.imaging.colour import levels_in_srgb, reduce_grey_to_8_bits, tables_to_srgb_curve
-from worker.imaging.icc import SRGB_CURVE, with_curve
+from worker.imaging.colour import deep_conversion, levels_in_srgb, reduce_grey_to_8_bits
 from worker.imaging.tiff import open_tiff
 from worker.ipc.framing import Content
 
-_ROWS: Final = 256
+_ROWS: Final = 64
 """Rows that are converted at a time, to bound the memory."""
 
 _OPACITIES: Final = np.array((0, 255), np.uint8)
@@ -123,21 +122,23 @@ def _reduce_to_8_bits(
     content: Content, image: ImageFile.ImageFile, profile: bytes | None
 ) -> tuple[Image.Image, bytes | None]:
     """
-    Return RGB or RGBA with the transfer curve of sRGB where the profile's own curve needs more than 8 bits.
+    Return RGB or RGBA in sRGB, converted from 16 bits, if the profile is one of a matrix and curves.
 
-    Linear light is the usual case: the lowest of its 256 levels are visibly far apart.
+    Converted from the high byte alone, the dark levels of linear light are 13 levels apart, and saturated
+    colours of a wide gamut off by up to 9.
     """
-    tables = tables_to_srgb_curve(profile) if profile else None
-    low = _decoded_as(content, image, _LOW_BYTES) if tables else None
-    if profile is None or tables is None or low is None:
+    conversion = deep_conversion(profile) if profile else None
+    low = _decoded_as(content, image, _LOW_BYTES) if conversion else None
+    if conversion is None or low is None:
         return image, profile
     for top in range(0, image.height, _ROWS):  # in place, since a large picture does not fit a third time
         high_rows, low_rows = _rows(image, top).copy(), _rows(low, top)
-        for band, table in enumerate(tables):
-            samples = high_rows[..., band].astype(np.uint16) << 8 | low_rows[..., band]
-            high_rows[..., band] = table[samples]
+        samples = high_rows.astype(np.uint16) << np.uint16(8) | low_rows
+        red, green, blue = (samples[..., band].astype(np.uint16) for band in range(3))
+        for band, levels in enumerate(conversion.apply(red, green, blue)):
+            high_rows[..., band] = levels
         image.paste(Image.fromarray(high_rows), (0, top))
-    return image, with_curve(profile, SRGB_CURVE)
+    return image, None
 
 
 def _decoded_as(

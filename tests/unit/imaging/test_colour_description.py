@@ -3,6 +3,7 @@
 import io
 import struct
 
+import numpy as np
 import pytest
 import pyvips
 from PIL import Image
@@ -403,6 +404,28 @@ def test_dark_levels_of_16_bits_of_linear_light_stay_apart(
 
     found = [pixel(image, (x, 5))[0] for x in range(200)]
     assert found == pytest.approx([srgb_level(level / 65535) for level in stored], abs=1)
+
+
+@pytest.mark.parametrize("image_format", ["png", "tiff"])
+@pytest.mark.parametrize(
+    ("matrix", "gamma"),
+    [(DISPLAY_P3, 2.2), (ADOBE_RGB, 2.2), (BT_2020, 1.8)],
+    ids=["P3", "Adobe RGB", "BT.2020"],
+)
+def test_saturated_colours_of_16_bits_are_converted_with_all_of_them(
+    image_format: str, matrix: Matrix, gamma: float
+) -> None:
+    colours = np.random.default_rng(7).integers(0, 65536, (30, 40, 3), np.uint16)
+    image = pyvips.Image.new_from_memory(colours.tobytes(), 40, 30, 3, "ushort").copy(interpretation="rgb16")
+    image.set_type(pyvips.GValue.blob_type, "icc-profile-data", rgb_profile(matrix, gamma=gamma))
+
+    found = converted(image.write_to_buffer(f".{image_format}", keep="icc"))
+
+    gamma = round(gamma * 256) / 256  # as the profile stores it
+    for y, x in ((y, x) for y in range(30) for x in range(40)):
+        red, green, blue = (int(sample) for sample in colours[y, x])
+        expected = in_srgb((red, green, blue), matrix, gamma=gamma, white=65535)
+        assert pixel(found, (x, y)) == pytest.approx(expected, abs=1)
 
 
 @pytest.mark.parametrize(
