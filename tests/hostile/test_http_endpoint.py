@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 HALF_A_REQUEST = b"GET /healthz HTTP/1.1\r\nHost: a\r\nX-Slow: "
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 OPEN_FILES = 256
+PROBE = "127.0.0.2" if sys.platform == "linux" else "127.0.0.1"
+"""Address of the health check; the attacker has another."""
 
 
 @contextmanager
@@ -55,10 +57,10 @@ async def connected(stack: ExitStack, port: int, data: bytes = b"") -> socket.so
     return connection
 
 
-async def response_to(port: int, request: bytes) -> bytes:
+async def response_to(port: int, request: bytes, *, source: str = "127.0.0.1") -> bytes:
     """Return the response to a request, read until the server closes the connection."""
     async with asyncio.timeout(10):
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0))
         writer.write(request)
         try:
             return await reader.read()
@@ -105,6 +107,19 @@ async def test_a_new_connection_closes_the_one_that_was_idle_longest(free_port: 
             for connection in half_open[1:]:
                 await asyncio.get_running_loop().sock_sendall(connection, b"x\r\n\r\n")
                 assert b"200 OK" in await asyncio.get_running_loop().sock_recv(connection, 4096)
+
+
+@pytest.mark.skipif(PROBE == "127.0.0.1", reason="this system has only one loopback address")
+async def test_the_client_with_the_most_connections_loses_them_first(free_port: int) -> None:
+    async with serving(free_port, HttpLimits(connections=4)), asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection("127.0.0.1", free_port, local_addr=(PROBE, 0))
+        with ExitStack() as stack:
+            for _ in range(20):
+                await connected(stack, free_port, HALF_A_REQUEST)
+            assert b"200 OK" in await response_to(free_port, HEALTH)
+            writer.write(HEALTH)
+            assert b"200 OK" in await reader.read()
+            writer.close()
 
 
 async def test_a_connection_with_a_request_in_progress_is_closed_last(free_port: int) -> None:
@@ -289,10 +304,14 @@ async def test_five_thousand_half_open_connections_neither_stop_health_nor_image
                 await connected(stack, free_port, HALF_A_REQUEST)
                 if number % 500 == 0:
                     healthy.append(await is_healthy(free_port))
+            attackers = [asyncio.create_task(reconnect(free_port)) for _ in range(200)]
             for image_id in image_ids:
                 await upload(s3, provisioned, image_id, content)
             images = await wait_until_processed(dynamodb, provisioned, *image_ids, user_id=USER)
-            healthy.append(await is_healthy(free_port))
+            healthy += [await is_healthy(free_port) for _ in range(5)]
+            for attacker in attackers:
+                attacker.cancel()
+            await asyncio.gather(*attackers, return_exceptions=True)
     finally:
         process.terminate()
         _, stderr = await log
@@ -305,8 +324,15 @@ async def test_five_thousand_half_open_connections_neither_stop_health_nor_image
     assert process.returncode == 0
 
 
+async def reconnect(port: int) -> None:
+    """Send half a request again and again, whenever the server closes the connection."""
+    while True:
+        with ExitStack() as stack:
+            await is_closed(await connected(stack, port, HALF_A_REQUEST))
+
+
 async def is_healthy(port: int) -> bool:
     try:
-        return b"200 OK" in await response_to(port, HEALTH)
+        return b"200 OK" in await response_to(port, HEALTH, source=PROBE)
     except OSError:
         return False

@@ -2,13 +2,14 @@
 Serve an aiohttp application with limits that one client cannot exhaust for the others.
 
 aiohttp has no limit of connections or of the time to receive a request, and asyncio logs every failed
-`accept`. Here, the number of connections is bounded, and a new connection closes the one that has been idle
-longest, so that a health check succeeds while an attacker holds all connections open.
+`accept`. Here, the number of connections is bounded. A further one closes the one that has been idle longest of
+the client address with the most connections, so that a health check succeeds while an attacker holds all others.
 """
 
 import asyncio
 import resource
 import socket
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -23,8 +24,10 @@ log = structlog.get_logger(__name__)
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-_ACCEPTED_AT_ONCE: Final = 16
-_BACKLOG: Final = 128
+_ACCEPTED_SHARE: Final = 16
+"""In each turn of the loop, one in so many connections is accepted; a request is read within some six turns."""
+
+_BACKLOG: Final = 1024
 _ACCEPT_PAUSE_S: Final = 0.5
 """Pause after a failed `accept`, which would fail again at once."""
 
@@ -47,7 +50,7 @@ class HttpLimits:
         keepalive_s: How long a connection may stay open between requests.
     """
 
-    connections: int = 64
+    connections: int = 256
     request_s: float = 10.0
     keepalive_s: float = 75.0
 
@@ -72,10 +75,13 @@ class _Connection(web.RequestHandler):
         self._connections, self._limits = connections, limits
         self._deadline: asyncio.TimerHandle | None = None
         self._is_receiving = False
+        self.client = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the time for the first request."""
         super().connection_made(transport)
+        peer = transport.get_extra_info("peername")
+        self.client = str(peer[0]) if peer else ""
         self._connections.opened(self)
         self._close_after(self._limits.request_s)
 
@@ -142,39 +148,44 @@ class _Connection(web.RequestHandler):
 
 
 class _Connections:
-    """The open connections, in the order in which they became idle."""
+    """The open connections of each client address: those that are idle, and those with a request in progress."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._idle: dict[_Connection, None] = {}
-        self._busy: dict[_Connection, None] = {}
+        self.accepted_at_once = max(1, limit // _ACCEPTED_SHARE)
+        self._idle: defaultdict[str, dict[_Connection, None]] = defaultdict(
+            dict
+        )  # in the order of becoming so
+        self._busy: defaultdict[str, dict[_Connection, None]] = defaultdict(dict)
+        self._count = 0
         self._evicted = 0
         self._next_log_s = 0.0
 
     def opened(self, connection: _Connection) -> None:
-        self._idle[connection] = None
+        self._count += 1
+        self._idle[connection.client][connection] = None
 
     def closed(self, connection: _Connection) -> None:
-        self._idle.pop(connection, None)
-        self._busy.pop(connection, None)
+        if _remove(self._idle, connection) or _remove(self._busy, connection):
+            self._count -= 1
 
     def busy(self, connection: _Connection) -> None:
-        self._idle.pop(connection, None)
-        self._busy[connection] = None
+        if _remove(self._idle, connection):  # otherwise it has just been closed
+            self._busy[connection.client][connection] = None
 
     def idle(self, connection: _Connection) -> None:
-        self._busy.pop(connection, None)
-        self._idle[connection] = None
+        if _remove(self._busy, connection):
+            self._idle[connection.client][connection] = None
 
     def make_room(self) -> None:
         """Close connections until there is room for another one: first those that are idle."""
-        while len(self._idle) + len(self._busy) >= self._limit:
+        while self._count >= self._limit:
             self.evict("too many connections")
 
     def evict(self, reason: str) -> None:
-        """Close the connection that has been idle longest; log that at most once a minute."""
-        oldest = next(iter(self._idle), None) or next(iter(self._busy), None)
-        if oldest is not None:
+        """Close the oldest connection of the client that has the most; log that at most once a minute."""
+        most = max((self._idle or self._busy).values(), key=len, default={})
+        if (oldest := next(iter(most), None)) is not None:
             self.closed(oldest)
             oldest.abort()
         self._evicted += 1
@@ -183,6 +194,17 @@ class _Connections:
             self._next_log_s = now_s + _LOG_INTERVAL_S
             log.warning("http.connections_closed", reason=reason, closed=self._evicted)
             self._evicted = 0
+
+
+def _remove(connections: dict[str, dict[_Connection, None]], connection: _Connection) -> bool:
+    """Remove a connection; return whether it was there."""
+    of_client = connections.get(connection.client, {})
+    if connection not in of_client:
+        return False
+    del of_client[connection]
+    if not of_client:
+        del connections[connection.client]
+    return True
 
 
 class _Listener:
@@ -210,7 +232,7 @@ class _Listener:
         self._loop.add_reader(self._listening, self._accept)
 
     def _accept(self) -> None:
-        for _ in range(_ACCEPTED_AT_ONCE):
+        for _ in range(self._connections.accepted_at_once):
             try:
                 accepted, _address = self._listening.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
