@@ -2,8 +2,8 @@
 Serve an aiohttp application with limits that one client cannot exhaust for the others.
 
 aiohttp has no limit of connections or of the time to receive a request, and asyncio logs every failed
-`accept`. Here, the number of connections is bounded. A further one closes the one that has been idle longest of
-the client address with the most connections, so that a health check succeeds while an attacker holds all others.
+`accept`. Here, the number of connections is bounded. A further one closes the longest idle connection of the
+client address that has the most, so that a health check succeeds while an attacker holds all others.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _ACCEPTED_SHARE: Final = 16
-"""In each turn of the loop, one in so many connections is accepted; a request is read within some six turns."""
+"""In each turn of the loop, one in so many connections is accepted; a request is read within six turns."""
 
 _BACKLOG: Final = 1024
 _ACCEPT_PAUSE_S: Final = 0.5
@@ -148,14 +148,12 @@ class _Connection(web.RequestHandler):
 
 
 class _Connections:
-    """The open connections of each client address: those that are idle, and those with a request in progress."""
+    """The open connections of each client address: the idle ones, and those with a request in progress."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self.accepted_at_once = max(1, limit // _ACCEPTED_SHARE)
-        self._idle: defaultdict[str, dict[_Connection, None]] = defaultdict(
-            dict
-        )  # in the order of becoming so
+        self._idle: defaultdict[str, dict[_Connection, None]] = defaultdict(dict)  # longest idle first
         self._busy: defaultdict[str, dict[_Connection, None]] = defaultdict(dict)
         self._count = 0
         self._evicted = 0
