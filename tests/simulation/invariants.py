@@ -20,6 +20,7 @@ from tests.simulation.loop import ProcessLoop, Scheduler
 from tests.simulation.s3 import S3, Put, Stored
 from tests.simulation.schedule import Upload
 from tests.simulation.uploads import EXPECTED, identity_of
+from worker.domain.bounds import MAX_ITEM_BYTES
 from worker.domain.image import Image, Rendition
 from worker.domain.keys import PROFILE_IMAGE_ID
 from worker.domain.status import (
@@ -34,8 +35,8 @@ from worker.domain.status import (
 from worker.dynamodb.attributes import decode, decode_map
 from worker.dynamodb.items import from_item
 
-MAX_ITEM_BYTES: Final = 48 * 1024
-"""No record becomes larger than this, however often its image is replaced."""
+_MAX_ENTRIES: Final = 100
+"""No history has more entries than this, however often its image is replaced."""
 
 _IMAGE_MOVES: Final = {
     (start.value, leads_to.value) for starts, leads_to in IMAGE_MOVES.values() for start in starts
@@ -88,7 +89,8 @@ class Oracle:
 
     Attributes:
         scheduler: Returns the time.
-        versions: The uploaded versions of each image, oldest first.
+        versions: The uploaded versions of each key, oldest first.
+        records: The record of each key of an upload.
         rolled_back: Images whose record was restored or deleted, until their next claim: their results may
             differ from the record.
         disturbed: Images whose record was ever restored or deleted.
@@ -98,48 +100,52 @@ class Oracle:
     scheduler: Scheduler
     table: "DynamoDB | None" = None
     bucket: "S3 | None" = None
-    versions: dict[Key, list[Version]] = field(default_factory=lambda: defaultdict(list))
+    versions: dict[str, list[Version]] = field(default_factory=lambda: defaultdict(list))
+    records: dict[str, Key] = field(default_factory=dict)
     rolled_back: set[Key] = field(default_factory=set)
     disturbed: set[Key] = field(default_factory=set)
     deleted: set[Key] = field(default_factory=set)
-    completed_at_s: dict[str, float] = field(default_factory=dict)
-    ends: Counter[tuple[Key, str]] = field(default_factory=Counter)
+    ended_at_s: dict[str, float] = field(default_factory=dict)
+    ends: Counter[str] = field(default_factory=Counter)
     _by_result: dict[str, set[Key]] = field(default_factory=lambda: defaultdict(set))
     _totals: dict[str, _Totals] = field(default_factory=lambda: defaultdict(_Totals))
-    _image_of_upload: dict[str, Key] = field(default_factory=dict)
+    _key_of_upload: dict[str, str] = field(default_factory=dict)
     _images: dict[Key, tuple[Item, Image]] = field(default_factory=dict)
 
     # What the world reports.
 
-    def uploaded(self, upload: Upload, e_tag: str, key: Key) -> None:
-        versions = self.versions[key]
+    def uploaded(self, upload: Upload, e_tag: str) -> None:
+        versions = self.versions[upload.key]
         versions.append(Version(upload, e_tag, len(versions)))
-        self._image_of_upload[upload.upload_id] = key
+        self._key_of_upload[upload.upload_id] = upload.key
 
-    def record_deleted(self, key: Key, item: Item | None) -> None:
-        if item is not None:
-            self.rolled_back.add(key)
-            self.disturbed.add(key)
-            for version in self.versions[key]:
-                self.ends[key, version.upload.upload_id] = 0
-            if "countedBytes" in item:
-                self.deleted.add(key)
-            for size in _renditions(item).values():
-                self._by_result[size["key"]].discard(key)
+    def record_deleted(self, upload_key: str, key: Key, item: Item) -> None:
+        del self.records[upload_key]
+        self.rolled_back.add(key)
+        self.disturbed.add(key)
+        for version in self.versions[upload_key]:
+            self.ends[version.upload.upload_id] = 0
+        if "countedBytes" in item:
+            self.deleted.add(key)
+        for size in _renditions(item).values():
+            self._by_result[size["key"]].discard(key)
 
     def table_restored(self, items: Mapping[Key, Item]) -> None:
         self._totals.clear()
         self._by_result.clear()
         self.ends.clear()
         self.deleted.clear()
+        self.disturbed.update(self.records.values())
+        self.records.clear()
         for key, item in items.items():
             if key[0] == PROFILE_IMAGE_ID:
                 continue
+            self.records[item["originalS3Key"]["S"]] = key
             self._count(key, None, item)
             for size in _renditions(item).values():
                 self._by_result[size["key"]].add(key)
-        self.rolled_back.update(self.versions)
-        self.disturbed.update(self.versions)
+        self.disturbed.update(self.records.values())
+        self.rolled_back.update(self.disturbed)
 
     # After each event.
 
@@ -160,7 +166,7 @@ class Oracle:
         if not put.key.startswith(_RESULTS) or put.before is None:
             return
         identity = identity_of(put.after.content)
-        writer = self._image_of_upload.get(identity[0]) if identity else None
+        writer = self._key_of_upload.get(identity[0]) if identity else None
         for key in self._by_result.get(put.key, ()):
             item = self._item(key)
             if item is None or item["status"]["S"] != ImageStatus.COMPLETED or key in self.rolled_back:
@@ -168,8 +174,8 @@ class Oracle:
             recorded = {each["key"]: each["eTag"] for each in _renditions(item).values()}
             if recorded.get(put.key) in {None, put.after.e_tag}:
                 continue
-            if key != writer:
-                message = f"{put.key} is the result of {key[0]}, and was overwritten by that of {writer}"
+            if (owner := item["originalS3Key"]["S"]) != writer:
+                message = f"{put.key} is the result of {owner}, and was overwritten by that of {writer}"
                 raise Violation("results belong to one image", message)
             message = f"{put.key}, the result of the completed image {key[0]}, was overwritten"
             raise Violation(_FENCING, message)
@@ -183,8 +189,11 @@ class Oracle:
             image = from_item(decode_map({**after, "history": {"L": added}}))
         except Exception as error:
             raise Violation("every record can be read", f"{write.key[0]}: {error!r}") from error
-        if (size := item_bytes(after, at_least=MAX_ITEM_BYTES)) > MAX_ITEM_BYTES:
-            raise Violation("records stay small", f"the record of {write.key[0]} has {size:,} bytes")
+        size, entries = item_bytes(after, at_least=MAX_ITEM_BYTES), len(_history(after))
+        if size > MAX_ITEM_BYTES or entries > _MAX_ENTRIES:
+            message = f"the record of {write.key[0]} has {size:,} bytes, its history {entries} entries"
+            raise Violation("records stay small", message)
+        self.records[image.key] = write.key
         seen = self._seen(write.key, before)
         self._images[write.key] = after, image
         self._check_history(seen, image)
@@ -217,7 +226,7 @@ class Oracle:
                 raise Violation(name, what + f"{move[0]} -> {move[1]}")
         if [*start, *statuses][-1:] != [image.status.value]:
             raise Violation(name, what + f"its status is {image.status}, its history ends with {statuses}")
-        is_claim = seen is None or image.attempt != seen.attempt
+        is_claim = seen is None or (image.lease is not None and image.lease != seen.lease)
         for step in StepName:
             steps = [entry.status for entry in added if entry.step is step]
             before = StepStatus.PENDING.value if is_claim or seen is None else seen.steps[step].status.value
@@ -231,7 +240,8 @@ class Oracle:
             raise Violation("the record is legal", what + f"{image.status} with lease {image.lease}")
 
     def _check_writer(self, sender: ProcessLoop, seen: Image | None, image: Image) -> None:
-        if seen is not None and image.attempt == seen.attempt:
+        is_same_lease = seen and seen.lease and image.lease and seen.lease.owner == image.lease.owner
+        if seen is not None and (image.attempt == seen.attempt or is_same_lease):
             self._check_progress(sender, seen, image)
             return
         if image.lease is None or image.lease.worker != sender.name:
@@ -251,7 +261,7 @@ class Oracle:
         now = _now_of(sender)
         if image.attempt <= seen.attempt and not seen.is_expired(now):
             raise Violation("attempts only grow", f"{image.image_id}: {seen.attempt} -> {image.attempt}")
-        old, new = self._version(image, seen), self._version(image, image)
+        old, new = self._version(seen), self._version(image)
         if old is not None and new is not None and new.number < old.number:
             message = f"{image.image_id}: upload {new.upload.upload_id} replaced {old.upload.upload_id}"
             raise Violation("an older upload never replaces a newer one", message)
@@ -281,7 +291,7 @@ class Oracle:
         if stored.e_tag != rendition.e_tag:
             raise Violation(name, f"{rendition.key} has another eTag than the record of {image.image_id}")
         identity = identity_of(stored.content)
-        version = self._version(image, image)
+        version = self._version(image)
         if identity is None or version is None or identity[0] != version.upload.upload_id:
             source = version.upload.upload_id if version else image.version.e_tag
             raise Violation(name, f"{rendition.key} was made of {identity}, the record is of {source}")
@@ -294,16 +304,16 @@ class Oracle:
     def _check_end(self, key: Key, seen: Image | None, image: Image) -> None:
         if seen is None or image.attempt != seen.attempt:
             self.rolled_back.discard(key)
-        version = self._version(image, image)
+        version = self._version(image)
         if version is None:
             return
         upload_id = version.upload.upload_id
         if any(entry.detail.get("reason") in _REPAIRED for entry in image.history[-1:]):
-            self.ends[key, upload_id] = 0
+            self.ends[upload_id] = 0
         if image.status in TERMINAL_STATUSES and (seen is None or seen.status is not image.status):
-            self.ends[key, upload_id] += 1
-            self.completed_at_s.setdefault(upload_id, self.scheduler.now_s)
-            if self.ends[key, upload_id] > 1:
+            self.ends[upload_id] += 1
+            self.ended_at_s.setdefault(upload_id, self.scheduler.now_s)
+            if self.ends[upload_id] > 1:
                 raise Violation("an upload ends once", f"{image.image_id} ended twice for {upload_id}")
 
     def _check_statistics(self, user_id: str) -> None:
@@ -332,22 +342,22 @@ class Oracle:
             exhausted: Uploads whose messages were received as often as they may be.
             deleted_uploads: Keys of uploads that were deleted.
         """
-        for key, versions in self.versions.items():
+        for upload_key, versions in self.versions.items():
             newest = versions[-1].upload
             allowed = set(EXPECTED[newest.kind].codes)
             if newest.key in deleted_uploads:
                 allowed |= {None, "source_missing"}
             if not strict and newest.upload_id in exhausted:
                 allowed |= {"unavailable", "internal_error", "worker_killed"}
-            item = self._item(key)
+            key = self.records.get(upload_key)
+            item = self._item(key) if key else None
             if item is None and newest.key in deleted_uploads:
                 continue  # somebody deleted both
-            if item is None:
-                raise Violation(_LOST, f"{key[0]} of {key[1]} has no record")
-            self._check_final(key, item, allowed)
+            if key is None or item is None:
+                raise Violation(_LOST, f"{upload_key} ({newest.upload_id}) has no record")
+            self._check_final(versions[-1], key, item, allowed)
 
-    def _check_final(self, key: Key, item: Item, allowed: set[str | None]) -> None:
-        newest = self.versions[key][-1]
+    def _check_final(self, newest: Version, key: Key, item: Item, allowed: set[str | None]) -> None:
         image = self._seen(key, item)
         assert image
         what = f"{key[0]} ({newest.upload.upload_id}, {newest.upload.kind})"
@@ -368,13 +378,10 @@ class Oracle:
         assert self.table
         return self.table.items.get(key)
 
-    def _version(self, image: Image, of: Image) -> Version | None:
+    def _version(self, of: Image) -> Version | None:
         """Return the uploaded version that a record is about: the newest with its eTag and key."""
-        found = None
-        for version in self.versions.get((image.image_id, image.user_id), ()):
-            if version.e_tag == of.version.e_tag and version.upload.key == of.key:
-                found = version
-        return found
+        same = [each for each in self.versions.get(of.key, ()) if each.e_tag == of.version.e_tag]
+        return same[-1] if same else None
 
     def _count(self, key: Key, before: Item | None, after: Item | None) -> None:
         totals = self._totals[key[1]]

@@ -133,11 +133,10 @@ class Restore:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeleteRecord:
-    """A record is deleted, as by its `ttl`."""
+    """The record of an upload's key is deleted, as by its `ttl`."""
 
     at_s: float
-    user: str
-    image_id: str
+    key: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -352,11 +351,12 @@ def _replaced(draw: _Draw, _workers: list[WorkerPlan]) -> None:
 
 
 def _colliding(draw: _Draw, _workers: list[WorkerPlan]) -> None:
-    """Uploads whose names are those of another image's results."""
+    """Uploads whose names are those of another image's results, now or in earlier versions."""
     for upload in [action for action in draw.actions if isinstance(action, Upload)]:
         if upload.kind is Kind.GOOD and draw.random.random() < 0.2:
             stem, _, extension = upload.name.rpartition(".")
-            draw.upload(Kind.GOOD, name=f"{stem}_thumbnail.{extension}", user=upload.user)
+            separator = draw.random.choice("_@")
+            draw.upload(Kind.GOOD, name=f"{stem}{separator}thumbnail.{extension}", user=upload.user)
 
 
 def _hostile(draw: _Draw, _workers: list[WorkerPlan]) -> None:
@@ -553,8 +553,7 @@ def _restores(draw: _Draw, _workers: list[WorkerPlan]) -> None:
 
 
 def _delete_record(draw: _Draw, upload: Upload, at_s: float) -> None:
-    stem, _, _ = upload.name.rpartition(".")
-    draw.add(DeleteRecord(at_s=at_s, user=upload.user, image_id=stem))
+    draw.add(DeleteRecord(at_s=at_s, key=upload.key))
 
 
 def _avatar(draw: _Draw, _workers: list[WorkerPlan]) -> None:
@@ -576,6 +575,7 @@ _PARTS: Final[Mapping[Profile, Sequence[_Part]]] = {
     Profile.EVERYTHING: (
         _good,
         _replaced,
+        _colliding,
         _hostile,
         _slow,
         _messages,

@@ -43,9 +43,9 @@ from tests.simulation.uploads import EXPECTED, Kind, content_of
 from worker import bootstrap
 from worker.delivery.consumer import Consumer
 from worker.domain import clock
-from worker.domain.errors import TransientError, UnreadableMessageError
+from worker.domain.errors import TransientError
 from worker.domain.job import Job
-from worker.domain.keys import PROFILE_IMAGE_ID, parse_upload_key
+from worker.domain.keys import PROFILE_IMAGE_ID
 from worker.domain.message import Message
 from worker.domain.status import TERMINAL_STATUSES, ImageStatus
 from worker.dynamodb.attributes import decode_map, encode_map
@@ -189,7 +189,7 @@ class World:
                         for (service, fault), times in self.network.exercised.items()
                     }
                 ),
-                ended_at_s=self.oracle.completed_at_s,
+                ended_at_s=self.oracle.ended_at_s,
                 digest=self.digest,
             )
             self.scheduler.close()
@@ -277,7 +277,7 @@ class World:
         if "code" in message.attributes:
             return
         for part in parse(_as_message(message), bootstrap.key_layout(settings(1, 1))):
-            key = (part.image_id, part.user_id) if isinstance(part, Job) else None
+            key = self.oracle.records.get(part.key) if isinstance(part, Job) else None
             item = self.table.items.get(key) if key else None
             if item is None or from_item(decode_map(item)).status not in TERMINAL_STATUSES:
                 what = f"{message.message_id} ({message.about}) after {message.receives} receives"
@@ -390,10 +390,11 @@ class World:
         self._needs_repair = True
 
     def _delete_record(self, action: DeleteRecord) -> None:
-        key = action.image_id, action.user
-        self.oracle.record_deleted(key, self.table.items.get(key))
-        self.table.delete(key)
-        self._needs_repair = True
+        key = self.oracle.records.get(action.key)
+        if key is not None:
+            self.oracle.record_deleted(action.key, key, self.table.items[key])
+            self.table.delete(key)
+            self._needs_repair = True
 
     def _repeat_event(self, action: RepeatEvent) -> None:
         if action.key in self._events_of:
@@ -434,12 +435,7 @@ class World:
             **EXPECTED[upload.kind].stored,
         )
         self._deleted_uploads.discard(upload.key)
-        try:
-            name = parse_upload_key(upload.key, prefix="uploads/")
-        except UnreadableMessageError:
-            pass
-        else:
-            self.oracle.uploaded(upload, stored.e_tag, (name.image_id, name.user_id))
+        self.oracle.uploaded(upload, stored.e_tag)
         body = self._event(upload, stored)
         self._events_of[upload.key] = body
         for delay_s in upload.events_after_s:
