@@ -361,6 +361,8 @@ class Oracle:
         image = self._seen(key, item)
         assert image
         what = f"{key[0]} ({newest.upload.upload_id}, {newest.upload.kind})"
+        if image.key != newest.upload.key:
+            raise Violation(_LOST, f"the record of {what} is that of {image.key}")
         if image.version.e_tag != newest.e_tag:
             raise Violation(_LOST, f"the record of {what} is about an older upload")
         if image.status not in TERMINAL_STATUSES:

@@ -3,9 +3,9 @@
 import gc
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from itertools import count
@@ -62,6 +62,8 @@ if TYPE_CHECKING:
 _CHECK_S: Final = 5.0
 _MAX_EVENTS: Final = 400_000
 _DRAIN_S: Final = 60.0
+_SLACK_S: Final = 8.0
+"""Covers duplicates of messages, whose images may have to wait for another delivery."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -663,5 +665,28 @@ def simulating() -> Iterator[None]:
 
 
 def simulate(schedule: Schedule, trace: Callable[[str], None] | None = None) -> Outcome:
-    """Run a schedule inside `simulating`."""
-    return World(schedule, trace).run()
+    """Run a schedule inside `simulating`; one with cheap hostile uploads also without these, to compare."""
+    outcome = World(schedule, trace).run()
+    if outcome.violation is not None or schedule.profile is not Profile.HOSTILE:
+        return outcome
+    good = [action for action in schedule.actions if isinstance(action, Upload) and action.kind is Kind.GOOD]
+    alone = World(schedule.with_actions(good)).run()
+    violation = alone.violation or _delayed(schedule, good, alone, outcome)
+    if violation is not None and trace is not None:
+        trace(f"VIOLATION {violation}")
+    return replace(outcome, violation=violation)
+
+
+def _delayed(schedule: Schedule, good: Sequence[Upload], alone: Outcome, mixed: Outcome) -> Violation | None:
+    """Return a violation if hostile uploads have delayed a good one by more than the time of decoders."""
+    decoding_s = sum(upload.decode_ms for upload in schedule.uploads) / 1000
+    for upload in good:
+        if upload.upload_id not in alone.ended_at_s:
+            continue  # it was replaced
+        began_s = upload.at_s + min(upload.events_after_s)
+        alone_s = alone.ended_at_s[upload.upload_id] - began_s
+        mixed_s = mixed.ended_at_s[upload.upload_id] - began_s
+        if mixed_s > 2 * alone_s + decoding_s + _SLACK_S:
+            message = f"{upload.upload_id} took {mixed_s:.1f} s, and {alone_s:.1f} s without hostile uploads"
+            return Violation("hostile uploads delay no others", message)
+    return None

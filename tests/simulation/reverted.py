@@ -1,0 +1,271 @@
+"""
+Fixes that the simulation guards, and what it finds when one of them is reverted.
+
+Each defect is the text of a fix and the text without it. `python -m tests.simulation.reverted` prints for
+each the first seed that finds it.
+"""
+
+import inspect
+import sys
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from itertools import count
+from typing import Any, Final
+
+from tests.simulation.schedule import Profile, Schedule, draw
+from tests.simulation.world import Outcome, simulate, simulating
+
+_MAX_SEEDS: Final = 400
+"""Schedules of the profile that are tried: the seed that finds a defect may change with other code."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """
+    A piece of code, with and without the fix.
+
+    Attributes:
+        function: Module and qualified name: `worker.domain.claim:decide`.
+        fixed: Text in the function, as it is.
+        defective: Text in its place.
+    """
+
+    function: str
+    fixed: str
+    defective: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Defect:
+    """
+    A defect that was fixed.
+
+    Attributes:
+        name: What happened before the fix.
+        invariant: The invariant that is violated without the fix.
+        seed: A seed that finds it.
+        profile: Profile of the seeds that are tried.
+        edits: How the fix is reverted.
+    """
+
+    name: str
+    invariant: str
+    seed: int
+    profile: Profile
+    edits: tuple[Edit, ...]
+
+
+DEFECTS: Final[Sequence[Defect]] = (
+    Defect(
+        name="an AWS error about one object counts as an outage",
+        invariant="hostile uploads delay no others",
+        seed=0,
+        profile=Profile.HOSTILE,
+        edits=(
+            Edit(
+                "worker.aws.retry:call_with_retry",
+                "is_dependency_failure=not isinstance(error, ClientError)",
+                "is_dependency_failure=True",
+            ),
+            Edit(
+                "worker.delivery.consumer:Consumer._receive",
+                "len(self._failed_messages) >= _OUTAGE_MESSAGES",
+                "bool(self._failed_messages)",
+            ),
+        ),
+    ),
+    Defect(
+        name="an image that kills its worker takes the images in flight along",
+        invariant="everything ends in time",
+        seed=0,
+        profile=Profile.KILLERS,
+        edits=(
+            Edit(
+                "worker.delivery.handler:MessageHandler.handle",
+                "if message.receive_count <= self._config.max_receives:",
+                "if message:",
+            ),
+            Edit(
+                "worker.delivery.handler:MessageHandler._claim_and_process",
+                "leaves_suspects=suspect is None",
+                "leaves_suspects=False",
+            ),
+        ),
+    ),
+    Defect(
+        name="one odd response of SQS ends the worker",
+        invariant="a worker runs until it is stopped",
+        seed=0,
+        profile=Profile.FAULTS,
+        edits=(Edit("worker.delivery.consumer:Consumer._receive", "if not has_received:", "if error:"),),
+    ),
+    Defect(
+        name="the history grows with each replacement",
+        invariant="records stay small",
+        seed=0,
+        profile=Profile.REPLACEMENTS,
+        edits=(
+            Edit(
+                "worker.domain.history:bounded",
+                "if len(kept) == len(entries):",
+                "if entries is not None:",
+            ),
+        ),
+    ),
+    Defect(
+        name="the results of one image are stored under the keys of another's",
+        invariant="results belong to one image",
+        seed=0,
+        profile=Profile.EVERYTHING,
+        edits=(
+            Edit(
+                "worker.domain.keys:result_key",
+                'suffix = f"{SIZE_SEPARATOR}{size or \'\'}" if size or is_ambiguous else ""',
+                'suffix = f"_{size}" if size else ""',
+            ),
+            Edit(
+                "worker.s3.results:S3Results._other_owner",
+                'if (owner := metadata.get("image")) is not None:',
+                "if metadata is not None:\n        return None\n    if owner := None:",
+            ),
+        ),
+    ),
+    Defect(
+        name="uploads of two keys share a record",
+        invariant="no upload is lost",
+        seed=0,
+        profile=Profile.CALM,
+        edits=(Edit("worker.dynamodb.ledger:DynamoLedger.claim", "seen.key != job.key", "seen is None"),),
+    ),
+    Defect(
+        name="a worker writes to a record after its lease was taken over",
+        invariant="a worker without the lease changes nothing",
+        seed=0,
+        profile=Profile.CRASHES,
+        edits=(
+            Edit(
+                "worker.dynamodb.expressions:UpdateExpression.require_held",
+                'self.require_equal("attempt", image.attempt)',
+                'self.require_exists("attempt")',
+            ),
+            Edit(
+                "worker.dynamodb.expressions:UpdateExpression.require_held",
+                'self.require_equal("leaseOwner", image.lease.owner if image.lease else None)',
+                'self.require_exists("imageId")',
+            ),
+            Edit(
+                "worker.dynamodb.image_updates:progress_update",
+                "expression.require_same_history(before)",
+                "pass",
+            ),
+        ),
+    ),
+    Defect(
+        name="a write whose response was lost counts as a lost lease",
+        invariant="everything ends in time",
+        seed=0,
+        profile=Profile.FAULTS,
+        edits=(Edit("worker.dynamodb.image_updates:was_applied", "return (", "return False and ("),),
+    ),
+    Defect(
+        name="a completed image is deleted from the queue before it is recorded",
+        invariant="everything ends in time",
+        seed=0,
+        profile=Profile.CRASHES,
+        edits=(
+            Edit(
+                "worker.delivery.handler:MessageHandler._process",
+                "source = await self._fetch(attempt)",
+                "await self._queue.delete(attempt.message)\n    source = await self._fetch(attempt)",
+            ),
+        ),
+    ),
+)
+
+
+def by_name(name: str) -> Defect:
+    """Return a defect."""
+    return next(defect for defect in DEFECTS if defect.name == name)
+
+
+@contextmanager
+def reverted(defect: Defect) -> Iterator[None]:
+    """Run the body without a fix; for use inside of `simulating`."""
+    with ExitStack() as stack:
+        for edit in defect.edits:
+            stack.enter_context(_edited(edit))
+        yield
+
+
+@contextmanager
+def _edited(edit: Edit) -> Iterator[None]:
+    module_name, _, qualified = edit.function.partition(":")
+    module = import_module(module_name)
+    owner: Any = module
+    *parents, name = qualified.split(".")
+    for parent in parents:
+        owner = getattr(owner, parent)
+    original = getattr(owner, name)
+    source = _SOURCES.get(original) or textwrap.dedent(inspect.getsource(original))
+    if source.count(edit.fixed) != 1:
+        message = f"{edit.function} does not contain exactly once: {edit.fixed}"
+        raise LookupError(message)
+    source = source.replace(edit.fixed, edit.defective)
+    namespace: dict[str, Any] = {}
+    exec(compile(source, f"<{edit.function}>", "exec"), vars(module), namespace)  # noqa: S102 - our own code
+    changed = namespace[name]
+    _SOURCES[changed] = source
+    places = [owner] if parents else _importers(name, original)
+    for place in places:
+        setattr(place, name, changed)
+    try:
+        yield
+    finally:
+        for place in places:
+            setattr(place, name, original)
+
+
+_SOURCES: Final[dict[Callable[..., Any], str]] = {}
+"""Source of functions that were edited, for further edits."""
+
+
+def _importers(name: str, function: object) -> list[Any]:
+    """Return all modules of the worker that have imported a function."""
+    return [
+        module
+        for module_name, module in list(sys.modules.items())
+        if module_name.startswith("worker.") and getattr(module, name, None) is function
+    ]
+
+
+def found_by(defect: Defect, *, first: int) -> tuple[Schedule, Outcome] | None:
+    """Return the first schedule that finds a reverted fix, from a seed on; None if none of many does."""
+    tried = 0
+    with reverted(defect):
+        for seed in count(first):
+            schedule = draw(seed)
+            if schedule.profile is not defect.profile:
+                continue
+            outcome = simulate(schedule)
+            if outcome.violation is not None and outcome.violation.invariant == defect.invariant:
+                return schedule, outcome
+            tried += 1
+            if tried == _MAX_SEEDS:
+                return None
+    return None
+
+
+def main() -> None:
+    """Print the first seed that finds each defect."""
+    with simulating():
+        for defect in DEFECTS:
+            found = found_by(defect, first=0)
+            seed = found[0].seed if found else None
+            print(f"{seed!s:>6}  {defect.name}: {defect.invariant}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
