@@ -19,8 +19,9 @@ from tests.simulation.fleet import LEASE_S
 from tests.simulation.loop import ProcessLoop, Scheduler
 from tests.simulation.s3 import S3, Put, Stored
 from tests.simulation.schedule import Upload
-from tests.simulation.uploads import EXPECTED, identity_of
+from tests.simulation.uploads import EXPECTED, UNREADABLE, identity_of
 from worker.domain.bounds import MAX_ITEM_BYTES
+from worker.domain.history import ATTEMPT_RAISED, REQUEUED
 from worker.domain.image import Image, Rendition
 from worker.domain.keys import PROFILE_IMAGE_ID
 from worker.domain.status import (
@@ -46,6 +47,9 @@ _STEP_MOVES: Final = {
 }
 _ENDED: Final = {status.value for status in TERMINAL_STATUSES}
 _REPAIRED: Final = {ImageMove.RETRIED.value, ImageMove.REPROCESSED.value}
+_WITHOUT_MOVE: Final = {REQUEUED, ATTEMPT_RAISED}
+"""Reasons of entries that record something else than a move to another status."""
+
 _RESULTS: Final = "processed/"
 _HISTORY: Final = "the history is legal"
 _FENCING: Final = "a worker without the lease changes nothing"
@@ -95,6 +99,7 @@ class Oracle:
             differ from the record.
         disturbed: Images whose record was ever restored or deleted.
         deleted: Images whose record was deleted while it was counted.
+        old_results: Keys of results that were not stored in this simulation.
     """
 
     scheduler: Scheduler
@@ -105,6 +110,7 @@ class Oracle:
     rolled_back: set[Key] = field(default_factory=set)
     disturbed: set[Key] = field(default_factory=set)
     deleted: set[Key] = field(default_factory=set)
+    old_results: set[str] = field(default_factory=set)
     ended_at_s: dict[str, float] = field(default_factory=dict)
     ends: Counter[str] = field(default_factory=Counter)
     _by_result: dict[str, set[Key]] = field(default_factory=lambda: defaultdict(set))
@@ -140,12 +146,20 @@ class Oracle:
         for key, item in items.items():
             if key[0] == PROFILE_IMAGE_ID:
                 continue
-            self.records[item["originalS3Key"]["S"]] = key
-            self._count(key, None, item)
-            for size in _renditions(item).values():
-                self._by_result[size["key"]].add(key)
+            self._found(key, item)
         self.disturbed.update(self.records.values())
         self.rolled_back.update(self.disturbed)
+
+    def found(self, key: Key, item: Item) -> None:
+        """Take a record into account that no worker of the simulation has written."""
+        self._found(key, item)
+        self.old_results.update(rendition["key"] for rendition in _renditions(item).values())
+
+    def _found(self, key: Key, item: Item) -> None:
+        self.records[item["originalS3Key"]["S"]] = key
+        self._count(key, None, item)
+        for rendition in _renditions(item).values():
+            self._by_result[rendition["key"]].add(key)
 
     # After each event.
 
@@ -163,6 +177,8 @@ class Oracle:
 
     def put(self, put: Put) -> None:
         """Check an applied write of an object."""
+        if not {".", ".."}.isdisjoint(put.key.split("/")) and put.sender is not None:
+            raise Violation("hostile names are rejected", f"{put.key} was written")
         if not put.key.startswith(_RESULTS) or put.before is None:
             return
         identity = identity_of(put.after.content)
@@ -201,6 +217,8 @@ class Oracle:
             self._check_writer(write.sender, seen, image)
         if image.status is ImageStatus.COMPLETED and (seen is None or seen.status is not image.status):
             self._check_completed(image)
+        if image.status is ImageStatus.FAILED:
+            self._check_failed(image)
         self._check_end(write.key, seen, image)
         old = {each["key"] for each in _renditions(before).values()} if before else set()
         new = {each["key"] for each in _renditions(after).values()}
@@ -219,10 +237,14 @@ class Oracle:
         """Check the entries that a write added: the history of `image` has only these."""
         name, added = _HISTORY, image.history
         what = f"{image.image_id}: "
-        statuses = [entry.status for entry in added if entry.step is None]
+        statuses = [
+            entry.status
+            for entry in added
+            if entry.step is None and entry.detail.get("reason") not in _WITHOUT_MOVE
+        ]
         start = [seen.status.value] if seen else []
         for move in pairwise([*start, *statuses]):
-            if move not in _IMAGE_MOVES and not (move[0] == move[1] == "pending"):
+            if move not in _IMAGE_MOVES:
                 raise Violation(name, what + f"{move[0]} -> {move[1]}")
         if [*start, *statuses][-1:] != [image.status.value]:
             raise Violation(name, what + f"its status is {image.status}, its history ends with {statuses}")
@@ -272,6 +294,13 @@ class Oracle:
         if seen.lease is not None and _is_leased(seen, now):
             message = f"{sender.name} claimed {image.image_id} under the lease of {seen.lease.owner}"
             raise Violation(_FENCING, message)
+
+    def _check_failed(self, image: Image) -> None:
+        what = f"{image.image_id} failed"
+        if image.error is None or not image.error.message:
+            raise Violation("every failure has a reason", what)
+        if image.counted_bytes is not None:
+            raise Violation("statistics are exact", f"{what}, and counts {image.counted_bytes} bytes")
 
     def _check_completed(self, image: Image) -> None:
         self._check_results(image)
@@ -344,7 +373,14 @@ class Oracle:
         """
         for upload_key, versions in self.versions.items():
             newest = versions[-1].upload
+            if EXPECTED[newest.kind].codes == {UNREADABLE}:
+                if upload_key in self.records:
+                    raise Violation("hostile names are rejected", f"{upload_key} has a record")
+                continue
             allowed = set(EXPECTED[newest.kind].codes)
+            stem, _, _ = newest.key.replace("uploads/", _RESULTS, 1).rpartition(".")
+            if f"{stem}.jpg" in self.old_results:
+                allowed.add("result_key_taken")
             if newest.key in deleted_uploads:
                 allowed |= {None, "source_missing"}
             if not strict and newest.upload_id in exhausted:

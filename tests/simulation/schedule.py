@@ -49,6 +49,14 @@ class Upload:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OldImage:
+    """An image that the first version of the worker has processed, with its upload, record and results."""
+
+    at_s: float
+    upload: Upload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeleteUpload:
     """The object of an upload is deleted."""
 
@@ -165,6 +173,7 @@ class Repair:
 
 Action: TypeAlias = (
     Upload
+    | OldImage
     | DeleteUpload
     | SendMessage
     | SetPreferences
@@ -268,6 +277,16 @@ class _Draw:
         self.random = random.Random(self.seed)
         self.profile = self.random.choice(_PROFILES)
         self._number = 0
+        self._times: dict[tuple[str, str], list[float]] = {}
+
+    @property
+    def apart_s(self) -> float:
+        """
+        Least time between two uploads of one key.
+
+        S3 lists whole seconds, from which the repair tools have to find the newer one.
+        """
+        return 1.2 if {_repairs, _restores} & set(_PARTS[self.profile]) else 0.02
 
     def schedule(self) -> Schedule:
         parts = _PARTS[self.profile]
@@ -301,13 +320,20 @@ class _Draw:
             name = f"{number}-".ljust(1024 - len(f"uploads/{user}/"), "k")
         elif kind is Kind.ODD_NAME:
             name = f"{number}\x1b[31m\u202egpj.\x85.jpg"
+        elif kind is Kind.DOT_SEGMENTS:
+            name = f"{number}/../../../{number}.jpg"
+        user, name = user or self.random.choice(_USERS), name or f"{number}.jpg"
+        at_s = self.time() if at_s is None else at_s
+        while any(abs(at_s - other_s) < self.apart_s for other_s in self._times.setdefault((user, name), [])):
+            at_s = round(at_s + self.apart_s, 3)
+        self._times[user, name].append(at_s)
         upload = Upload(
-            at_s=self.time() if at_s is None else at_s,
+            at_s=at_s,
             upload_id=f"u{number}",
-            user=user or self.random.choice(_USERS),
-            name=name or f"{number}.jpg",
+            user=user,
+            name=name,
             kind=kind,
-            decode_ms=self.random.choice((20, 100, 400, 1500)),
+            decode_ms=75_000 if kind is Kind.SLOW else self.random.choice((20, 100, 400, 1500)),
             events_after_s=self._events(),
             event_format=self.random.choice(("s3", "s3", "eventbridge", "sns")),
             with_sequencer=self.random.random() < 0.9,
@@ -331,15 +357,31 @@ def _good(draw: _Draw, _workers: list[WorkerPlan]) -> None:
         draw.upload(Kind.GOOD)
 
 
+def _old(draw: _Draw, _workers: list[WorkerPlan]) -> None:
+    """Images that the first version processed; some are replaced, some have a name like their results."""
+    for _ in range(draw.random.choice((0, 1, 2))):
+        upload = draw.upload(Kind.GOOD, at_s=0.0)
+        draw.actions.remove(upload)
+        draw.add(OldImage(at_s=0.0, upload=upload))
+        match draw.random.choice(("replaced", "replaced", "kept", "similar name", "deleted")):
+            case "replaced":
+                draw.upload(Kind.GOOD, name=upload.name, user=upload.user)
+            case "similar name":
+                stem, _, _ = upload.name.rpartition(".")
+                draw.upload(Kind.GOOD, name=f"{stem}_thumbnail.jpg", user=upload.user)
+            case "deleted":
+                draw.add(DeleteUpload(at_s=draw.time(), key=upload.key))
+            case _:
+                pass
+
+
 def _replaced(draw: _Draw, _workers: list[WorkerPlan]) -> None:
     """Some uploads are replaced, some under another extension of the same image, some deleted."""
     for upload in [action for action in draw.actions if isinstance(action, Upload)]:
         chance = draw.random.random()
         if upload.kind is not Kind.GOOD or chance > 0.5:
             continue
-        # S3 lists whole seconds, from which the repair tools have to find the newer upload.
-        least_s = 1.2 if {_repairs, _restores} & set(_PARTS[draw.profile]) else 0.02
-        at_s = upload.at_s + draw.random.choice((least_s, max(least_s, 0.3), 1.5, 3.0, 8.0))
+        at_s = round(upload.at_s + draw.random.choice((0.02, 0.3, 1.5, 3.0, 8.0)), 3)
         kind = draw.random.choice((Kind.GOOD, Kind.GOOD, Kind.CORRUPT))
         stem, _, _ = upload.name.rpartition(".")
         if chance < 0.3:
@@ -368,7 +410,7 @@ def _hostile(draw: _Draw, _workers: list[WorkerPlan]) -> None:
 
 def _slow(draw: _Draw, _workers: list[WorkerPlan]) -> None:
     for _ in range(draw.random.randint(0, 2)):
-        draw.upload(draw.random.choice((Kind.HANGING, Kind.OUT_OF_MEMORY)))
+        draw.upload(draw.random.choice((Kind.HANGING, Kind.OUT_OF_MEMORY, Kind.SLOW)))
 
 
 def _killers(draw: _Draw, _workers: list[WorkerPlan]) -> None:
@@ -566,14 +608,15 @@ _PARTS: Final[Mapping[Profile, Sequence[_Part]]] = {
     Profile.CALM: (_good, _replaced, _messages, _small_clock_offsets),
     Profile.HOSTILE: (_good, _hostile, _messages, _preferences),
     Profile.KILLERS: (_good, _killers),
-    Profile.FAULTS: (_good, _replaced, _troubles, _outages, _small_clock_offsets),
-    Profile.CRASHES: (_good, _replaced, _crashes, _versions, _small_clock_offsets),
+    Profile.FAULTS: (_good, _replaced, _slow, _troubles, _outages, _small_clock_offsets),
+    Profile.CRASHES: (_good, _old, _replaced, _slow, _crashes, _versions, _small_clock_offsets),
     Profile.CLOCKS: (_good, _replaced, _crashes, _clocks),
-    Profile.OPERATORS: (_good, _hostile, _repairs, _small_clock_offsets),
-    Profile.RESTORES: (_good, _replaced, _restores),
+    Profile.OPERATORS: (_good, _old, _hostile, _repairs, _small_clock_offsets),
+    Profile.RESTORES: (_good, _old, _replaced, _restores),
     Profile.REPLACEMENTS: (_avatar, _versions),
     Profile.EVERYTHING: (
         _good,
+        _old,
         _replaced,
         _colliding,
         _hostile,

@@ -32,6 +32,8 @@ class Kind(StrEnum):
     ODD_HEADER = "a header that is not UTF-8"
     LONG_KEY = "a key of 1,024 bytes"
     ODD_NAME = "control characters in its name"
+    DOT_SEGMENTS = "a key with the segment .."
+    SLOW = "takes longer than a lease"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,9 @@ def _fails(*codes: str | None, **stored: Any) -> Expectation:
     return Expectation(frozenset(codes), stored)
 
 
+UNREADABLE: Final = "unreadable"
+"""Code of the dead letter of an upload that gets no record."""
+
 EXPECTED: Final[Mapping[Kind, Expectation]] = {
     Kind.GOOD: _fails(None),
     Kind.CORRUPT: _fails("corrupt"),
@@ -70,6 +75,8 @@ EXPECTED: Final[Mapping[Kind, Expectation]] = {
     Kind.ODD_HEADER: _fails(None, "source_unreadable", INTERNAL_ERROR, unreadable="utf-8"),
     Kind.LONG_KEY: _fails("key_too_long", "unavailable"),
     Kind.ODD_NAME: _fails(None),
+    Kind.DOT_SEGMENTS: _fails(UNREADABLE),
+    Kind.SLOW: _fails(None),
 }
 
 REJECTED_IN_DECODER: Final = frozenset(
@@ -90,6 +97,7 @@ CHEAP: Final = (
     Kind.ODD_HEADER,
     Kind.LONG_KEY,
     Kind.ODD_NAME,
+    Kind.DOT_SEGMENTS,
 )
 """Hostile uploads that take no more of a decoder's time than a good one."""
 
