@@ -33,8 +33,8 @@ class Stored:
         metadata: User metadata.
         content_type: `Content-Type`.
         content_length: Announced length, if it is not that of the content.
-        unreadable: Error code and status with which S3 rejects every read of it; or the name of an exception
-            that the client raises for its response.
+        unreadable: Error code, status and message with which S3 rejects every read of it; or the error of the
+            client for a response that it cannot read.
     """
 
     content: bytes
@@ -44,7 +44,7 @@ class Stored:
     metadata: Mapping[str, str] = field(default_factory=dict)
     content_type: str = "image/jpeg"
     content_length: int | None = None
-    unreadable: tuple[str, int] | str | None = None
+    unreadable: tuple[str, int, str] | str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ class S3:
         if isinstance(stored.unreadable, tuple):
             raise client_error("GetObject", *stored.unreadable)
         if stored.unreadable is not None:
-            raise _broken_response(stored.unreadable)
+            raise HTTPClientError(error=stored.unreadable)
         response = _described(stored)
         response["Body"] = Body(stored.content, request.fault)
         return response
@@ -183,13 +183,6 @@ class S3:
         if parameters.get("IfNoneMatch", "").strip('"') == stored.e_tag:
             raise client_error(operation, "304", 304)
         return stored
-
-
-def _broken_response(kind: str) -> Exception:
-    """Return what the client raises for a response that it cannot read."""
-    if kind == "headers":
-        return HTTPClientError(error="400, message: Got more than 128 headers")
-    return UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
 
 
 def _described(stored: Stored) -> dict[str, Any]:

@@ -337,7 +337,7 @@ class _Draw:
             events_after_s=self._events(),
             event_format=self.random.choice(("s3", "s3", "eventbridge", "sns")),
             with_sequencer=self.random.random() < 0.9,
-            metadata=200 if kind is Kind.MANY_HEADERS else self.random.choice((0, 0, 3)),
+            metadata=self.random.choice((0, 0, 3, 200)),
         )
         self.add(upload)
         return upload
@@ -441,6 +441,8 @@ def _messages(draw: _Draw, _workers: list[WorkerPlan]) -> None:
 def _preferences(draw: _Draw, _workers: list[WorkerPlan]) -> None:
     chosen: list[dict[str, Any]] = [
         {"watermarkText": "mine"},
+        {"watermarkText": "x" * 70_000},
+        {"watermarkImage": "k" * 1100},
         {"watermarkImage": "missing.png"},
         {"defaultImageSize": "large"},
         {"watermarkEnabled": False},
@@ -551,7 +553,7 @@ def _crashes(draw: _Draw, workers: list[WorkerPlan]) -> None:
 
 def _clocks(draw: _Draw, workers: list[WorkerPlan]) -> None:
     for number, plan in enumerate(workers):
-        offset_s = draw.random.choice((-90.0, -5.0, -0.5, 0.0, 0.5, 5.0, 90.0))
+        offset_s = draw.random.choice((-3600.0, -90.0, -5.0, -0.5, 0.0, 0.5, 5.0, 90.0, 3600.0))
         workers[number] = replace(plan, clock_offset_s=offset_s)
 
 

@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
-from worker.domain.errors import INTERNAL_ERROR
-
 MAGIC: Final = b"SIMULATED "
 MAX_BYTES: Final = 50 * 1024 * 1024
 
@@ -28,8 +26,7 @@ class Kind(StrEnum):
     ARCHIVED = "archived"
     CUSTOMER_KEY = "encrypted with a customer's key"
     FOREIGN_KMS_KEY = "encrypted with a foreign KMS key"
-    MANY_HEADERS = "more headers than the client reads"
-    ODD_HEADER = "a header that is not UTF-8"
+    BROKEN_RESPONSE = "a response that the client cannot read"
     LONG_KEY = "a key of 1,024 bytes"
     ODD_NAME = "control characters in its name"
     DOT_SEGMENTS = "a key with the segment .."
@@ -54,6 +51,9 @@ def _fails(*codes: str | None, **stored: Any) -> Expectation:
     return Expectation(frozenset(codes), stored)
 
 
+BROKEN: Final = "400, message: Got more than 8190 bytes when reading a header"
+"""What the client says about a response that it cannot read."""
+
 UNREADABLE: Final = "unreadable"
 """Code of the dead letter of an upload that gets no record."""
 
@@ -68,12 +68,23 @@ EXPECTED: Final[Mapping[Kind, Expectation]] = {
     Kind.HANGING: _fails("decode_timeout"),
     Kind.KILLER: _fails("worker_killed"),
     Kind.TAKEOVER: _fails(None, "decoder_crashed"),
-    Kind.ARCHIVED: _fails("source_archived", "unavailable", unreadable=("InvalidObjectState", 403)),
-    Kind.CUSTOMER_KEY: _fails("source_unreadable", "unavailable", unreadable=("InvalidRequest", 400)),
-    Kind.FOREIGN_KMS_KEY: _fails("access_denied", "unavailable", unreadable=("AccessDenied", 403)),
-    Kind.MANY_HEADERS: _fails("source_unreadable", "unavailable", unreadable="headers"),
-    Kind.ODD_HEADER: _fails(None, "source_unreadable", INTERNAL_ERROR, unreadable="utf-8"),
-    Kind.LONG_KEY: _fails("key_too_long", "unavailable"),
+    Kind.ARCHIVED: _fails(
+        "source_archived",
+        unreadable=("InvalidObjectState", 403, "The operation is not valid for the object's storage class"),
+    ),
+    Kind.CUSTOMER_KEY: _fails(
+        "source_unreadable",
+        unreadable=("InvalidRequest", 400, "The object was stored using a form of Server Side Encryption"),
+    ),
+    # Unavailable until the worker has read another object, which shows that only this one cannot be read.
+    Kind.FOREIGN_KMS_KEY: _fails(
+        "access_denied",
+        "source_unreadable",
+        "unavailable",
+        unreadable=("AccessDenied", 403, "is not authorized to perform: kms:Decrypt on the resource"),
+    ),
+    Kind.BROKEN_RESPONSE: _fails("source_unreadable", "unavailable", unreadable=BROKEN),
+    Kind.LONG_KEY: _fails("key_too_long"),
     Kind.ODD_NAME: _fails(None),
     Kind.DOT_SEGMENTS: _fails(UNREADABLE),
     Kind.SLOW: _fails(None),
@@ -93,8 +104,7 @@ CHEAP: Final = (
     Kind.ARCHIVED,
     Kind.CUSTOMER_KEY,
     Kind.FOREIGN_KMS_KEY,
-    Kind.MANY_HEADERS,
-    Kind.ODD_HEADER,
+    Kind.BROKEN_RESPONSE,
     Kind.LONG_KEY,
     Kind.ODD_NAME,
     Kind.DOT_SEGMENTS,
