@@ -301,7 +301,8 @@ class _Draw:
             workers=tuple(workers),
             actions=tuple(self.actions),
             is_versioned=self.random.random() < 0.25,
-            duplicate_share=self.random.choice((0.0, 0.0, 0.1, 0.3)),
+            # Without them where the times of two runs are compared: a duplicate may have to wait for a lease.
+            duplicate_share=self.random.choice((0.0, 0.0, 0.1, 0.3)) * (self.profile is not Profile.HOSTILE),
         )
 
     def add(self, action: Action) -> None:
@@ -384,9 +385,11 @@ def _replaced(draw: _Draw, _workers: list[WorkerPlan]) -> None:
         at_s = round(upload.at_s + draw.random.choice((0.02, 0.3, 1.5, 3.0, 8.0)), 3)
         kind = draw.random.choice((Kind.GOOD, Kind.GOOD, Kind.CORRUPT))
         stem, _, _ = upload.name.rpartition(".")
+        # After its record was deleted, an image id can be taken over by the upload of another extension.
+        can_share_stem = draw.profile is not Profile.RESTORES
         if chance < 0.3:
             draw.upload(kind, at_s=at_s, name=upload.name, user=upload.user)
-        elif chance < 0.4:
+        elif chance < 0.4 and can_share_stem:
             draw.upload(kind, at_s=at_s, name=f"{stem}.png", user=upload.user)
         else:
             draw.add(DeleteUpload(at_s=at_s, key=upload.key))

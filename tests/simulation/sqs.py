@@ -30,6 +30,7 @@ class QueuedMessage:
         receives: How often it was received.
         receipt: Receipt handle of the last receive.
         about: The upload that it announces.
+        is_duplicated: Whether it was received twice at once.
     """
 
     message_id: str
@@ -40,6 +41,7 @@ class QueuedMessage:
     receives: int = 0
     receipt: str = ""
     about: str | None = None
+    is_duplicated: bool = False
 
 
 @dataclass
@@ -199,8 +201,10 @@ class SQS:
                 continue
             message.receives += 1
             message.receipt = f"{message.message_id}/{message.receives}"
-            is_duplicated = self._chance.happens(self.duplicate_share, "duplicated receive")
-            if not is_duplicated:
+            can_be_duplicated = not message.is_duplicated and self.duplicate_share > 0
+            if can_be_duplicated and self._chance.happens(self.duplicate_share, "duplicated receive"):
+                message.is_duplicated = True  # once: each receive is one of those that the message has
+            else:
                 message.visible_at_s = now_s + parameters["VisibilityTimeout"]
                 self._scheduler.at(message.visible_at_s, self._serve, url)
             self._on_event("received", message)
