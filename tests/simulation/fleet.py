@@ -162,6 +162,7 @@ _REPLACED: Final[dict[str, Any]] = {
     "build_decoder_pool": _pool,
     "worker_id": lambda: _current_process().name,
     "_export_gauges": lambda *_, **__: None,
+    "_log_confinement": lambda *_, **__: None,
 }
 
 

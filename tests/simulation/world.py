@@ -12,6 +12,8 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import quote_plus
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from tests.simulation import determinism, fleet
 from tests.simulation.chance import Chance
 from tests.simulation.dynamodb import DynamoDB, Key, Write
@@ -45,7 +47,7 @@ from tests.simulation.uploads import EXPECTED, Kind, content_of
 from worker import bootstrap
 from worker.delivery.consumer import Consumer
 from worker.domain import clock
-from worker.domain.errors import TransientError
+from worker.domain.errors import ImageWorkerError, TransientError
 from worker.domain.job import Job
 from worker.domain.keys import PROFILE_IMAGE_ID
 from worker.domain.message import Message
@@ -340,7 +342,8 @@ class World:
             if not self._is_over:
                 self.scheduler.after(2.0, self._start, worker)
             return
-        if worker.has_received:
+        is_set_up_failure = isinstance(error, ImageWorkerError | ClientError | BotoCoreError)
+        if worker.has_received or not (is_set_up_failure or self.network.weather):
             self._violated(Violation("a worker runs until it is stopped", f"{process.name}: {error!r}"))
             return
         process.kill()  # the set-up failed: the orchestrator starts it again
