@@ -29,7 +29,7 @@ _UPROBES = {335, 336}
 """uretprobe and uprobe of x86_64, which the kernel makes itself, past filters; they end any other caller."""
 _DECODERS = 2
 _PR_GET_DUMPABLE = 3
-_ENDED = "ends the decoder"
+ENDED = "ends the decoder"
 
 
 async def run_code(pool: DecoderPool, code: str) -> object:
@@ -41,13 +41,13 @@ async def run_code(pool: DecoderPool, code: str) -> object:
         result: object = json.loads(text)
         return result
     except DecoderCrashedError as error:
-        return _ENDED if "signal 31" in str(error) else str(error)
+        return ENDED if "signal 31" in str(error) else str(error)
     raise AssertionError(code)
 
 
 async def confined() -> dict[str, object]:
     """Make every attempt in a confined decoder."""
-    sys.executable = _executable()
+    sys.executable = takeover_program()
     with tempfile.TemporaryDirectory() as folder:
         token = _token_file(folder)
         before = _state(folder)
@@ -113,7 +113,7 @@ async def _numbers(pool: DecoderPool) -> dict[str, object]:
     fatal = {call.numbers[column] for call in policy.fatal}
     code = _NUMBERS.replace("SKIPPED", repr(allowed | fatal | _UPROBES))
     passed = await run_code(pool, code.replace("FIRST", "0").replace("LAST", str(_LAST_NUMBER)))
-    survived = [number for number in fatal if await run_code(pool, f"result = call({number})") != _ENDED]
+    survived = [number for number in fatal if await run_code(pool, f"result = call({number})") != ENDED]
     return {"passed": passed, "survived": survived}
 
 
@@ -174,7 +174,7 @@ def _threads(pid: int) -> int:
     return int(status.partition("Threads:")[2].split()[0])
 
 
-def _executable() -> str:
+def takeover_program() -> str:
     """Return a program that starts `tests.hostile.takeover` in place of the module that it is given."""
     path = Path(tempfile.mkdtemp(), "python")
     modules = ":".join(entry for entry in sys.path if entry)

@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.hostile.attempts import ATTEMPTS
+from tests.hostile.probe import ENDED, run_code, takeover_program
 from tests.support.pools import SMALL_JPEG, make_pool, outputs_of
 from tests.support.unprivileged import run_module
+from worker.checks import check_confinement
+from worker.decoder_pool import starters
 from worker.domain.confinement import REQUIRED, Guarantee
 from worker.domain.errors import ConfigurationError
 
@@ -92,6 +96,36 @@ async def test_every_guarantee_is_reported_by_each_decoder() -> None:
     async with make_pool(processes=2, requires_confinement=True) as pool:
         assert pool.guarantees >= REQUIRED
         await outputs_of(pool, SMALL_JPEG)
+
+
+@pytest.fixture
+def executes_uploads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", takeover_program())
+
+
+@pytest.mark.usefixtures("executes_uploads")
+async def test_a_call_that_only_an_attack_makes_is_logged() -> None:
+    async with make_pool() as pool:
+        with capture_logs() as logs:
+            assert await run_code(pool, "import os; os.execv('/bin/true', ['true'])") == ENDED
+    assert [line["log_level"] for line in logs if line["event"] == "decoder.call_forbidden"] == ["warning"]
+
+
+@pytest.mark.usefixtures("executes_uploads")
+async def test_decoders_that_are_not_forked_are_confined_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(starters, "_has_pidfd", lambda: False)
+    async with make_pool(requires_confinement=True) as pool:
+        assert pool.zygote_pid is None
+        assert str(await run_code(pool, "open('/etc/passwd')")).startswith("PermissionError")
+
+
+def test_the_check_warns_of_missing_guarantees_and_names_them() -> None:
+    assert check_confinement(frozenset(Guarantee)).ok
+    finding = check_confinement(REQUIRED - {Guarantee.SECCOMP})
+    assert (finding.ok, finding.required) == (False, False)
+    assert "without seccomp (" in finding.message
+    assert "landlock (" in finding.message
+    assert finding.fix
 
 
 WITHOUT_SECCOMP = """\

@@ -37,6 +37,7 @@ from worker.ipc.process_attributes import make_non_dumpable
 
 _MAX_HANDOVER_ATTEMPTS: Final = 3
 _CPU_LIMIT_EXCEEDED: Final = f"signal {signal.SIGXCPU.value}"
+_CALL_FORBIDDEN: Final = f"signal {signal.SIGSYS.value}"
 _KILLED: Final = f"signal {signal.SIGKILL.value}"
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -246,6 +247,12 @@ class DecoderPool:
         status = await decoder.wait_or_kill()
         if not self._supervisor.is_running:
             return pool_stopped_error()
+        if status == _CALL_FORBIDDEN:
+            _log.warning(
+                "decoder.call_forbidden",
+                pid=decoder.pid,
+                reason="it made a system call that no image library makes: the image may be an attack",
+            )
         if status == _CPU_LIMIT_EXCEEDED:
             return DecodeTimeoutError(limit_s=self._step_timeout_s)
         if status == _KILLED and not decoder.was_killed:
