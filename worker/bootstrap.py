@@ -38,7 +38,7 @@ from worker.domain.recipe import Limits
 from worker.dynamodb.backups import Backups
 from worker.dynamodb.ledger import DynamoLedger
 from worker.dynamodb.profiles import CachedProfiles, ProfileStore
-from worker.dynamodb.queries import Queries
+from worker.dynamodb.queries import OnUnreadable, Queries, log_unreadable
 from worker.dynamodb.repair_writes import RepairWrites
 from worker.dynamodb.table import Table
 from worker.dynamodb.table_identity import TableIdentity
@@ -222,9 +222,13 @@ def storage_parameters(settings: Settings) -> dict[str, str]:
     }
 
 
-def build_queries(dynamodb: "DynamoDBClient", settings: Settings) -> Queries:
-    """Return the queries on the table."""
-    return Queries(dynamodb, table=table_of(settings), retry=RETRY_POLICIES.table)
+def build_queries(
+    dynamodb: "DynamoDBClient", settings: Settings, *, on_unreadable: OnUnreadable = log_unreadable
+) -> Queries:
+    """Return the queries on the table; `on_unreadable` is called with the error of each record left out."""
+    return Queries(
+        dynamodb, table=table_of(settings), retry=RETRY_POLICIES.table, on_unreadable=on_unreadable
+    )
 
 
 def build_ledger(dynamodb: "DynamoDBClient", settings: Settings) -> DynamoLedger:
@@ -496,7 +500,11 @@ async def open_repairs(
             results_bucket=settings.results_bucket,
             s3=clients.s3,
             s3_retry=RETRY_POLICIES.bucket,
-            queries=build_queries(clients.dynamodb, settings),
+            queries=build_queries(
+                clients.dynamodb,
+                settings,
+                on_unreadable=lambda error: reporter.failed(error.image_id, str(error)),
+            ),
             writes=RepairWrites(
                 clients.dynamodb,
                 table=table_of(settings),

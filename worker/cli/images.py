@@ -14,6 +14,7 @@ from worker.cli.support.entrypoint import asynchronous, start
 from worker.cli.support.options import IdArgument, UserOption, find_image, report_missing
 from worker.domain.clock import utc_now
 from worker.domain.errors import ConfigurationError
+from worker.domain.printable import printable
 from worker.domain.status import ImageStatus
 from worker.dynamodb.items import summary_to_map, to_item
 from worker.dynamodb.queries import Page
@@ -67,16 +68,18 @@ async def list_(
     limit: LimitOption = 20,
     token: TokenOption = None,
     json: output.JsonOption = False,
-) -> None:
+) -> int:
     """
     List the images of a user, newest first.
+
+    Exit status 1: some records cannot be read; the others are listed.
 
     Example: image-worker images list --user alice --limit 50
     """
     settings = start()
     async with open_client("dynamodb", settings) as dynamodb:
         page = await build_queries(dynamodb, settings).images_of_user(user, limit=limit, token=token)
-    _print(page, json=json)
+    return _print(page, json=json)
 
 
 @app.command()
@@ -89,16 +92,18 @@ async def status(
     limit: LimitOption = 20,
     token: TokenOption = None,
     json: output.JsonOption = False,
-) -> None:
+) -> int:
     """
     List the images with a status, newest first.
+
+    Exit status 1: some records cannot be read; the others are listed.
 
     Example: image-worker images status failed
     """
     settings = start()
     async with open_client("dynamodb", settings) as dynamodb:
         page = await build_queries(dynamodb, settings).images_by_status(status, limit=limit, token=token)
-    _print(page, json=json)
+    return _print(page, json=json)
 
 
 @app.command()
@@ -114,9 +119,11 @@ async def recent(
     limit: LimitOption = 20,
     token: TokenOption = None,
     json: output.JsonOption = False,
-) -> None:
+) -> int:
     """
     List the images uploaded on a day or in a range of days, newest first.
+
+    Exit status 1: some records cannot be read; the others are listed.
 
     Example: image-worker images recent --since 2024-01-01 --day 2024-01-31
     """
@@ -128,7 +135,7 @@ async def recent(
     settings = start()
     async with open_client("dynamodb", settings) as dynamodb:
         page = await build_queries(dynamodb, settings).recent_images(first, last, limit=limit, token=token)
-    _print(page, json=json)
+    return _print(page, json=json)
 
 
 @app.command()
@@ -188,12 +195,23 @@ def _parse_day(text: str, option: str) -> date:
         raise ConfigurationError(message) from error
 
 
-def _print(page: Page, *, json: bool) -> None:
+def _print(page: Page, *, json: bool) -> int:
+    """Print a page; return the exit status of the command."""
+    for error in page.unreadable:
+        typer.echo(printable(str(error)), err=True)
+    exit_status = 1 if page.unreadable else 0
     if json:
-        output.print_json(
-            {"images": [summary_to_map(image) for image in page.images], "nextToken": page.next_token}
-        )
-        return
+        document: dict[str, object] = {
+            "images": [summary_to_map(image) for image in page.images],
+            "nextToken": page.next_token,
+        }
+        if page.unreadable:
+            document["unreadable"] = [
+                {"imageId": error.image_id, "userId": error.user_id, "reason": error.reason}
+                for error in page.unreadable
+            ]
+        output.print_json(document)
+        return exit_status
     rows = [
         [
             escape(image.image_id),
@@ -212,3 +230,4 @@ def _print(page: Page, *, json: bool) -> None:
         console.print("No images.")
     if page.next_token:
         console.print(f"\nnext page: --token {page.next_token}", soft_wrap=True)
+    return exit_status

@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from worker.domain.step import Json
@@ -53,7 +54,7 @@ def decode(attribute: Mapping[str, Any]) -> Json:
         case "S" | "BOOL":
             return value  # type: ignore[no-any-return]  # botocore has parsed it
         case "N":
-            return int(float(value)) if "." in value or "e" in value.lower() else int(value)
+            return int(Decimal(value))
         case "NULL":
             return None
         case "M":

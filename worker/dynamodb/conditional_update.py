@@ -8,7 +8,7 @@ from botocore.exceptions import ClientError
 
 from worker.aws.errors import error_message, is_conditional_check_failed, is_item_rejected
 from worker.aws.retry import RetryPolicy, call_with_retry
-from worker.domain.errors import RecordRejectedError, TransientError
+from worker.domain.errors import RecordRejectedError, TransientError, UnreadableRecordError
 from worker.domain.image import Image
 from worker.dynamodb.attributes import decode_map
 from worker.dynamodb.items import Item, from_item
@@ -41,8 +41,16 @@ class Rejected:
 
     @property
     def image(self) -> Image | None:
-        """The stored item as an image."""
+        """The stored item as an image; raises `UnreadableRecordError` if it is not one."""
         return from_item(self.item) if self.item else None
+
+    @property
+    def held_image(self) -> Image | None:
+        """The same; None if it cannot be read, which no worker that holds its lease has written."""
+        try:
+            return self.image
+        except UnreadableRecordError:
+            return None
 
 
 def raise_if_item_rejected(error: TransientError, *, what: str) -> None:

@@ -1,5 +1,6 @@
 """Convert between images and the items that `docs/dynamodb.md` shows."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,6 +9,7 @@ from worker.domain.image import Failure, HistoryEntry, Image, ImageSummary, Leas
 from worker.domain.job import SourceVersion, padded_sequencer
 from worker.domain.status import ImageStatus, StepName, StepStatus
 from worker.domain.step import Json
+from worker.dynamodb.item_schema import require_image, require_summary, unreadable
 from worker.dynamodb.table import Table, date_shard, status_shard
 
 Item = dict[str, Json]
@@ -63,11 +65,14 @@ def from_item(item: Mapping[str, Any]) -> Image:
     Return the image that an item describes.
 
     Raises:
-        KeyError: The item is not an image.
+        UnreadableRecordError: The item is not an image, is damaged, or was written by a newer version.
     """
+    require_image(item)
     created_at = clock.from_text(item["createdAt"])
     version = item.get("sourceVersion", {})
     owner = item.get("leaseOwner")
+    if owner and "leaseExpiresAt" not in item:
+        raise unreadable(item, "attribute leaseExpiresAt is missing")
     return Image(
         image_id=item["imageId"],
         user_id=item["userId"],
@@ -95,7 +100,7 @@ def from_item(item: Mapping[str, Any]) -> Image:
         error=_failure_from_map(item["error"]) if "error" in item else None,
         history=tuple(_entry_from_map(entry) for entry in item.get("history", [])),
         tags=tuple(item.get("tags", ())),
-        metadata=item.get("metadata", {}),
+        metadata={name: _text(value) for name, value in item.get("metadata", {}).items()},
         counted_bytes=item.get("countedBytes"),
         ttl=item.get("ttl"),
         record_id=item.get("recordId"),
@@ -103,7 +108,8 @@ def from_item(item: Mapping[str, Any]) -> Image:
 
 
 def to_summary(item: Mapping[str, Any]) -> ImageSummary:
-    """Return the summary in an item of an index."""
+    """Return the summary in an item of an index; raises the same error as `from_item`."""
+    require_summary(item)
     return ImageSummary(
         image_id=item["imageId"],
         user_id=item["userId"],
@@ -136,6 +142,11 @@ def summary_to_map(summary: ImageSummary) -> Item:
     )
 
 
+def _text(value: Json) -> str:
+    """Return a value of the metadata, which its owner may have set to any type, as text."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
 def _without_none(values: Mapping[str, Json]) -> dict[str, Json]:
     return {name: value for name, value in values.items() if value is not None}
 
@@ -143,10 +154,10 @@ def _without_none(values: Mapping[str, Json]) -> dict[str, Json]:
 def _step_to_map(record: StepRecord) -> Json:
     return _without_none(
         {
+            **record.detail,
             "status": record.status.value,
             "startedAt": clock.to_text(record.started_at) if record.started_at else None,
             "completedAt": clock.to_text(record.completed_at) if record.completed_at else None,
-            **record.detail,
         }
     )
 

@@ -48,7 +48,13 @@ class DynamoLedger:
         self._statistics = StatisticsWriter(client, table=table, retry=retry)
 
     async def claim(self, job: Job, claimant: Claimant) -> ClaimResult:
-        """Claim the image if the rules allow it: first as a new image, then as it is stored."""
+        """
+        Claim the image if the rules allow it: first as a new image, then as it is stored.
+
+        Raises:
+            RecordError: The record cannot be read, or other uploads have every id of the image.
+            TransientError: The table was unavailable.
+        """
         seen: Image | None = None
         began = time.monotonic()
         for _ in range(_MAX_CLAIM_ROUNDS):
@@ -84,7 +90,7 @@ class DynamoLedger:
         result = await self._update(request, what="renew the lease")
         if isinstance(result, Applied):
             return
-        stored = result.image
+        stored = result.held_image
         # If this attempt has just been settled, there is nothing left to renew, and nothing is lost.
         is_settled = stored and stored.attempt == image.attempt and stored.status != ImageStatus.PROCESSING
         if not is_settled:
@@ -115,7 +121,7 @@ class DynamoLedger:
             result = await self._update(progress_update(remaining, after, self._table), what=what)
             if isinstance(result, Applied):
                 return
-            remaining = resume_from(result.image, remaining, after)
+            remaining = resume_from(result.held_image, remaining, after)
 
     async def _update(self, request: "UpdateTypeDef", *, what: str) -> UpdateResult:
         return await conditional_update(self._client, request, self._retry, what=what)

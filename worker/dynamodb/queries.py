@@ -4,9 +4,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import structlog
 
 from worker.aws.retry import RetryPolicy, call_with_retry
+from worker.domain.errors import UnreadableRecordError
 from worker.domain.image import Image, ImageSummary
 from worker.domain.job import Job
 from worker.domain.keys import PROFILE_IMAGE_ID, next_image_id
@@ -22,11 +25,24 @@ if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
     from types_aiobotocore_dynamodb.type_defs import AttributeValueTypeDef, QueryInputTypeDef
 
+log = structlog.get_logger(__name__)
+
 USER_IMAGES: Final = "UserImages"
 STATUS_INDEX: Final = "StatusIndex"
 DATE_INDEX: Final = "DateIndex"
 
+_UNEXPIRED: Final = "(attribute_not_exists(#ttl) OR NOT #ttl <= :now)"
+"""True for a damaged `ttl` too, so that its image is reported."""
+
 _PARTITION_KEYS: Final = {USER_IMAGES: "userId", STATUS_INDEX: "statusShard", DATE_INDEX: "dateShard"}
+
+
+OnUnreadable: TypeAlias = Callable[[UnreadableRecordError], None]
+
+
+def log_unreadable(error: UnreadableRecordError) -> None:
+    """Log the error of a record that cannot be read."""
+    log.warning("record.unreadable", image_id=error.image_id, user_id=error.user_id, reason=error.reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +53,20 @@ class Page:
     Attributes:
         images: The images.
         next_token: Token of the next page; None if this is the last.
+        unreadable: The errors of items that are not images that this version can read.
     """
 
     images: tuple[ImageSummary, ...]
     next_token: str | None
+    unreadable: tuple[UnreadableRecordError, ...] = ()
 
 
 class Queries:
     """
     Reads images; expired ones are treated as deleted, even while DynamoDB still returns them.
+
+    An item that cannot be read, because it is damaged or a newer version wrote it, never hides others: among
+    several it is left out and reported.
 
     Reads are eventually consistent by default. Every method raises `TransientError` if the table was
     unavailable; those that take a page token raise `PageTokenError` if it belongs to another query.
@@ -55,6 +76,7 @@ class Queries:
         table: Name of the table and number of its index shards.
         retry: Retry policy for DynamoDB requests.
         now_s: Returns the current time in seconds since 1970.
+        on_unreadable: Called with the error of each item that `images` and `images_with_id` leave out.
     """
 
     def __init__(
@@ -64,11 +86,13 @@ class Queries:
         table: Table,
         retry: RetryPolicy,
         now_s: Callable[[], float] = time.time,
+        on_unreadable: OnUnreadable = log_unreadable,
     ) -> None:
         self._client, self._table, self._retry, self._now_s = client, table, retry, now_s
+        self._on_unreadable = on_unreadable
 
     async def image(self, image_id: str, user_id: str, *, consistent: bool = False) -> Image | None:
-        """Return an image; None if it does not exist."""
+        """Return an image; None if it does not exist. Raises `UnreadableRecordError` if it cannot be read."""
         response = await call_with_retry(
             lambda: self._client.get_item(
                 TableName=self._table.name,
@@ -82,7 +106,12 @@ class Queries:
         return self._unless_expired(decode_map(item)) if item else None
 
     async def images_with_id(self, image_id: str, *, consistent: bool = False) -> list[Image]:
-        """Return the images with an id: one of each user who has one."""
+        """
+        Return the images with an id: one of each user who has one.
+
+        Raises:
+            UnreadableRecordError: The only one cannot be read.
+        """
         if image_id == PROFILE_IMAGE_ID:
             return []
         response = await call_with_retry(
@@ -96,32 +125,34 @@ class Queries:
             self._retry,
             what="read the image",
         )
-        images = (self._unless_expired(decode_map(item)) for item in response["Items"])
-        return [image for image in images if image is not None]
+        records = [self._read(decode_map(item)) for item in response["Items"]]
+        if len(records) == 1 and isinstance(records[0], UnreadableRecordError):
+            raise records[0]
+        return self._report_unreadable(records)
 
     async def images(self, keys: Iterable[tuple[str, str]], *, consistent: bool = False) -> list[Image]:
         """Return the images with the given keys (image id, user id) that exist, in any order."""
         items = await get_items(self._client, self._table, self._retry, keys, consistent=consistent)
-        images = map(self._unless_expired, items)
-        return [image for image in images if image is not None]
+        return self._report_unreadable([self._read(item) for item in items])
 
-    async def images_of(self, jobs: Iterable[Job], *, consistent: bool = False) -> dict[str, Image]:
-        """Return the images of uploads, by the key of the upload, as far as they exist."""
-        found: dict[str, Image] = {}
+    async def images_of(
+        self, jobs: Iterable[Job], *, consistent: bool = False
+    ) -> dict[str, Image | UnreadableRecordError]:
+        """Return the images of uploads as far as they exist, or their records' errors, by upload key."""
+        found: dict[str, Image | UnreadableRecordError] = {}
         remaining = list(jobs)
         while remaining:
             keys = [(job.image_id, job.user_id) for job in remaining]
-            images = await self.images(keys, consistent=consistent)
-            by_id = {(image.image_id, image.user_id): image for image in images}
-            pairs = [(job, by_id.get((job.image_id, job.user_id))) for job in remaining]
-            found |= {job.key: image for job, image in pairs if image is not None and image.key == job.key}
-            remaining = [
-                replace(job, image_id=image_id)
-                for job, image in pairs
-                if image is not None
-                and image.key != job.key
-                and (image_id := next_image_id(job.image_id, key=job.key)) is not None
-            ]
+            items = await get_items(self._client, self._table, self._retry, keys, consistent=consistent)
+            by_id = {(item["imageId"], item["userId"]): self._read(item) for item in items}
+            jobs, remaining = remaining, []
+            for job in jobs:
+                match by_id.get((job.image_id, job.user_id)):
+                    case Image(key=key) if key != job.key:
+                        if (image_id := next_image_id(job.image_id, key=job.key)) is not None:
+                            remaining.append(replace(job, image_id=image_id))
+                    case Image() | UnreadableRecordError() as record:
+                        found[job.key] = record
         return found
 
     async def images_of_user(self, user_id: str, *, limit: int = 20, token: str | None = None) -> Page:
@@ -148,6 +179,22 @@ class Queries:
         image = from_item(item)
         return None if image.ttl is not None and image.ttl <= self._now_s() else image
 
+    def _read(self, item: Mapping[str, Any]) -> Image | UnreadableRecordError | None:
+        try:
+            return self._unless_expired(item)
+        except UnreadableRecordError as error:
+            return error
+
+    def _report_unreadable(self, records: Iterable[Image | UnreadableRecordError | None]) -> list[Image]:
+        """Report the records that cannot be read; return the others."""
+        images = []
+        for record in records:
+            if isinstance(record, UnreadableRecordError):
+                self._on_unreadable(record)
+            elif record is not None:
+                images.append(record)
+        return images
+
     async def _page(
         self, index: str, groups: Sequence[Sequence[str]], *, query: str, limit: int, token: str | None
     ) -> Page:
@@ -166,16 +213,22 @@ class Queries:
         group, positions = from_token(token, query=query) if token else (0, None)
         fetch = self._fetch_from(index)
         images: list[ImageSummary] = []
+        unreadable: list[UnreadableRecordError] = []
         while group < len(groups):
             partitions = groups[group]
             cursors = list(map(Cursor, partitions, positions or [None] * len(partitions)))
-            images += map(to_summary, await take_newest(cursors, fetch, limit=limit - len(images)))
+            taken = await take_newest(cursors, fetch, limit=limit - len(images))
+            for item in taken:
+                try:
+                    images.append(to_summary(item))
+                except UnreadableRecordError as error:
+                    unreadable.append(error)
             positions = [cursor.position for cursor in cursors]
             if all(position == DONE for position in positions):
                 group, positions = group + 1, None
             if len(images) == limit and group < len(groups):
-                return Page(tuple(images), to_token([group, positions], query=query))
-        return Page(tuple(images), None)
+                return Page(tuple(images), to_token([group, positions], query=query), tuple(unreadable))
+        return Page(tuple(images), None, tuple(unreadable))
 
     def _fetch_from(self, index: str) -> Fetch:
         partition_key, now_s = _PARTITION_KEYS[index], int(self._now_s())
@@ -191,7 +244,7 @@ class Queries:
                 "TableName": self._table.name,
                 "IndexName": index,
                 "KeyConditionExpression": "#partition = :partition",
-                "FilterExpression": "#imageId <> :profile AND (attribute_not_exists(#ttl) OR #ttl > :now)",
+                "FilterExpression": f"#imageId <> :profile AND {_UNEXPIRED}",
                 "ExpressionAttributeNames": names,
                 "ExpressionAttributeValues": values,
                 "ScanIndexForward": False,

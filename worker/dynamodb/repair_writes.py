@@ -55,6 +55,8 @@ class RepairWrites:
     async def _write(self, seen: Image, after: Image) -> Image | None:
         request = requeue_update(seen, after, self._table)
         result = await conditional_update(self._client, request, self._retry, what="requeue the image")
-        if isinstance(result, Applied) or (result.image and was_applied(result.image, seen, after)):
+        if isinstance(result, Applied) or (
+            (stored := result.held_image) and was_applied(stored, seen, after)
+        ):
             return after
         return None

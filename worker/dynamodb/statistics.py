@@ -176,7 +176,7 @@ class StatisticsWriter:
             if cancelled is None:
                 return [errors.get(settlement) for settlement in batch]
             rejected = [
-                (settlement, rejection.image)
+                (settlement, rejection.held_image)
                 for settlement, rejection in zip(list(remaining), cancelled.images, strict=True)
                 if rejection is not None
             ]

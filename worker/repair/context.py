@@ -108,6 +108,7 @@ class RepairContext:
             else:
                 page = await self.queries.images_by_status(status, limit=_PAGE_SIZE, token=token)
             keys = [(image.image_id, image.user_id) for image in page.images if image.status is status]
+            keys += [(error.image_id, error.user_id) for error in page.unreadable]  # reported when read
             yield await self.queries.images(keys, consistent=True)
             if page.next_token is None:
                 return

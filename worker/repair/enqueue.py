@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from worker.aws.retry import RetryPolicy, call_with_retry
 from worker.domain.clock import to_milliseconds
-from worker.domain.errors import TransientError, UnreadableMessageError
+from worker.domain.errors import TransientError, UnreadableMessageError, UnreadableRecordError
 from worker.domain.image import Image
 from worker.domain.job import Job, SourceVersion
 from worker.domain.keys import parse_upload_key
@@ -69,6 +69,9 @@ async def _enqueue_unrecorded(repairs: RepairContext, jobs: Sequence[Job]) -> No
     requests = []
     for job in jobs:
         image = recorded.get(job.key)
+        if isinstance(image, UnreadableRecordError):
+            repairs.reporter.failed(job.image_id, str(image))
+            continue
         try:
             newer = job if image is None else await _newer_job(repairs, job, image)
         except TransientError as error:

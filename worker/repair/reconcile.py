@@ -9,7 +9,13 @@ from uuid import uuid4
 from worker.domain import transition
 from worker.domain.claim import Claimant, Claimed, has_killed, worker_killed
 from worker.domain.clock import utc_now
-from worker.domain.errors import WORKER_KILLED, LeaseLostError, SourceMissingError, TransientError
+from worker.domain.errors import (
+    WORKER_KILLED,
+    LeaseLostError,
+    RecordError,
+    SourceMissingError,
+    TransientError,
+)
 from worker.domain.image import Failure, Image
 from worker.domain.job import Job
 from worker.domain.status import ImageStatus, StepName
@@ -105,7 +111,7 @@ async def _fail(repairs: RepairContext, image: Image, job: Job, failure: Failure
         except LeaseLostError:
             repairs.reporter.skipped(CHANGED)
             return
-        except TransientError as write_error:
+        except (TransientError, RecordError) as write_error:
             repairs.reporter.failed(image.image_id, str(write_error))
             return
     repairs.reporter.done("marked failed", image_id=image.image_id, user_id=image.user_id)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from worker.domain.image import Image
+from worker.domain.errors import UnreadableRecordError
+from worker.domain.image import Failure, Image
 from worker.domain.job import Job
 from worker.domain.message import Unreadable
 from worker.domain.status import ImageStatus
@@ -20,8 +21,8 @@ LIST_VISIBILITY_S: Final = 30
 REDRIVE_VISIBILITY_S: Final = 120
 """Visibility timeout of dead letters that are being redriven."""
 
-ImagesByKey = Mapping[str, Image]
-"""Images by the key of their upload."""
+ImagesByKey = Mapping[str, Image | UnreadableRecordError]
+"""Images, or the errors of records that cannot be read, by the key of their upload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +46,11 @@ def diagnose(letter: DeadLetter, images: ImagesByKey) -> Diagnosis:
     for part in letter.parts:
         if isinstance(part, Unreadable):
             return Diagnosis(letter, "unreadable", part.reason)
-        image = images.get(part.key)
-        if image is not None and image.error is not None:
-            return Diagnosis(letter, image.error.code, image.error.message)
+        match images.get(part.key):
+            case UnreadableRecordError() as error:
+                return Diagnosis(letter, error.code, str(error))
+            case Image(error=Failure() as failure):
+                return Diagnosis(letter, failure.code, failure.message)
     return Diagnosis(letter, "unknown", "it was received too often, and no worker recorded a reason")
 
 
@@ -114,6 +117,12 @@ async def _redrive_batch(
         if letter.parts and not letter.jobs:
             repairs.reporter.failed(_subject(letter), f"the message cannot be parsed: {diagnosis.reason}")
             continue
+        errors = [
+            error for job in letter.jobs if isinstance(error := images.get(job.key), UnreadableRecordError)
+        ]
+        if errors:
+            repairs.reporter.failed(_subject(letter), str(errors[0]))
+            continue
         found = [
             request for part in letter.parts if (request := _request_for(repairs, part, images)) is not None
         ]
@@ -141,7 +150,7 @@ def _request_for(
         # Other parts of the message can be parsed. A worker sends this one alone to the dead-letter queue.
         return RequeueRequest(image_id="", user_id="", action=action, body=part.body)
     image = images.get(part.key)
-    if image is None or part.version.is_newer_than(image.version):
+    if not isinstance(image, Image) or part.version.is_newer_than(image.version):
         return repairs.request(part, action=action)
     if image.version.is_newer_than(part.version) or image.status is ImageStatus.COMPLETED:
         return None

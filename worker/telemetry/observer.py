@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import structlog
 
 from worker.domain.clock import Clock
-from worker.domain.errors import INTERNAL_ERROR, TransientError
+from worker.domain.errors import INTERNAL_ERROR, RecordError, TransientError
 from worker.domain.job import Job
 from worker.domain.message import Message
 from worker.domain.step import StepReport
@@ -127,4 +127,4 @@ class Observation:
 
 def _code_of(error: Exception) -> str:
     """Return the code of an error that prevented the end of the attempt from being recorded."""
-    return error.code if isinstance(error, TransientError) else INTERNAL_ERROR
+    return error.code if isinstance(error, TransientError | RecordError) else INTERNAL_ERROR

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tests.support.builders import a_claimant, a_job, a_rendition, after, all_transitions
 from worker.domain import clock
 from worker.domain.claim import Claimed, decide
+from worker.domain.errors import UnreadableRecordError
 from worker.domain.image import Failure, HistoryEntry, Image, Lease, Rendition, StepRecord
 from worker.domain.job import SourceVersion, padded_sequencer
 from worker.domain.status import ImageStatus, StepName, StepStatus
@@ -312,7 +313,7 @@ def test_images_spread_over_all_shards() -> None:
 
 
 def test_an_item_that_is_not_an_image_is_rejected() -> None:
-    with pytest.raises(KeyError):
+    with pytest.raises(UnreadableRecordError, match="attribute status"):
         from_item({"imageId": "user_profile", "userId": "user_1", "createdAt": "2024-01-01T10:00:00Z"})
 
 
@@ -320,3 +321,28 @@ def test_times_of_any_precision_are_read() -> None:
     item = to_item(completed(), TABLE) | {"processedAt": "2024-01-01T12:00:20Z"}
 
     assert from_item(item).processed_at == after(20)
+
+
+@given(
+    st.sampled_from(sorted(to_item(completed(), TABLE))),
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(), inner, max_size=2),
+    ),
+)
+def test_any_attribute_of_any_type_is_read_or_reported(name: str, value: Any) -> None:
+    item = to_item(completed(), TABLE) | {name: value}
+    try:
+        image = from_item(item)
+    except UnreadableRecordError:
+        return
+    to_item(image, TABLE)
+
+
+def test_a_report_cannot_change_the_status_of_its_step() -> None:
+    step = StepRecord(
+        status=StepStatus.COMPLETED, started_at=after(1), completed_at=after(2), detail={"status": "owned"}
+    )
+    image = replace(completed(), steps={StepName.VALIDATION: step})
+
+    assert from_item(to_item(image, TABLE)).steps[StepName.VALIDATION].status is StepStatus.COMPLETED

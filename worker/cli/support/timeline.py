@@ -60,6 +60,9 @@ _REASONS: Final[Mapping[str, str]] = {
 _UNNAMED: Final = frozenset({"code", "format", "reason", "result", "watermarkText", "watermarkType"})
 """Parts of a step's detail that are shown without their names."""
 
+_LAST_SECOND: Final = 253_402_300_799
+"""The end of the year 9999, after which Python has no times."""
+
 _SHORT: Final = timedelta(seconds=10)
 _ARROW: Final = "\N{RIGHTWARDS ARROW}"
 
@@ -103,7 +106,7 @@ def _attribute_rows(image: Image) -> Iterator[tuple[str, str]]:
         after = _elapsed(image.processed_at - image.created_at)
         yield "ended", f"{clock.to_text(image.processed_at)}  [dim]{after} after the upload[/]"
     if image.ttl is not None:
-        yield "kept until", clock.to_text(datetime.fromtimestamp(image.ttl, UTC))
+        yield "kept until", clock.to_text(datetime.fromtimestamp(min(image.ttl, _LAST_SECOND), UTC))
     if image.tags:
         yield "tags", escape(", ".join(image.tags))
     for name, text in image.metadata.items():

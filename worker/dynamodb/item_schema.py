@@ -1,0 +1,143 @@
+"""
+The schema of an image's item: the attributes that are read, with their types and ranges.
+
+Attributes that it does not name are ignored: other programs and newer versions may add some.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, NotRequired, TypeAlias
+
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from typing_extensions import TypedDict
+
+from worker.domain import clock
+from worker.domain.errors import UnreadableRecordError
+from worker.domain.status import ImageStatus, StepName, StepStatus
+
+_OPEN: Final = ConfigDict(strict=True, extra="allow")
+
+
+def _time(text: str) -> str:
+    try:
+        clock.from_text(text)
+    except OverflowError as error:  # a day before the first year, or after the last
+        raise ValueError(str(error)) from error
+    return text
+
+
+Time: TypeAlias = Annotated[str, AfterValidator(_time)]
+Number: TypeAlias = Annotated[int, Field(ge=0, lt=10**38)]
+EpochMilliseconds: TypeAlias = Annotated[int, Field(ge=-62_000_000_000_000, le=250_000_000_000_000)]
+"""From the year 6 to 9892, because Python's times begin with the year 1 and end with 9999."""
+Status: TypeAlias = Annotated[ImageStatus, Field(strict=False)]
+Step: TypeAlias = Annotated[StepName, Field(strict=False)]
+
+
+@with_config(_OPEN)
+class _Version(TypedDict):
+    eTag: NotRequired[str]
+    versionId: NotRequired[str]
+    sequencer: NotRequired[str]
+
+
+@with_config(_OPEN)
+class _Step(TypedDict):
+    status: Annotated[StepStatus, Field(strict=False)]
+    startedAt: NotRequired[Time]
+    completedAt: NotRequired[Time]
+
+
+@with_config(_OPEN)
+class _Rendition(TypedDict):
+    key: str
+    width: Number
+    height: Number
+    bytes: Number
+    format: str
+    eTag: str
+
+
+@with_config(_OPEN)
+class _Failure(TypedDict):
+    code: str
+    message: str
+    step: NotRequired[Step]
+    retryable: bool
+
+
+@with_config(_OPEN)
+class _Entry(TypedDict):
+    at: Time
+    step: NotRequired[Step]
+    status: str
+    attempt: Number
+    worker: NotRequired[str]
+    detail: NotRequired[dict[str, Any]]
+
+
+@with_config(_OPEN)
+class _Summary(TypedDict):
+    imageId: str
+    userId: str
+    status: Status
+    createdAt: Time
+    processedAt: NotRequired[Time]
+    originalFileName: str
+    originalFileSize: NotRequired[Number]
+    originalS3Key: str
+    processedS3Key: NotRequired[str]
+    ttl: NotRequired[Number]
+
+
+@with_config(_OPEN)
+class _Image(_Summary):
+    sourceBucket: str
+    sourceVersion: NotRequired[_Version]
+    updatedAt: Time
+    originalFileType: NotRequired[str]
+    processingSteps: dict[Step, _Step]
+    attempt: Number
+    leaseOwner: NotRequired[str]
+    leaseExpiresAt: NotRequired[EpochMilliseconds]
+    recipe: NotRequired[str]
+    renditions: NotRequired[dict[str, _Rendition]]
+    error: NotRequired[_Failure]
+    history: NotRequired[list[_Entry]]
+    tags: NotRequired[list[str]]
+    metadata: NotRequired[dict[str, Any]]
+    countedBytes: NotRequired[Number]
+
+
+_SUMMARY: Final = TypeAdapter(_Summary)
+_IMAGE: Final = TypeAdapter(_Image)
+
+
+def require_image(item: Mapping[str, Any]) -> None:
+    """Raise `UnreadableRecordError` unless the item is an image that this version can read."""
+    _require(_IMAGE, item)
+
+
+def require_summary(item: Mapping[str, Any]) -> None:
+    """Raise `UnreadableRecordError` unless the item of an index is an image that this version can read."""
+    _require(_SUMMARY, item)
+
+
+def _require(schema: TypeAdapter[Any], item: Mapping[str, Any]) -> None:
+    try:
+        schema.validate_python(item)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        path = ".".join(str(part) for part in first["loc"] if part != "[key]")
+        value = "" if first["type"] == "missing" else f" is {str(first['input'])[:_MAX_VALUE]!r}:"
+        reason = f"attribute {path}{value} {first['msg'][0].lower()}{first['msg'][1:]}"
+        raise unreadable(item, reason) from error
+
+
+def unreadable(item: Mapping[str, Any], reason: str) -> UnreadableRecordError:
+    """Return the error of an item that cannot be read."""
+    return UnreadableRecordError(
+        image_id=str(item.get("imageId")), user_id=str(item.get("userId")), reason=reason
+    )
+
+
+_MAX_VALUE: Final = 60
