@@ -25,6 +25,7 @@ from worker.domain.errors import (
     TooManyBytesError,
     TooManyFramesError,
     TooManyPixelsError,
+    TooManyScansError,
     TooSmallError,
     TruncatedError,
 )
@@ -189,6 +190,7 @@ REJECTIONS: Final = (
     FormatNotAllowedError,
     TooManyBytesError,
     TooManyPixelsError,
+    TooManyScansError,
     TooManyFramesError,
     TooSmallError,
     TruncatedError,
