@@ -102,9 +102,8 @@ async def set_(
     if size and size not in known_sizes:
         message = f"--size is {size!r}, but it must be one of {', '.join(known_sizes)}"
         raise ConfigurationError(message)
-    usable = usable_preferences(
-        preferences_from(changes), sizes=known_sizes, logo_prefix=settings.watermark_logos_prefix
-    )
+    logo_prefix = f"s3://{settings.bucket}/{settings.watermark_logos_prefix}"
+    usable = usable_preferences(preferences_from(changes), sizes=known_sizes, logo_prefix=logo_prefix)
     for name, reason in usable.ignored.items():
         message = f"the preference {name} cannot be used: {reason}; give another value, or '' for the default"
         raise ConfigurationError(message)
