@@ -59,6 +59,9 @@ async def confined() -> dict[str, object]:
                     results[attempt.title] = await run_code(pool, _code(attempt, pool, token))
             await until(lambda: pool.alive == _DECODERS)
             thread_counts = [_threads(pid) for pid in pool.pids]
+            readable = {
+                name: await _can_be_read(name) for name in ("environ", "mem", "fd/0", "maps", "statm")
+            }
             numbers = await _numbers(pool)
             return {
                 "kernel": platform.release(),
@@ -71,6 +74,7 @@ async def confined() -> dict[str, object]:
                 "memory": await run_code(pool, "result = len(bytearray(2 * 2**30))"),
                 "is_dumpable": ctypes.CDLL(None).prctl(_PR_GET_DUMPABLE, 0, 0, 0, 0),
                 "thread_counts": thread_counts,
+                "readable_without_seccomp": [name for name, is_readable in readable.items() if is_readable],
                 "is_unharmed": _state(folder) == before,
             }
 
@@ -167,6 +171,14 @@ def _state(folder: str) -> list[object]:
         else "",
         {path.name: path.stat().st_mtime_ns for path in Path(folder).iterdir()},
     ]
+
+
+async def _can_be_read(name: str) -> bool:
+    """Return whether an unconfined process of the same user can open a file of this process in /proc."""
+    reading = await asyncio.create_subprocess_exec(
+        "sh", "-c", f"exec 3< /proc/{os.getpid()}/{name}", stderr=asyncio.subprocess.DEVNULL
+    )
+    return await reading.wait() == 0
 
 
 def _threads(pid: int) -> int:

@@ -92,6 +92,12 @@ def test_the_worker_process_is_unharmed_and_not_dumpable(probe: dict[str, Any]) 
     assert probe["is_dumpable"] == 0
 
 
+def test_no_process_of_the_same_user_can_read_the_memory_and_environment_of_the_worker_process(
+    probe: dict[str, Any],
+) -> None:
+    assert probe["readable_without_seccomp"] == ["statm"]
+
+
 async def test_every_guarantee_is_reported_by_each_decoder() -> None:
     async with make_pool(processes=2, requires_confinement=True) as pool:
         assert pool.guarantees >= REQUIRED
