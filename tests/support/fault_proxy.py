@@ -275,7 +275,9 @@ async def fault_proxy(target: str, *, seed: int) -> AsyncIterator[FaultProxy]:
     application = web.Application(client_max_size=2**28)
     application.router.add_route("*", "/{path:.*}", proxy.handle, expect_handler=_send_continue)
     connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as session:
+    async with aiohttp.ClientSession(
+        connector=connector, auto_decompress=False, max_headers=4096, max_field_size=65_536
+    ) as session:
         application[_SESSION] = session
         runner = web.AppRunner(application, access_log=None, handler_cancellation=False, shutdown_timeout=1)
         await runner.setup()
