@@ -13,6 +13,7 @@ from tests.support.crash_points import Fault, FaultInjector, FaultKind, Intercep
 from tests.support.emulators import create_table
 from tests.support.fakes.ports import FakeHold, FakeLogos, FakeMessageQueue, FakePool, FakeProfiles
 from tests.support.pictures import encoded, opened
+from tests.support.retry import NO_WAIT
 from worker.bootstrap import (
     build_ledger,
     build_profile_store,
@@ -22,6 +23,7 @@ from worker.bootstrap import (
     build_table_identity,
     open_clients,
     open_repairs,
+    table_of,
 )
 from worker.cli.support.report import Report
 from worker.delivery.handler import DeliveryConfig, MessageHandler
@@ -29,15 +31,17 @@ from worker.delivery.recipes import Recipes, recipe_builder
 from worker.delivery.step_writer import StepWriter
 from worker.domain.claim import Claimed
 from worker.domain.clock import utc_now
-from worker.domain.errors import LaterResultError, LeaseLostError
+from worker.domain.errors import LaterResultError, LeaseLostError, TransientError
 from worker.domain.history import ATTEMPT_RAISED
-from worker.domain.image import Image
+from worker.domain.image import Failure, Image
 from worker.domain.job import Job
 from worker.domain.message import Delete, Disposition, Message
 from worker.domain.profile import Statistics
 from worker.domain.recipe import Recipe, Size
 from worker.domain.status import ImageStatus
 from worker.domain.step import DecoderOutput, EncodedRendition
+from worker.domain.transition import image_released
+from worker.dynamodb.ledger import DynamoLedger
 from worker.dynamodb.profiles import profile_from_item
 from worker.repair.result_state import reconcile_results
 from worker.s3.results import S3Results
@@ -287,6 +291,25 @@ async def test_a_worker_that_has_lost_its_lease_cannot_raise_its_attempt(worker:
         await writer.raise_attempt(above=raised.value.stored_attempt)
 
     assert (await worker.assert_true("green")).attempt == 2
+
+
+async def test_an_attempt_whose_raise_lost_every_response_can_still_be_released(worker: Worker) -> None:
+    injector = FaultInjector([Fault(2, FaultKind.RESPONSE_LOST), *[Fault(1, FaultKind.RESPONSE_LOST)] * 5])
+    losing: Any = InterceptedClient(worker.dynamodb, injector, injector.new_worker())
+    ledger = DynamoLedger(losing, table=table_of(worker.settings), retry=NO_WAIT)
+    claim = await ledger.claim(await worker.upload("red"), a_claimant("worker-a/1", now=utc_now()))
+    assert isinstance(claim, Claimed)
+    writer = StepWriter(ledger, claim.image, delay_s=0, clock=utc_now)
+    with pytest.raises(TransientError):
+        await writer.raise_attempt(above=41)
+    failure = Failure(code="unavailable", message="lost", step=None, retryable=True)
+
+    await writer.settle(image_released(failure, at=writer.now()))
+
+    image = await worker.image()
+    check_history(image)
+    assert (image.attempt, image.status) == (42, ImageStatus.PENDING)
+    assert [entry.attempt for entry in image.history] == [0, 1, 1, 42, 42]
 
 
 async def test_the_lease_is_renewed_while_and_after_the_attempt_is_raised(worker: Worker) -> None:
