@@ -24,7 +24,7 @@ test: $(SETUP) ## Run all tests
 simulate: $(SETUP) ## Simulate fleets of workers with faults, on virtual time (SEEDS, FIRST; SEED for one, with its trace)
 	$(BIN)/python -m tests.simulation
 
-chaos: $(SETUP) ## Kill and suspend workers while AWS calls fail (CHAOS_SEED, CHAOS_UPLOADS, CHAOS_WORKERS)
+chaos: $(SETUP) ## Kill and suspend workers while AWS calls fail (CHAOS_SEED, CHAOS_UPLOADS, CHAOS_WORKERS, CHAOS_HOSTILE)
 	$(BIN)/python -m tests.chaos
 
 soak: $(SETUP) ## Check memory, open files and event loop lag of a worker under load (SOAK_S, SOAK_RATE)

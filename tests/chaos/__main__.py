@@ -1,8 +1,8 @@
 """
 `make chaos`: one full run on a separate embedded AWS; exit status 1 if any promise is broken.
 
-Environment variables: CHAOS_SEED (random and printed if unset), CHAOS_UPLOADS, CHAOS_WORKERS, CHAOS_LOGS
-(a folder in which the workers' logs are kept).
+Environment variables: CHAOS_SEED (random and printed if unset), CHAOS_UPLOADS, CHAOS_WORKERS, CHAOS_HOSTILE
+(the share of hostile uploads), CHAOS_LOGS (a folder in which the workers' logs are kept).
 """
 
 import asyncio
@@ -27,6 +27,7 @@ def options() -> ChaosOptions:
         seed=int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(2**32)),
         uploads=int(os.environ.get("CHAOS_UPLOADS", "1200")),
         workers=int(os.environ.get("CHAOS_WORKERS", "4")),
+        hostile=float(os.environ.get("CHAOS_HOSTILE", "0.1")),
     )
 
 

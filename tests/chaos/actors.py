@@ -69,7 +69,11 @@ class Uploader:
         content = planned.versions[self.put[planned.image_id]]
         self.put[planned.image_id] += 1  # before the call: the claim may be seen before the response
         await self.store.s3.put_object(
-            Bucket=self.store.settings.bucket, Key=planned.key, Body=content.file, ContentType="image/jpeg"
+            Bucket=self.store.settings.bucket,
+            Key=planned.key,
+            Body=content.file,
+            ContentType="image/jpeg",
+            Metadata=planned.metadata,
         )
 
 

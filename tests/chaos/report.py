@@ -48,6 +48,13 @@ def rows(result: ChaosResult) -> Iterator[tuple[str, str]]:
         "kills",
         f"{result.kills}, and {result.failed_starts} failed starts",
     )
+    hostile = [planned for planned in result.planned_images if planned.is_hostile]
+    yield (
+        "hostile uploads, hostile messages",
+        f"{len(hostile)}, as many; workers killed by images: {result.killed_by_images}",
+    )
+    good = len(result.planned_images) - len(hostile)
+    yield "good images per second", f"{good / result.duration_s:.1f}"
     yield "suspensions past the lease", f"{result.suspensions}"
     yield "calls", f"{result.forwarded:,}: {_format_counts(witness.calls)}"
     yield "injected faults", f"{sum(result.faults.values()):,}: {_format_counts(result.faults)}"

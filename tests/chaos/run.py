@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.chaos.actors import LEASE_S, Duplicator, ProcessKiller, Uploader
+from tests.chaos.hostile import REJECTED_READS, hostile_uploads, send_messages, store_preferences
 from tests.chaos.uploads import MAX_PIXELS, PlannedImage, plan
 from tests.chaos.verification import BrokenPromise, Findings, Store, verify
 from tests.chaos.witness import Witness
@@ -29,6 +30,9 @@ from worker.domain.status import TERMINAL_STATUSES
 
 _STALL_S: Final = LEASE_S + 2.0
 """Delay of a stalled request: long enough for another worker to take over the image."""
+
+_MAX_RECEIVES_WITH_KILLERS: Final = 20
+_MESSAGE_PAUSE_S: Final = 0.2
 
 _CHAOS_SHARE: Final = 0.97
 """Share of images after whose end no worker is killed any more, so that the rest ends soon."""
@@ -48,6 +52,7 @@ class ChaosOptions:
         backlog: Maximum number of images that have not ended; further ones are uploaded as these end.
         pause_s: Minimum and maximum pause between two kills or suspensions.
         duplicates: Share of the messages that are sent a second time.
+        hostile: Share of the uploads that are hostile; as many hostile messages are sent.
         patience_s: How long the last images may take after the kills have stopped.
         longest_s: How long the run may take per upload until then.
     """
@@ -58,6 +63,7 @@ class ChaosOptions:
     backlog: int = 60
     pause_s: tuple[float, float] = (0.5, 2.5)
     duplicates: float = 0.05
+    hostile: float = 0.0
     final_timeout_s: float = 180.0
     max_s_per_upload: float = 1.0
 
@@ -75,6 +81,7 @@ class ChaosResult:
     forwarded: int
     kills: int
     suspensions: int
+    killed_by_images: int
     failed_starts: int
     duplicates: int
     logged: Mapping[str, int]
@@ -91,8 +98,17 @@ async def run(options: ChaosOptions, *, endpoint_url: str, folder: Path) -> Chao
         endpoint_url: Endpoint of an emulated AWS.
         folder: Folder for the workers' logs.
     """
-    planned_images = plan(_rng(options, "uploads"), uploads=options.uploads)
-    settings = unique_settings(endpoint_url, visibility_timeout_s=LEASE_S, max_receives=100)
+    hostile = round(options.uploads * options.hostile)
+    planned_images = plan(_rng(options, "uploads"), uploads=options.uploads - hostile)
+    planned_images += hostile_uploads(_rng(options, "hostile"), hostile)
+    _rng(options, "order").shuffle(planned_images)
+    # An image that kills its workers does so until its receives are used up.
+    max_receives = _MAX_RECEIVES_WITH_KILLERS if hostile else 100
+    settings = unique_settings(
+        endpoint_url,
+        visibility_timeout_s=LEASE_S,
+        max_receives=max_receives,
+    )
     async with AsyncExitStack() as stack:
         s3, sqs, dynamodb, cloudformation = [
             await stack.enter_async_context(client(service, settings))
@@ -100,6 +116,7 @@ async def run(options: ChaosOptions, *, endpoint_url: str, folder: Path) -> Chao
         ]
         await deploy_storage(cloudformation, dynamodb, settings, stack_name=stack_name_of(settings))
         store = Store(settings, s3, sqs, dynamodb)
+        await store_preferences(dynamodb, settings)
         uploader = Uploader(store, planned_images, options.backlog)
         duplicator = Duplicator(
             sqs, await queue_url(sqs, settings.queue_name), _rng(options, "repeats"), options.duplicates
@@ -110,6 +127,7 @@ async def run(options: ChaosOptions, *, endpoint_url: str, folder: Path) -> Chao
         uploader.witness = witness
         proxy = await stack.enter_async_context(fault_proxy(endpoint_url, seed=options.seed))
         proxy.witness, proxy.stall_s = witness, _STALL_S
+        proxy.rejected_reads = REJECTED_READS
         proxy.weights = {**WEIGHTS, ProxyFault.STALLED: 0.01, ProxyFault.HALTED: 0.01}
         workers = await stack.enter_async_context(
             worker_processes(
@@ -128,11 +146,15 @@ async def run(options: ChaosOptions, *, endpoint_url: str, folder: Path) -> Chao
         proxy.is_injecting_faults = True
         began = time.monotonic()
         killer = ProcessKiller(workers, _rng(options, "workers"), options.pause_s)
+        intruder = asyncio.create_task(
+            send_messages(sqs, duplicator.url, count=hostile, pause_s=_MESSAGE_PAUSE_S), name="intruder"
+        )
         late = await _run_until_ended(store, uploader, duplicator, killer, options)
+        await intruder
         duration_s = time.monotonic() - began
         proxy.is_injecting_faults = False  # otherwise a worker that is starting may not finish
         broken = [*late, *await _shut_down(workers)]
-        found = await verify(store, planned_images, witness)
+        found = await verify(store, planned_images, witness, hostile_messages=hostile)
     logs = [worker.log for worker in workers.all]
     logged = _count_events(logs)
     broken += [
@@ -150,6 +172,7 @@ async def run(options: ChaosOptions, *, endpoint_url: str, folder: Path) -> Chao
         forwarded=proxy.forwarded,
         kills=killer.kills,
         suspensions=killer.suspensions,
+        killed_by_images=workers.killed_by_images,
         failed_starts=workers.failed_starts,
         duplicates=duplicator.sent,
         logged=logged,

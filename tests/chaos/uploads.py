@@ -1,8 +1,8 @@
 """The images of a chaos run: several users, sizes and formats, some invalid, some replaced by others."""
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from hashlib import md5
 from typing import Final
@@ -58,11 +58,22 @@ class Content:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedImage:
-    """One key and the different files that are uploaded to it, one after the other."""
+    """
+    One key and the different files that are uploaded to it, one after the other.
+
+    Attributes:
+        image_id: Id of the image, and the file name of its key without the extension.
+        user_id: Id of the user.
+        versions: The files.
+        metadata: Metadata of each object.
+        is_hostile: Whether it is meant to harm other images.
+    """
 
     image_id: str
     user_id: str
     versions: tuple[Content, ...]
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    is_hostile: bool = False
 
     @property
     def key(self) -> str:

@@ -16,6 +16,7 @@ from tests.support.pictures import opened
 from tests.support.user_profiles import profiles_of
 from worker.bootstrap import build_queries
 from worker.domain import clock
+from worker.domain.errors import WORKER_KILLED
 from worker.domain.history import outcomes
 from worker.domain.image import HistoryEntry, Image
 from worker.domain.status import TERMINAL_STATUSES, ImageMove, ImageStatus
@@ -93,8 +94,10 @@ class Findings:
     left_over: int
 
 
-async def verify(store: Store, planned_images: Sequence[PlannedImage], witness: Witness) -> Findings:
-    """Check every record, result and statistic."""
+async def verify(
+    store: Store, planned_images: Sequence[PlannedImage], witness: Witness, *, hostile_messages: int = 0
+) -> Findings:
+    """Check every record, result, statistic and dead letter."""
     images = await store.images(planned_images)
     broken = [*_check_records(planned_images, images), *_check_witness(images, witness)]
     lost = len({promise.image_id for promise in broken if promise.message.startswith("lost")})
@@ -114,8 +117,10 @@ async def verify(store: Store, planned_images: Sequence[PlannedImage], witness: 
     double_counts, wrong_statistics = await _check_statistics(store, images)
     broken += wrong_statistics
     dead_letters = await messages_in(store.sqs, store.settings.dead_letter_queue_name)
-    if dead_letters:
-        broken.append(BrokenPromise(f"{dead_letters} messages in the dead-letter queue"))
+    killers = sum(planned.newest.code == WORKER_KILLED for planned in planned_images)
+    if dead_letters != hostile_messages + killers:
+        expected = f"{hostile_messages} messages and {killers} images"
+        broken.append(BrokenPromise(f"{dead_letters} dead letters for {expected} that must become one"))
     named = {rendition.key for image in images.values() for rendition in image.renditions.values()}
     return Findings(
         broken=broken,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos.processes import processes_of_session
+from tests.support import killed_worker
 from tests.support.emulators import variables_of
 from worker.local.embedded_aws import INHERITED, embedded_environment
 from worker.settings import Settings
@@ -58,6 +59,7 @@ class Workers:
         environment: Environment variables of the workers.
         failed_starts: Number of workers that ended, without being killed, before they consumed the queue.
         died: Logs of workers that ended, without being killed, after that; there must be none.
+        killed_by_images: Number of workers that were killed by an image.
     """
 
     folder: Path
@@ -66,6 +68,7 @@ class Workers:
     all: list[Worker] = field(default_factory=list)
     failed_starts: int = 0
     died: list[Path] = field(default_factory=list)
+    killed_by_images: int = 0
     _is_closing: bool = False
     _monitors: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -74,7 +77,7 @@ class Workers:
         log = self.folder / f"worker-{slot}-{len(self.all)}.log"
         with log.open("wb") as stderr:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "worker", "run"),
+                *(sys.executable, killed_worker.__file__, "run"),
                 cwd=self.folder,
                 env=dict(self.environment),
                 stdin=asyncio.subprocess.DEVNULL,
@@ -137,7 +140,9 @@ class Workers:
         await worker.process.wait()
         if self._is_closing:
             return
-        if worker.has_started and not worker.is_killed:
+        if worker.process.returncode == -signal.SIGKILL and not worker.is_killed:
+            self.killed_by_images += 1
+        elif worker.has_started and not worker.is_killed:
             self.died.append(worker.log)
         elif not worker.is_killed:
             self.failed_starts += 1
@@ -160,6 +165,7 @@ async def worker_processes(
         "WORKER_PROCESSES": "1",
         "WORKER_HTTP_PORT": "0",
         "WORKER_LOG_FORMAT": "json",
+        "KILLED_AT": "decode",
         **more,
     }
     workers = Workers(folder, environment)

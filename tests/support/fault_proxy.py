@@ -22,6 +22,7 @@ _HOP_BY_HOP_HEADERS = {
     "server",
     "transfer-encoding",
 }
+_REJECTION = b"<Error><Code>%s</Code><Message>rejected for this object</Message></Error>"
 STALL_S = 6.0
 """Delay of a stalled request: longer than one attempt of a DynamoDB or SQS call may take."""
 
@@ -80,6 +81,7 @@ class FaultProxy:
         target: URL of the AWS endpoint.
         rng: Chooses which request gets which fault.
         planned: Faults of the next object reads, before any random ones.
+        rejected_reads: Part of an object's key -> status and error code of every request to read it.
         always: Fault of every request to `service` while it is set.
         service: Prefix of `X-Amz-Target` of that service; all services if empty.
         weights: Probability of each fault.
@@ -95,6 +97,7 @@ class FaultProxy:
     endpoint_url: str = ""
     is_injecting_faults: bool = False
     planned: deque[ProxyFault] = field(default_factory=deque)
+    rejected_reads: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     always: ProxyFault | None = None
     service: str = ""
     weights: Mapping[ProxyFault, float] = field(default_factory=lambda: WEIGHTS)
@@ -139,6 +142,9 @@ class FaultProxy:
 
     async def _forward(self, request: web.Request, call: Call) -> tuple[int, dict[str, str], bytes]:
         """Forward a call; return its status, end-to-end headers and body."""
+        for part, (status, code) in self.rejected_reads.items():
+            if request.method == "GET" and part in request.path:
+                return status, {"Content-Type": "application/xml"}, _REJECTION % code.encode()
         headers = {
             name: value for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP_HEADERS
         }
