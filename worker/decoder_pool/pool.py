@@ -4,6 +4,7 @@ import asyncio
 import math
 import signal
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -76,7 +77,7 @@ class DecoderPool:
         self._required = REQUIRED if requires_confinement else frozenset()
         self._own_guarantees = frozenset(Guarantee)
         setup = Setup(
-            limits,
+            replace(limits, memory_mb=decoder_memory_mb),
             decoder_memory_mb,
             tuple(str(file.resolve()) for file in (font, *more_fonts)),
             cpu_s=math.ceil(step_timeout_s * len(StepName)),
@@ -254,7 +255,7 @@ class DecoderPool:
                 reason="it made a system call that no image library makes: the image may be an attack",
             )
         if status == _CPU_LIMIT_EXCEEDED:
-            return DecodeTimeoutError(limit_s=self._step_timeout_s)
+            return DecodeTimeoutError(limit_s=None)
         if status == _KILLED and not decoder.was_killed:
             return DecoderKilledError()
         is_unexpected = isinstance(error, UnexpectedMessageError)

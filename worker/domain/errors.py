@@ -172,14 +172,22 @@ class CorruptError(RejectedError):
 
 
 class DecodeTimeoutError(RejectedError):
-    """Raised when a step takes longer than its timeout."""
+    """
+    Raised when a step takes longer than its timeout, or more CPU time than an image of its size may take.
+
+    Args:
+        limit_s: Timeout of the step in seconds; None for the CPU time.
+    """
 
     code = "decode_timeout"
     retryable = True
 
-    def __init__(self, *, limit_s: float) -> None:
+    def __init__(self, *, limit_s: float | None) -> None:
         super().__init__(
-            f"the step took longer than {limit_s:g} s and was stopped; "
+            "decoding took more CPU time than an image of this size may take and was stopped; "
+            "save the image again with another program and upload that file"
+            if limit_s is None
+            else f"the step took longer than {limit_s:g} s and was stopped; "
             "raise WORKER_STEP_TIMEOUT_S and retry the image"
         )
         self.limit_s = limit_s

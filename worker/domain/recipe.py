@@ -152,12 +152,23 @@ class Watermark:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits that an image must satisfy before it is decoded."""
+    """
+    Limits that an image must satisfy before it is decoded.
+
+    Attributes:
+        max_bytes: Size of the file.
+        max_pixels: Number of pixels, over all frames that are decoded.
+        max_frames: Number of frames that are decoded.
+        min_side_px: Shortest side in pixels.
+        memory_mb: Address space of the decoder process in mebibytes, into which the pixels must fit; None if
+            it is not limited.
+    """
 
     max_bytes: int = 50 * 1024 * 1024
     max_pixels: int = 100_000_000
     max_frames: int = 500
     min_side_px: int = 1
+    memory_mb: int | None = None
 
 
 @dataclass(frozen=True)

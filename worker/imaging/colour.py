@@ -91,6 +91,8 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
         image: L, RGB, RGBA or CMYK.
         profile: ICC profile. Ignored if `reason_profile_ignored` has a reason.
     """
+    if image.mode == "CMYK" and image.height > _ROWS:
+        return _in_bands(image, profile)
     target_mode = "RGBA" if image.mode == "RGBA" else "RGB"
     if profile and image.mode == "L" and _space(profile) == "RGB":
         image = image.convert("RGB")
@@ -101,6 +103,15 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     if transform is None:
         return image if image.mode == target_mode else image.convert(target_mode)
     return transform.apply(image)
+
+
+def _in_bands(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """Convert a CMYK picture some rows at a time, to bound the memory."""
+    converted = Image.new("RGB", image.size)
+    for top in range(0, image.height, _ROWS):
+        band = image.crop((0, top, image.width, min(top + _ROWS, image.height)))
+        converted.paste(to_srgb(band, profile), (0, top))
+    return converted
 
 
 def flatten(image: Image.Image, background: str) -> Image.Image:

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from worker.domain.recipe import Limits
 from worker.domain.step import EncodedRendition
 from worker.imaging.confinement import confine_decoder, limit_cpu_time
 from worker.imaging.errors import crash_error_for
@@ -64,14 +63,14 @@ def serve(connection: socket.socket, *, setup: Setup, fonts: Fonts) -> None:
             continue
         limit_cpu_time(setup.cpu_s)
         write_frame(connection, ACCEPTED)
-        rejection = _process_image(connection, message, logos=logos, limits=setup.limits, fonts=fonts)
+        rejection = _process_image(connection, message, logos=logos, setup=setup, fonts=fonts)
         del message  # frees the upload before the next one is received
         if rejection is not None:
             write_frame(connection, rejection)
 
 
 def _process_image(
-    connection: socket.socket, message: Frame, *, logos: Mapping[str, bytes], limits: Limits, fonts: Fonts
+    connection: socket.socket, message: Frame, *, logos: Mapping[str, bytes], setup: Setup, fonts: Fonts
 ) -> Header | None:
     """
     Send each step report and rendition of an image as soon as it is made.
@@ -82,11 +81,15 @@ def _process_image(
     """
     try:
         recipe = recipe_from_header(message.header, logos)
-        for output in process(message.body, recipe, limits=limits, fonts=fonts):
+        outputs = process(
+            message.body, recipe, limits=setup.limits, fonts=fonts, limit_cpu_time=limit_cpu_time
+        )
+        for output in outputs:
             if isinstance(output, EncodedRendition):
                 write_frame(connection, rendition_header(output), output.content)
             else:
                 write_frame(connection, step_report_header(output))
+                limit_cpu_time(setup.cpu_s)  # the limit of decoding does not apply to what follows
     except ConnectionError:
         raise
     except Exception as error:  # noqa: BLE001 - decoders raise exceptions of any type; each is mapped to a code

@@ -35,7 +35,9 @@ class Step:
     do: StepFunction
 
 
-def steps(recipe: Recipe, *, limits: Limits, fonts: Fonts) -> tuple[Step, ...]:
+def steps(
+    recipe: Recipe, *, limits: Limits, fonts: Fonts, limit_cpu_time: Callable[[int], None] = lambda _: None
+) -> tuple[Step, ...]:
     """Return the steps of a recipe, in order."""
     check = partial(
         validate,
@@ -44,6 +46,7 @@ def steps(recipe: Recipe, *, limits: Limits, fonts: Fonts) -> tuple[Step, ...]:
         animation=recipe.animation,
         keep_credits=recipe.keep_credits,
         record_location=recipe.record_location,
+        limit_cpu_time=limit_cpu_time,
     )
     return (
         Step(StepName.VALIDATION, check),
@@ -52,7 +55,14 @@ def steps(recipe: Recipe, *, limits: Limits, fonts: Fonts) -> tuple[Step, ...]:
     )
 
 
-def process(content: Content, recipe: Recipe, *, limits: Limits, fonts: Fonts) -> Iterator[DecoderOutput]:
+def process(
+    content: Content,
+    recipe: Recipe,
+    *,
+    limits: Limits,
+    fonts: Fonts,
+    limit_cpu_time: Callable[[int], None] = lambda _: None,
+) -> Iterator[DecoderOutput]:
     """
     Run all steps on an upload; yield the report of each step as it completes, then each rendition.
 
@@ -61,13 +71,14 @@ def process(content: Content, recipe: Recipe, *, limits: Limits, fonts: Fonts) -
         recipe: Sizes, watermark and options.
         limits: Largest image that is decoded.
         fonts: Fonts for watermark texts.
+        limit_cpu_time: See `validate`.
 
     Raises:
         RejectedError: The step after the last report rejected the image.
         Exception: Any other error of an image library.
     """
     value: Any = content
-    for step in steps(recipe, limits=limits, fonts=fonts):
+    for step in steps(recipe, limits=limits, fonts=fonts, limit_cpu_time=limit_cpu_time):
         start = time.perf_counter()
         value, note = step.do(value)
         yield StepReport(

@@ -73,6 +73,17 @@ def correct_samples(
     return image, profile
 
 
+def has_deep_samples(content: Content, image: ImageFile.ImageFile) -> bool:
+    """Return whether the samples of an RGB or RGBA picture have more than eight bits in the file."""
+    if image.mode not in {"RGB", "RGBA"}:
+        return False
+    if isinstance(image, PngImagePlugin.PngImageFile):
+        return content[_PNG_DEPTH] > 8  # noqa: PLR2004 - bits
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return max(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, ()), default=1) > 8  # noqa: PLR2004 - bits
+    return False
+
+
 def _correct_png(
     content: Content, image: PngImagePlugin.PngImageFile, profile: bytes | None
 ) -> tuple[Image.Image, bytes | None]:

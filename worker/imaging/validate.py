@@ -1,5 +1,7 @@
 """The validation step: check that the file is an allowed, undamaged image, and decode it."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from PIL import AvifImagePlugin, Image, ImageFile, TiffImagePlugin
@@ -19,6 +21,12 @@ from worker.domain.recipe import Animation, Limits, Size
 from worker.imaging import image_file
 from worker.imaging.colour import profile_name
 from worker.imaging.colour_description import described_profile
+from worker.imaging.cost import (
+    COEFFICIENT_BYTES_PER_PIXEL,
+    DEEP_BYTES_PER_PIXEL,
+    max_decoding_seconds,
+    max_pixels_in_memory,
+)
 from worker.imaging.errors import rejected_error_for
 from worker.imaging.exif import extract_credits, extract_metadata, read_exif, take_xmp
 from worker.imaging.geometry import layout
@@ -35,7 +43,7 @@ from worker.imaging.orientation import UPRIGHT, read_orientation, turn_extent
 from worker.imaging.picture import DecodedUpload, Extent, StepNote
 from worker.imaging.png import PngFile
 from worker.imaging.salvage import other_ends, salvaged
-from worker.imaging.samples import correct_samples
+from worker.imaging.samples import correct_samples, has_deep_samples
 from worker.imaging.signatures import ALLOWED_FORMATS, hint_for, identify
 from worker.imaging.tiff import TiffFile
 from worker.ipc.framing import Content
@@ -61,6 +69,7 @@ def validate(
     animation: Animation = Animation.FIRST,
     keep_credits: bool = True,
     record_location: bool = False,
+    limit_cpu_time: Callable[[int], None] = lambda _: None,
 ) -> tuple[DecodedUpload, StepNote]:
     """
     Check the file's format and header, then decode the frames that are processed.
@@ -72,6 +81,7 @@ def validate(
         animation: Whether to process the first frame or all of them, or to reject animations.
         keep_credits: Whether renditions carry the artist and copyright.
         record_location: Whether the metadata includes the location.
+        limit_cpu_time: Called before anything is decoded, with the seconds of CPU time that it may take.
 
     Raises:
         TooManyBytesError: The file is too large.
@@ -90,15 +100,19 @@ def validate(
     image_format = _allowed_format(content)
     image: ImageFile.ImageFile | None = None
     try:
-        _check_before_opening(content, image_format, limits)
+        _check_before_opening(content, image_format, limits, sizes)
         file = salvaged(content, image_format=image_format)
         image = image_file.open_image(file, image_format=image_format)
         stored = Extent(*image.size)
         _check_pixels(stored, limits)
         _check_sides(stored, limits)
+        _check_memory(image, content, image_format, limits, sizes)
         is_kept = animation is Animation.KEEP and image_format in ANIMATED
         max_frames = _max_frames(stored, limits, animation=animation, is_kept=is_kept)
         frames = _checked_frames(content, image, image_format, max_frames)
+        kept_frames = frames if is_kept else 1
+        pixels = stored.pixels * kept_frames
+        limit_cpu_time(max_decoding_seconds(pixels=pixels, size_bytes=len(content)))
         if image_format == "png":  # EXIF may follow the pixels: to read it, Pillow would decode them
             image_file.load(image)
         xmp = take_xmp(image)
@@ -108,7 +122,6 @@ def validate(
         draft = turn_extent(_required_extent(original, sizes), orientation)
         if image_format == "jpeg":  # a HEIC would be replaced by its embedded thumbnail
             _draft(image, draft)
-        kept_frames = frames if is_kept else 1
         _load(image, frames=kept_frames)
         _check_decoded(image, file)
         for alternative in other_ends(content, image_format=image_format):
@@ -162,10 +175,49 @@ def _allowed_format(content: Content) -> str:
     return found
 
 
-def _check_before_opening(content: Content, image_format: str, limits: Limits) -> None:
+def _check_memory(
+    image: ImageFile.ImageFile, content: Content, image_format: str, limits: Limits, sizes: tuple[Size, ...]
+) -> None:
+    """Reject an image that would not fit into the memory of the decoder process."""
+    more = COEFFICIENT_BYTES_PER_PIXEL if image.info.get("progressive") else 0
+    if "transparency" in image.info or has_deep_samples(content, image):
+        more += DEEP_BYTES_PER_PIXEL
+    extent = Extent(*image.size)
+    _check_pixels(
+        extent, _fitted(limits, content, image_format, image.mode, sizes, more_bytes_per_pixel=more)
+    )
+
+
+def _fitted(
+    limits: Limits,
+    content: Content,
+    image_format: str,
+    mode: str,
+    sizes: tuple[Size, ...],
+    *,
+    more_bytes_per_pixel: int = 0,
+) -> Limits:
+    """Return the limits with no more pixels than fit into the memory of the decoder process."""
+    if limits.memory_mb is None:
+        return limits
+    fitting = max_pixels_in_memory(
+        image_format,
+        mode,
+        memory_mb=limits.memory_mb,
+        size_bytes=len(content),
+        sizes=sizes,
+        more_bytes_per_pixel=more_bytes_per_pixel,
+    )
+    return replace(limits, max_pixels=min(limits.max_pixels, fitting))
+
+
+def _check_before_opening(
+    content: Content, image_format: str, limits: Limits, sizes: tuple[Size, ...]
+) -> None:
     """Reject files for which even opening them would use too much memory."""
     if image_format == "webp":
-        _check_pixels(webp_canvas(content), limits)  # Pillow allocates the canvas on opening
+        # Pillow allocates the canvas on opening.
+        _check_pixels(webp_canvas(content), _fitted(limits, content, image_format, "RGBA", sizes))
     if image_format == "png" and has_oversized_profile(content):
         raise CorruptError(reason=f"its colour profile is larger than {MAX_PROFILE_BYTES:,} bytes")
 
