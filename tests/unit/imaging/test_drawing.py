@@ -70,7 +70,17 @@ def error(found: Image.Image, expected: Image.Image) -> int:
     return int(np.abs(next(pixels) - next(pixels)).max())
 
 
+def caption(colour: tuple[int, ...], background: tuple[int, ...]) -> Image.Image:
+    """Return an empty page with a single line of text."""
+    image = Image.new("RGB", (800, 600), background)
+    ImageDraw.Draw(image).text(
+        (300, 310), "A single line", fill=colour, font=ImageFont.truetype(str(FONT), 16)
+    )
+    return image
+
+
 DRAWINGS = {
+    "caption": caption(RED, WHITE),
     "red text": text(RED, WHITE),
     "blue on yellow": text(BLUE, YELLOW, height_px=30),
     "scaled text": text(RED, WHITE, height_px=40).resize((400, 300), Image.Resampling.LANCZOS),
@@ -109,6 +119,7 @@ def test_the_colours_of_a_photograph_are_stored_at_half_the_resolution(name: str
 
 def test_black_text_needs_no_colours() -> None:
     assert not needs_full_chroma(text((0, 0, 0), WHITE))
+    assert not needs_full_chroma(caption((0, 0, 0), WHITE))
 
 
 @pytest.mark.parametrize("source", ["png", "bmp", "tiff", "gif", "webp"])
