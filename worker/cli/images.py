@@ -14,7 +14,6 @@ from worker.cli.support.entrypoint import asynchronous, start
 from worker.cli.support.options import IdArgument, UserOption, find_image, report_missing
 from worker.domain.clock import utc_now
 from worker.domain.errors import ConfigurationError
-from worker.domain.printable import printable
 from worker.domain.status import ImageStatus
 from worker.dynamodb.items import summary_to_map, to_item
 from worker.dynamodb.queries import Page
@@ -198,7 +197,7 @@ def _parse_day(text: str, option: str) -> date:
 def _print(page: Page, *, json: bool) -> int:
     """Print a page; return the exit status of the command."""
     for error in page.unreadable:
-        typer.echo(printable(str(error)), err=True)
+        output.print_note(str(error))
     exit_status = 1 if page.unreadable else 0
     if json:
         document: dict[str, object] = {

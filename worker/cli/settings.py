@@ -54,7 +54,7 @@ def settings(*, json: output.JsonOption = False) -> None:
     for name in unknown:
         similar = get_close_matches(name, [each.name for each in listed], n=1)
         hint = f"; did you mean {similar[0]}?" if similar else ""
-        typer.echo(f"{name} is set, but is not a setting of this version{hint}", err=True)
+        output.print_note(f"{name} is set, but is not a setting of this version{hint}")
 
 
 def variable(name: str) -> str:

@@ -82,7 +82,7 @@ async def upload(
             reason = f"  {escape(result.error.message)}" if result and result.error else ""
             console.print(f"{each.image_id}  {escape(each.file.name)}{status}{reason}")
     if timeout_message:
-        typer.echo(f"{timeout_message}; see `image-worker images list --user {user}`", err=True)
+        output.print_note(f"{timeout_message}; see `image-worker images list --user {user}`")
     has_failed = any(image.status is ImageStatus.FAILED for image in ended.values())
     return 1 if timeout_message or has_failed else 0
 

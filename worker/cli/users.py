@@ -53,9 +53,8 @@ async def get(
     async with open_client("dynamodb", settings) as dynamodb:
         item = await build_profile_store(dynamodb, settings).get(user)
     if item is None:
-        typer.echo(
-            f"user {user} does not exist in table {settings.table_name}; check the id and WORKER_TABLE_NAME",
-            err=True,
+        output.print_note(
+            f"user {user} does not exist in table {settings.table_name}; check the id and WORKER_TABLE_NAME"
         )
         return 1
     _print(item, json=json)

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from worker.cli.support import output
 from worker.domain.errors import ConfigurationError
 from worker.domain.image import Image
 from worker.dynamodb.queries import Queries
@@ -37,8 +38,7 @@ async def find_image(
 
 def report_missing(image_id: str, settings: Settings) -> int:
     """Print on stderr that an image does not exist; return the exit status of the command."""
-    typer.echo(
-        f"image {image_id} does not exist in table {settings.table_name}; check the id and WORKER_TABLE_NAME",
-        err=True,
+    output.print_note(
+        f"image {image_id} does not exist in table {settings.table_name}; check the id and WORKER_TABLE_NAME"
     )
     return 1

@@ -36,6 +36,7 @@ __all__ = [
     "human_shape",
     "moment",
     "print_json",
+    "print_note",
     "status_text",
     "stderr_console",
     "table",
@@ -111,6 +112,11 @@ def _progress(on: Console, *columns: ProgressColumn) -> Progress:
     )
 
 
+def print_note(text: str) -> None:
+    """Print a line on stderr, without the characters that a terminal would act on."""
+    typer.echo(printable(text), err=True)
+
+
 def print_json(value: object) -> None:
     """
     Print one JSON document on stdout.
@@ -119,7 +125,7 @@ def print_json(value: object) -> None:
     Characters that a terminal would act on are escaped.
     """
     text = json.dumps(value, indent=2, ensure_ascii=False, default=_plain)
-    typer.echo(UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+    typer.echo(UNPRINTABLE.sub(lambda found: json.dumps(found[0])[1:-1].replace("\x7f", "\\u007f"), text))
 
 
 def _plain(value: object) -> str:
