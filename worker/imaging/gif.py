@@ -86,7 +86,7 @@ class GifFile(ImageFile.ImageFile):
         if len(content) < _HEADER_BYTES:
             message = "the header of the GIF file is truncated"
             raise EOFError(message)
-        self._later_frames = self._parse(memoryview(content))
+        self._later_frames = self._parse(content)
         self._frames: list[_Frame] = []
         first = self._frame(0)
         screen = struct.unpack_from("<HH", content, 6)
@@ -171,23 +171,27 @@ class GifFile(ImageFile.ImageFile):
             self._frames.append(frame)
         return frame is not None
 
-    def _parse(self, view: memoryview) -> Iterator[_Frame]:
+    def _parse(self, content: bytes) -> Iterator[_Frame]:
         """Yield the frames as far as the file contains them, and read the number of repeats on the way."""
-        global_palette, at = _palette(view, _HEADER_BYTES, view[10])
+        global_palette, at = _palette(content, _HEADER_BYTES, content[10])
         control = b""
-        while at < len(view):
-            kind = view[at]
-            if kind == _EXTENSION and at + 1 < len(view):
-                blocks, end = _sub_blocks(view, at + 2)
-                if view[at + 1] == _GRAPHIC_CONTROL and blocks and len(blocks[0]) >= _GRAPHIC_CONTROL_BYTES:
+        while at < len(content):
+            kind = content[at]
+            if kind == _EXTENSION and at + 1 < len(content):
+                blocks, end = _sub_blocks(content, at + 2)
+                if (
+                    content[at + 1] == _GRAPHIC_CONTROL
+                    and blocks
+                    and len(blocks[0]) >= _GRAPHIC_CONTROL_BYTES
+                ):
                     control = blocks[0]
-                elif view[at + 1] == _APPLICATION and blocks[:1] and blocks[0] in _LOOP_EXTENSIONS:
+                elif content[at + 1] == _APPLICATION and blocks[:1] and blocks[0] in _LOOP_EXTENSIONS:
                     self._read_loop(blocks[1:])
                 at = end
-            elif kind == _IMAGE and at + 10 < len(view):
-                left, top, width, height, flags = struct.unpack_from("<HHHHB", view, at + 1)
-                palette, start = _palette(view, at + 10, flags)
-                end = _end_of_sub_blocks(view, start + 1)
+            elif kind == _IMAGE and at + 10 < len(content):
+                left, top, width, height, flags = struct.unpack_from("<HHHHB", content, at + 1)
+                palette, start = _palette(content, at + 10, flags)
+                end = _end_of_sub_blocks(content, start + 1)
                 flags_of_control, duration, transparent = struct.unpack("<BHB", control[:4] or bytes(4))
                 yield _Frame(
                     box=(left, top, left + width, top + height),
@@ -196,7 +200,7 @@ class GifFile(ImageFile.ImageFile):
                     transparent=transparent if flags_of_control & 1 else None,
                     disposal=flags_of_control >> 2 & 7,
                     duration_ms=duration * 10,
-                    data=bytes(view[start:end]),
+                    data=content[start:end],
                 )
                 control, at = b"", end
             else:
@@ -215,25 +219,29 @@ def _drawn_pixels(picture: Image.Image, transparent: int | None) -> Image.Image 
     return indices.point([0 if index == transparent else 255 for index in range(256)])
 
 
-def _palette(view: memoryview, at: int, flags: int) -> tuple[bytes | None, int]:
+def _palette(content: bytes, at: int, flags: int) -> tuple[bytes | None, int]:
     """Return the palette at an offset, if the flags announce one, and the offset of its end."""
     if not flags & 0x80:
         return None, at
     end = at + (3 << (flags & 7) + 1)
-    return bytes(view[at:end]).ljust(end - at, b"\0"), end
+    return content[at:end].ljust(end - at, b"\0"), end
 
 
-def _sub_blocks(view: memoryview, at: int) -> tuple[list[bytes], int]:
+def _sub_blocks(content: bytes, at: int) -> tuple[list[bytes], int]:
     """Return the first blocks of data, at most two, and the offset of the end of all of them."""
     blocks: list[bytes] = []
-    end = _end_of_sub_blocks(view, at)
-    while at < end and view[at] and len(blocks) < 2:  # noqa: PLR2004 - see above
-        blocks.append(bytes(view[at + 1 : at + 1 + view[at]]))
-        at += 1 + view[at]
+    end = _end_of_sub_blocks(content, at)
+    while at < end and content[at] and len(blocks) < 2:  # noqa: PLR2004 - see above
+        blocks.append(content[at + 1 : at + 1 + content[at]])
+        at += 1 + content[at]
     return blocks, end
 
 
-def _end_of_sub_blocks(view: memoryview, at: int) -> int:
-    while at < len(view) and view[at]:
-        at += 1 + view[at]
-    return min(at + 1, len(view))
+def _end_of_sub_blocks(content: bytes, at: int) -> int:
+    """Return the offset after the empty block that ends the blocks, or the end of a file that is cut."""
+    try:
+        while length := content[at]:
+            at += 1 + length
+    except IndexError:
+        return len(content)
+    return at + 1
