@@ -42,7 +42,7 @@ from worker.dynamodb.queries import OnUnreadable, Queries, log_unreadable
 from worker.dynamodb.repair_writes import RepairWrites
 from worker.dynamodb.table import Table
 from worker.dynamodb.table_identity import TableIdentity
-from worker.recipe_settings import recipe_builder_from, sizes
+from worker.recipe_settings import recipe_builder_from, sizes, standard_recipe
 from worker.repair.context import RepairContext, Reporter
 from worker.s3.logos import Logos
 from worker.s3.results import S3Results
@@ -333,6 +333,7 @@ def build_decoder_pool(settings: Settings) -> DecoderPool:
         font=FONT,
         more_fonts=settings.font_files,
         requires_confinement=settings.decoder_confinement == "require",
+        recipe=standard_recipe(settings),
     )
 
 

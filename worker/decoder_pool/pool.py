@@ -59,9 +59,10 @@ class DecoderPool:
         more_fonts: TrueType files for the characters that `font` does not have.
         requires_confinement: Whether to process images only in decoders for which all guarantees of
             `worker.domain.confinement.REQUIRED` hold.
+        recipe: Recipe of most images, for which decoders are prepared.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one argument per setting that concerns decoders
         self,
         *,
         processes: int,
@@ -72,6 +73,7 @@ class DecoderPool:
         font: Path,
         more_fonts: Sequence[Path] = (),
         requires_confinement: bool = False,
+        recipe: Recipe | None = None,
     ) -> None:
         self._step_timeout_s = step_timeout_s
         self._required = REQUIRED if requires_confinement else frozenset()
@@ -81,6 +83,7 @@ class DecoderPool:
             decoder_memory_mb,
             tuple(str(file.resolve()) for file in (font, *more_fonts)),
             cpu_s=math.ceil(step_timeout_s * len(StepName)),
+            recipe=recipe,
         )
         self._starter = decoder_starter(setup)
         self._supervisor = DecoderSupervisor(processes=processes, starter=self._starter, policy=policy)

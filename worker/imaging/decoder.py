@@ -5,6 +5,7 @@ A decoder has no credentials, no network and a memory limit, and processes a sin
 when its connection is closed.
 """
 
+import gc
 import os
 import signal
 import socket
@@ -67,6 +68,7 @@ def serve(connection: socket.socket, *, setup: Setup, fonts: Fonts) -> None:
         del message  # frees the upload before the next one is received
         if rejection is not None:
             write_frame(connection, rejection)
+        gc.enable()  # a fork of the zygote begins without garbage collection
 
 
 def _process_image(

@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import io
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any, Final
 
@@ -11,9 +12,12 @@ from PIL import Image, ImageCms
 from worker.domain.errors import RejectedError
 from worker.domain.recipe import Animation, Limits, OutputFormat, Recipe, Size, Watermark
 from worker.imaging.fonts import Fonts
+from worker.imaging.geometry import layout
 from worker.imaging.heic_threads import decode_in_calling_thread
 from worker.imaging.image_file import EXTRAS
+from worker.imaging.picture import Extent
 from worker.imaging.pipeline import process
+from worker.imaging.watermark import collapse_whitespace, fitting_tile
 
 _MODULES: Final = (
     "colorsys",
@@ -43,6 +47,10 @@ _RECIPE: Final = Recipe(
 )
 
 
+_SHAPES: Final = (Extent(6000, 6000), Extent(6000, 4500), Extent(6000, 4000), Extent(6000, 3375))
+"""Square, 4:3, 3:2 and 16:9."""
+
+
 def warm_up(fonts: Fonts) -> None:
     """
     Process a small image of each format, and import what is otherwise imported with the first image.
@@ -65,6 +73,23 @@ def warm_up(fonts: Fonts) -> None:
         with contextlib.suppress(RejectedError):
             for _ in process(content, _RECIPE, limits=Limits(), fonts=fonts):
                 pass
+
+
+def render_watermarks(recipe: Recipe | None, fonts: Fonts) -> None:
+    """
+    Render the text of a recipe for renditions of usual shapes, so that forks find it in the cache.
+
+    To render it takes as long as to decode a small image.
+    """
+    if recipe is None or recipe.watermark is None:
+        return
+    mark = replace(recipe.watermark, text=collapse_whitespace(recipe.watermark.text), logo=None)
+    if not mark.text:
+        return
+    for size in recipe.sizes:
+        for shape in _SHAPES:
+            for original in (shape, shape.turned):
+                fitting_tile(layout(original, size).canvas, mark=mark, fonts=fonts)
 
 
 def _samples() -> list[bytes]:

@@ -74,7 +74,7 @@ def mark_image(image: Image.Image, *, mark: Watermark, fonts: Fonts) -> bool:
     extent = Extent(*image.size)
     if min(extent) < mark.min_side_px:
         return False
-    tile = _fitting_tile(extent, mark=mark, fonts=fonts)
+    tile = fitting_tile(extent, mark=mark, fonts=fonts)
     if tile is None:
         return False
     for at in tile_positions(extent, Extent(*tile.alpha.size), mark=mark):
@@ -120,7 +120,7 @@ def _configured_px(extent: Extent, share: float, mark: Watermark) -> int:
     return min(mark.max_px, max(mark.min_px, round(min(extent) * share)))
 
 
-def _fitting_tile(extent: Extent, *, mark: Watermark, fonts: Fonts) -> WatermarkTile | None:
+def fitting_tile(extent: Extent, *, mark: Watermark, fonts: Fonts) -> WatermarkTile | None:
     """Return the tile at its configured size, or smaller to fit; None if it would not be legible."""
     available = Extent(*(side - 2 * margin_px(extent) for side in extent))
     if mark.logo is None:

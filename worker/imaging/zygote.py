@@ -6,8 +6,6 @@ it receives. It never reads an image, so that each fork is clean. It exits when 
 """
 
 import contextlib
-import ctypes
-import gc
 import os
 import signal
 import socket
@@ -18,7 +16,8 @@ from worker.imaging.confinement import confine_decoder, confine_zygote
 from worker.imaging.decoder import discard_stderr, load_fonts, serve
 from worker.imaging.fonts import Fonts
 from worker.imaging.fork import fork_as_sibling
-from worker.imaging.warm_up import warm_up
+from worker.imaging.memory import prepare_for_forks
+from worker.imaging.warm_up import render_watermarks, warm_up
 from worker.ipc.framing import TruncatedFrameError, read_frame, write_frame
 from worker.ipc.messages import (
     FORK_REQUEST,
@@ -43,10 +42,11 @@ def main() -> None:
         setup = setup_from_header(first.header)
         fonts = load_fonts(setup)
         warm_up(fonts)
+        render_watermarks(setup.recipe, fonts)
         discard_stderr()
         guarantees = confine_zygote()
-        _prepare_memory()
         write_frame(control, ready_header(guarantees))
+        prepare_for_forks()
         while (connection := _next_connection(control)) is not None:
             with connection:
                 try:
@@ -84,14 +84,6 @@ def _run_decoder(connection: socket.socket, *, setup: Setup, fonts: Fonts, worke
         status = 0  # the worker process has exited, or no longer needs this decoder
     finally:
         os._exit(status)
-
-
-def _prepare_memory() -> None:
-    """Keep forks from copying memory: of the garbage collector's marks, and of what is free."""
-    gc.collect()
-    gc.freeze()
-    with contextlib.suppress(AttributeError):  # only glibc has it
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 if __name__ == "__main__":

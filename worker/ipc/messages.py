@@ -60,6 +60,7 @@ class SetupHeader(TypedDict):
     memory_mb: int
     fonts: Sequence[str]
     cpu_s: int
+    recipe: _Fields | None
 
 
 class LogoHeader(TypedDict):
@@ -151,12 +152,14 @@ class Setup:
         memory_mb: Address space of the process, in mebibytes.
         fonts: Paths of the TrueType files for watermark texts, in order of preference.
         cpu_s: CPU time that a single image may take, in seconds.
+        recipe: Recipe whose watermark is rendered in advance; without its logo.
     """
 
     limits: Limits
     memory_mb: int
     fonts: tuple[str, ...]
     cpu_s: int = 3600
+    recipe: Recipe | None = None
 
 
 def setup_header(setup: Setup) -> SetupHeader:
@@ -167,13 +170,21 @@ def setup_header(setup: Setup) -> SetupHeader:
         "memory_mb": setup.memory_mb,
         "fonts": setup.fonts,
         "cpu_s": setup.cpu_s,
+        "recipe": _recipe_fields(setup.recipe.with_logo(None)) if setup.recipe else None,
     }
 
 
 def setup_from_header(header: Header) -> Setup:
     """Parse the header of a `setup` message."""
     fields = cast("SetupHeader", header)
-    return Setup(Limits(**fields["limits"]), fields["memory_mb"], tuple(fields["fonts"]), fields["cpu_s"])
+    recipe = fields["recipe"]
+    return Setup(
+        Limits(**fields["limits"]),
+        fields["memory_mb"],
+        tuple(fields["fonts"]),
+        fields["cpu_s"],
+        _recipe_from_fields(recipe) if recipe else None,
+    )
 
 
 def ready_header(guarantees: Collection[Guarantee]) -> ReadyHeader:
@@ -222,17 +233,21 @@ def recipe_from_header(header: Header, logos: Mapping[str, bytes]) -> Recipe:
     """
     fields = cast("ImageHeader", header)
     written, logo = fields["recipe"], fields["logo"]
-    recipe = Recipe(
-        **written
-        | {
-            "sizes": tuple(_size_from_fields(size) for size in written["sizes"]),
-            "watermark": _watermark_from_fields(written["watermark"]),
-            "animation": Animation(written["animation"]),
-        }
-    )
+    recipe = _recipe_from_fields(written)
     if logo is None:
         return recipe
     return recipe.with_logo(Logo(**logo, content=logos.get(logo["e_tag"], b"")))
+
+
+def _recipe_from_fields(fields: _Fields) -> Recipe:
+    return Recipe(
+        **fields
+        | {
+            "sizes": tuple(_size_from_fields(size) for size in fields["sizes"]),
+            "watermark": _watermark_from_fields(fields["watermark"]),
+            "animation": Animation(fields["animation"]),
+        }
+    )
 
 
 def _size_from_fields(fields: _Fields) -> Size:
