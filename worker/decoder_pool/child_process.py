@@ -31,13 +31,18 @@ class ExecutedProcess:
         self.pid = process.pid
         self._process = process
 
+    @property
+    def has_exited(self) -> bool:
+        """Whether it has exited and is reaped."""
+        return self._process.returncode is not None
+
     async def wait(self) -> int:
         """Wait until it has exited and is reaped; return its exit status, or the negative signal number."""
         return await self._process.wait()
 
     def kill(self) -> bool:
         """Kill its process group; return False if it has been reaped."""
-        if self._process.returncode is not None:
+        if self.has_exited:
             return False
         kill_group(self.pid)  # Process.kill() would reap one that has just exited, and lose its exit status
         return True

@@ -111,6 +111,7 @@ class ForkStarter:
         self._setup = setup
         self._zygote: Zygote | None = None
         self._zygote_start: asyncio.Task[Interpreter] | None = None
+        self._is_stopped = False
         self._lock = asyncio.Lock()
 
     @property
@@ -134,6 +135,7 @@ class ForkStarter:
 
     async def stop(self) -> None:
         """Kill and reap the zygote and its unfinished forks."""
+        self._is_stopped = True
         if self._zygote_start is not None:
             self._zygote_start.cancel()
         async with self._lock:
@@ -143,6 +145,9 @@ class ForkStarter:
     async def _running_zygote(self) -> "Zygote":
         """Return the zygote; start one if there is none or it has ended."""
         async with self._lock:
+            if self._is_stopped:
+                message = "the decoder pool has been stopped"
+                raise TransientError(message)
             if self._zygote is not None and not self._zygote.is_lost:
                 return self._zygote
             if self._zygote is not None:
@@ -168,16 +173,20 @@ class Zygote:
 
     Attributes:
         pid: Process id.
-        is_lost: Whether it has ended or has failed to fork, so that another zygote is needed.
     """
 
     def __init__(self, interpreter: Interpreter) -> None:
         self.pid = interpreter.process.pid
-        self.is_lost = False
+        self._has_failed = False
         self._process = interpreter.process
         self._control = interpreter.connection
         self._tasks: set[asyncio.Task[DecoderProcess]] = set()
         self._forks: set[int] = set()
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it has ended or has failed to fork, so that another zygote is needed."""
+        return self._has_failed or self._process.has_exited
 
     async def fork(self) -> DecoderProcess:
         """
@@ -194,7 +203,7 @@ class Zygote:
 
     async def stop(self) -> None:
         """Kill and reap the zygote, and reap the forks whose process id it has not sent; others live on."""
-        self.is_lost = True
+        self._has_failed = True
         self._process.kill()
         self._control.close()
         await self._process.wait()
@@ -214,7 +223,7 @@ class Zygote:
                 message = f"a decoder process did not start: {error}"
                 raise TransientError(message) from error
             except (OSError, DecoderDisconnectedError, UnexpectedMessageError) as error:
-                self.is_lost = True
+                self._has_failed = True
                 message = f"the zygote {self.pid} did not fork a decoder: {error}"
                 raise ZygoteLostError(message) from error
             self._forks.add(pid)

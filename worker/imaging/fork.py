@@ -10,6 +10,9 @@ _CLONE: Final = {"x86_64": 56, "aarch64": 220}
 """Machine -> number of the system call clone(2)."""
 _CLONE_PARENT: Final = 0x8000
 
+_LIBC: Final = ctypes.PyDLL(None, use_errno=True)
+"""Keeps the interpreter's lock during a call; it then belongs to the same thread in the new process."""
+
 
 def fork_as_sibling() -> int:
     """
@@ -24,12 +27,10 @@ def fork_as_sibling() -> int:
     Raises:
         OSError: The system does not allow another process.
     """
-    # PyDLL keeps the interpreter's lock, which then belongs to the same thread in the new process.
-    libc = ctypes.PyDLL(None, use_errno=True)
     flags = ctypes.c_ulong(_CLONE_PARENT | signal.SIGCHLD)
     unused = ctypes.c_ulong(0)
-    libc.syscall.restype = ctypes.c_long
-    pid: int = libc.syscall(ctypes.c_long(_CLONE[platform.machine()]), flags, unused, unused, unused, unused)
+    _LIBC.syscall.restype = ctypes.c_long
+    pid: int = _LIBC.syscall(ctypes.c_long(_CLONE[platform.machine()]), flags, unused, unused, unused, unused)
     if pid < 0:
         code = ctypes.get_errno()
         raise OSError(code, f"clone(2) failed: {os.strerror(code)}")
