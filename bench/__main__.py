@@ -6,13 +6,14 @@ from typing import Final
 
 from bench.common.paths import PAGES
 
-SECTIONS: Final = ("imaging", "service", "cost", "memory")
+SECTIONS: Final = ("imaging", "reuse", "service", "cost", "memory")
 INTRODUCTION: Final = """# Performance
 How much CPU time, memory and money image-worker needs per image, compared with other libraries and stacks.
 
 | question | section | command |
 | --- | --- | --- |
 | How fast is image processing alone? | [Imaging](#imaging) | `python -m bench.imaging` |
+| What does it cost to isolate images? | [Reuse of decoders](#reuse-of-decoders) | `python -m bench.reuse` |
 | How fast is the whole service? | [The whole service](#the-whole-service) | `python -m bench.service` |
 | What does a million images cost on AWS? | [Cost](#cost) | `python -m bench.cost` |
 | Does memory grow over time? | [Memory](#memory) | `python -m bench.memory` |

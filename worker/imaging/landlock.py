@@ -6,6 +6,8 @@ import struct
 import sys
 from typing import Final
 
+from worker.ipc.process_attributes import LIBC
+
 _CREATE_RULESET, _RESTRICT_SELF = 444, 446
 """Numbers of the system calls, the same on every architecture."""
 _CREATE_RULESET_VERSION: Final = 1
@@ -31,18 +33,17 @@ def deny_files() -> bool:
     """
     if sys.platform != "linux":
         return False
-    libc = ctypes.CDLL(None, use_errno=True)
-    abi = libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(_CREATE_RULESET_VERSION))
+    abi = LIBC.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(_CREATE_RULESET_VERSION))
     if abi < 1:
         return False
     attributes = ruleset_attributes(abi)
-    ruleset = libc.syscall(
+    ruleset = LIBC.syscall(
         _CREATE_RULESET, ctypes.c_char_p(attributes), ctypes.c_size_t(len(attributes)), ctypes.c_uint32(0)
     )
     if ruleset < 0:
         return False
     try:
-        return bool(libc.syscall(_RESTRICT_SELF, ctypes.c_int(ruleset), ctypes.c_uint32(0)) == 0)
+        return bool(LIBC.syscall(_RESTRICT_SELF, ctypes.c_int(ruleset), ctypes.c_uint32(0)) == 0)
     finally:
         os.close(ruleset)
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, NamedTuple, TypeAlias
 
+from worker.ipc.process_attributes import LIBC
+
 _PR_SET_SECCOMP: Final = 22
 _FILTER_MODE: Final = 2
 
@@ -111,8 +113,7 @@ def install(program: bytes) -> bool:
     """
     code = ctypes.create_string_buffer(program, len(program))
     head = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(code))
-    libc = ctypes.CDLL(None, use_errno=True)
-    return bool(libc.prctl(_PR_SET_SECCOMP, ctypes.c_ulong(_FILTER_MODE), ctypes.c_char_p(head), 0, 0) == 0)
+    return bool(LIBC.prctl(_PR_SET_SECCOMP, ctypes.c_ulong(_FILTER_MODE), ctypes.c_char_p(head), 0, 0) == 0)
 
 
 def compile_policy(policy: Policy, architecture: Architecture) -> list[Instruction]:

@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 from worker.imaging.confinement import confine_decoder, confine_zygote
@@ -43,6 +44,7 @@ def main() -> None:
         fonts = load_fonts(setup)
         warm_up(fonts)
         render_watermarks(setup.recipe, fonts)
+        _require_single_thread()
         discard_stderr()
         guarantees = confine_zygote()
         write_frame(control, ready_header(guarantees))
@@ -58,6 +60,12 @@ def main() -> None:
                 if pid == 0:
                     control.close()
                     _run_decoder(connection, setup=setup, fonts=fonts, worker=worker)
+
+
+def _require_single_thread() -> None:
+    """Exit if a library has started threads: a fork would be without them, and wait for them forever."""
+    if (threads := len(list(Path("/proc/self/task").iterdir()))) != 1:
+        sys.exit(f"{threads} threads run after the warm-up; a process with threads cannot be forked")
 
 
 def _next_connection(control: socket.socket) -> socket.socket | None:

@@ -6,6 +6,9 @@ import signal
 import sys
 from typing import Final
 
+LIBC: Final = ctypes.CDLL(None, use_errno=True)
+"""Loaded once: to load it makes classes, which a fork that does it would copy pages for."""
+
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
 _PR_SET_NO_NEW_PRIVS: Final = 38
@@ -51,5 +54,4 @@ def die_with_parent(parent: int | None = None) -> bool:
 def _prctl(option: int, value: int) -> bool:
     if sys.platform != "linux":
         return False
-    libc = ctypes.CDLL(None, use_errno=True)
-    return bool(libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) == 0)
+    return bool(LIBC.prctl(option, ctypes.c_ulong(value), 0, 0, 0) == 0)

@@ -1,0 +1,1 @@
+"""Price of the modes in which decoders are reused."""
