@@ -159,7 +159,7 @@ class Settings(BaseSettings):
         description="Whether the worker starts where the system cannot confine decoder processes fully.",
     )
     decoder_reuse: Literal["batch", "same-user", "never"] = Field(
-        "batch",
+        "same-user",
         description="Images that a decoder process may process after its first: any, of the same user, none.",
     )
     decoder_max_images: int = Field(

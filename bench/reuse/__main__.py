@@ -93,8 +93,8 @@ CPU time per image of the worker process, the zygote and the decoders together, 
 without AWS: in milliseconds for `batch`, and as the ratio to it for the stricter modes, with quartiles.
 Images arrive in bursts of {BURST} of one user; `same-user` forks a decoder for each burst, `never` for each
 image. If the images of more users arrive at once than there are kept decoders (`WORKER_PROCESSES` x 2),
-`same-user` costs as much as `never`. The realistic mix is {shares}. Medians of {rounds} rounds, modes in
-turn.
+`same-user` costs as much as `never`. Medians of {rounds} rounds, modes in turn. The realistic mix is
+{shares}.
 
 {report.markdown_table(("image", "batch, ms", "same-user / batch", "never / batch"), rows)}
 {report.describe_machine("pillow")}.

@@ -88,7 +88,7 @@ async def test_the_metrics_of_a_worker_under_load_agree_with_the_records(
     assert told.value("aws_calls_total", service="s3", operation="PutObject", code="OK") == len(stored)
     assert told.value("aws_calls_total", service="sqs", operation="SendMessage", code="OK") == 1
     assert told.value("slots") == 8
-    assert told.value("decoders", state="idle") == 2
+    assert 2 <= told.value("decoders", state="idle") <= 2 + 2 * 2, "two fresh ones, and those that are kept"
     if sys.platform == "linux":
         for guarantee in REQUIRED:
             assert told.value("decoder_guarantee", guarantee=guarantee) == 1
