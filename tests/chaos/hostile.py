@@ -39,7 +39,7 @@ _MESSAGES: Final = (
     "<html><body>502 Bad Gateway</body></html>",
     "null",
     "[" * 2_000,
-    json.dumps({"Records": [{"eventName": "ObjectCreated:Put", "s3": {"object": {"key": 5}}}]}),
+    json.dumps({"Records": [{"eventName": "ObjectCreated:Put", "s3": {"object": {"key": 5}}}]}) + "}",
 )
 
 
@@ -124,8 +124,13 @@ async def store_preferences(dynamodb: "DynamoDBClient", settings: Settings) -> N
         )
 
 
-async def send_messages(sqs: "SQSClient", url: str, *, count: int, pause_s: float) -> None:
-    """Send messages that cannot be read, one after the other; each must become a dead letter."""
-    for number in range(count):
-        await sqs.send_message(QueueUrl=url, MessageBody=_MESSAGES[number % len(_MESSAGES)])
+def hostile_messages(count: int) -> list[str]:
+    """Return this many different messages that cannot be read; each must become a dead letter."""
+    return [f"{_MESSAGES[number % len(_MESSAGES)]} {number}" for number in range(count)]
+
+
+async def send_messages(sqs: "SQSClient", url: str, messages: Sequence[str], *, pause_s: float) -> None:
+    """Send messages one after the other."""
+    for message in messages:
+        await sqs.send_message(QueueUrl=url, MessageBody=message)
         await asyncio.sleep(pause_s)

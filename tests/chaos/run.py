@@ -17,7 +17,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.chaos.actors import LEASE_S, Duplicator, ProcessKiller, Uploader
-from tests.chaos.hostile import REJECTED_READS, hostile_uploads, send_messages, store_preferences
+from tests.chaos.hostile import (
+    REJECTED_READS,
+    hostile_messages,
+    hostile_uploads,
+    send_messages,
+    store_preferences,
+)
 from tests.chaos.uploads import MAX_PIXELS, PlannedImage, plan
 from tests.chaos.verification import BrokenPromise, Findings, Store, verify
 from tests.chaos.witness import Witness
@@ -101,6 +107,7 @@ async def run(options: ChaosOptions, *, endpoint_url: str, folder: Path) -> Chao
     hostile = round(options.uploads * options.hostile)
     planned_images = plan(_rng(options, "uploads"), uploads=options.uploads - hostile)
     planned_images += hostile_uploads(_rng(options, "hostile"), hostile)
+    messages = hostile_messages(hostile)
     _rng(options, "order").shuffle(planned_images)
     # An image that kills its workers does so until its receives are used up.
     max_receives = _MAX_RECEIVES_WITH_KILLERS if hostile else 100
@@ -147,14 +154,14 @@ async def run(options: ChaosOptions, *, endpoint_url: str, folder: Path) -> Chao
         began = time.monotonic()
         killer = ProcessKiller(workers, _rng(options, "workers"), options.pause_s)
         intruder = asyncio.create_task(
-            send_messages(sqs, duplicator.url, count=hostile, pause_s=_MESSAGE_PAUSE_S), name="intruder"
+            send_messages(sqs, duplicator.url, messages, pause_s=_MESSAGE_PAUSE_S), name="intruder"
         )
         late = await _run_until_ended(store, uploader, duplicator, killer, options)
         await intruder
         duration_s = time.monotonic() - began
         proxy.is_injecting_faults = False  # otherwise a worker that is starting may not finish
         broken = [*late, *await _shut_down(workers)]
-        found = await verify(store, planned_images, witness, hostile_messages=hostile)
+        found = await verify(store, planned_images, witness, hostile_messages=messages)
     logs = [worker.log for worker in workers.all]
     logged = _count_events(logs)
     broken += [

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Final
 from tests.chaos.uploads import PlannedImage
 from tests.chaos.witness import Witness
 from tests.support.crash_points import check_history
-from tests.support.emulators import messages_in
 from tests.support.pictures import opened
 from tests.support.user_profiles import profiles_of
-from worker.bootstrap import build_queries
+from worker.bootstrap import build_dead_letters, build_queries
 from worker.domain import clock
 from worker.domain.errors import WORKER_KILLED
 from worker.domain.history import outcomes
 from worker.domain.image import HistoryEntry, Image
 from worker.domain.status import TERMINAL_STATUSES, ImageMove, ImageStatus
 from worker.settings import Settings
+from worker.sqs.dead_letters import DeadLetter
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
@@ -95,7 +95,11 @@ class Findings:
 
 
 async def verify(
-    store: Store, planned_images: Sequence[PlannedImage], witness: Witness, *, hostile_messages: int = 0
+    store: Store,
+    planned_images: Sequence[PlannedImage],
+    witness: Witness,
+    *,
+    hostile_messages: Sequence[str] = (),
 ) -> Findings:
     """Check every record, result, statistic and dead letter."""
     images = await store.images(planned_images)
@@ -116,21 +120,41 @@ async def verify(
     broken += [promise for found, _ in results for promise in found]
     double_counts, wrong_statistics = await _check_statistics(store, images)
     broken += wrong_statistics
-    dead_letters = await messages_in(store.sqs, store.settings.dead_letter_queue_name)
-    killers = sum(planned.newest.code == WORKER_KILLED for planned in planned_images)
-    if dead_letters != hostile_messages + killers:
-        expected = f"{hostile_messages} messages and {killers} images"
-        broken.append(BrokenPromise(f"{dead_letters} dead letters for {expected} that must become one"))
+    letters = await _dead_letters(store)
+    broken += _check_dead_letters(letters, planned_images, hostile_messages)
     named = {rendition.key for image in images.values() for rendition in image.renditions.values()}
     return Findings(
         broken=broken,
         images=images,
         lost=lost,
         double_counts=double_counts,
-        dead_letters=dead_letters,
+        dead_letters=len(letters),
         adopted=sum(adopted for _, adopted in results),
         left_over=len(await store.result_keys() - named),
     )
+
+
+async def _dead_letters(store: Store) -> list[DeadLetter]:
+    letters = await build_dead_letters(store.sqs, store.settings, visibility_timeout_s=60)
+    return [letter async for batch in letters.read() for letter in batch]
+
+
+def _check_dead_letters(
+    letters: Sequence[DeadLetter], planned_images: Sequence[PlannedImage], hostile_messages: Sequence[str]
+) -> Iterator[BrokenPromise]:
+    """Check that those became dead letters that must, and no others; one may be there twice."""
+    killers = {planned.image_id for planned in planned_images if planned.newest.code == WORKER_KILLED}
+    killed = {job.image_id for letter in letters for job in letter.jobs if letter.code == WORKER_KILLED}
+    unreadable = {letter.body for letter in letters if letter.code == "unreadable"}
+    others = [letter for letter in letters if letter.code not in {WORKER_KILLED, "unreadable"}]
+    if killed != killers:
+        yield BrokenPromise(f"{killed} are dead letters in place of {killers}")
+    if missing := set(hostile_messages) - unreadable:
+        yield BrokenPromise(f"{len(missing)} hostile messages are no dead letters")
+    if len(unreadable) > len(hostile_messages):
+        yield BrokenPromise(f"{len(unreadable)} dead letters of {len(hostile_messages)} hostile messages")
+    for letter in others:
+        yield BrokenPromise(f"a dead letter with the code {letter.code} and the reason {letter.reason}")
 
 
 def _check_records(

@@ -26,6 +26,7 @@ from worker.delivery.consumer import Consumer
 from worker.delivery.handler import DeliveryConfig, MessageHandler
 from worker.delivery.recipes import Recipes, UserRecipe
 from worker.domain.clock import utc_now
+from worker.domain.errors import WORKER_KILLED
 from worker.domain.image import Image
 from worker.domain.message import Message
 from worker.domain.recipe import Recipe
@@ -441,9 +442,9 @@ def check_history(image: Image) -> None:
     assert image.lease is None
     for attempt in set(attempts):
         for step in image.steps:
-            step_statuses = [
-                StepStatus(entry.status)
-                for entry in image.history
-                if entry.step is step and entry.attempt == attempt
-            ]
-            assert set(pairwise([StepStatus.PENDING, *step_statuses])) <= ALLOWED_STEP_MOVES
+            entries = [entry for entry in image.history if entry.step is step and entry.attempt == attempt]
+            # An attempt that gives up an image ends the step in which the worker before it was killed.
+            gives_up = bool(entries) and entries[0].detail.get("code") == WORKER_KILLED
+            before = StepStatus.PROCESSING if gives_up else StepStatus.PENDING
+            step_statuses = [before, *(StepStatus(entry.status) for entry in entries)]
+            assert set(pairwise(step_statuses)) <= ALLOWED_STEP_MOVES
