@@ -26,7 +26,7 @@ from worker.aws.task_protection import ScaleInProtection
 from worker.checks.table import INDEXES
 from worker.decoder_pool.pool import DecoderPool
 from worker.decoder_pool.process_memory import resident_bytes
-from worker.decoder_pool.supervisor import Reuse, ReusePolicy
+from worker.decoder_pool.supervisor import Replacement, Reuse, ReusePolicy
 from worker.delivery.consumer import Consumer
 from worker.delivery.handler import DeliveryConfig, MessageHandler
 from worker.delivery.isolation import Isolation
@@ -457,7 +457,9 @@ def _export_gauges(metrics: Metrics, *, consumer: Consumer, pool: DecoderPool, s
     for guarantee in Guarantee:
         metrics.decoder_guarantees.labels(guarantee).set_function(partial(_holds, pool, guarantee))
     metrics.images_waiting.set_function(lambda: pool.waiting)
-    metrics.count_decoder_restarts(lambda: pool.restarts)
+    metrics.count_decoder_restarts(
+        lambda: {reason: pool.replacements.get(reason, 0) for reason in Replacement}
+    )
     metrics.resident_bytes.labels("worker").set_function(lambda: resident_bytes(os.getpid()))
     metrics.resident_bytes.labels("decoders").set_function(lambda: sum(map(resident_bytes, pool.pids)))
 

@@ -135,7 +135,7 @@ async def test_a_worker_serves_health_readiness_and_metrics(provisioned: Setting
     assert draining == (503, "draining\n")
     assert "image_worker_slots 4.0" in text
     assert 'image_worker_decoders{state="idle"} 1.0' in text
-    assert "image_worker_decoder_restarts_total 0.0" in text
+    assert 'image_worker_decoder_restarts_total{reason="not_intact"} 0.0' in text
     assert 'image_worker_queue_messages{state="visible"}' in text
 
 

@@ -1,6 +1,6 @@
 """Prometheus metrics of the worker."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from prometheus_client import (
@@ -86,8 +86,8 @@ class Metrics:
         for direction in ("in", "out"):
             self.bytes.labels(direction)
 
-    def count_decoder_restarts(self, restarts: Callable[[], int]) -> None:
-        """Add the counter of replaced decoders, whose total `restarts` returns."""
+    def count_decoder_restarts(self, restarts: Callable[[], Mapping[str, int]]) -> None:
+        """Add the counter of replaced decoders, whose totals `restarts` returns by reason."""
         self._registry.register(_DecoderRestarts(restarts))
 
     def exposition(self) -> bytes:
@@ -111,12 +111,15 @@ class Metrics:
 class _DecoderRestarts(Collector):
     """A counter whose total is kept elsewhere, which `Counter` does not support."""
 
-    def __init__(self, restarts: Callable[[], int]) -> None:
+    def __init__(self, restarts: Callable[[], Mapping[str, int]]) -> None:
         self._restarts = restarts
 
     def collect(self) -> Iterator[CounterMetricFamily]:
-        yield CounterMetricFamily(
+        family = CounterMetricFamily(
             f"{NAMESPACE}_decoder_restarts",
             "Number of decoder processes that were replaced.",
-            value=self._restarts(),
+            labels=("reason",),
         )
+        for reason, count in self._restarts().items():
+            family.add_metric((reason,), count)
+        yield family
