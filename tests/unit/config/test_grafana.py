@@ -43,6 +43,7 @@ def known_metrics() -> dict[str, tuple[str, set[str]]]:
         if isinstance(one, MetricWrapperBase)
     }
     assert kinds.keys() - labels.keys() == {"image_worker_decoder_restarts"}, "it alone is counted elsewhere"
+    labels["image_worker_decoder_restarts"] = {"reason"}
     return {
         name + ("_total" if kind == "counter" else ""): (kind, labels.get(name, set()))
         for name, kind in kinds.items()
