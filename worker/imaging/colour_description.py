@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
+from worker.domain.errors import TruncatedError
 from worker.imaging import icc
 from worker.imaging.boxes import coded_colours
 from worker.imaging.headers import png_chunk
@@ -112,6 +113,8 @@ def _bmp_profile(content: Content) -> bytes | None:
     space = header[56:60]
     if space == _EMBEDDED and length == _BMP_V5_BYTES:
         start, size = struct.unpack_from("<II", header, 112)
+        if 14 + start + size > len(content):
+            raise TruncatedError
         return bytes(content[14 + start : 14 + start + size]) or None
     if int.from_bytes(space, "little") != _CALIBRATED:
         return None

@@ -21,11 +21,18 @@ _PNG_END: Final = b"\0\0\0\0IEND\xae\x42\x60\x82"
 _PNG_PIXELS: Final = frozenset({b"IDAT", b"fdAT"})
 _PNG_USED: Final = frozenset({b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"cICP", b"eXIf"})
 _PNG_ANIMATION: Final = frozenset({b"acTL", b"fcTL", b"fdAT"})
+_PNG_EXIF: Final = b"eXIf"
 _PNG_XMP: Final = b"XML:com.adobe.xmp\0\0"
 """Keyword of an XMP packet, and the flag of uncompressed text."""
 
 _MAX_XMP_BYTES: Final = 262_144
 _WEBP_PIXELS: Final = frozenset({b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF"})
+_WEBP_EXIF: Final = b"EXIF"
+_WEBP_FLAGS, _WEBP_HAS_EXIF = 20, 8
+"""Offset of the flags in an extended file, and that of EXIF."""
+
+_EXIF_ENTRY_BYTES: Final = 12
+_MAX_EXIF_BYTES: Final = 65_536
 _MAX_FILLED_BYTES: Final = 16 * 2**20
 
 
@@ -63,7 +70,7 @@ def _png(content: Content) -> bytes:
     parts: list[memoryview | bytes] = [view[:_PNG_SIGNATURE_BYTES]]
     for kind, chunk in _png_chunks(view):
         if chunk is None:
-            if kind in _PNG_PIXELS:
+            if kind in _PNG_PIXELS or kind == _PNG_EXIF:  # EXIF may have the orientation
                 raise TruncatedError
             break
         if kind == b"IEND":
@@ -94,22 +101,42 @@ def _has_right_checksum(chunk: memoryview) -> bool:
 
 
 def _webp(content: Content) -> bytes:
-    """Drop a chunk without pixels in which the file ends, and correct the length in the header."""
+    """Fill up EXIF in which the file ends, drop any other such chunk, and correct the length of the file."""
     view = memoryview(content)
-    at = 12
+    at, exif, missing = 12, b"", 0
     while at + 8 <= len(view):
+        kind = bytes(view[at : at + 4])
         end = at + 8 + int.from_bytes(view[at + 4 : at + 8], "little")
+        if kind == _WEBP_EXIF:
+            exif = bytes(view[at + 8 : end])
+            missing = min(max(0, end - len(view)), _MAX_EXIF_BYTES)
         if end > len(view):
-            if bytes(view[at : at + 4]) in _WEBP_PIXELS:
+            if kind in _WEBP_PIXELS:
                 raise TruncatedError
             break
         at = end + end % 2
-    announced = 8 + int.from_bytes(view[4:8], "little")
-    if announced <= len(view):
+    if 8 + int.from_bytes(view[4:8], "little") <= len(view):
         return bytes(content)
+    has_exif = bytes(view[12:16]) == b"VP8X" and view[_WEBP_FLAGS] & _WEBP_HAS_EXIF
+    if has_exif and not _has_first_directory(exif):  # the orientation may be missing
+        raise TruncatedError
     body = bytes(view[8 : min(at, len(view))])
+    if missing:
+        body += _WEBP_EXIF + struct.pack("<I", len(exif) + missing) + exif + bytes(missing)
     body += bytes(len(body) % 2)
     return b"".join((b"RIFF", struct.pack("<I", len(body)), body))
+
+
+def _has_first_directory(exif: bytes) -> bool:
+    """Return whether the directory that has the orientation is in the first bytes of EXIF."""
+    exif = exif.removeprefix(b"Exif\0\0")
+    order = "<" if exif[:2] == b"II" else ">"
+    try:
+        (start,) = struct.unpack_from(f"{order}I", exif, 4)
+        (entries,) = struct.unpack_from(f"{order}H", exif, start)
+    except struct.error:
+        return False
+    return int(start + 2 + entries * _EXIF_ENTRY_BYTES) <= len(exif)
 
 
 def _jpeg(content: Content) -> bytes:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import BmpImagePlugin, Image, ImageChops, ImageFile, PngImagePlugin, TiffImagePlugin
 
 from worker.imaging.colour import deep_conversion, levels_in_srgb, reduce_grey_to_8_bits
+from worker.imaging.exif import take_xmp
 from worker.imaging.tiff import open_tiff
 from worker.ipc.framing import Content
 
@@ -166,6 +167,7 @@ def _decoded_as(
         layout = layouts[stored]
         tiles.append(tile._replace(args=(layout, *options) if isinstance(tile.args, tuple) else layout))
     again.tile = tiles
+    take_xmp(again)  # Pillow would turn a TIFF by it
     with warnings.catch_warnings(action="ignore"):
         again.load()
     return again

@@ -61,6 +61,12 @@ class _Tag(IntEnum):
 
 
 _TAGS: Final = frozenset(_Tag)
+_VISIBLE_TAGS: Final = frozenset(
+    {*range(256, 267), 273, *range(277, 280), 284, 292, 293, *range(317, 326), *range(332, 340), 347}
+    | {*range(529, 533), 34675}
+)
+"""Tags without which pixels, their colours or their orientation would be missing or different."""
+
 _THUMBNAIL_OR_MASK: Final = 1 | 4
 _OLD_THUMBNAIL: Final = 2
 _WHITE_IS_ZERO: Final = 0
@@ -116,19 +122,24 @@ class _Directory:
 
     Attributes:
         tags: Tag -> its first values; only the tags and types that are read here.
-        is_cut: Whether the file ends before the directory or the values of its tags do.
+        missing: Tags whose values are not in the file; all that are visible, if it ends in the directory.
         page: Number of the page, from 0.
         is_sub_directory: Whether it belongs to the page, which is the image that viewers show.
     """
 
     tags: Mapping[int, Sequence[int]]
-    is_cut: bool
+    missing: frozenset[int]
     page: int
     is_sub_directory: bool = False
 
     def number(self, tag: _Tag, default: int = 0) -> int:
         """Return the first value of a tag."""
         return next(iter(self.tags.get(tag, ())), default)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the file ends before the directory or the values of its tags do."""
+        return bool(self.missing)
 
     @property
     def is_thumbnail(self) -> bool:
@@ -178,7 +189,7 @@ def open_tiff(file: io.BytesIO) -> TiffFile:
 
     Raises:
         FormatNotAllowedError: The file is a camera raw file, or its layout is not supported.
-        TruncatedError: The file ends before the index of its page does.
+        TruncatedError: The file ends before the index of its page does, or before its colour profile.
         Exception: Any type of error, if the file is damaged.
     """
     with file.getbuffer() as view:
@@ -193,6 +204,8 @@ def open_tiff(file: io.BytesIO) -> TiffFile:
         if "unknown pixel mode" not in str(error):
             raise
         raise _unsupported(f"{_describe(page)} TIFF", hint=_HINT) from error
+    if page is not None and page.missing & _VISIBLE_TAGS:
+        raise TruncatedError
     image.is_cut = page is None or page.is_cut
     if image.mode in _PALETTE_MODES:
         _scale_palette(image)
@@ -254,11 +267,11 @@ def _directories(view: memoryview) -> Iterator[_Directory]:
     try:
         (at,) = struct.unpack_from(offset_code, view, 8 if is_big else 4)
         for number in range(_MAX_PAGES):
-            tags, end, is_cut = _read_tags(view, at, order, is_big=is_big)
-            yield _Directory(tags, is_cut, number)
+            tags, end, missing = _read_tags(view, at, order, is_big=is_big)
+            yield _Directory(tags, missing, number)
             for sub_at in tags.get(_Tag.SUB_DIRECTORIES, ()):
-                sub_tags, _, is_cut = _read_tags(view, sub_at, order, is_big=is_big)
-                yield _Directory(sub_tags, is_cut, number, is_sub_directory=True)
+                sub_tags, _, missing = _read_tags(view, sub_at, order, is_big=is_big)
+                yield _Directory(sub_tags, missing, number, is_sub_directory=True)
             (at,) = struct.unpack_from(offset_code, view, end)
             if not at:
                 return
@@ -268,14 +281,14 @@ def _directories(view: memoryview) -> Iterator[_Directory]:
 
 def _read_tags(
     view: memoryview, at: int, order: str, *, is_big: bool
-) -> tuple[dict[int, tuple[int, ...]], int, bool]:
-    """Return the tags of a directory, the offset of its end, and whether the file ends before that."""
+) -> tuple[dict[int, tuple[int, ...]], int, frozenset[int]]:
+    """Return the tags of a directory, the offset of its end, and the tags that are not in the file."""
     offset_code, offset_bytes = (f"{order}Q", 8) if is_big else (f"{order}I", 4)
     (count,) = struct.unpack_from(order + ("Q" if is_big else "H"), view, at)
     at += 8 if is_big else 2
     size = _ENTRY_BYTES[is_big]
     tags: dict[int, tuple[int, ...]] = {}
-    is_cut = at + size * count > len(view)
+    missing = set(_VISIBLE_TAGS) if at + size * count > len(view) else set()
     for entry in range(at, min(at + size * min(count, _MAX_ENTRIES), len(view) - size + 1), size):
         tag, kind, length = struct.unpack_from(order + ("HHQ" if is_big else "HHI"), view, entry)
         value_at = entry + size - offset_bytes
@@ -283,8 +296,8 @@ def _read_tags(
         if value_bytes > offset_bytes:
             (value_at,) = struct.unpack_from(offset_code, view, value_at)
         if value_at + value_bytes > len(view):
-            is_cut = True
+            missing.add(tag)
         elif tag in _TAGS and (code := _TYPES.get(kind)):
             values = struct.unpack_from(f"{order}{min(length, _MAX_VALUES)}{code}", view, value_at)
             tags[tag] = tuple(value[0] if isinstance(value, bytes) else value for value in values)
-    return tags, at + size * count, is_cut
+    return tags, at + size * count, frozenset(missing)

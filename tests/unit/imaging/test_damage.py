@@ -7,13 +7,16 @@ from contextlib import suppress
 from functools import cache, partial
 from typing import Any, Final
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngInfo
 
 from tests.support.pictures import animation, encoded, noise, quadrants
+from tests.support.profiles import DISPLAY_P3, rgb_profile
+from tests.support.tiff_files import tiff_file
 from worker.domain.errors import TooManyScansError, TruncatedError
 from worker.domain.recipe import Limits, Size
 from worker.imaging.heif import missing_bytes
@@ -206,17 +209,65 @@ def test_the_xmp_of_a_png_is_kept_and_other_text_is_not_read() -> None:
     assert "Comment" not in decoded.image.info
 
 
-def webp_with_exif() -> bytes:
+def turned_exif() -> Image.Exif:
     exif = Image.Exif()
-    exif[0x010F] = "Camera"
-    return encoded(photograph(), "WEBP", exif=exif)
+    exif[ExifTags.Base.Make] = "Camera"
+    exif[ExifTags.Base.Orientation] = 6
+    return exif
 
 
-def test_a_webp_that_ends_within_its_metadata_loses_nothing() -> None:
-    content = webp_with_exif()
+def test_a_webp_that_ends_after_its_orientation_loses_nothing() -> None:
+    content = encoded(photograph(), "WEBP", exif=turned_exif())
+    for missing in (1, 2, 4):
+        decoded, _ = validate(content[:-missing], limits=Limits(), sizes=SIZES)
+        assert decoded.orientation == 6
+
+
+def test_a_webp_that_ends_before_its_orientation_is_truncated() -> None:
+    content = encoded(photograph(), "WEBP", exif=turned_exif())
     at = content.index(b"EXIF")
+    for cut in (at, at + 4, at + 10, at + 40):
+        with pytest.raises(TruncatedError):
+            pixels_of(content[:cut])
+
+
+def test_a_webp_that_ends_within_other_metadata_loses_nothing() -> None:
+    content = encoded(photograph(), "WEBP", xmp=b"<x/>" * 20)
+    at = content.index(b"XMP ")
     for cut in (at, at + 4, at + 10, len(content) - 1):
         assert pixels_of(content[:cut]) == pixels_of(content)
+
+
+def test_a_png_that_ends_within_exif_after_its_pixels_is_truncated() -> None:
+    content = encoded(photograph(), "PNG")
+    exif = turned_exif().tobytes().removeprefix(b"Exif\0\0")
+    chunk = struct.pack(">I", len(exif)) + b"eXIf" + exif + struct.pack(">I", zlib.crc32(b"eXIf" + exif))
+    with pytest.raises(TruncatedError):
+        pixels_of(content[:-12] + chunk[:-6])
+
+
+@pytest.mark.parametrize("image_format", ["TIFF", "BMP"])
+def test_a_file_that_ends_before_its_colour_profile_is_truncated(image_format: str) -> None:
+    profile = rgb_profile(DISPLAY_P3)
+    if image_format == "TIFF":
+        tags = {34675: (1, list(profile)), 65000: (1, bytes(40))}
+        content = tiff_file(np.zeros((20, 20, 3), np.int64), bits=8, photometric=2, tags=tags)
+        pixels_of(content[:-30])  # within a private tag
+    else:
+        content = bmp_with_profile(profile)
+    for missing in (41, 100, len(profile)):
+        with pytest.raises(TruncatedError):
+            pixels_of(content[:-missing])
+
+
+def bmp_with_profile(profile: bytes) -> bytes:
+    rows = encoded(photograph(), "BMP")[54:]
+    start = 14 + 124
+    fields = (124, *photograph().size, 1, 24, 0, len(rows), 0, 0, 0, 0, b"DEBM", 4, 124 + len(rows))
+    header = struct.pack("<IiiHHIIiiII16x4s48xIIII", *fields, len(profile), 0)
+    return (
+        struct.pack("<2sIHHI", b"BM", start + len(rows) + len(profile), 0, 0, start) + header + rows + profile
+    )
 
 
 @pytest.mark.parametrize("image_format", ["AVIF", "HEIF"])

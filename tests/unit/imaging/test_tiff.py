@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from tests.support.profiles import DISPLAY_P3, rgb_profile
 from tests.support.tiff_files import directory, tiff_file
 from worker.domain.errors import FormatNotAllowedError, RejectedError
 from worker.domain.recipe import Limits, Size
@@ -196,3 +197,11 @@ def test_a_damaged_directory_is_rejected_and_not_an_error_of_the_program(share: 
     for candidate in (content[:at], damaged):
         with pytest.raises(RejectedError):
             rendered(candidate)
+
+
+def test_the_orientation_of_xmp_does_not_turn_one_half_of_16_bit_samples() -> None:
+    levels = np.random.default_rng(1).integers(0, 65536, (20, 30, 3))
+    profile, xmp = list(rgb_profile(DISPLAY_P3)), list(b'<x tiff:Orientation="3"/>')
+    upright = tiff_file(levels, bits=16, photometric=2, tags={34675: (1, profile)})
+    described = tiff_file(levels, bits=16, photometric=2, tags={34675: (1, profile), 700: (1, xmp)})
+    assert np.array_equal(rendered(described), rendered(upright))
