@@ -20,6 +20,7 @@ from tests.simulation.loop import ProcessLoop
 from tests.simulation.network import Network, Service
 from worker import bootstrap
 from worker.bootstrap import Clients
+from worker.recipe_settings import recipe_builder_from
 from worker.settings import Settings
 from worker.sqs import heartbeat
 
@@ -151,7 +152,10 @@ def _current_process() -> ProcessLoop:
     return loop
 
 
+_build_recipes: Final = recipe_builder_from
+
 _REPLACED: Final[dict[str, Any]] = {
+    "recipe_builder_from": lambda of: _recipes_of(2 if of.quality == settings(2, 1).quality else 1),
     "Metrics": _Nothing,
     "Readiness": _Readiness,
     "Observer": _SilentObserver,
@@ -193,6 +197,12 @@ class _SilentLogger(structlog.BoundLoggerBase):
         pass
 
     info = warning = error = exception = debug
+
+
+@lru_cache
+def _recipes_of(version: int) -> Any:
+    """Return the function that returns recipes, which takes a while to build."""
+    return _build_recipes(settings(version, 1))
 
 
 async def run_worker(clients: Clients, of: Settings, started: "Callable[[Any], None]") -> None:

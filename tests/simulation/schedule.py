@@ -252,7 +252,7 @@ _PROFILES: Final[Sequence[Profile]] = (
     Profile.OPERATORS,
     Profile.RESTORES,
     Profile.REPLACEMENTS,
-    Profile.EVERYTHING,
+    Profile.CALM,
     Profile.EVERYTHING,
     Profile.EVERYTHING,
 )
@@ -338,7 +338,7 @@ class _Draw:
             events_after_s=self._events(),
             event_format=self.random.choice(("s3", "s3", "eventbridge", "sns")),
             with_sequencer=self.random.random() < 0.9,
-            metadata=self.random.choice((0, 0, 3, 200)),
+            metadata=self.random.choice((0, 0, 0, 0, 3, 3, 3, 200)),
         )
         self.add(upload)
         return upload
@@ -354,7 +354,7 @@ _Part: TypeAlias = Callable[[_Draw, list[WorkerPlan]], None]
 
 
 def _good(draw: _Draw, _workers: list[WorkerPlan]) -> None:
-    for _ in range(draw.random.randint(3, 8)):
+    for _ in range(draw.random.randint(3, 6)):
         draw.upload(Kind.GOOD)
 
 
@@ -605,7 +605,7 @@ def _delete_record(draw: _Draw, upload: Upload, at_s: float) -> None:
 
 def _avatar(draw: _Draw, _workers: list[WorkerPlan]) -> None:
     """One key is replaced again and again."""
-    for number in range(draw.random.randint(30, 40)):
+    for number in range(draw.random.randint(18, 24)):
         draw.upload(Kind.GOOD, at_s=1 + 0.8 * number, name="avatar.jpg", user="ann")
 
 

@@ -365,9 +365,7 @@ class World:
     # Actions.
 
     def _act(self, action: Action) -> None:
-        if isinstance(action, SetPreferences):
-            self.trace(f"{action.user} sets preferences: {str(action.preferences)[:60]}")
-        else:
+        if self._trace_line is not None:
             self.trace(describe(action))
         self.exercised[type(action).__name__] += 1
         self._ACTS[type(action)](self, action)

@@ -65,6 +65,8 @@ def with_metadata(existing: Mapping[str, str], added: Mapping[str, str]) -> Mapp
         existing: Metadata that is kept as it is, because its owner may have set it.
         added: Further metadata; what exists already is left out.
     """
+    if not added:
+        return existing
     left = MAX_METADATA_BYTES - sum(map(_entry_bytes, existing.items()))
     kept = {}
     for entry in added.items():
