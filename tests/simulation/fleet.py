@@ -152,7 +152,11 @@ def _current_process() -> ProcessLoop:
     return loop
 
 
-_build_recipes: Final = recipe_builder_from
+@lru_cache
+def _recipes_of(version: int) -> Any:
+    """Return the function that returns recipes, which takes a while to build."""
+    return recipe_builder_from(settings(version, 1))
+
 
 _REPLACED: Final[dict[str, Any]] = {
     "recipe_builder_from": lambda of: _recipes_of(2 if of.quality == settings(2, 1).quality else 1),
@@ -197,12 +201,6 @@ class _SilentLogger(structlog.BoundLoggerBase):
         pass
 
     info = warning = error = exception = debug
-
-
-@lru_cache
-def _recipes_of(version: int) -> Any:
-    """Return the function that returns recipes, which takes a while to build."""
-    return _build_recipes(settings(version, 1))
 
 
 async def run_worker(clients: Clients, of: Settings, started: "Callable[[Any], None]") -> None:

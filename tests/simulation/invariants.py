@@ -393,6 +393,14 @@ class Oracle:
                 raise Violation(_LOST, f"{upload_key} ({newest.upload_id}) has no record")
             self._check_final(versions[-1], key, item, allowed)
 
+    def check_single_attempts(self) -> None:
+        """Check that no image needed a second attempt."""
+        for upload_key, key in self.records.items():
+            item = self._item(key)
+            if item is not None and item["attempt"]["N"] != "1":
+                message = f"{upload_key} has needed {item['attempt']['N']} attempts"
+                raise Violation("a failed request costs no attempt", message)
+
     def _check_final(self, newest: Version, key: Key, item: Item, allowed: set[str | None]) -> None:
         image = self._seen(key, item)
         assert image

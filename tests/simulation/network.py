@@ -113,6 +113,7 @@ class Network:
         scheduler: Runs the events.
         chance: Decides delays and faults.
         weather: The faults in effect.
+        response_s: Additional time that responses of an operation take.
         exercised: How often each fault hit a request, by service.
         on_sent: Called with each request when it is sent.
         on_applied: Called with each request right after it was applied.
@@ -123,6 +124,7 @@ class Network:
     chance: Chance
     weather: list[Weather] = field(default_factory=list)
     exercised: Counter[tuple[str, Fault]] = field(default_factory=Counter)
+    response_s: dict[str, float] = field(default_factory=dict)
     on_sent: Callable[[Request], None] = lambda _: None
     on_applied: Callable[[Request], None] = lambda _: None
     on_response: Callable[[Request], None] = lambda _: None
@@ -160,6 +162,7 @@ class Network:
     def respond(self, request: Request, response: Any, *, is_error: bool = False) -> None:
         """Deliver a response to the sender after a delay."""
         back_s = self.chance.between(0.001, 0.01, request.service.name)
+        back_s += self.response_s.get(request.operation, 0.0)
         if request.fault is Fault.RESPONSE_LOST:
             # Closed at once, or never answered: the client's timeout ends it.
             is_closed = self.chance.happens(0.5, "response lost")

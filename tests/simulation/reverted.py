@@ -66,9 +66,14 @@ DEFECTS: Final[Sequence[Defect]] = (
         profile=Profile.HOSTILE,
         edits=(
             Edit(
-                "worker.aws.retry:call_with_retry",
-                "is_dependency_failure=not isinstance(error, ClientError)",
-                "is_dependency_failure=True",
+                "worker.domain.errors:TransientError.__init__",
+                "self.is_dependency_failure = is_dependency_failure",
+                "self.is_dependency_failure = True",
+            ),
+            Edit(
+                "worker.s3.sources:S3Sources.fetch",
+                "if is_rejected(error.__cause__) or is_unreadable(error.__cause__):",
+                "if not error:",
             ),
             Edit(
                 "worker.delivery.consumer:Consumer._receive",
@@ -164,14 +169,106 @@ DEFECTS: Final[Sequence[Defect]] = (
         ),
     ),
     Defect(
-        name="a write whose response was lost counts as a lost lease",
-        invariant="everything ends in time",
+        name="an object that S3 rejects is retried until its message is a dead letter",
+        invariant="every upload ends as it should",
         seed=0,
-        profile=Profile.FAULTS,
-        edits=(Edit("worker.dynamodb.image_updates:was_applied", "return (", "return False and ("),),
+        profile=Profile.HOSTILE,
+        edits=(
+            Edit(
+                "worker.s3.sources:S3Sources.fetch",
+                "if is_rejected(error.__cause__) or is_unreadable(error.__cause__):",
+                "if not error:",
+            ),
+        ),
     ),
     Defect(
-        name="a completed image is deleted from the queue before it is recorded",
+        name="a key that is too long for its results is retried until its message is a dead letter",
+        invariant="every upload ends as it should",
+        seed=0,
+        profile=Profile.HOSTILE,
+        edits=(Edit("worker.domain.keys:result_key", "if length > MAX_KEY_BYTES:", "if not length:"),),
+    ),
+    Defect(
+        name="a watermark text of 70,000 characters fails its user's images",
+        invariant="every upload ends as it should",
+        seed=0,
+        profile=Profile.HOSTILE,
+        edits=(
+            Edit("worker.domain.profile:_why_unusable", "if len(value) > max_characters:", "if not value:"),
+        ),
+    ),
+    Defect(
+        name="an image whose record was deleted or restored loses its lease at every attempt",
+        invariant="everything ends in time",
+        seed=0,
+        profile=Profile.RESTORES,
+        edits=(
+            Edit(
+                "worker.delivery.handler:MessageHandler._store_rendition",
+                "except LaterResultError as error:",
+                "except ZeroDivisionError as error:",
+            ),
+        ),
+    ),
+    Defect(
+        name="late responses to heartbeats let no slow image end",
+        invariant="everything ends in time",
+        seed=0,
+        profile=Profile.HEARTBEATS,
+        edits=(
+            Edit(
+                "worker.sqs.heartbeat:Heartbeat._tolerate",
+                "is_answered = not (is_timeout(error) or is_timeout(error.__cause__))",
+                "is_answered = True",
+            ),
+        ),
+    ),
+    Defect(
+        name="a worker whose clock is an hour fast leaves leases of an hour",
+        invariant="everything ends in time",
+        seed=0,
+        profile=Profile.CLOCKS,
+        edits=(
+            Edit(
+                "worker.domain.image:Image.is_leased",
+                "now < self.lease.expires_at <= now + lease_time + MAX_CLOCK_ERROR",
+                "now < self.lease.expires_at",
+            ),
+        ),
+    ),
+    Defect(
+        name="a checksum mismatch or a redirect costs an attempt",
+        invariant="a failed request costs no attempt",
+        seed=0,
+        profile=Profile.BLIPS,
+        edits=(
+            Edit(
+                "worker.aws.errors:is_transient",
+                "_CONNECTION_FAILURES + _DAMAGED_RESPONSES",
+                "_CONNECTION_FAILURES",
+            ),
+        ),
+    ),
+    Defect(
+        name="a late worker replaces the result of a later attempt",
+        invariant="a worker without the lease changes nothing",
+        seed=0,
+        profile=Profile.CRASHES,
+        edits=(
+            Edit(
+                "worker.s3.results:S3Results._put",
+                'request["IfNoneMatch"] = "*"',
+                "pass",
+            ),
+            Edit(
+                "worker.s3.results:S3Results._put",
+                """request["IfMatch"] = f'"{replaced_e_tag}"'""",
+                "pass",
+            ),
+        ),
+    ),
+    Defect(
+        name="a message is deleted before its image is recorded",
         invariant="everything ends in time",
         seed=0,
         profile=Profile.CRASHES,

@@ -132,6 +132,14 @@ class Trouble:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SlowHeartbeats:
+    """From now on, until the end, each change of a visibility timeout is made at once and responded late."""
+
+    at_s: float
+    response_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Restore:
     """The table is rolled back to its state at an earlier time."""
 
@@ -181,6 +189,7 @@ Action: TypeAlias = (
     | Suspend
     | Drain
     | Trouble
+    | SlowHeartbeats
     | Restore
     | DeleteRecord
     | RepeatEvent
@@ -208,6 +217,8 @@ class Profile(StrEnum):
     """What a schedule is about."""
 
     CALM = "calm"
+    BLIPS = "blips"
+    HEARTBEATS = "heartbeats"
     HOSTILE = "hostile"
     KILLERS = "killers"
     FAULTS = "faults"
@@ -240,6 +251,8 @@ class Schedule:
 
 _PROFILES: Final[Sequence[Profile]] = (
     Profile.CALM,
+    Profile.BLIPS,
+    Profile.HEARTBEATS,
     Profile.HOSTILE,
     Profile.HOSTILE,
     Profile.KILLERS,
@@ -256,6 +269,7 @@ _PROFILES: Final[Sequence[Profile]] = (
     Profile.EVERYTHING,
     Profile.EVERYTHING,
 )
+_UNDISTURBED: Final = {Profile.HOSTILE, Profile.BLIPS, Profile.HEARTBEATS}
 _USERS: Final = ("ann", "bob")
 _SPAN_S: Final = 20.0
 """Uploads arrive during this time; faults may last longer."""
@@ -302,7 +316,7 @@ class _Draw:
             actions=tuple(self.actions),
             is_versioned=self.random.random() < 0.25,
             # Without them where the times of two runs are compared: a duplicate may have to wait for a lease.
-            duplicate_share=self.random.choice((0.0, 0.0, 0.1, 0.3)) * (self.profile is not Profile.HOSTILE),
+            duplicate_share=self.random.choice((0.0, 0.0, 0.1, 0.3)) * (self.profile not in _UNDISTURBED),
         )
 
     def add(self, action: Action) -> None:
@@ -513,6 +527,21 @@ def _troubles(draw: _Draw, _workers: list[WorkerPlan]) -> None:
         )
 
 
+def _blips(draw: _Draw, _workers: list[WorkerPlan]) -> None:
+    """Single requests fail in ways that a retry resolves at once."""
+    for service, faults in (
+        ("s3", (Fault.SERVER_ERROR, Fault.REFUSED, Fault.CHECKSUM, Fault.REDIRECT, Fault.BODY_CUT)),
+        ("dynamodb", (Fault.SERVER_ERROR, Fault.REFUSED, Fault.THROTTLED, Fault.CONFLICT)),
+    ):
+        fault = draw.random.choice(faults)
+        draw.add(Trouble(at_s=0.5, for_s=30.0, service=service, fault=fault, share=0.08))
+
+
+def _late_heartbeats(draw: _Draw, _workers: list[WorkerPlan]) -> None:
+    draw.upload(Kind.SLOW)
+    draw.add(SlowHeartbeats(at_s=0.0, response_s=draw.random.choice((10.0, 21.0, 35.0))))
+
+
 def _outages(draw: _Draw, _workers: list[WorkerPlan]) -> None:
     """All requests to a service fail for a while."""
     for _ in range(draw.random.choice((1, 1, 2))):
@@ -611,6 +640,8 @@ def _avatar(draw: _Draw, _workers: list[WorkerPlan]) -> None:
 
 _PARTS: Final[Mapping[Profile, Sequence[_Part]]] = {
     Profile.CALM: (_good, _replaced, _messages, _small_clock_offsets),
+    Profile.BLIPS: (_good, _blips),
+    Profile.HEARTBEATS: (_good, _late_heartbeats),
     Profile.HOSTILE: (_good, _hostile, _messages, _preferences),
     Profile.KILLERS: (_good, _killers),
     Profile.FAULTS: (_good, _replaced, _slow, _troubles, _outages, _small_clock_offsets),

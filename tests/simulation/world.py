@@ -37,6 +37,7 @@ from tests.simulation.schedule import (
     Schedule,
     SendMessage,
     SetPreferences,
+    SlowHeartbeats,
     Suspend,
     Trouble,
     Upload,
@@ -270,12 +271,14 @@ class World:
         self._settle(within_s=self._bound_s())
 
     def _check_final(self) -> None:
-        calm = {Profile.CALM, Profile.HOSTILE, Profile.REPLACEMENTS}
+        calm = {Profile.CALM, Profile.BLIPS, Profile.HEARTBEATS, Profile.HOSTILE, Profile.REPLACEMENTS}
         self.oracle.final(
             strict=self.schedule.profile in calm,
             exhausted=self._exhausted,
             deleted_uploads=self._deleted_uploads,
         )
+        if self.schedule.profile is Profile.BLIPS:
+            self.oracle.check_single_attempts()
         for message in self.sqs.dead_letters.messages.values():
             self._check_dead_letter(message)
 
@@ -387,6 +390,9 @@ class World:
         weather = Weather(action.service, action.fault, action.share)
         self.network.weather.append(weather)
         self.scheduler.after(action.for_s, self._end_trouble, weather)
+
+    def _slow_heartbeats(self, action: SlowHeartbeats) -> None:
+        self.network.response_s["change_message_visibility_batch"] = action.response_s
 
     def _restore(self, action: Restore) -> None:
         items = self._snapshots.get(action.to_s, {})
@@ -560,6 +566,7 @@ class World:
         Suspend: _suspend,
         Drain: _drain,
         Trouble: _begin_trouble,
+        SlowHeartbeats: _slow_heartbeats,
         Restore: _restore,
         DeleteRecord: _delete_record,
         RepeatEvent: _repeat_event,
