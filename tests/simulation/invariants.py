@@ -99,6 +99,7 @@ class Oracle:
             differ from the record.
         disturbed: Images whose record was ever restored or deleted.
         deleted: Images whose record was deleted while it was counted.
+        forgotten: Keys whose record was deleted, and that were not uploaded again.
         old_results: Keys of results that were not stored in this simulation.
     """
 
@@ -110,6 +111,7 @@ class Oracle:
     rolled_back: set[Key] = field(default_factory=set)
     disturbed: set[Key] = field(default_factory=set)
     deleted: set[Key] = field(default_factory=set)
+    forgotten: set[str] = field(default_factory=set)
     old_results: set[str] = field(default_factory=set)
     ended_at_s: dict[str, float] = field(default_factory=dict)
     ends: Counter[str] = field(default_factory=Counter)
@@ -121,12 +123,14 @@ class Oracle:
     # What the world reports.
 
     def uploaded(self, upload: Upload, e_tag: str) -> None:
+        self.forgotten.discard(upload.key)
         versions = self.versions[upload.key]
         versions.append(Version(upload, e_tag, len(versions)))
         self._key_of_upload[upload.upload_id] = upload.key
 
     def record_deleted(self, upload_key: str, key: Key, item: Item) -> None:
         del self.records[upload_key]
+        self.forgotten.add(upload_key)
         self.rolled_back.add(key)
         self.disturbed.add(key)
         for version in self.versions[upload_key]:
@@ -387,8 +391,8 @@ class Oracle:
                 allowed |= {"unavailable", "internal_error", "worker_killed"}
             key = self.records.get(upload_key)
             item = self._item(key) if key else None
-            if item is None and newest.key in deleted_uploads:
-                continue  # somebody deleted both
+            if item is None and newest.key in deleted_uploads | self.forgotten:
+                continue
             if key is None or item is None:
                 raise Violation(_LOST, f"{upload_key} ({newest.upload_id}) has no record")
             self._check_final(versions[-1], key, item, allowed)

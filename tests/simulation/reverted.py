@@ -66,9 +66,9 @@ DEFECTS: Final[Sequence[Defect]] = (
         profile=Profile.HOSTILE,
         edits=(
             Edit(
-                "worker.domain.errors:TransientError.__init__",
-                "self.is_dependency_failure = is_dependency_failure",
-                "self.is_dependency_failure = True",
+                "worker.delivery.outcome:outcome_of",
+                "isinstance(error, TransientError) and error.is_dependency_failure",
+                "isinstance(error, TransientError)",
             ),
             Edit(
                 "worker.s3.sources:S3Sources.fetch",
@@ -199,7 +199,7 @@ DEFECTS: Final[Sequence[Defect]] = (
     ),
     Defect(
         name="an image whose record was deleted or restored loses its lease at every attempt",
-        invariant="everything ends in time",
+        invariant="every upload ends as it should",
         seed=0,
         profile=Profile.RESTORES,
         edits=(
@@ -212,7 +212,7 @@ DEFECTS: Final[Sequence[Defect]] = (
     ),
     Defect(
         name="late responses to heartbeats let no slow image end",
-        invariant="everything ends in time",
+        invariant="every upload ends as it should",
         seed=0,
         profile=Profile.HEARTBEATS,
         edits=(

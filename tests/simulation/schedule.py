@@ -348,7 +348,7 @@ class _Draw:
             user=user,
             name=name,
             kind=kind,
-            decode_ms=75_000 if kind is Kind.SLOW else self.random.choice((20, 100, 400, 1500)),
+            decode_ms=88_000 if kind is Kind.SLOW else self.random.choice((20, 100, 400, 1500)),
             events_after_s=self._events(),
             event_format=self.random.choice(("s3", "s3", "eventbridge", "sns")),
             with_sequencer=self.random.random() < 0.9,
@@ -421,6 +421,11 @@ def _colliding(draw: _Draw, _workers: list[WorkerPlan]) -> None:
 def _hostile(draw: _Draw, _workers: list[WorkerPlan]) -> None:
     """As many hostile uploads as good ones, of kinds that take no time of a decoder."""
     good = len([action for action in draw.actions if isinstance(action, Upload)])
+    if draw.random.random() < 0.4:  # all of one kind at once, and all other uploads after them
+        kind = draw.random.choice(CHEAP)
+        for number in range(good):
+            draw.upload(kind, at_s=0.5 + 0.05 * number)
+        return
     for _ in range(draw.random.randint(1, good)):
         draw.upload(draw.random.choice(CHEAP))
 
@@ -612,17 +617,22 @@ def _repairs(draw: _Draw, _workers: list[WorkerPlan]) -> None:
 
 def _restores(draw: _Draw, _workers: list[WorkerPlan]) -> None:
     uploads = [action for action in draw.actions if isinstance(action, Upload) and action.kind is Kind.GOOD]
-    at_s = draw.time(after_s=8)
+    at_s = draw.time(after_s=17)
+    victim = draw.random.choice(uploads)
+    for number in range(draw.random.choice((0, 2, 12))):  # so that its results are of a later attempt
+        draw.upload(Kind.GOOD, at_s=at_s - 1.3 * (number + 1), name=victim.name, user=victim.user)
     match draw.random.choice(("restore", "delete", "delete", "repeat")):
         case "restore":
             draw.add(Restore(at_s=at_s, to_s=round(at_s * draw.random.random(), 3)))
         case "delete":
-            _delete_record(draw, draw.random.choice(uploads), at_s)
+            _delete_record(draw, victim, at_s)
         case _:
-            upload = draw.random.choice(uploads)
-            _delete_record(draw, upload, at_s)
-            draw.add(RepeatEvent(at_s=at_s + draw.random.choice((0.5, 30.0)), key=upload.key))
-    for upload in draw.random.sample(uploads, k=min(3, len(uploads))):
+            _delete_record(draw, victim, at_s)
+            draw.add(RepeatEvent(at_s=at_s + draw.random.choice((0.5, 30.0)), key=victim.key))
+    for upload in {
+        victim.key: victim,
+        **{each.key: each for each in draw.random.sample(uploads, k=2)},
+    }.values():
         draw.upload(
             Kind.GOOD, at_s=at_s + draw.random.choice((0.5, 5.0, 30.0)), name=upload.name, user=upload.user
         )
