@@ -2,7 +2,7 @@
 Fixes that the simulation guards, and what it finds when one of them is reverted.
 
 Each defect is the text of a fix and the text without it. `python -m tests.simulation.reverted` prints for
-each the first seed that finds it.
+each the first seed that finds it, as a row of the table in `docs/simulation.md`.
 """
 
 import inspect
@@ -62,7 +62,7 @@ DEFECTS: Final[Sequence[Defect]] = (
     Defect(
         name="an AWS error about one object counts as an outage",
         invariant="hostile uploads delay no others",
-        seed=0,
+        seed=22,
         profile=Profile.HOSTILE,
         edits=(
             Edit(
@@ -85,7 +85,7 @@ DEFECTS: Final[Sequence[Defect]] = (
     Defect(
         name="an image that kills its worker takes the images in flight along",
         invariant="everything ends in time",
-        seed=0,
+        seed=18,
         profile=Profile.KILLERS,
         edits=(
             Edit(
@@ -103,14 +103,14 @@ DEFECTS: Final[Sequence[Defect]] = (
     Defect(
         name="one odd response of SQS ends the worker",
         invariant="a worker runs until it is stopped",
-        seed=0,
+        seed=101,
         profile=Profile.FAULTS,
         edits=(Edit("worker.delivery.consumer:Consumer._receive", "if not has_received:", "if error:"),),
     ),
     Defect(
         name="the history grows with each replacement",
         invariant="records stay small",
-        seed=0,
+        seed=9,
         profile=Profile.REPLACEMENTS,
         edits=(
             Edit(
@@ -123,7 +123,7 @@ DEFECTS: Final[Sequence[Defect]] = (
     Defect(
         name="the results of one image are stored under the keys of another's",
         invariant="results belong to one image",
-        seed=0,
+        seed=29,
         profile=Profile.EVERYTHING,
         edits=(
             Edit(
@@ -141,14 +141,14 @@ DEFECTS: Final[Sequence[Defect]] = (
     Defect(
         name="uploads of two keys share a record",
         invariant="no upload is lost",
-        seed=0,
+        seed=12,
         profile=Profile.CALM,
         edits=(Edit("worker.dynamodb.ledger:DynamoLedger.claim", "seen.key != job.key", "seen is None"),),
     ),
     Defect(
         name="a worker writes to a record after its lease was taken over",
         invariant="a worker without the lease changes nothing",
-        seed=0,
+        seed=726,
         profile=Profile.CRASHES,
         edits=(
             Edit(
@@ -171,7 +171,7 @@ DEFECTS: Final[Sequence[Defect]] = (
     Defect(
         name="an object that S3 rejects is retried until its message is a dead letter",
         invariant="every upload ends as it should",
-        seed=0,
+        seed=1,
         profile=Profile.HOSTILE,
         edits=(
             Edit(
@@ -184,14 +184,14 @@ DEFECTS: Final[Sequence[Defect]] = (
     Defect(
         name="a key that is too long for its results is retried until its message is a dead letter",
         invariant="every upload ends as it should",
-        seed=0,
+        seed=14,
         profile=Profile.HOSTILE,
         edits=(Edit("worker.domain.keys:result_key", "if length > MAX_KEY_BYTES:", "if not length:"),),
     ),
     Defect(
         name="a watermark text of 70,000 characters fails its user's images",
         invariant="every upload ends as it should",
-        seed=0,
+        seed=54,
         profile=Profile.HOSTILE,
         edits=(
             Edit("worker.domain.profile:_why_unusable", "if len(value) > max_characters:", "if not value:"),
@@ -200,7 +200,7 @@ DEFECTS: Final[Sequence[Defect]] = (
     Defect(
         name="an image whose record was deleted or restored loses its lease at every attempt",
         invariant="every upload ends as it should",
-        seed=0,
+        seed=38,
         profile=Profile.RESTORES,
         edits=(
             Edit(
@@ -213,7 +213,7 @@ DEFECTS: Final[Sequence[Defect]] = (
     Defect(
         name="late responses to heartbeats let no slow image end",
         invariant="every upload ends as it should",
-        seed=0,
+        seed=6,
         profile=Profile.HEARTBEATS,
         edits=(
             Edit(
@@ -226,7 +226,7 @@ DEFECTS: Final[Sequence[Defect]] = (
     Defect(
         name="a worker whose clock is an hour fast leaves leases of an hour",
         invariant="everything ends in time",
-        seed=0,
+        seed=76,
         profile=Profile.CLOCKS,
         edits=(
             Edit(
@@ -239,7 +239,7 @@ DEFECTS: Final[Sequence[Defect]] = (
     Defect(
         name="a checksum mismatch or a redirect costs an attempt",
         invariant="a failed request costs no attempt",
-        seed=0,
+        seed=43,
         profile=Profile.BLIPS,
         edits=(
             Edit(
@@ -252,7 +252,7 @@ DEFECTS: Final[Sequence[Defect]] = (
     Defect(
         name="a late worker replaces the result of a later attempt",
         invariant="a worker without the lease changes nothing",
-        seed=0,
+        seed=60,
         profile=Profile.CRASHES,
         edits=(
             Edit(
@@ -270,7 +270,7 @@ DEFECTS: Final[Sequence[Defect]] = (
     Defect(
         name="a message is deleted before its image is recorded",
         invariant="everything ends in time",
-        seed=0,
+        seed=13,
         profile=Profile.CRASHES,
         edits=(
             Edit(
@@ -283,9 +283,9 @@ DEFECTS: Final[Sequence[Defect]] = (
 )
 
 
-def by_name(name: str) -> Defect:
-    """Return a defect."""
-    return next(defect for defect in DEFECTS if defect.name == name)
+def row(defect: Defect, seed: int) -> str:
+    """Return a defect as a row of the table of the documentation."""
+    return f"| {defect.name} | {defect.invariant} | `make simulate SEED={seed}` |"
 
 
 @contextmanager
@@ -360,8 +360,7 @@ def main() -> None:
     with simulating():
         for defect in DEFECTS:
             found = found_by(defect, first=0)
-            seed = found[0].seed if found else None
-            print(f"{seed!s:>6}  {defect.name}: {defect.invariant}", flush=True)
+            print(row(defect, found[0].seed) if found else f"not found: {defect.name}", flush=True)
 
 
 if __name__ == "__main__":
