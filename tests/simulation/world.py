@@ -115,8 +115,8 @@ class _Worker:
 class _Reporter:
     """Implements `worker.repair.context.Reporter`."""
 
-    def __init__(self, trace: Callable[[str], None]) -> None:
-        self._trace = trace
+    def __init__(self, trace: Callable[[str], None], on_failure: Callable[[], None]) -> None:
+        self._trace, self._on_failure = trace, on_failure
 
     def done(self, action: str, *, image_id: str, user_id: str) -> None:
         self._trace(f"{action} {image_id}")
@@ -126,6 +126,7 @@ class _Reporter:
 
     def failed(self, subject: str, message: str) -> None:
         self._trace(f"failed {subject}: {message}")
+        self._on_failure()
 
 
 class World:
@@ -532,7 +533,7 @@ class World:
 
     async def _repair(self, command: str, clients: Any, process: ProcessLoop) -> None:
         of = settings(1, 1)
-        reporter = _Reporter(lambda line: self.trace(f"{process.name}: {line}"))
+        reporter = _Reporter(lambda line: self.trace(f"{process.name}: {line}"), self._repair_needed)
         async with bootstrap.open_repairs(
             of, clients, requested_by=command, reporter=reporter, rate_per_s=100.0
         ) as repairs:
@@ -573,6 +574,10 @@ class World:
         RepeatEvent: _repeat_event,
         Repair: _start_repair,
     }
+
+    def _repair_needed(self) -> None:
+        """Have the operator run `reconcile` at the end, because a tool has reported what it could not do."""
+        self._needs_repair = True
 
     @property
     def _is_quiet(self) -> bool:
