@@ -432,7 +432,7 @@ def _hostile(draw: _Draw, _workers: list[WorkerPlan]) -> None:
 
 def _slow(draw: _Draw, _workers: list[WorkerPlan]) -> None:
     for _ in range(draw.random.randint(0, 2)):
-        draw.upload(draw.random.choice((Kind.HANGING, Kind.OUT_OF_MEMORY, Kind.SLOW)))
+        draw.upload(draw.random.choice((Kind.HANGING, Kind.OUT_OF_MEMORY, Kind.SLOW, Kind.TAKEOVER)))
 
 
 def _killers(draw: _Draw, _workers: list[WorkerPlan]) -> None:
