@@ -268,6 +268,30 @@ DEFECTS: Final[Sequence[Defect]] = (
         ),
     ),
     Defect(
+        name="a decoder that was taken over writes any status into the record",
+        invariant="every record can be read",
+        seed=34,
+        profile=Profile.EVERYTHING,
+        edits=(
+            Edit(
+                "worker.decoder_pool.decoder_output:expect_report",
+                "_REPORTS[step].validate_python(frame.header)",
+                "dict(frame.header)",
+            ),
+            Edit(
+                "worker.decoder_pool.decoder_output:expect_rendition",
+                'check_rendition_file(frame.body, image_format=rendition["format"], extent=extent)',
+                "pass",
+            ),
+            Edit("worker.dynamodb.items:_step_to_map", "**record.detail,", ""),
+            Edit(
+                "worker.dynamodb.items:_step_to_map",
+                "if record.completed_at else None,",
+                "if record.completed_at else None,\n            **record.detail,",
+            ),
+        ),
+    ),
+    Defect(
         name="a message is deleted before its image is recorded",
         invariant="everything ends in time",
         seed=13,
@@ -330,11 +354,12 @@ _SOURCES: Final[dict[Callable[..., Any], str]] = {}
 
 
 def _importers(name: str, function: object) -> list[Any]:
-    """Return all modules of the worker that have imported a function."""
+    """Return all modules of the worker and the simulation that have imported a function."""
     return [
         module
         for module_name, module in list(sys.modules.items())
-        if module_name.startswith("worker.") and getattr(module, name, None) is function
+        if module_name.startswith(("worker.", "tests.simulation."))
+        and getattr(module, name, None) is function
     ]
 
 
