@@ -348,7 +348,8 @@ class World:
             if not self._is_over:
                 self.scheduler.after(2.0, self._start, worker)
             return
-        is_set_up_failure = isinstance(error, ImageWorkerError | ClientError | BotoCoreError)
+        is_odd = bool(self.network.exercised["sqs", Fault.ODD_RESPONSE])  # before the first good response
+        is_set_up_failure = is_odd or isinstance(error, ImageWorkerError | ClientError | BotoCoreError)
         if worker.has_received or not (is_set_up_failure or self.network.weather):
             self._violated(Violation("a worker runs until it is stopped", f"{process.name}: {error!r}"))
             return
