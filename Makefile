@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SETUP := $(VENV)/.set-up
 CHECKOV := .venv-checkov
 
-.PHONY: help demo test simulate chaos soak bench check format lock image image-demo clean docs docs-pictures
+.PHONY: help demo test simulate matrix fuzz chaos soak bench check format lock image image-demo clean docs docs-pictures
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -23,6 +23,12 @@ test: $(SETUP) ## Run all tests
 
 simulate: $(SETUP) ## Simulate fleets of workers with faults, on virtual time (SEEDS, FIRST; SEED for one, with its trace)
 	$(BIN)/python -m tests.simulation
+
+matrix: $(SETUP) ## Compare the pipeline with libvips over thousands of generated files; writes docs/matrix.md
+	$(BIN)/python -W ignore -m tests.matrix
+
+fuzz: $(SETUP) ## Damage files of every format at random and judge what decoders make of them (FUZZ_S, FUZZ_SEED, FUZZ_OUT)
+	$(BIN)/python -m tests.fuzz
 
 chaos: $(SETUP) ## Kill and suspend workers while AWS calls fail (CHAOS_SEED, CHAOS_UPLOADS, CHAOS_WORKERS, CHAOS_HOSTILE)
 	$(BIN)/python -m tests.chaos

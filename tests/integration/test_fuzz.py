@@ -8,11 +8,11 @@ import random
 import struct
 import time
 import zlib
-from collections.abc import Callable
 
 import pytest
 from PIL import Image, PngImagePlugin
 
+from tests.support.mutations import MUTATIONS
 from tests.support.pictures import animation, encoded, noise, quadrants, stored_as
 from tests.support.pools import MEDIUM, make_pool, outputs_of
 from worker.decoder_pool.pool import DecoderPool
@@ -60,48 +60,6 @@ def seeds() -> list[bytes]:
         from_pillow(small).save(file)
         files.append(file.getvalue())
     return files
-
-
-def flipped(content: bytes, dice: random.Random, _: list[bytes]) -> bytes:
-    damaged = bytearray(content)
-    for _number in range(dice.randint(1, 12)):
-        damaged[dice.randrange(len(damaged))] ^= 1 << dice.randrange(8)
-    return bytes(damaged)
-
-
-def truncated(content: bytes, dice: random.Random, _: list[bytes]) -> bytes:
-    return content[: dice.randrange(len(content))]
-
-
-def spliced(content: bytes, dice: random.Random, others: list[bytes]) -> bytes:
-    """Return the head of one file and the rest of another."""
-    other = dice.choice(others)
-    return content[: dice.randint(4, 200)] + other[dice.randint(0, 100) :]
-
-
-def with_wrong_numbers(content: bytes, dice: random.Random, _: list[bytes]) -> bytes:
-    """Return the file with extreme numbers in its header: dimensions, lengths, offsets."""
-    damaged = bytearray(content)
-    for _number in range(dice.randint(1, 3)):
-        at = dice.randrange(2, min(len(damaged) - 4, 256))
-        number = dice.choice((0, 1, 0x7F, 0xFFFF, 0x7FFF_FFFF, 0xFFFF_FFFF, dice.getrandbits(32)))
-        damaged[at : at + 4] = number.to_bytes(4, dice.choice(("big", "little")))
-    return bytes(damaged)
-
-
-def repeated(content: bytes, dice: random.Random, _: list[bytes]) -> bytes:
-    start = dice.randrange(len(content))
-    part = content[start : start + dice.randint(1, 400)]
-    return content[:start] + part * dice.randint(2, 40) + content[start:]
-
-
-MUTATIONS: tuple[Callable[[bytes, random.Random, list[bytes]], bytes], ...] = (
-    flipped,
-    truncated,
-    spliced,
-    with_wrong_numbers,
-    repeated,
-)
 
 
 def resident_mb(pid: int) -> int:
