@@ -22,6 +22,7 @@ from worker.imaging.watermark import collapse_whitespace, fitting_tile
 _MODULES: Final = (
     "colorsys",
     "encodings.ascii",
+    "encodings.cp1252",
     "encodings.idna",
     "encodings.latin_1",
     "encodings.utf_16",

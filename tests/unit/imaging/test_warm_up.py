@@ -20,7 +20,7 @@ NEVER_CALLED = {
 
 FIND_LATE_IMPORTS = '''
 """Print the modules that functions of the loaded image packages import, and that are not loaded."""
-import ast, importlib.util, json, sys
+import ast, codecs, importlib.util, json, sys
 from pathlib import Path
 import worker.imaging.zygote
 from worker.imaging.fonts import Fonts
@@ -41,16 +41,28 @@ def imported(node, package):
     names = [f"{base}.{alias.name}" for alias in node.names] if is_package else []
     return [base, *(name for name in names if importlib.util.find_spec(name))]
 
+def encodings_in(tree):
+    """Yield the modules of the encodings that string constants name."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.isascii():
+            try:
+                found = codecs.lookup(node.value)
+            except (LookupError, ValueError):
+                continue
+            yield getattr(found.incrementaldecoder, "__module__", "encodings")
+
 warm_up(Fonts((FONT.read_bytes(),)))
-late = set()
+late, loaded = set(), set(sys.modules)
 for name, module in list(sys.modules.items()):
     file = getattr(module, "__file__", None) or ""
+    if name.startswith("worker.imaging."):
+        late.update(encodings_in(ast.parse(Path(file).read_text(encoding="utf-8"))))
     if name.partition(".")[0] in PACKAGES and name != "__main__" and file.endswith(".py"):
         for function in ast.walk(ast.parse(Path(file).read_text(encoding="utf-8"))):
             if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
                 for node in ast.walk(function):
                     late.update(imported(node, module.__package__ or name))
-print(json.dumps(sorted(late - sys.modules.keys())))
+print(json.dumps(sorted(late - loaded)))
 '''
 
 
