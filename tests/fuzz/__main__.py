@@ -8,6 +8,7 @@ for files with findings.
 import asyncio
 import collections
 import hashlib
+import logging
 import os
 import random
 import sys
@@ -15,6 +16,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+
+import structlog
 
 from tests.fuzz.judge import RECIPES, Judgement, judge
 from tests.matrix.cases import sampled_cases
@@ -88,7 +91,8 @@ async def _judge_next(
     if not judgement.finding:
         return
     summary.findings.append(judgement.finding)
-    print(f"finding: {judgement.finding} ({_saved(content, folder)})", flush=True)
+    number, file = summary.outcomes.total(), _saved(content, folder)
+    print(f"finding in file {number:,} of the seed: {judgement.finding} ({file})", flush=True)
 
 
 def _saved(content: bytes, folder: Path) -> Path:
@@ -103,6 +107,7 @@ def main() -> int:
     seconds = float(os.environ.get("FUZZ_S") or "3600")
     folder = Path(os.environ.get("FUZZ_OUT") or "out/fuzz")
     print(f"FUZZ_SEED={seed} FUZZ_S={seconds:g}", flush=True)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     summary = asyncio.run(fuzz(seconds=seconds, seed=seed, folder=folder))
     print(summary)
     return 1 if summary.findings else 0

@@ -281,9 +281,12 @@ def _space(profile: bytes) -> str | None:
 @lru_cache(maxsize=8)
 def _open_profile(profile: bytes) -> ImageCms.ImageCmsProfile | None:
     try:
-        return ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        # Pillow decodes these signatures as ASCII when they are read, which fails in a damaged profile.
+        is_readable = bool(opened.profile.xcolor_space and opened.profile.device_class)
     except _CMS_ERRORS:
         return None
+    return opened if is_readable else None
 
 
 def _levels(curve: bytes, *, depth: int) -> Table | None:

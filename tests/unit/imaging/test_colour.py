@@ -1,9 +1,20 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from tests.support.pictures import encoded, noise, opened, quadrants
+from tests.support.profiles import DISPLAY_P3, grey_profile, rgb_profile, srgb_profile
 from worker.domain.recipe import Limits, Size
 from worker.imaging.cmyk import cmyk_to_srgb
+from worker.imaging.colour import (
+    deep_conversion,
+    levels_in_srgb,
+    profile_name,
+    reason_profile_ignored,
+    to_scalable_mode,
+    to_srgb,
+)
 from worker.imaging.resize import resize
 from worker.imaging.validate import validate
 
@@ -71,3 +82,36 @@ def test_sixteen_bits_are_reduced_to_their_high_byte(mode: str) -> None:
     (picture,), _ = resize(decoded, sizes=(SMALL,))
     expected = opened(content).convert("RGB") if mode == "RGB" else noise(40, 30, mode="L").convert("RGB")
     assert picture.image.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("offset", [12, 16, 20], ids=["class", "colour space", "connection space"])
+@pytest.mark.parametrize("signature", [b"\xff\xfe\xfd\xfc", b"\0\0\0\0"], ids=["binary", "zero"])
+def test_a_profile_whose_header_is_damaged_is_ignored(offset: int, signature: bytes) -> None:
+    profile = rgb_profile(DISPLAY_P3)
+    damaged = profile[:offset] + signature + profile[offset + 4 :]
+    picture = Image.new("RGB", (4, 4), (200, 60, 60))
+    assert to_srgb(picture, damaged).getpixel((1, 1)) == (200, 60, 60)
+    assert reason_profile_ignored(damaged, "RGB")
+    assert profile_name(damaged)
+
+
+PROFILES = [rgb_profile(DISPLAY_P3), grey_profile(1.8), srgb_profile("sRGB")[:2000]]
+
+
+@given(
+    profile=st.sampled_from(PROFILES),
+    changes=st.lists(st.tuples(st.integers(0, 700), st.integers(0, 255)), min_size=1, max_size=8),
+    mode=st.sampled_from(["L", "LA", "RGB", "RGBA", "CMYK", "I;16", "P"]),
+)
+def test_no_damage_to_a_profile_is_an_error(
+    profile: bytes, changes: list[tuple[int, int]], mode: str
+) -> None:
+    damaged = bytearray(profile)
+    for at, value in changes:
+        damaged[at % len(damaged)] = value
+    content = bytes(damaged)
+    profile_name(content)
+    reason_profile_ignored(content, mode)
+    deep_conversion(content)
+    levels_in_srgb(content, depth=16)
+    to_srgb(*to_scalable_mode(Image.new(mode, (3, 3)), content))
