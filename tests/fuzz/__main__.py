@@ -29,6 +29,7 @@ from worker.decoder_pool.pool import DecoderPool
 
 _SEED_FILES: Final = 400
 _MAX_MUTATIONS: Final = 3
+_MIN_BYTES: Final = 16
 _PROGRESS_S: Final = 60.0
 _STEP_TIMEOUT_S: Final = 60.0
 
@@ -54,16 +55,17 @@ class _Summary:
 
 
 def seed_files(dice: random.Random) -> list[bytes]:
-    """Return valid and damaged files of every format."""
+    """Return valid files of every format."""
     cases = sampled_cases(_SEED_FILES, seed=dice.getrandbits(32))
-    return [build(case) for case in cases] + [animation(kind, frames=3) for kind in ("GIF", "WEBP", "PNG")]
+    animations = [animation(kind, frames=3) for kind in ("GIF", "WEBP", "PNG")]
+    return [build(case.undamaged) for case in cases] + animations
 
 
 def damaged(dice: random.Random, files: list[bytes]) -> bytes:
     """Return a file with one or more kinds of damage."""
     content = dice.choice(files)
     for _ in range(dice.randint(1, _MAX_MUTATIONS)):
-        if content:
+        if len(content) > _MIN_BYTES:
             content = dice.choice(MUTATIONS)(content, dice, files)
     return content
 
