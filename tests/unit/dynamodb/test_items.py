@@ -172,7 +172,7 @@ IMAGES = st.builds(
 ).map(lambda image: replace(image, version=replace(image.version, uploaded_at=image.created_at)))
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=40)
 @given(IMAGES)
 def test_any_image_reads_back_equal(image: Image) -> None:
     assert image == read_back(image)
