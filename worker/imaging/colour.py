@@ -30,7 +30,7 @@ _SPACES: Final[Mapping[str, frozenset[str]]] = {
 _CLASSES: Final = frozenset({"scnr", "mntr", "prtr", "spac"})
 """Classes of profiles for pixels: scanners, displays, printers and colour spaces."""
 _MODES_WITH_ALPHA: Final = frozenset({"LA", "La", "PA", "RGBa"})
-_GREY_MODES: Final = frozenset({"1", "L", "LA", "La", "I", "F"})
+_GREY_MODES: Final = frozenset({"1", "L", "LA", "La"})
 _TOLERANCE: Final = 2
 """A profile that changes no test colour by more than this, of 255, is sRGB."""
 
@@ -53,9 +53,8 @@ def to_scalable_mode(image: Image.Image, profile: bytes | None) -> tuple[Image.I
     Return the picture in a mode that can be scaled, L, RGB or RGBA, and the profile of its pixels.
 
     Palette indices and single bits cannot be averaged. Grey of 16 bits is converted by its profile, or else
-    reduced to its high byte; wider and floating-point samples are stretched over their own range, since their
-    file does not define white. CMYK is converted to sRGB first, because scaling CMYK distorts sharp edges
-    (PSNR 28 dB), and so is grey with alpha, since LittleCMS has no conversion that keeps its alpha.
+    reduced to its high byte. CMYK is converted to sRGB first, because scaling CMYK distorts sharp edges (PSNR
+    28 dB), and so is grey with alpha, since LittleCMS has no conversion that keeps its alpha.
 
     Args:
         image: Picture in any mode.
@@ -74,8 +73,6 @@ def to_scalable_mode(image: Image.Image, profile: bytes | None) -> tuple[Image.I
         return image.convert("RGBA"), profile
     if mode.startswith("I;16"):
         return reduce_grey_to_8_bits(image, profile)
-    if mode in {"I", "F"}:
-        return _stretch_to_8_bits(image), profile
     if mode == "1":
         return image.convert("L"), profile
     if mode == "LAB":
@@ -320,15 +317,6 @@ def _grey_with_alpha(image: Image.Image, profile: bytes | None) -> tuple[Image.I
         return image.convert("RGBA"), profile
     grey, alpha = image.split()
     return Image.merge("LA", (grey.point(table.tolist()), alpha)).convert("RGBA"), None
-
-
-def _stretch_to_8_bits(image: Image.Image) -> Image.Image:
-    low, high = image.getextrema()
-    if not (isinstance(low, int | float) and isinstance(high, int | float) and low < high):
-        return Image.new("L", image.size)
-    scale = 255 / (high - low)
-    offset = -low * scale
-    return image.convert("F").point(lambda value: value * scale + offset).convert("L")
 
 
 def _lab_to_srgb(image: Image.Image) -> Image.Image:
