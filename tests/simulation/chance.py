@@ -8,7 +8,8 @@ one action from a schedule changes few decisions about others, so that a failing
 from typing import Final
 from zlib import crc32
 
-_MASK: Final = 2**64 - 1
+_ALL: Final = 2**64
+_MASK: Final = _ALL - 1
 _STEP: Final = 0x9E3779B97F4A7C15
 
 
@@ -34,15 +35,19 @@ class Chance:
 
     def bits(self, label: str) -> int:
         """Return the next 64 random bits for a label."""
-        state = self._counters.get(label)
-        if state is None:
-            state = mixed(self._seed ^ crc32(label.encode()))
-        state = self._counters[label] = (state + _STEP) & _MASK
-        return mixed(state)
+        number = self._counters.get(label)
+        if number is None:
+            number = mixed(self._seed ^ crc32(label.encode()))
+        self._counters[label] = number = (number + _STEP) & _MASK
+        # `mixed`, without the call: this runs several times for each event.
+        number = (number + _STEP) & _MASK
+        number = ((number ^ (number >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+        number = ((number ^ (number >> 27)) * 0x94D049BB133111EB) & _MASK
+        return number ^ (number >> 31)
 
     def fraction(self, label: str) -> float:
         """Return the next number from 0 to 1 for a label."""
-        return self.bits(label) / 2**64
+        return self.bits(label) / _ALL
 
     def between(self, low: float, high: float, label: str) -> float:
         """Return the next number of a range for a label."""

@@ -6,20 +6,27 @@ process that runs at this moment, wherever they have imported `time`, `random`, 
 `datetime`, or use a function of these as the default of an argument.
 """
 
+import dataclasses
 import inspect
 import random
 import secrets
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta, tzinfo
+from functools import cache, lru_cache
+from operator import attrgetter
 from types import FunctionType, ModuleType
 from typing import Any, Final
 from uuid import UUID, uuid4
 
 from tests.simulation.chance import Chance
 from tests.simulation.loop import Scheduler
+from worker.domain import clock
+from worker.domain.image import HistoryEntry
+from worker.domain.step import Json
+from worker.dynamodb import items
 
 EPOCH: Final = datetime(2026, 3, 1, 12, tzinfo=UTC)
 """The true time at which each simulation begins."""
@@ -40,6 +47,7 @@ _source = _Source()
 
 def begin(scheduler: Scheduler, chance: Chance) -> None:
     """Take time and randomness from a simulation from now on."""
+    _entries.clear()
     _source.scheduler, _source.chance = scheduler, chance
     _source.random.seed(chance.bits("worker's own random numbers"))
 
@@ -67,6 +75,7 @@ class _Namespace:
 
     def __init__(self, original: object, **replaced: object) -> None:
         self._original = original
+        vars(self).update({name: getattr(original, name) for name in dir(original) if name[0] != "_"})
         vars(self).update(replaced)
 
     def __getattr__(self, name: str) -> Any:
@@ -90,14 +99,46 @@ def _uniform(low: float, high: float) -> float:
     return _source.random.uniform(low, high)
 
 
+def _replace(obj: Any, /, **changes: Any) -> Any:
+    """Do what `dataclasses.replace` does, for classes of which all fields are arguments."""
+    names, values = _fields_of(type(obj))
+    return type(obj)(**{**dict(zip(names, values(obj), strict=True)), **changes})
+
+
+@cache
+def _fields_of(of: type) -> tuple[Sequence[str], Callable[[Any], tuple[Any, ...]]]:
+    names = tuple(each.name for each in dataclasses.fields(of))
+    values: Any = attrgetter(*names)
+    return names, values if len(names) > 1 else lambda obj: (values(obj),)
+
+
+_original_entry_to_map: Final = items._entry_to_map
+_entries: Final[dict[int, tuple[HistoryEntry, Json]]] = {}
+"""Entries of histories, and their maps, by the identity of the entry; each is written again and again."""
+
+
+def _entry_to_map(entry: HistoryEntry) -> Json:
+    known = _entries.get(id(entry))
+    if known is None:
+        known = _entries[id(entry)] = entry, _original_entry_to_map(entry)
+    return known[1]
+
+
+_MAX_CACHED: Final = 10_000
 _FUNCTIONS: Final[dict[object, object]] = {
     time.monotonic: _monotonic,
     time.perf_counter: _monotonic,
     time.time: _time,
+    clock.to_text: lru_cache(_MAX_CACHED)(clock.to_text),
+    clock.from_text: lru_cache(_MAX_CACHED)(clock.from_text),
+    dataclasses.replace: _replace,
+    items._entry_to_map: _entry_to_map,
     uuid4: _uuid4,
     secrets.token_hex: _token_hex,
     random.uniform: _uniform,
 }
+"""Sources of time and randomness, and functions that take a good part of the time of a simulation."""
+
 _MODULES: Final[dict[int, object]] = {
     id(time): _Namespace(time, monotonic=_monotonic, perf_counter=_monotonic, time=_time),
     id(secrets): _Namespace(secrets, token_hex=_token_hex),

@@ -1,5 +1,6 @@
 """A simulated DynamoDB table: conditional updates, transactions, indexes that lag, limits of size."""
 
+import marshal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
@@ -287,7 +288,7 @@ def item_bytes(item: Item, *, at_least: int) -> int:
     """Return the size of an item, as DynamoDB counts it; an upper bound if that is below `at_least`."""
     entries = item.get("history", {"L": ()})["L"]
     rest = {name: value for name, value in item.items() if name != "history"}
-    bound = _MAX_ENTRY_BYTES * len(entries) + len(repr(rest))
+    bound = _MAX_ENTRY_BYTES * len(entries) + len(marshal.dumps(rest, 0))
     return bound if bound < at_least else _item_bytes({"M": item})
 
 

@@ -118,7 +118,7 @@ class Oracle:
     _by_result: dict[str, set[Key]] = field(default_factory=lambda: defaultdict(set))
     _totals: dict[str, _Totals] = field(default_factory=lambda: defaultdict(_Totals))
     _key_of_upload: dict[str, str] = field(default_factory=dict)
-    _images: dict[Key, tuple[Item, Image]] = field(default_factory=dict)
+    _images: dict[Key, tuple[Item, Image, dict[str, Any]]] = field(default_factory=dict)
 
     # What the world reports.
 
@@ -206,7 +206,8 @@ class Oracle:
         if added is None:
             raise Violation(_HISTORY, f"{write.key[0]}: earlier entries were changed")
         try:  # only the new entries: histories can be long
-            image = from_item(decode_map({**after, "history": {"L": added}}))
+            decoded = {**self._decoded(write.key, before, after), "history": decode({"L": added})}
+            image = from_item(decoded)
         except Exception as error:
             raise Violation("every record can be read", f"{write.key[0]}: {error!r}") from error
         size, entries = item_bytes(after, at_least=MAX_ITEM_BYTES), len(_history(after))
@@ -215,7 +216,7 @@ class Oracle:
             raise Violation("records stay small", message)
         self.records[image.key] = write.key
         seen = self._seen(write.key, before)
-        self._images[write.key] = after, image
+        self._images[write.key] = after, image, decoded
         self._check_history(seen, image)
         if write.sender is not None:
             self._check_writer(write.sender, seen, image)
@@ -230,6 +231,18 @@ class Oracle:
             self._by_result[key].discard(write.key)
         for key in new:
             self._by_result[key].add(write.key)
+
+    def _decoded(self, key: Key, before: Item | None, after: Item) -> dict[str, Any]:
+        """Return an item without its history, decoded: what a write leaves as it is, once only."""
+        parsed = self._images.get(key)
+        is_known = before is not None and parsed is not None and parsed[0] is before
+        known = parsed[2] if parsed and is_known else {}
+        old = before if before is not None and is_known else {}
+        return {
+            name: known[name] if name in known and old.get(name) is attribute else decode(attribute)
+            for name, attribute in after.items()
+            if name != "history"
+        }
 
     def _seen(self, key: Key, item: Item | None) -> Image | None:
         if item is None:
@@ -419,7 +432,7 @@ class Oracle:
         if code not in allowed:
             reason = image.error.message if image.error else ""
             raise Violation("every upload ends as it should", f"{what} ended with {code}: {reason}")
-        if image.status is ImageStatus.COMPLETED and key not in self.rolled_back:
+        if image.status is ImageStatus.COMPLETED:
             self._check_results(image)
 
     # Parts.

@@ -88,8 +88,9 @@ class Scheduler:
 
     def at(self, time_s: float, callback: Callable[..., object], *args: object) -> None:
         """Run a callback at a time, outside all processes."""
+        time_s = max(time_s, self.now_s)
         order = self.chance.fraction("order")
-        heapq.heappush(self._heap, (max(time_s, self.now_s), order, next(self._sequence), callback, args))
+        heapq.heappush(self._heap, (time_s, order, next(self._sequence), callback, args))
 
     def after(self, delay_s: float, callback: Callable[..., object], *args: object) -> None:
         """Run a callback after a delay, outside all processes."""
@@ -221,10 +222,15 @@ class ProcessLoop(_Base):
         ready = self._ready
         if self.is_suspended:
             return
-        with self._running():
+        outer, outer_loop = scheduler.current, events._get_running_loop()
+        scheduler.current = self
+        events._set_running_loop(self)
+        try:
             while ready and not self.is_dead:
-                handle = ready.popleft()
-                handle.run()
+                ready.popleft().run()
+        finally:
+            events._set_running_loop(outer_loop)
+            scheduler.current = outer
         if self.is_dead:
             ready.clear()
 

@@ -19,10 +19,10 @@ from botocore.exceptions import (
     EndpointConnectionError,
     ReadTimeoutError,
 )
-from botocore.parsers import ResponseParserError
 
 from tests.simulation.chance import Chance
 from tests.simulation.loop import ProcessLoop, Scheduler
+from worker.aws.errors import UnreadableResponseError
 from worker.domain.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -278,11 +278,10 @@ def _closed() -> Exception:
 
 
 def _odd(chance: Chance) -> Exception:
-    """Return what botocore raises for a page, for `null`, and for a gzipped body without its header."""
+    """Return what the worker's clients raise for a page, and for a response that cannot be parsed."""
     odd: list[Exception] = [
         ConfigurationError("a web page responded in place of AWS"),
-        ResponseParserError("Unable to parse response, invalid JSON received"),
-        AttributeError("'NoneType' object has no attribute 'get'"),
-        UnicodeDecodeError("utf-8", b"\x1f\x8b", 1, 2, "invalid start byte"),
+        UnreadableResponseError(error="ResponseParserError('Unable to parse response')"),
+        UnreadableResponseError(error="AttributeError(\"'NoneType' object has no attribute 'get'\")"),
     ]
     return odd[chance.index(len(odd), "odd response")]

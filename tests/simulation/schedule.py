@@ -267,7 +267,6 @@ _PROFILES: Final[Sequence[Profile]] = (
     Profile.REPLACEMENTS,
     Profile.CALM,
     Profile.EVERYTHING,
-    Profile.EVERYTHING,
 )
 _UNDISTURBED: Final = {Profile.HOSTILE, Profile.BLIPS, Profile.HEARTBEATS}
 _USERS: Final = ("ann", "bob")
@@ -368,7 +367,7 @@ _Part: TypeAlias = Callable[[_Draw, list[WorkerPlan]], None]
 
 
 def _good(draw: _Draw, _workers: list[WorkerPlan]) -> None:
-    for _ in range(draw.random.randint(3, 6)):
+    for _ in range(draw.random.randint(2, 4)):
         draw.upload(Kind.GOOD)
 
 
@@ -619,7 +618,7 @@ def _restores(draw: _Draw, _workers: list[WorkerPlan]) -> None:
     uploads = [action for action in draw.actions if isinstance(action, Upload) and action.kind is Kind.GOOD]
     at_s = draw.time(after_s=17)
     victim = draw.random.choice(uploads)
-    for number in range(draw.random.choice((0, 2, 12))):  # so that its results are of a later attempt
+    for number in range(draw.random.choice((0, 2, 8))):  # so that its results are of a later attempt
         draw.upload(Kind.GOOD, at_s=at_s - 1.3 * (number + 1), name=victim.name, user=victim.user)
     match draw.random.choice(("restore", "delete", "delete", "repeat")):
         case "restore":

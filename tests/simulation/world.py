@@ -20,7 +20,7 @@ from tests.simulation.dynamodb import DynamoDB, Key, Write
 from tests.simulation.fleet import MAX_RECEIVES, Simulated, clients_of, run_worker, settings
 from tests.simulation.invariants import Oracle, Violation
 from tests.simulation.loop import ProcessLoop, Scheduler, SimulatedTask
-from tests.simulation.network import Fault, Network, Request, Weather
+from tests.simulation.network import Network, Request, Weather
 from tests.simulation.old_records import old_item, old_origin, old_results, with_counted
 from tests.simulation.s3 import BUCKET, S3, Put, Stored
 from tests.simulation.schedule import (
@@ -48,7 +48,7 @@ from tests.simulation.uploads import EXPECTED, Kind, content_of
 from worker import bootstrap
 from worker.delivery.consumer import Consumer
 from worker.domain import clock
-from worker.domain.errors import ImageWorkerError, TransientError
+from worker.domain.errors import ConfigurationError, ImageWorkerError, TransientError
 from worker.domain.job import Job
 from worker.domain.keys import PROFILE_IMAGE_ID
 from worker.domain.message import Message
@@ -59,6 +59,7 @@ from worker.repair.enqueue import enqueue_all
 from worker.repair.reconcile import reconcile_all
 from worker.repair.redrive import REDRIVE_VISIBILITY_S, redrive_all
 from worker.repair.reprocess import reprocess_all, retry_image
+from worker.repair.result_state import reconcile_results
 from worker.sqs.events import parse
 
 if TYPE_CHECKING:
@@ -268,7 +269,7 @@ class World:
         """Do what the runbook says after a restore, or after a repair tool was killed."""
         self.trace("the operator repairs what is left")
         self._advance(until_s=self.scheduler.now_s + fleet.LEASE_S + 1)
-        for command in ("redrive", "enqueue", "reconcile"):
+        for command in ("redrive", "enqueue", "reconcile --objects"):
             self._start_repair(Repair(at_s=self.scheduler.now_s, command=command))
             self._settle(within_s=self._bound_s())
         self._needs_repair = False
@@ -348,8 +349,7 @@ class World:
             if not self._is_over:
                 self.scheduler.after(2.0, self._start, worker)
             return
-        is_odd = bool(self.network.exercised["sqs", Fault.ODD_RESPONSE])  # before the first good response
-        is_set_up_failure = is_odd or isinstance(error, ImageWorkerError | ClientError | BotoCoreError)
+        is_set_up_failure = isinstance(error, ImageWorkerError | ClientError | BotoCoreError)
         if worker.has_received or not (is_set_up_failure or self.network.weather):
             self._violated(Violation("a worker runs until it is stopped", f"{process.name}: {error!r}"))
             return
@@ -528,8 +528,7 @@ class World:
         if error is not None:
             self._needs_repair = True
         process.kill()
-        is_odd = bool(self.network.exercised["sqs", Fault.ODD_RESPONSE])  # ends a command with its error
-        if error is not None and not isinstance(error, TransientError) and not is_odd:
+        if error is not None and not isinstance(error, TransientError | ConfigurationError):
             self._violated(Violation("repair tools report errors", f"{process.name}: {error!r}"))
 
     async def _repair(self, command: str, clients: Any, process: ProcessLoop) -> None:
@@ -551,6 +550,9 @@ class World:
                 case "reconcile":
                     pending_for = timedelta(minutes=30) if not self._is_quiet else timedelta(0)
                     await reconcile_all(repairs, now=now, pending_for=pending_for)
+                case "reconcile --objects":
+                    await reconcile_all(repairs, now=now, pending_for=timedelta(0))
+                    await reconcile_results(repairs)
                 case "redrive":
                     letters = await bootstrap.build_dead_letters(
                         clients.sqs, of, visibility_timeout_s=REDRIVE_VISIBILITY_S
