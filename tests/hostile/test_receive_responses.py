@@ -60,6 +60,7 @@ ODD = {
     "an error of the future": json_error("NotToday", status=451),
 }
 """Responses that are not those of SQS; an empty body is one, and means that there are no messages."""
+NOT_OF_AWS = "could not read the dead letters in 6 attempts: the response is not one of AWS; check AWS_"
 
 
 def is_receive(call: Call) -> bool:
@@ -190,3 +191,25 @@ async def test_only_a_web_page_in_place_of_the_first_response_ends_the_command(
                 await upload(s3, provisioned, "img_1", encoded(quadrants(320, 240)))
                 (image,) = await wait_until_processed(dynamodb, provisioned, "img_1")
                 assert image.status == "completed"
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "message"),
+    [
+        ("a page", 2, "a web page responded in place of AWS; check AWS_ENDPOINT_URL"),
+        ("null", 1, NOT_OF_AWS),
+        ("a message without an id", 0, "nothing to do"),
+        ("a body that is a number", 0, "nothing to do"),
+    ],
+)
+async def test_a_redrive_ends_with_one_sentence_after_odd_responses(
+    with_resources: Command, provisioned: Settings, name: str, status: int, message: str
+) -> None:
+    assert provisioned.endpoint_url
+    async with fault_proxy(provisioned.endpoint_url, seed=1) as proxy:
+        proxy.responds = lambda call: ODD[name] if is_receive(call) else None
+        ended = await with_resources.run("queue", "redrive", AWS_ENDPOINT_URL=proxy.endpoint_url)
+
+    output = ended.stdout + ended.stderr
+    assert (ended.status, message in output, "crashed" in output) == (status, True, False), output
+    assert len(ended.stderr.splitlines()) <= 2

@@ -18,7 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from tenacity import AsyncRetrying, RetryError, retry_if_exception, stop_after_attempt, stop_after_delay
 from tenacity.wait import wait_random_exponential
 
-from worker.aws.errors import error_code, is_expected_error, is_outage, is_transient
+from worker.aws.errors import UnreadableResponseError, error_code, is_expected_error, is_outage, is_transient
 from worker.domain.errors import TransientError
 
 T = TypeVar("T")
@@ -87,7 +87,7 @@ async def call_with_retry(call: Callable[[], Awaitable[T]], policy: RetryPolicy,
         return await _call(call, policy)
     except RetryError as exhausted:
         attempts, error = exhausted.last_attempt.attempt_number, exhausted.last_attempt.exception()
-        message = f"could not {what} in {attempts} attempts: {error_code(error)}"
+        message = f"could not {what} in {attempts} attempts: {_reason(error)}"
         raise TransientError(message, is_dependency_failure=is_outage(error)) from error
     except (ClientError, BotoCoreError) as error:
         if is_expected_error(error):
@@ -95,6 +95,12 @@ async def call_with_retry(call: Callable[[], Awaitable[T]], policy: RetryPolicy,
         # AWS responded: whatever it rejected, requests for other images may succeed.
         message = f"could not {what}: {error}"
         raise TransientError(message, is_dependency_failure=not isinstance(error, ClientError)) from error
+
+
+def _reason(error: BaseException | None) -> str:
+    if isinstance(error, UnreadableResponseError):
+        return "the response is not one of AWS; check AWS_ENDPOINT_URL and the proxy settings"
+    return error_code(error)
 
 
 async def retry_at_startup(call: Callable[[], Awaitable[T]], policy: RetryPolicy) -> T:

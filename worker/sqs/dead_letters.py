@@ -8,12 +8,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from worker.aws.retry import RetryPolicy, call_with_retry
-from worker.domain.clock import from_epoch_ms
 from worker.domain.errors import ReceiptLostError, TransientError
 from worker.domain.job import Job
 from worker.domain.message import Message, Unreadable
 from worker.sqs.batch import MAX_BATCH_ENTRIES, send_batch
 from worker.sqs.events import KeyLayout, parse
+from worker.sqs.queue import message_of
 
 if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
@@ -153,17 +153,11 @@ class DeadLetters:
             self._retry,
             what="read the dead letters",
         )
-        return [self._letter(received) for received in response.get("Messages", [])]
+        found = [(message_of(received), received) for received in response.get("Messages", [])]
+        return [self._letter(message, received) for message, received in found if message is not None]
 
-    def _letter(self, received: "MessageTypeDef") -> DeadLetter:
+    def _letter(self, message: Message, received: "MessageTypeDef") -> DeadLetter:
         attributes = received.get("MessageAttributes", {})
-        message = Message(
-            message_id=received["MessageId"],
-            receipt_handle=received["ReceiptHandle"],
-            body=received["Body"],
-            receive_count=1,
-            sent_at=from_epoch_ms(int(received["Attributes"]["SentTimestamp"])),
-        )
         return DeadLetter(
             message_id=message.message_id,
             receipt_handle=message.receipt_handle,

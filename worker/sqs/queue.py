@@ -95,7 +95,7 @@ class Queue:
                 message = f"could not receive from {self._url}: {error_code(error)}"
                 raise TransientError(message) from error
             raise
-        received = map(_message, response.get("Messages", []))
+        received = map(message_of, response.get("Messages", []))
         return [each for each in received if each is not None]
 
     async def delete(self, message: Message) -> None:
@@ -192,7 +192,7 @@ class Queue:
         return results
 
 
-def _message(received: "MessageTypeDef") -> Message | None:
+def message_of(received: "MessageTypeDef") -> Message | None:
     """Return a received message; None for one that lacks what every message has, to keep the others."""
     try:
         attributes = received.get("Attributes", {})
