@@ -101,8 +101,9 @@ def _uniform(low: float, high: float) -> float:
 
 def _replace(obj: Any, /, **changes: Any) -> Any:
     """Do what `dataclasses.replace` does, for classes of which all fields are arguments."""
-    names, values = _fields_of(type(obj))
-    return type(obj)(**{**dict(zip(names, values(obj), strict=True)), **changes})
+    of: Any = type(obj)
+    names, values = _fields_of(of)
+    return of(**{**dict(zip(names, values(obj), strict=True)), **changes})
 
 
 @cache
