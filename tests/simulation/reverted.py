@@ -200,7 +200,7 @@ DEFECTS: Final[Sequence[Defect]] = (
     Defect(
         name="an image whose record was deleted or restored loses its lease at every attempt",
         invariant="every upload ends as it should",
-        seed=65,
+        seed=44,
         profile=Profile.RESTORES,
         edits=(
             Edit(
@@ -264,6 +264,19 @@ DEFECTS: Final[Sequence[Defect]] = (
                 "worker.s3.results:S3Results._put",
                 """request["IfMatch"] = f'"{replaced_e_tag}"'""",
                 "pass",
+            ),
+        ),
+    ),
+    Defect(
+        name="a restored record keeps the eTags of results that were replaced since",
+        invariant="a completed record names its results",
+        seed=322,
+        profile=Profile.RESTORES,
+        edits=(
+            Edit(
+                "worker.repair.result_state:_compare",
+                "if is_recorded else ResultState.REPLACED",
+                "if is_recorded else ResultState.AS_RECORDED",
             ),
         ),
     ),

@@ -622,7 +622,10 @@ def _restores(draw: _Draw, _workers: list[WorkerPlan]) -> None:
         draw.upload(Kind.GOOD, at_s=at_s - 1.3 * (number + 1), name=victim.name, user=victim.user)
     match draw.random.choice(("restore", "delete", "delete", "repeat")):
         case "restore":
-            draw.add(Restore(at_s=at_s, to_s=round(at_s * draw.random.random(), 3)))
+            to_s = round(at_s * draw.random.random(), 3)
+            draw.add(Restore(at_s=at_s, to_s=to_s))
+            if draw.random.random() < 0.5:  # so that there are other results than the restored records name
+                draw.add(Repair(at_s=round((to_s + at_s) / 2, 3), command="reprocess"))
         case "delete":
             _delete_record(draw, victim, at_s)
         case _:
@@ -657,7 +660,7 @@ _PARTS: Final[Mapping[Profile, Sequence[_Part]]] = {
     Profile.CRASHES: (_good, _old, _replaced, _slow, _crashes, _versions, _small_clock_offsets),
     Profile.CLOCKS: (_good, _replaced, _crashes, _clocks),
     Profile.OPERATORS: (_good, _old, _hostile, _repairs, _small_clock_offsets),
-    Profile.RESTORES: (_good, _old, _replaced, _restores),
+    Profile.RESTORES: (_good, _old, _replaced, _versions, _restores),
     Profile.REPLACEMENTS: (_avatar, _versions),
     Profile.EVERYTHING: (
         _good,
