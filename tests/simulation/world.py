@@ -358,8 +358,8 @@ class World:
 
     def _kill(self, worker: _Worker, restart_after_s: float) -> None:
         process = worker.process
-        if process is None or process.is_dead:
-            return
+        if process is None or process.is_dead or worker.task is None or worker.task.done():
+            return  # one that has ended is started again anyway
         self.trace(f"{process.name} is killed")
         process.kill()
         self.scheduler.after(restart_after_s, self._start, worker)
