@@ -105,6 +105,18 @@ async def test_an_object_is_rejected_when_another_can_be_read(
     assert (rejected.value.code, rejected.value.retryable) == (code, True)
 
 
+async def test_an_object_whose_responses_are_damaged_on_their_way_is_retried(
+    s3: "S3Client", provisioned: Settings
+) -> None:
+    async with a_bucket(s3, provisioned) as bucket:
+        await bucket.read(bucket.good)
+        damaged = http(b"image", "x-amz-checksum-crc32: AAAAAA==", "x-amz-request-id: 1")
+        bucket.reject(damaged, is_rejected=lambda path: path.endswith(bucket.bad.key))
+
+        with pytest.raises(TransientError, match="FlexibleChecksumError"):
+            await bucket.read(bucket.bad)
+
+
 @pytest.mark.parametrize("was_readable", [True, False], ids=["since then", "from the beginning"])
 @pytest.mark.parametrize(
     ("response", "code"), ABOUT_THE_OBJECT_OR_ALL.values(), ids=list(ABOUT_THE_OBJECT_OR_ALL)

@@ -72,7 +72,7 @@ DEFECTS: Final[Sequence[Defect]] = (
             ),
             Edit(
                 "worker.s3.sources:S3Sources.fetch",
-                "if is_rejected(error.__cause__) or is_unreadable(error.__cause__):",
+                "if is_rejected(cause) or (is_unreadable(cause) and not is_damaged(cause)):",
                 "if not error:",
             ),
             Edit(
@@ -176,7 +176,7 @@ DEFECTS: Final[Sequence[Defect]] = (
         edits=(
             Edit(
                 "worker.s3.sources:S3Sources.fetch",
-                "if is_rejected(error.__cause__) or is_unreadable(error.__cause__):",
+                "if is_rejected(cause) or (is_unreadable(cause) and not is_damaged(cause)):",
                 "if not error:",
             ),
         ),

@@ -206,6 +206,11 @@ def is_unreadable(error: BaseException | None) -> TypeGuard[BotoCoreError]:
     return isinstance(error, BotoCoreError) and is_transient(error) and not is_outage(error)
 
 
+def is_damaged(error: BaseException | None) -> bool:
+    """Return whether a response was damaged on its way: the same request may succeed."""
+    return isinstance(error, _DAMAGED_RESPONSES)
+
+
 def is_rejected(error: BaseException | None) -> TypeGuard[ClientError]:
     """
     Return whether AWS rejected this request, and may accept one for another object or item.

@@ -12,6 +12,7 @@ from worker.aws.errors import (
     error_message,
     is_access_denied,
     is_archived,
+    is_damaged,
     is_key_too_long,
     is_not_found,
     is_precondition_failed,
@@ -85,8 +86,9 @@ class S3Sources:
                 raise SourceMissingError(bucket=job.bucket, key=job.key) from error
             raise
         except TransientError as error:
-            if is_rejected(error.__cause__) or is_unreadable(error.__cause__):
-                await self._reject(job, error.__cause__)
+            cause = error.__cause__
+            if is_rejected(cause) or (is_unreadable(cause) and not is_damaged(cause)):
+                await self._reject(job, cause)
             raise
         if source.content:
             self._last_read = request
