@@ -123,7 +123,11 @@ def profile_name(profile: bytes) -> str:
     opened = _open_profile(profile)
     if opened is None:
         return UNREADABLE
-    name = _UNPRINTABLE.sub(" ", opened.profile.profile_description or "").strip()
+    try:
+        description = opened.profile.profile_description or ""
+    except _CMS_ERRORS:  # not text
+        description = ""
+    name = _UNPRINTABLE.sub(" ", description).strip()
     return name[:_MAX_NAME_CHARACTERS].strip() or "nameless"
 
 

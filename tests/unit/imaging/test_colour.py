@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
@@ -103,6 +103,7 @@ PROFILES = [rgb_profile(DISPLAY_P3), grey_profile(1.8), srgb_profile("sRGB")[:20
     changes=st.lists(st.tuples(st.integers(0, 700), st.integers(0, 255)), min_size=1, max_size=8),
     mode=st.sampled_from(["L", "LA", "RGB", "RGBA", "CMYK", "I;16", "P"]),
 )
+@example(profile=PROFILES[1], changes=[(192, 128)], mode="L").via("a description that is not text")
 def test_no_damage_to_a_profile_is_an_error(
     profile: bytes, changes: list[tuple[int, int]], mode: str
 ) -> None:
