@@ -66,7 +66,10 @@ def _caller() -> tuple[str, str] | None:
     frame: FrameType | None = sys._getframe(3)
     worker = f"{ROOT / 'worker'}/"
     # These modules make calls for other modules.
-    names = ("aws/calls.py", "aws/fast_path.py", "aws/batcher.py", "aws/retry.py", "telemetry/aws_calls.py")
+    names = (
+        *(f"aws/{name}.py" for name in ("calls", "fast_path", "endpoint_check", "batcher", "retry")),
+        "telemetry/aws_calls.py",
+    )
     intermediaries = [f"{worker}{name}" for name in names]
     while frame is not None:
         file = frame.f_code.co_filename
