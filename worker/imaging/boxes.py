@@ -2,8 +2,10 @@
 
 import struct
 from collections.abc import Iterator
+from itertools import islice
 from typing import Final
 
+from worker.imaging.headers import boxes
 from worker.ipc.framing import Content
 
 _MAX_BOXES: Final = 10_000
@@ -32,7 +34,7 @@ def _coded_colours(view: memoryview) -> tuple[int, int] | None:
     container = _find(properties, b"ipco") or meta[:0]
     colours = {
         number: struct.unpack_from(">HH", body, 4)
-        for number, (kind, body) in enumerate(_boxes(container), 1)
+        for number, (kind, body) in enumerate(_bodies(container), 1)
         if kind == b"colr" and bytes(body[:4]) == b"nclx"
     }
     if not colours:
@@ -73,21 +75,10 @@ def _associations(properties: memoryview, item: int | None) -> list[int]:
 
 
 def _find(view: memoryview, kind: bytes) -> memoryview | None:
-    return next((body for found, body in _boxes(view) if found == kind), None)
+    return next((body for found, body in _bodies(view) if found == kind), None)
 
 
-def _boxes(view: memoryview) -> Iterator[tuple[bytes, memoryview]]:
+def _bodies(view: memoryview) -> Iterator[tuple[bytes, memoryview]]:
     """Yield the type and the body of each box."""
-    at = 0
-    for _ in range(_MAX_BOXES):
-        if at + 8 > len(view):
-            return
-        length, head = int(struct.unpack_from(">I", view, at)[0]), 8
-        if length == 1:
-            length, head = int(struct.unpack_from(">Q", view, at + 8)[0]), 16
-        elif length == 0:
-            length = len(view) - at
-        if length < head:
-            return
-        yield bytes(view[at + 4 : at + 8]), view[at + head : at + length]
-        at += length
+    for kind, (start, stop) in islice(boxes(view, 0, len(view)), _MAX_BOXES):
+        yield kind, view[start:stop]

@@ -40,12 +40,10 @@ def main() -> None:
     """Confine the process, then process images until the worker process closes the connection."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the worker process handles Ctrl-C
     with socket.socket(fileno=int(sys.argv[1])) as connection:
-        first = read_frame(connection)
-        if first is None:
+        loaded = load(connection)
+        if loaded is None:
             return
-        setup = setup_from_header(first.header)
-        fonts = load_fonts(setup)
-        warm_up(fonts)
+        setup, fonts = loaded
         discard_stderr()
         guarantees = confine_decoder(connection=connection.fileno(), memory_mb=setup.memory_mb)
         write_frame(connection, ready_header(guarantees))
@@ -99,9 +97,15 @@ def _process_image(
     return None
 
 
-def load_fonts(setup: Setup) -> Fonts:
-    """Read the files of the fonts for watermark texts."""
-    return Fonts(tuple(Path(font).read_bytes() for font in setup.fonts))
+def load(connection: socket.socket) -> tuple[Setup, Fonts] | None:
+    """Receive the configuration and load all that decoding needs; None if the connection is closed."""
+    first = read_frame(connection)
+    if first is None:
+        return None
+    setup = setup_from_header(first.header)
+    fonts = Fonts(tuple(Path(font).read_bytes() for font in setup.fonts))
+    warm_up(fonts)
+    return setup, fonts
 
 
 def discard_stderr() -> None:

@@ -17,9 +17,9 @@ MAX_PROFILE_BYTES: Final = 16 * 1024 * 1024
 
 _GIF_EXTENSION, _GIF_IMAGE = 0x21, 0x2C
 _ANIMATION_FRAME_BYTES: Final = 16
-_BOX_HEAD_BYTES: Final = 8
+_MAX_BOXES: Final = 100_000
 _PNG_CHUNK_HEAD: Final = struct.Struct(">I4s")
-_TIFF_ENTRY_BYTES: Final = {False: 12, True: 20}
+TIFF_ENTRY_BYTES: Final = {False: 12, True: 20}
 
 
 def webp_canvas(content: Content) -> Extent | None:
@@ -82,9 +82,10 @@ def is_truncated(content: Content, *, image_format: str) -> bool:
         case "gif":
             return not whole.endswith(b"\x3b")
         case "tiff":
-            return _tiff_start(memoryview(whole))[2] >= len(whole)
+            return tiff_start(memoryview(whole))[2] >= len(whole)
         case "avif" | "heic":
-            return _boxes_end(memoryview(whole)) > len(whole)
+            ends = (end for _, (_, end) in boxes(memoryview(whole), 0, len(whole)))
+            return max(ends, default=0) > len(whole)
     return False
 
 
@@ -134,17 +135,22 @@ def has_oversized_profile(content: Content) -> bool:
     return False
 
 
-def _boxes_end(view: memoryview) -> int:
-    """Return the offset at which the last box of an ISO media file ends, according to the boxes' lengths."""
-    at = 0
-    while at + 8 <= len(view):
-        (length,) = struct.unpack_from(">I", view, at)
-        if length == 1 and at + 16 <= len(view):
-            (length,) = struct.unpack_from(">Q", view, at + 8)
-        if length < _BOX_HEAD_BYTES:  # 0 means: to the end of the file
-            return len(view)
-        at += length
-    return at
+def boxes(view: memoryview, start: int, stop: int) -> Iterator[tuple[bytes, tuple[int, int]]]:
+    """Yield the type of each box, and where its body begins and ends, even if that is after the file."""
+    for _ in range(_MAX_BOXES):
+        if start + 8 > stop:
+            return
+        length, kind = struct.unpack_from(">I4s", view, start)
+        head = 8
+        if length == 1 and start + 16 <= stop:
+            (length,) = struct.unpack_from(">Q", view, start + 8)
+            head = 16
+        if length == 0:  # to the end of the file
+            length = stop - start
+        if length < head:
+            return
+        yield kind, (start + head, start + length)
+        start += length
 
 
 def _gif_frames(view: memoryview, stop_after: int) -> int:
@@ -199,17 +205,17 @@ def _png_chunks(view: memoryview) -> Iterator[tuple[bytes, slice]]:
 
 
 def _tiff_frames(view: memoryview, stop_after: int) -> int:
-    order, is_big, at = _tiff_start(view)
+    order, is_big, at = tiff_start(view)
     seen: set[int] = set()
     while at and at not in seen and at < len(view) and len(seen) <= stop_after:
         seen.add(at)
         (entries,) = struct.unpack_from(order + ("Q" if is_big else "H"), view, at)
-        at += (8 if is_big else 2) + entries * _TIFF_ENTRY_BYTES[is_big]
+        at += (8 if is_big else 2) + entries * TIFF_ENTRY_BYTES[is_big]
         (at,) = struct.unpack_from(order + ("Q" if is_big else "I"), view, at)
     return len(seen)
 
 
-def _tiff_start(view: memoryview) -> tuple[str, bool, int]:
+def tiff_start(view: memoryview) -> tuple[str, bool, int]:
     """Return the byte order, whether it is a BigTIFF, and the offset of the first directory."""
     order = "<" if bytes(view[:2]) == b"II" else ">"
     is_big = bytes(view[2:4]) in {b"+\0", b"\0+"}

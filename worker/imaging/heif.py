@@ -1,14 +1,14 @@
 """Read the boxes of AVIF and HEIC files: whether the data of the image is there."""
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from worker.domain.errors import TruncatedError
+from worker.imaging.headers import boxes
 from worker.ipc.framing import Content
 
-_MAX_BOXES: Final = 100_000
 _METADATA_ITEMS: Final = frozenset({b"Exif", b"mime", b"uri "})
 _IN_FILE: Final = 0
 """Construction method of an item whose extents are offsets in the file."""
@@ -38,12 +38,12 @@ def missing_bytes(content: Content) -> int:
         TruncatedError: A part of the data of the image is missing, or the index of the parts.
     """
     view = memoryview(content)
-    boxes = dict(_boxes(view, 0, len(view)))
-    end = max((end for _, end in boxes.values()), default=0)
+    found = dict(boxes(view, 0, len(view)))
+    end = max((end for _, end in found.values()), default=0)
     if end <= len(view):
         return 0
-    start, stop = boxes.get(b"meta", (0, len(view) + 1))
-    if stop > len(view) or b"moov" in boxes:  # the frames of a sequence have no index here
+    start, stop = found.get(b"meta", (0, len(view) + 1))
+    if stop > len(view) or b"moov" in found:  # the frames of a sequence have no index here
         raise TruncatedError
     try:
         extents = _image_extents(view, start + 4, stop)
@@ -56,11 +56,11 @@ def missing_bytes(content: Content) -> int:
 
 def _image_extents(view: memoryview, start: int, stop: int) -> list[int]:
     """Return the ends of all extents in the file that contain image data, from the body of a `meta` box."""
-    boxes = dict(_boxes(view, start, stop))
-    types = _item_types(view, *boxes.get(b"iinf", (0, 0)))
+    found = dict(boxes(view, start, stop))
+    types = _item_types(view, *found.get(b"iinf", (0, 0)))
     return [
         end
-        for item, ends in _item_locations(view, *boxes.get(b"iloc", (0, 0))).items()
+        for item, ends in _item_locations(view, *found.get(b"iloc", (0, 0))).items()
         if types.get(item) not in _METADATA_ITEMS
         for end in ends
     ]
@@ -74,7 +74,7 @@ def _item_types(view: memoryview, start: int, stop: int) -> Mapping[int, bytes]:
     version = reader.number(4) >> 24
     reader.number(4 if version else 2)
     types = {}
-    for kind, (at, _) in _boxes(view, reader.at, stop):
+    for kind, (at, _) in boxes(view, reader.at, stop):
         if kind == b"infe":
             entry = _Reader(view[:stop], at)
             entry_version = entry.number(4) >> 24
@@ -108,21 +108,3 @@ def _item_locations(view: memoryview, start: int, stop: int) -> Mapping[int, lis
         if method == _IN_FILE:
             locations[item] = ends
     return locations
-
-
-def _boxes(view: memoryview, start: int, stop: int) -> Iterator[tuple[bytes, tuple[int, int]]]:
-    """Yield the type of each box, and where its body begins and ends, even if that is after the file."""
-    for _ in range(_MAX_BOXES):
-        if start + 8 > stop:
-            return
-        length, kind = struct.unpack_from(">I4s", view, start)
-        head = 8
-        if length == 1 and start + 16 <= stop:
-            (length,) = struct.unpack_from(">Q", view, start + 8)
-            head = 16
-        if length == 0:  # to the end of the file
-            length = stop - start
-        if length < head:
-            return
-        yield kind, (start + head, start + length)
-        start += length

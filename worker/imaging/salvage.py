@@ -53,13 +53,18 @@ def salvaged(content: Content, *, image_format: str) -> bytes:
     return salvage(content) if salvage else bytes(content)
 
 
-def other_ends(content: Content, *, image_format: str) -> tuple[bytes, ...]:
+def other_ends(content: Content, file: bytes, *, image_format: str) -> tuple[bytes, ...]:
     """
-    Return the file with other fillers in place of its missing end; empty if the end is there.
+    Return the upload with other fillers in place of its missing end; empty if `salvaged` has added no end.
 
-    If all pixels are in the file, these decode to the same pixels as what `salvaged` returns.
+    If all pixels are in the upload, these decode to the same pixels.
+
+    Args:
+        content: Uploaded file.
+        file: What `salvaged` returned for it.
+        image_format: Format of the file.
     """
-    if image_format != "jpeg" or read_structure(content).has_end:
+    if image_format != "jpeg" or len(file) == len(content):
         return ()
     return tuple(_with_end(content, filler) for filler in FILLERS[1:])
 

@@ -62,11 +62,9 @@ def correct_samples(
     if isinstance(image, PngImagePlugin.PngImageFile):
         return _correct_png(content, image, profile)
     if isinstance(image, TiffImagePlugin.TiffImageFile):
-        extra, bits = (
-            image.tag_v2.get(tag, ()) for tag in (TiffImagePlugin.EXTRASAMPLES, TiffImagePlugin.BITSPERSAMPLE)
-        )
+        extra = image.tag_v2.get(TiffImagePlugin.EXTRASAMPLES, ())
         reduced: Image.Image = image
-        if image.mode in {"RGB", "RGBA"} and max(bits, default=1) > 8:  # noqa: PLR2004 - bits
+        if has_deep_samples(content, image):
             reduced, profile = _reduce_to_8_bits(content, image, profile)
         return (reduced if _DECLARED_ALPHA & set(extra) else _drop_unused_alpha(reduced)), profile
     if isinstance(image, BmpImagePlugin.BmpImageFile):
@@ -110,7 +108,7 @@ def _correct_png(
         return _with_alpha(grey, alpha), profile
     if depth > 8 and colour_type == _GREY_ALPHA:  # noqa: PLR2004 - bits
         return _correct_grey_alpha(content, image, profile)
-    if depth > 8 and image.mode in {"RGB", "RGBA"}:  # noqa: PLR2004 - bits
+    if has_deep_samples(content, image):
         return _reduce_to_8_bits(content, image, profile)
     return image, profile
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from PIL import ImagePalette, TiffImagePlugin
 
 from worker.domain.errors import FormatNotAllowedError, TruncatedError
+from worker.imaging.headers import TIFF_ENTRY_BYTES, tiff_start
 from worker.imaging.signatures import ALLOWED_FORMATS
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ _MAX_PAGES: Final = 64
 
 _MAX_ENTRIES: Final = 4096
 _MAX_VALUES: Final = 64
-_ENTRY_BYTES: Final = {False: 12, True: 20}
 _TYPES: Final[Mapping[int, str]] = {1: "B", 2: "c", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 """TIFF type -> code of `struct`, for the types of the tags that are read here."""
 
@@ -261,11 +261,9 @@ def _unsupported(found: str, *, hint: str) -> FormatNotAllowedError:
 
 def _directories(view: memoryview) -> Iterator[_Directory]:
     """Yield the pages of a file and the directories that belong to them, as far as they can be read."""
-    order = "<" if bytes(view[:2]) == b"II" else ">"
-    is_big = bytes(view[2:4]) in {b"+\0", b"\0+"}
+    order, is_big, at = tiff_start(view)
     offset_code = order + ("Q" if is_big else "I")
     try:
-        (at,) = struct.unpack_from(offset_code, view, 8 if is_big else 4)
         for number in range(_MAX_PAGES):
             tags, end, missing = _read_tags(view, at, order, is_big=is_big)
             yield _Directory(tags, missing, number)
@@ -286,7 +284,7 @@ def _read_tags(
     offset_code, offset_bytes = (f"{order}Q", 8) if is_big else (f"{order}I", 4)
     (count,) = struct.unpack_from(order + ("Q" if is_big else "H"), view, at)
     at += 8 if is_big else 2
-    size = _ENTRY_BYTES[is_big]
+    size = TIFF_ENTRY_BYTES[is_big]
     tags: dict[int, tuple[int, ...]] = {}
     missing = set(_VISIBLE_TAGS) if at + size * count > len(view) else set()
     for entry in range(at, min(at + size * min(count, _MAX_ENTRIES), len(view) - size + 1), size):

@@ -124,8 +124,7 @@ def validate(
             _draft(image, draft)
         _load(image, frames=kept_frames)
         _check_decoded(image, file)
-        has_added_end = len(file) > len(content)
-        for alternative in other_ends(content, image_format=image_format) if has_added_end else ():
+        for alternative in other_ends(content, file, image_format=image_format):
             _check_end(image, alternative, draft)
         profile = described_profile(file, image, image_format=image_format)
         mode, stated_profile = image.mode, profile

@@ -14,19 +14,18 @@ from pathlib import Path
 from typing import NoReturn
 
 from worker.imaging.confinement import confine_decoder, confine_zygote
-from worker.imaging.decoder import discard_stderr, load_fonts, serve
+from worker.imaging.decoder import discard_stderr, load, serve
 from worker.imaging.fonts import Fonts
 from worker.imaging.fork import fork_as_sibling
 from worker.imaging.memory import prepare_for_forks
-from worker.imaging.warm_up import render_watermarks, warm_up
-from worker.ipc.framing import TruncatedFrameError, read_frame, write_frame
+from worker.imaging.warm_up import render_watermarks
+from worker.ipc.framing import TruncatedFrameError, write_frame
 from worker.ipc.messages import (
     FORK_REQUEST,
     Setup,
     fork_failed_header,
     forked_header,
     ready_header,
-    setup_from_header,
 )
 from worker.ipc.process_attributes import die_with_parent
 
@@ -37,12 +36,10 @@ def main() -> None:
     die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the worker process handles Ctrl-C
     with socket.socket(fileno=int(sys.argv[1])) as control:
-        first = read_frame(control)
-        if first is None:
+        loaded = load(control)
+        if loaded is None:
             return
-        setup = setup_from_header(first.header)
-        fonts = load_fonts(setup)
-        warm_up(fonts)
+        setup, fonts = loaded
         render_watermarks(setup.recipe, fonts)
         _require_single_thread()
         discard_stderr()

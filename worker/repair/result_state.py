@@ -5,15 +5,12 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Final
 
-from botocore.exceptions import ClientError
-
-from worker.aws.errors import is_not_found
-from worker.aws.retry import call_with_retry
 from worker.domain.errors import TransientError
 from worker.domain.image import Image, Rendition
 from worker.domain.status import ImageStatus
 from worker.repair.context import RepairContext
 from worker.repair.reprocess import requeue_images
+from worker.s3.heads import head_object
 from worker.s3.results import identity_of
 
 MAX_REQUESTS: Final = 16
@@ -91,13 +88,6 @@ def _compare(head: Mapping[str, Any] | None, rendition: Rendition, image: Image)
 
 async def _head(repairs: RepairContext, rendition: Rendition) -> Mapping[str, Any] | None:
     bucket, key = repairs.results_bucket, rendition.key
-    try:
-        return await call_with_retry(
-            lambda: repairs.s3.head_object(Bucket=bucket, Key=key),
-            repairs.s3_retry,
-            what=f"read s3://{bucket}/{key}",
-        )
-    except ClientError as error:
-        if is_not_found(error):
-            return None
-        raise
+    return await head_object(
+        repairs.s3, {"Bucket": bucket, "Key": key}, retry=repairs.s3_retry, what=f"read s3://{bucket}/{key}"
+    )

@@ -6,16 +6,14 @@ from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
-
-from worker.aws.errors import is_not_found
-from worker.aws.retry import RetryPolicy, call_with_retry
+from worker.aws.retry import RetryPolicy
 from worker.domain.clock import to_milliseconds
 from worker.domain.errors import TransientError
 from worker.domain.image import Image
 from worker.domain.job import Job, SourceVersion
 from worker.repair.context import RepairContext
 from worker.repair.requests import job_of
+from worker.s3.heads import head_object
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -96,11 +94,4 @@ async def _head(
     request: Any = {"Bucket": image.bucket, "Key": image.key}
     if version_id:
         request["VersionId"] = version_id
-    try:
-        return await call_with_retry(
-            lambda: client.head_object(**request), retry, what=f"read s3://{image.bucket}/{image.key}"
-        )
-    except ClientError as error:
-        if is_not_found(error):
-            return None
-        raise
+    return await head_object(client, request, retry=retry, what=f"read s3://{image.bucket}/{image.key}")

@@ -26,6 +26,7 @@ from worker.domain.keys import result_key
 from worker.domain.recipe import Recipe
 from worker.domain.status import ImageStatus
 from worker.domain.step import CONTENT_TYPES, EXTENSIONS, EncodedRendition
+from worker.s3.heads import head_object
 from worker.s3.nonce import new_nonce, with_nonce
 
 if TYPE_CHECKING:
@@ -207,16 +208,12 @@ class S3Results:
         return response["ETag"].strip('"')
 
     async def _head(self, key: str) -> "HeadObjectOutputTypeDef | None":
-        try:
-            return await call_with_retry(
-                lambda: self._client.head_object(Bucket=self._bucket, Key=key),
-                self._retry,
-                what=f"read the metadata of s3://{self._bucket}/{key}",
-            )
-        except ClientError as error:
-            if is_not_found(error):
-                return None
-            raise
+        return await head_object(
+            self._client,
+            {"Bucket": self._bucket, "Key": key},
+            retry=self._retry,
+            what=f"read the metadata of s3://{self._bucket}/{key}",
+        )
 
 
 def _rendition(
