@@ -1,9 +1,11 @@
-"""Read the markers of JPEG files: scans, and whether the end of the image data is there."""
+"""Read the markers of JPEG files: scans, and where the image data ends."""
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
+
+from PIL import Image
 
 from worker.domain.errors import CorruptError, TooManyScansError
 from worker.ipc.framing import Content
@@ -29,6 +31,9 @@ Different continuations of image data that is not terminated.
 A decoder that has read the last pixel ignores them; one that has not makes different pixels of each.
 """
 
+_FILL: Final = {"L": (128,), "RGB": (128, 128, 128), "CMYK": (127, 127, 127, 127)}
+"""The pixels that libjpeg makes where data is missing before the end marker: the centre of the range."""
+
 
 @dataclass(slots=True)
 class JpegStructure:
@@ -36,15 +41,17 @@ class JpegStructure:
     What the markers of a JPEG show; of a multi-picture file, those of its first picture.
 
     Attributes:
-        has_end: Whether there is an end marker.
+        end: Offset of the end marker; None if there is none.
         scans: Number of scans.
         is_cut: Whether the file ends within a segment.
+        is_progressive: Whether several scans refine the coefficients.
         missing: Component -> coefficients that are missing or not at their full precision.
     """
 
-    has_end: bool = False
+    end: int | None = None
     scans: int = 0
     is_cut: bool = False
+    is_progressive: bool = False
     missing: dict[int, set[int]] = field(default_factory=dict)
 
     @property
@@ -63,32 +70,38 @@ def read_structure(content: Content) -> JpegStructure:
     """
     view = memoryview(content)
     structure = JpegStructure()
-    is_progressive = False
     for number, (marker, body) in enumerate(_segments(view)):
         if number > _MAX_SEGMENTS:
             raise CorruptError(reason=f"it has more than {_MAX_SEGMENTS:,} segments")
-        if marker == _END:
-            structure.has_end = True
-        elif body is None:
+        if body is None:
             structure.is_cut = True
+        elif marker == _END:
+            structure.end = len(view) - len(body)
         elif marker in _FRAMES and not structure.missing:
-            is_progressive = marker in _PROGRESSIVE_FRAMES
+            structure.is_progressive = marker in _PROGRESSIVE_FRAMES
             components = bytes(body[6::3])
             structure.missing = {component: set(range(_COEFFICIENTS)) for component in components}
         elif marker == _SCAN:
             structure.scans += 1
             if structure.scans > MAX_SCANS:
                 raise TooManyScansError(limit=MAX_SCANS)
-            _record_scan(structure, bytes(body), is_progressive=is_progressive)
-            if not is_progressive and structure.may_be_complete and bytes(view[-2:]) == END_OF_IMAGE:
+            _record_scan(structure, bytes(body))
+            is_last = not structure.is_progressive and structure.may_be_complete
+            if is_last and bytes(view[-2:]) == END_OF_IMAGE:
                 # Nearly all files: a single scan, after which decoders stop. Searching it would take as long
                 # as a tenth of decoding it.
-                structure.has_end = True
+                structure.end = len(view) - 2
                 return structure
     return structure
 
 
-def _record_scan(structure: JpegStructure, body: bytes, *, is_progressive: bool) -> None:
+def ends_in_fill(image: Image.Image) -> bool:
+    """Return whether the last pixel of a decoded JPEG may be one for which the file has no data."""
+    corner = image.crop((image.width - 1, image.height - 1, image.width, image.height))
+    return tuple(corner.tobytes()) == _FILL.get(image.mode)
+
+
+def _record_scan(structure: JpegStructure, body: bytes) -> None:
     """Remove from the missing coefficients those that a scan completes."""
     count = body[0] if body else 0
     components, spectrum = body[1 : 1 + 2 * count : 2], body[1 + 2 * count :]
@@ -96,15 +109,19 @@ def _record_scan(structure: JpegStructure, body: bytes, *, is_progressive: bool)
         structure.is_cut = True
         return
     first, last, precision = spectrum[:3]
-    is_complete = not is_progressive or precision & 0x0F == 0
-    done = set(range(first, last + 1)) if is_progressive else set(range(_COEFFICIENTS))
+    is_complete = not structure.is_progressive or precision & 0x0F == 0
+    done = set(range(first, last + 1)) if structure.is_progressive else set(range(_COEFFICIENTS))
     for component in components:
         if is_complete:
             structure.missing.get(component, set()).difference_update(done)
 
 
 def _segments(view: memoryview) -> Iterator[tuple[int, memoryview | None]]:
-    """Yield each marker up to the end of the image with its segment's body; None if the file ends in it."""
+    """
+    Yield each marker with its segment's body; None if the file ends in it.
+
+    The last one is the end of the image, with the rest of the file from there on.
+    """
     at = 2
     while at + 1 < len(view):
         marker = view[at + 1]
@@ -115,7 +132,7 @@ def _segments(view: memoryview) -> Iterator[tuple[int, memoryview | None]]:
         elif marker == 0xFF:  # noqa: PLR2004 - padding
             at += 1
         elif marker == _END:
-            yield marker, view[at:at]
+            yield marker, view[at:]
             return
         else:
             end = at + 2 + int.from_bytes(view[at + 2 : at + 4])

@@ -9,9 +9,11 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
+from PIL import ImageFile
+
 from worker.domain.errors import TruncatedError
 from worker.imaging.heif import missing_bytes
-from worker.imaging.jpeg import END_OF_IMAGE, FILLERS, read_structure
+from worker.imaging.jpeg import END_OF_IMAGE, FILLERS, ends_in_fill, read_structure
 from worker.ipc.framing import Content
 
 _PNG_SIGNATURE_BYTES: Final = 8
@@ -53,20 +55,30 @@ def salvaged(content: Content, *, image_format: str) -> bytes:
     return salvage(content) if salvage else bytes(content)
 
 
-def other_ends(content: Content, file: bytes, *, image_format: str) -> tuple[bytes, ...]:
+def other_ends(
+    content: Content, file: bytes, image: ImageFile.ImageFile, *, image_format: str
+) -> tuple[bytes, ...]:
     """
-    Return the upload with other fillers in place of its missing end; empty if `salvaged` has added no end.
+    Return the upload with other bytes after its image data, if its last pixels may be missing.
 
     If all pixels are in the upload, these decode to the same pixels.
 
     Args:
         content: Uploaded file.
         file: What `salvaged` returned for it.
+        image: The decoded file.
         image_format: Format of the file.
+
     """
-    if image_format != "jpeg" or len(file) == len(content):
+    if image_format != "jpeg":
         return ()
-    return tuple(_with_end(content, filler) for filler in FILLERS[1:])
+    if len(file) != len(content):
+        return tuple(_with_end(content, filler) for filler in FILLERS[1:])
+    if not ends_in_fill(image):
+        return ()
+    structure = read_structure(content)
+    data = memoryview(content)[: structure.end]
+    return tuple(_with_end(data, filler) for filler in FILLERS[1:])
 
 
 def _png(content: Content) -> bytes:
@@ -147,11 +159,12 @@ def _has_first_directory(exif: bytes) -> bool:
 def _jpeg(content: Content) -> bytes:
     """Add the missing end marker of a JPEG that may be complete without it; see `other_ends`."""
     structure = read_structure(content)
-    if structure.has_end:
-        return bytes(content)
-    if not structure.may_be_complete:
+    if structure.end is None and structure.may_be_complete:
+        return _with_end(content, FILLERS[0])
+    # Scans of a progressive JPEG refine pixels that are all there; other scans have components of their own.
+    if structure.end is None or (not structure.is_progressive and any(structure.missing.values())):
         raise TruncatedError
-    return _with_end(content, FILLERS[0])
+    return bytes(content)
 
 
 def _with_end(content: Content, filler: bytes) -> bytes:

@@ -124,7 +124,7 @@ def validate(
             _draft(image, draft)
         _load(image, frames=kept_frames)
         _check_decoded(image, file)
-        for alternative in other_ends(content, file, image_format=image_format):
+        for alternative in other_ends(content, file, image, image_format=image_format):
             _check_end(image, alternative, draft)
         profile = described_profile(file, image, image_format=image_format)
         mode, stated_profile = image.mode, profile
@@ -263,7 +263,7 @@ def _check_decoded(image: ImageFile.ImageFile, file: bytes) -> None:
 
 
 def _check_end(image: ImageFile.ImageFile, alternative: bytes, draft: Extent) -> None:
-    """Reject a JPEG without its end marker whose last pixels depend on what follows the end of the file."""
+    """Reject a JPEG whose last pixels depend on what follows its image data."""
     other = image_file.open_image(alternative, image_format="jpeg")
     _draft(other, draft)
     image_file.load(other)

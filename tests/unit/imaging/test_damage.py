@@ -284,6 +284,31 @@ def test_bytes_in_place_of_the_end_marker_of_a_jpeg_do_not_matter(damage: bytes)
     assert pixels_of(content[:-2] + damage) == pixels_of(content)
 
 
+@pytest.mark.parametrize(
+    "variant", [name for name in VARIANTS if "JPEG" in name and "progressive" not in name]
+)
+@pytest.mark.parametrize("longest_side", [4000, 16])
+def test_a_jpeg_that_was_cut_and_given_an_end_marker_is_truncated(variant: str, longest_side: int) -> None:
+    content, sizes = file_of(variant), (Size("only", longest_side, longest_side),)
+    start = content.index(b"\xff\xda") + 14
+    for end in range(start, len(content) - 250, 97):
+        with pytest.raises(TruncatedError):
+            validate(
+                content[:end].removesuffix(b"\xff") + b"\xff\xd9", limits=Limits(min_side_px=1), sizes=sizes
+            )
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}], ids=str)
+def test_a_jpeg_that_ends_in_grey_is_complete(mode: str, options: dict[str, Any]) -> None:
+    grey = (128, 128, 128) if mode == "RGB" else 128 if mode == "L" else (127, 127, 127, 127)
+    image = Image.new(mode, (120, 80), grey)
+    image.paste(photograph().convert(mode).crop((0, 0, 64, 64)), (0, 0))
+    content = encoded(image, **options)
+    assert pixels_of(content)
+    assert pixels_of(content + b"trailing bytes")
+
+
 def test_a_jpeg_without_one_of_its_scans_is_truncated() -> None:
     content = file_of("JPEG progressive")
     starts = [at for at in range(len(content)) if content[at : at + 2] == b"\xff\xda"]
