@@ -1,0 +1,1 @@
+"""The web console: shows images, failures, queues and users, and runs repairs."""
