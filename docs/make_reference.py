@@ -53,6 +53,7 @@ GROUPS: Final = MappingProxyType(
             *(name for name in Settings.model_fields if name.startswith("watermark_")),
             "font_files",
         ),
+        "Web console": tuple(name for name in Settings.model_fields if name.startswith("console_")),
         "Observability": ("http_host", "http_port", "log_format", "log_level", "traces"),
     }
 )
@@ -165,7 +166,7 @@ def _example_lines() -> Iterator[str]:
         for name in names:
             field = Settings.model_fields[name]
             value = field.get_default(call_default_factory=True, validated_data={})
-            is_unset = value is None or name in _FACTORIES
+            is_unset = value in (None, "") or name in _FACTORIES
             yield f"# {field.description}"
             yield f"#{variable(name)}={'' if is_unset else _default(name, field).strip('`')}"
 
@@ -176,6 +177,8 @@ def _default(name: str, field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True, validated_data={})
     if value is None:
         return "unset"
+    if value == "":
+        return "empty"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"

@@ -260,6 +260,54 @@ class Settings(BaseSettings):
     http_port: int = Field(
         8080, ge=0, le=65_535, description="Port of /healthz, /readyz and /metrics; 0 turns them off."
     )
+    console_host: str = Field(
+        "127.0.0.1", min_length=1, description="Address that the web console listens on."
+    )
+    console_port: int = Field(
+        8081, ge=0, le=65_535, description="Port of the web console; with 0, `local` starts none."
+    )
+    console_prefix: str = Field(
+        "", description="Path prefix of the web console's pages, such as /images, without a slash at its end."
+    )
+    console_url: str | None = Field(
+        None, description="URL that browsers reach the web console at; unset if only from this machine."
+    )
+    console_authentication: Literal["none", "token", "alb", "header"] = Field(
+        "token",
+        description="How the web console knows its users: not at all (from this machine only), by the link "
+        "printed at its start, by an Application Load Balancer, or by a header of an authenticating proxy.",
+    )
+    console_operators: list[str] = Field(
+        default_factory=list,
+        description="Names of the users who may act on images; with `alb` and `header`, others only look.",
+    )
+    console_operator_groups: list[str] = Field(
+        default_factory=list,
+        description="Groups whose members may act on images, with `alb` and `header`.",
+    )
+    console_alb_arn: str | None = Field(
+        None, description="ARN of the load balancer that authenticates the users, with `alb`."
+    )
+    console_alb_issuer: str | None = Field(
+        None, description="Issuer of the identity provider, with `alb`; any if unset."
+    )
+    console_alb_client_id: str | None = Field(
+        None, description="Client id of the load balancer at the identity provider, with `alb`; any if unset."
+    )
+    console_name_claim: str = Field(
+        "email", min_length=1, description="Claim with the name of a user, with `alb`."
+    )
+    console_groups_claim: str | None = Field(None, description="Claim with the groups of a user, with `alb`.")
+    console_user_header: str | None = Field(
+        None, description="Header in which the proxy names the user, with `header`: X-Forwarded-User."
+    )
+    console_groups_header: str | None = Field(
+        None, description="Header in which the proxy lists the groups of the user, with `header`."
+    )
+    console_proxies: list[str] = Field(
+        default_factory=list,
+        description="Addresses or networks of the authenticating proxy, with `header`, as a JSON list.",
+    )
     traces: bool = Field(
         default=False,
         description="Whether traces are exported by OTLP, as set by OTEL_* variables; needs extra `otel`.",

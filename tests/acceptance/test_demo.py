@@ -20,7 +20,12 @@ PHOTOS = Path(os.environ.get("IMAGE_WORKER_PHOTOS", Path(__file__).parents[3] / 
 @pytest.fixture
 def newcomer(tmp_path: Path, fork_server: ForkServer) -> Command:
     """The command without AWS, account or settings."""
-    environment = {"PATH": "", "WORKER_PROCESSES": "2", "WORKER_HTTP_PORT": "0"}
+    environment = {
+        "PATH": "",
+        "WORKER_PROCESSES": "2",
+        "WORKER_HTTP_PORT": "0",
+        "WORKER_CONSOLE_PORT": "0",
+    }
     return Command(tmp_path, environment, fork_server)
 
 

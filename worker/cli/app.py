@@ -52,8 +52,19 @@ COMMANDS: Final = (
         "Process demo images, or your own, on an embedded AWS: no account, no Docker.",
         "Try",
     ),
-    Entry("local", "worker.cli.local", "Run an embedded AWS and the worker until Ctrl-C.", "Try"),
+    Entry(
+        "local",
+        "worker.cli.local",
+        "Run an embedded AWS, the worker and the web console until Ctrl-C.",
+        "Try",
+    ),
     Entry("run", "worker.cli.run", "Run the worker: process messages until SIGTERM or SIGINT.", "Run"),
+    Entry(
+        "console",
+        "worker.cli.console",
+        "Run the web console: see images, failures, queues and users, and act on them.",
+        "Run",
+    ),
     Entry("health", "worker.cli.health", "Check whether the worker on this machine is healthy.", "Run"),
     Entry(
         "provision",

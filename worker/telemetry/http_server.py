@@ -48,11 +48,14 @@ class HttpLimits:
         connections: Maximum number of open connections; at most a quarter of the process's open files.
         request_s: How long a client may take to send a request, its body included.
         keepalive_s: How long a connection may stay open between requests.
+        body_s: How long a client may take to send a body that the handler reads as it arrives; None to
+            receive each body before its handler runs, within `request_s`.
     """
 
     connections: int = 256
     request_s: float = 10.0
     keepalive_s: float = 75.0
+    body_s: float | None = None
 
     def max_connections(self) -> int:
         """Return the maximum number of connections, which leaves most files to the rest of the process."""
@@ -99,9 +102,12 @@ class _Connection(web.RequestHandler):
         super().data_received(data)
 
     @contextmanager
-    def handling(self) -> Iterator[None]:
-        """Keep the connection open while the body handles a request."""
+    def handling(self, request: web.Request) -> Iterator[None]:
+        """Keep the connection open while the body handles a request, or receives it within its time."""
         self._stop_deadline()
+        if self._limits.body_s is not None and not request.content.is_eof():
+            self._close_after(self._limits.body_s)
+            request.content.on_eof(self._stop_deadline)
         self._connections.busy(self)
         try:
             yield
@@ -262,7 +268,8 @@ async def http_server(
     Serve an application while the body runs.
 
     Args:
-        app: The application; its handlers get requests whose body has been read.
+        app: The application; its handlers get requests whose body has been read, unless the limits have a
+            time for bodies.
         host: Address to listen on.
         port: Port to listen on.
         limits: Limits of the server.
@@ -271,7 +278,7 @@ async def http_server(
         OSError: The address or port is not available.
     """
     limits = limits or HttpLimits()
-    app.middlewares.insert(0, _receive_body)
+    app.middlewares.insert(0, _receive_body if limits.body_s is None else _stream_body)
     app.on_response_prepare.append(_add_headers)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
@@ -313,7 +320,14 @@ async def _receive_body(request: web.Request, handler: Handler) -> web.StreamRes
             await request.read()
         except (ConnectionError, web.RequestPayloadError, HttpProcessingError) as error:
             raise web.HTTPBadRequest from error
-    with cast("_Connection", request.protocol).handling():
+    with cast("_Connection", request.protocol).handling(request):
+        return await handler(request)
+
+
+@web.middleware
+async def _stream_body(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Let the handler read the body of a request as it arrives."""
+    with cast("_Connection", request.protocol).handling(request):
         return await handler(request)
 
 

@@ -1,0 +1,79 @@
+"""The web console over an emulator, and a client that is signed in as a browser is."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import aiohttp
+import pytest
+from yarl import URL
+
+from tests.support.emulators import a_free_port
+from worker.bootstrap import Clients, open_clients
+from worker.cli.support.console import open_console
+from worker.settings import Settings
+
+JSON = {"Accept": "application/json"}
+
+
+@dataclass(frozen=True, slots=True)
+class RunningConsole:
+    """
+    A console that accepts requests.
+
+    Attributes:
+        settings: Settings of the console.
+        clients: Open clients of the emulator.
+        browser: A client that has signed in; paths are relative to the address of the console.
+    """
+
+    settings: Settings
+    clients: Clients
+    browser: aiohttp.ClientSession
+
+    async def html(self, path: str) -> str:
+        """Return a page as HTML."""
+        async with self.browser.get(path, headers={"Accept": "text/html"}) as response:
+            assert (response.status, response.content_type) == (200, "text/html"), await response.text()
+            return await response.text()
+
+    async def json(self, path: str) -> dict:
+        """Return the content of a page as JSON."""
+        async with self.browser.get(path, headers=JSON) as response:
+            assert (response.status, response.content_type) == (200, "application/json")
+            return await response.json()
+
+
+@asynccontextmanager
+async def running_console(
+    settings: Settings, *, is_local: bool = False, **changes: object
+) -> AsyncIterator[RunningConsole]:
+    """Run a console on a free port with changed settings; the resources of the settings exist."""
+    settings = settings.model_copy(update={"console_port": a_free_port(), **changes})
+    async with (
+        open_clients(settings) as clients,
+        open_console(settings, clients, is_local=is_local) as link,
+        signed_in(link) as browser,
+    ):
+        yield RunningConsole(settings, clients, browser)
+
+
+@asynccontextmanager
+async def signed_in(link: str) -> AsyncIterator[aiohttp.ClientSession]:
+    """Open a client that follows the link to sign in, keeps its cookie, and sends what browsers send."""
+    origin = URL(link).origin()
+    # Browsers send Secure cookies to the loopback address.
+    jar = aiohttp.CookieJar(unsafe=True, treat_as_secure_origin=origin)
+    async with aiohttp.ClientSession(
+        origin, cookie_jar=jar, headers={"Sec-Fetch-Site": "same-origin"}
+    ) as browser:
+        async with browser.get(link) as response:
+            response.raise_for_status()
+        yield browser
+
+
+@pytest.fixture
+async def console(provisioned: Settings) -> AsyncIterator[RunningConsole]:
+    """A console over the test's resources."""
+    async with running_console(provisioned) as running:
+        yield running

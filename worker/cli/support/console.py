@@ -1,0 +1,142 @@
+"""Serve the web console, for `console` and `local`."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from getpass import getuser
+from importlib.util import find_spec
+from typing import Final
+
+from worker import checks
+from worker.bootstrap import (
+    RETRY_POLICIES,
+    Clients,
+    build_dead_letters,
+    build_decoder_pool,
+    build_profile_store,
+    build_queries,
+    build_sources,
+    open_client,
+    open_repairs,
+    queue_url,
+    table_of,
+)
+from worker.domain.clock import utc_now
+from worker.domain.errors import ConfigurationError
+from worker.recipe_settings import sizes, standard_recipe
+from worker.settings import Settings
+from worker.telemetry.http_server import HttpLimits, http_server
+
+_LIMITS: Final = HttpLimits(request_s=15.0, body_s=600.0)
+"""An upload of the maximum size takes ten minutes at 90 kB per second."""
+
+_DECODERS: Final = 2
+"""Decoder processes of the console: it renders previews only."""
+
+
+@asynccontextmanager
+async def open_console(settings: Settings, clients: Clients, *, is_local: bool = False) -> AsyncIterator[str]:
+    """
+    Serve the web console while the body runs, and yield the link that opens it.
+
+    Args:
+        settings: Settings of the worker.
+        clients: Open clients.
+        is_local: Whether the console belongs to `image-worker local`.
+
+    Raises:
+        ConfigurationError: The extra is not installed, the port is in use, the queue does not exist, or the
+            settings would open the console to everybody.
+    """
+    if find_spec("jinja2") is None:
+        message = "the web console is not installed; install it with: pip install 'image-worker[console]'"
+        raise ConfigurationError(message)
+    if not settings.console_port:
+        message = "WORKER_CONSOLE_PORT is 0: set it to a free port, such as 8081"
+        raise ConfigurationError(message)
+    from worker.console.app import build_app
+    from worker.console.context import ConsoleContext
+    from worker.console.security import SecurityOptions, TokenAuthentication, build_security
+
+    security = build_security(
+        SecurityOptions(
+            authentication=settings.console_authentication,
+            host=settings.console_host,
+            port=settings.console_port,
+            prefix=settings.console_prefix,
+            url=settings.console_url,
+            operators=tuple(settings.console_operators),
+            operator_groups=tuple(settings.console_operator_groups),
+            alb_arn=settings.console_alb_arn,
+            alb_issuer=settings.console_alb_issuer,
+            alb_client_id=settings.console_alb_client_id,
+            name_claim=settings.console_name_claim,
+            groups_claim=settings.console_groups_claim,
+            user_header=settings.console_user_header,
+            groups_header=settings.console_groups_header,
+            proxies=tuple(settings.console_proxies),
+        ),
+        user=_user(),
+    )
+    async with AsyncExitStack() as stack:
+        cloudwatch = await stack.enter_async_context(open_client("cloudwatch", settings))
+        context = ConsoleContext(
+            is_local=is_local,
+            region=clients.dynamodb.meta.region_name,
+            bucket=settings.bucket,
+            uploads_prefix=settings.uploads_prefix,
+            results_bucket=settings.results_bucket,
+            queue_name=settings.queue_name,
+            queue_url=await queue_url(clients.sqs, settings.queue_name),
+            dead_letter_queue_name=settings.dead_letter_queue_name,
+            table=table_of(settings),
+            max_bytes=settings.max_bytes,
+            sizes=sizes(settings),
+            recipe=standard_recipe(settings),
+            s3=clients.s3,
+            sqs=clients.sqs,
+            dynamodb=clients.dynamodb,
+            cloudwatch=cloudwatch,
+            retry=RETRY_POLICIES,
+            queries=build_queries(clients.dynamodb, settings),
+            profiles=build_profile_store(clients.dynamodb, settings),
+            sources=build_sources(clients.s3),
+            open_dead_letters=partial(build_dead_letters, clients.sqs, settings),
+            open_repairs=partial(open_repairs, settings, clients),
+            check=partial(
+                checks.check,
+                clients.sqs,
+                clients.s3,
+                clients.dynamodb,
+                settings,
+                retry=RETRY_POLICIES.startup,
+            ),
+            build_decoder_pool=lambda: build_decoder_pool(
+                settings.model_copy(update={"processes": _DECODERS})
+            ),
+            clock=utc_now,
+        )
+        app = build_app(context, security, prefix=settings.console_prefix)
+        try:
+            await stack.enter_async_context(
+                http_server(app, host=settings.console_host, port=settings.console_port, limits=_LIMITS)
+            )
+        except OSError as error:
+            message = (
+                f"cannot listen on {settings.console_host}:{settings.console_port} "
+                f"({error.strerror or error}): set WORKER_CONSOLE_PORT to a free port"
+            )
+            raise ConfigurationError(message) from error
+        link = f"{security.base_url}/"
+        if isinstance(security.authentication, TokenAuthentication):
+            link = security.authentication.start_link(security.base_url)
+        yield link
+
+
+def _user() -> str:
+    """Return the name of the user who runs this process, for the history."""
+    try:
+        return getuser()
+    except (KeyError, OSError):  # the user has no name, as in a container
+        return f"uid {os.getuid()}"

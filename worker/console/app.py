@@ -1,0 +1,71 @@
+"""
+The console's web application: middlewares, static files, templates and the routes of all views.
+
+To add a view, add a module with `add_routes(app)` to `views/`, and an entry to `VIEWS`.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from aiohttp import web
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+from worker.console.context import CONTEXT, ConsoleContext
+from worker.console.errors import error_pages
+from worker.console.filters import filters
+from worker.console.navigation import navigation
+from worker.console.page import TEMPLATES
+from worker.console.security import Security
+from worker.console.static_files import add_static_files
+from worker.console.urls import add_prefix, url
+from worker.console.views import home
+
+VIEWS: Final = (home,)
+"""The modules whose routes the application has."""
+
+
+def build_app(context: ConsoleContext, security: Security, *, prefix: str = "") -> web.Application:
+    """
+    Return the application.
+
+    Args:
+        context: The dependencies of the views.
+        security: Authentication, roles, and the rules for requests of browsers.
+        prefix: Path prefix of all pages, without a slash at the end.
+    """
+    app = web.Application(middlewares=[error_pages, *security.middlewares])
+    app[CONTEXT] = context
+    static_url = add_static_files(app)
+    app[TEMPLATES] = _templates(app, context, static_url)
+    security.add_routes(app)
+    for view in VIEWS:
+        view.add_routes(app)
+    if prefix:
+        add_prefix(app, prefix)
+    return app
+
+
+def _templates(
+    app: web.Application, context: ConsoleContext, static_url: Callable[[str], str]
+) -> Environment:
+    templates = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    templates.filters.update(filters(context.clock))
+    templates.globals.update(
+        url=partial(url, app),
+        static=static_url,
+        navigation=partial(navigation, app),
+        routes=app.router.named_resources(),
+        table_name=context.table.name,
+        region=context.region,
+        is_local=context.is_local,
+    )
+    return templates

@@ -1,0 +1,108 @@
+"""The dependencies of the console's views."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+from aiohttp import web
+
+from worker.aws.retry import RetryPolicies
+from worker.checks.finding import Finding
+from worker.decoder_pool.pool import DecoderPool
+from worker.domain.clock import Clock
+from worker.domain.recipe import Recipe, Size
+from worker.dynamodb.profiles import ProfileStore
+from worker.dynamodb.queries import Queries
+from worker.dynamodb.table import Table
+from worker.repair.context import RepairContext, Reporter
+from worker.s3.sources import S3Sources
+from worker.sqs.dead_letters import DeadLetters
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from types_aiobotocore_cloudwatch import CloudWatchClient
+    from types_aiobotocore_dynamodb import DynamoDBClient
+    from types_aiobotocore_s3 import S3Client
+    from types_aiobotocore_sqs import SQSClient
+
+
+class OpenRepairs(Protocol):
+    """Builds the dependencies of the repair tools, and closes them at the end."""
+
+    def __call__(
+        self, *, requested_by: str, reporter: Reporter, rate_per_s: float, dry_run: bool = False
+    ) -> AbstractAsyncContextManager[RepairContext]:
+        """Open the dependencies; the arguments are those of `bootstrap.open_repairs`."""
+
+
+class OpenDeadLetters(Protocol):
+    """Builds the reader of the dead-letter queue."""
+
+    async def __call__(self, *, visibility_timeout_s: int, wait_time_s: int) -> DeadLetters:
+        """Return the dead-letter queue; the arguments are those of `bootstrap.build_dead_letters`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsoleContext:
+    """
+    The dependencies of the console's views.
+
+    Attributes:
+        is_local: Whether the console belongs to `image-worker local`, with its embedded AWS.
+        region: AWS region of the clients.
+        bucket: Bucket of the uploads.
+        uploads_prefix: Key prefix of the uploads.
+        results_bucket: Bucket of the results.
+        queue_name: Name of the queue.
+        queue_url: URL of the queue.
+        dead_letter_queue_name: Name of the dead-letter queue.
+        table: The table of the records.
+        max_bytes: Maximum size of an upload.
+        sizes: Every size that an image can be made in, by name.
+        recipe: Recipe for images of users without preferences.
+        s3: S3 client.
+        sqs: SQS client.
+        dynamodb: DynamoDB client.
+        cloudwatch: CloudWatch client.
+        retry: Retry policies of all AWS calls.
+        queries: Reads images from the table.
+        profiles: Reads and writes user profiles.
+        sources: Reads uploads.
+        open_dead_letters: Returns the dead-letter queue.
+        open_repairs: Opens the dependencies of the repair tools.
+        check: Runs the checks of `image-worker check`.
+        build_decoder_pool: Returns a pool of decoder processes, which is not started.
+        clock: Returns the current time.
+    """
+
+    is_local: bool
+    region: str
+    bucket: str
+    uploads_prefix: str
+    results_bucket: str
+    queue_name: str
+    queue_url: str
+    dead_letter_queue_name: str
+    table: Table
+    max_bytes: int
+    sizes: "Mapping[str, Size]"
+    recipe: Recipe
+    s3: "S3Client"
+    sqs: "SQSClient"
+    dynamodb: "DynamoDBClient"
+    cloudwatch: "CloudWatchClient"
+    retry: RetryPolicies
+    queries: Queries
+    profiles: ProfileStore
+    sources: S3Sources
+    open_dead_letters: OpenDeadLetters
+    open_repairs: OpenRepairs
+    check: Callable[[], Awaitable[Sequence[Finding]]]
+    build_decoder_pool: Callable[[], DecoderPool]
+    clock: Clock
+
+
+CONTEXT: Final = web.AppKey("context", ConsoleContext)
+"""Key of the context in the application: `request.app[CONTEXT]`."""
