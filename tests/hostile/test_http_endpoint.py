@@ -90,10 +90,21 @@ async def serving(port: int, limits: HttpLimits) -> AsyncIterator[None]:
         await asyncio.Event().wait()
         raise AssertionError
 
+    async def stream(request: web.Request) -> web.StreamResponse:
+        """Send each part of the body back as it arrives, and one more part when all has arrived."""
+        response = web.StreamResponse()
+        await response.prepare(request)
+        async for part in request.content.iter_any():
+            await response.write(part)
+        await asyncio.sleep(float(request.query.get("pause_s", 0)))
+        await response.write(b"end")
+        return response
+
     app = web.Application(client_max_size=1024)
     app.router.add_get("/healthz", healthy)
     app.router.add_get("/slow", slow)
     app.router.add_post("/upload", healthy)
+    app.router.add_post("/stream", stream)
     async with http_server(app, host="127.0.0.1", port=port, limits=limits):
         yield
 
@@ -147,6 +158,43 @@ async def test_a_client_has_a_limited_time_to_send_a_request(free_port: int, dat
     async with serving(free_port, HttpLimits(request_s=0.2, keepalive_s=60)):
         with ExitStack() as stack:
             assert await is_closed(await connected(stack, free_port, data))
+
+
+UPLOAD = b"POST /stream%s HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\n"
+
+
+async def test_a_handler_can_read_a_body_that_takes_longer_than_a_request(free_port: int) -> None:
+    async with serving(free_port, HttpLimits(request_s=0.2, body_s=30)), asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection("127.0.0.1", free_port)
+        writer.write(UPLOAD % b"" + b"half")
+        await reader.readuntil(b"half")
+        await asyncio.sleep(0.4)  # longer than `request_s`
+        writer.write(b"rest")
+        await reader.readuntil(b"rest")
+        await reader.readuntil(b"end")
+        writer.close()
+
+
+async def test_a_client_has_a_limited_time_to_send_a_body_that_is_read_as_it_arrives(free_port: int) -> None:
+    async with serving(free_port, HttpLimits(body_s=0.2)):
+        with ExitStack() as stack:
+            assert await is_closed(await connected(stack, free_port, UPLOAD % b"" + b"half"))
+            assert b"200 OK" in await response_to(free_port, HEALTH)
+
+
+async def test_a_response_may_take_longer_than_the_body_of_its_request(free_port: int) -> None:
+    async with serving(free_port, HttpLimits(body_s=0.2)), asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection("127.0.0.1", free_port)
+        writer.write(UPLOAD % b"?pause_s=0.5" + b"all of it"[:8])
+        await reader.readuntil(b"end")
+        writer.close()
+
+
+async def test_a_body_that_no_handler_reads_does_not_keep_its_connection_open(free_port: int) -> None:
+    async with serving(free_port, HttpLimits(body_s=60, keepalive_s=60)):
+        with ExitStack() as stack:
+            upload = b"POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nhalf"
+            assert await is_closed(await connected(stack, free_port, upload))
 
 
 async def test_a_client_has_a_limited_time_to_send_its_second_request(free_port: int) -> None:

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import Final, TypeAlias, cast
 
@@ -107,7 +108,7 @@ class _Connection(web.RequestHandler):
         self._stop_deadline()
         if self._limits.body_s is not None and not request.content.is_eof():
             self._close_after(self._limits.body_s)
-            request.content.on_eof(self._stop_deadline)
+            request.content.on_eof(partial(self._stop_deadline, self._deadline))
         self._connections.busy(self)
         try:
             yield
@@ -147,8 +148,9 @@ class _Connection(web.RequestHandler):
         self._stop_deadline()
         self._deadline = asyncio.get_running_loop().call_later(seconds, self.abort)
 
-    def _stop_deadline(self) -> None:
-        if self._deadline is not None:
+    def _stop_deadline(self, deadline: asyncio.TimerHandle | None = None) -> None:
+        """Stop the present deadline; if one is given, only if it is the present one."""
+        if self._deadline is not None and deadline in (None, self._deadline):
             self._deadline.cancel()
             self._deadline = None
 

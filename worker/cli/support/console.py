@@ -1,4 +1,4 @@
-"""Serve the web console, for `console` and `local`."""
+"""Build and serve the web console, for `console` and `local`."""
 
 import os
 from collections.abc import AsyncIterator
@@ -6,7 +6,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from getpass import getuser
 from importlib.util import find_spec
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+from rich.markup import escape
 
 from worker import checks
 from worker.bootstrap import (
@@ -22,17 +24,24 @@ from worker.bootstrap import (
     queue_url,
     table_of,
 )
+from worker.cli.support import output
 from worker.domain.clock import utc_now
 from worker.domain.errors import ConfigurationError
 from worker.recipe_settings import sizes, standard_recipe
 from worker.settings import Settings
 from worker.telemetry.http_server import HttpLimits, http_server
 
+if TYPE_CHECKING:
+    from types_aiobotocore_cloudwatch import CloudWatchClient
+
+    from worker.console.context import ConsoleContext
+    from worker.console.security import Role, Security
+
 _LIMITS: Final = HttpLimits(request_s=15.0, body_s=600.0)
-"""An upload of the maximum size takes ten minutes at 90 kB per second."""
+"""An upload of 50 MiB takes ten minutes at 90 kB per second."""
 
 _DECODERS: Final = 2
-"""Decoder processes of the console: it renders previews only."""
+"""Decoder processes of the console, which only renders previews."""
 
 
 @asynccontextmanager
@@ -56,8 +65,70 @@ async def open_console(settings: Settings, clients: Clients, *, is_local: bool =
         message = "WORKER_CONSOLE_PORT is 0: set it to a free port, such as 8081"
         raise ConfigurationError(message)
     from worker.console.app import build_app
+
+    security = _security(settings)
+    async with AsyncExitStack() as stack:
+        cloudwatch = await stack.enter_async_context(open_client("cloudwatch", settings))
+        context = await _context(settings, clients, cloudwatch, is_local=is_local)
+        app = build_app(context, security, prefix=settings.console_prefix)
+        host, port = settings.console_host, settings.console_port
+        try:
+            await stack.enter_async_context(http_server(app, host=host, port=port, limits=_LIMITS))
+        except OSError as error:
+            message = (
+                f"cannot listen on {host}:{port} ({error.strerror or error}): "
+                "set WORKER_CONSOLE_PORT to a free port"
+            )
+            raise ConfigurationError(message) from error
+        yield _link(security)
+
+
+async def _context(
+    settings: Settings, clients: Clients, cloudwatch: "CloudWatchClient", *, is_local: bool
+) -> "ConsoleContext":
     from worker.console.context import ConsoleContext
-    from worker.console.security import SecurityOptions, TokenAuthentication, build_security
+
+    return ConsoleContext(
+        is_local=is_local,
+        region=clients.dynamodb.meta.region_name,
+        bucket=settings.bucket,
+        uploads_prefix=settings.uploads_prefix,
+        results_bucket=settings.results_bucket,
+        queue_name=settings.queue_name,
+        queue_url=await queue_url(clients.sqs, settings.queue_name),
+        dead_letter_queue_name=settings.dead_letter_queue_name,
+        table=table_of(settings),
+        max_bytes=settings.max_bytes,
+        sizes=sizes(settings),
+        recipe=standard_recipe(settings),
+        s3=clients.s3,
+        sqs=clients.sqs,
+        dynamodb=clients.dynamodb,
+        cloudwatch=cloudwatch,
+        retry=RETRY_POLICIES,
+        queries=build_queries(clients.dynamodb, settings),
+        profiles=build_profile_store(clients.dynamodb, settings),
+        sources=build_sources(clients.s3),
+        open_dead_letters=partial(build_dead_letters, clients.sqs, settings),
+        open_repairs=partial(open_repairs, settings, clients),
+        check=partial(
+            checks.check, clients.sqs, clients.s3, clients.dynamodb, settings, retry=RETRY_POLICIES.startup
+        ),
+        build_decoder_pool=partial(build_decoder_pool, settings.model_copy(update={"processes": _DECODERS})),
+        clock=utc_now,
+    )
+
+
+def _security(settings: Settings) -> "Security":
+    """Return the security; raise `ConfigurationError` if the settings would open the console to everybody."""
+    from worker.console.security import SecurityOptions, build_security
+
+    def print_next_link(role: "Role") -> None:
+        # Never to a log, which more people can read.
+        console = output.stderr_console()
+        if console.is_terminal:
+            link = escape(_link(security, role))
+            console.print(f"Signed in. For another browser: [bold]{link}[/]", soft_wrap=True)
 
     security = build_security(
         SecurityOptions(
@@ -78,60 +149,18 @@ async def open_console(settings: Settings, clients: Clients, *, is_local: bool =
             proxies=tuple(settings.console_proxies),
         ),
         user=_user(),
+        on_login=print_next_link,
     )
-    async with AsyncExitStack() as stack:
-        cloudwatch = await stack.enter_async_context(open_client("cloudwatch", settings))
-        context = ConsoleContext(
-            is_local=is_local,
-            region=clients.dynamodb.meta.region_name,
-            bucket=settings.bucket,
-            uploads_prefix=settings.uploads_prefix,
-            results_bucket=settings.results_bucket,
-            queue_name=settings.queue_name,
-            queue_url=await queue_url(clients.sqs, settings.queue_name),
-            dead_letter_queue_name=settings.dead_letter_queue_name,
-            table=table_of(settings),
-            max_bytes=settings.max_bytes,
-            sizes=sizes(settings),
-            recipe=standard_recipe(settings),
-            s3=clients.s3,
-            sqs=clients.sqs,
-            dynamodb=clients.dynamodb,
-            cloudwatch=cloudwatch,
-            retry=RETRY_POLICIES,
-            queries=build_queries(clients.dynamodb, settings),
-            profiles=build_profile_store(clients.dynamodb, settings),
-            sources=build_sources(clients.s3),
-            open_dead_letters=partial(build_dead_letters, clients.sqs, settings),
-            open_repairs=partial(open_repairs, settings, clients),
-            check=partial(
-                checks.check,
-                clients.sqs,
-                clients.s3,
-                clients.dynamodb,
-                settings,
-                retry=RETRY_POLICIES.startup,
-            ),
-            build_decoder_pool=lambda: build_decoder_pool(
-                settings.model_copy(update={"processes": _DECODERS})
-            ),
-            clock=utc_now,
-        )
-        app = build_app(context, security, prefix=settings.console_prefix)
-        try:
-            await stack.enter_async_context(
-                http_server(app, host=settings.console_host, port=settings.console_port, limits=_LIMITS)
-            )
-        except OSError as error:
-            message = (
-                f"cannot listen on {settings.console_host}:{settings.console_port} "
-                f"({error.strerror or error}): set WORKER_CONSOLE_PORT to a free port"
-            )
-            raise ConfigurationError(message) from error
-        link = f"{security.base_url}/"
-        if isinstance(security.authentication, TokenAuthentication):
-            link = security.authentication.start_link(security.base_url)
-        yield link
+    return security
+
+
+def _link(security: "Security", role: "Role | None" = None) -> str:
+    """Return the link that opens the console; with tokens, it signs in one browser in a role."""
+    from worker.console.security import Role, TokenAuthentication
+
+    if isinstance(security.authentication, TokenAuthentication):
+        return security.authentication.start_link(security.base_url, role=role or Role.OPERATOR)
+    return f"{security.base_url}/"
 
 
 def _user() -> str:
