@@ -11,7 +11,7 @@ import structlog
 from worker.local.embedded_aws import EMBEDDED_CREDENTIALS
 from worker.settings import Settings
 
-pytest_plugins = ["tests.support.console", "tests.support.emulators", "tests.support.recorded_calls"]
+pytest_plugins = ["tests.support.emulators", "tests.support.console", "tests.support.recorded_calls"]
 
 ISOLATED_PREFIXES = ("AWS_", "WORKER_")
 
