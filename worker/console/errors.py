@@ -67,7 +67,9 @@ async def error_pages(request: web.Request, handler: Handler) -> web.StreamRespo
         return response
     except (ImageWorkerError, ClientError, BotoCoreError, TimeoutError) as error:
         found = page_for(error)
-        log.warning("console.request_failed", path=request.path, status=found.status, reason=found.message)
+        log.warning(
+            "console.request_failed", path=request.path, status=int(found.status), reason=found.message
+        )
         return _respond(request, found)
     except Exception:
         log.exception("console.request_crashed", path=request.path)
@@ -99,17 +101,15 @@ def page_for(error: Exception) -> ErrorPage:
             HTTPStatus.SERVICE_UNAVAILABLE, "AWS did not respond in time.", "Try again in a moment."
         )
     if isinstance(error, PageTokenError):
-        return ErrorPage(HTTPStatus.BAD_REQUEST, _sentence(str(error)), "Start again from the first page.")
-    status = HTTPStatus.BAD_GATEWAY
-    advice = "See the checks of this console."
+        message, _, _ = str(error).partition("; ")
+        return ErrorPage(HTTPStatus.BAD_REQUEST, _sentence(message), "Start again from the first page.")
     if isinstance(error, UnreadableRecordError):
-        status = HTTPStatus.INTERNAL_SERVER_ERROR
-        advice = "Repair the record, or use the version of image-worker that wrote it."
+        message, _, fix = str(error).partition("; ")
+        return ErrorPage(HTTPStatus.INTERNAL_SERVER_ERROR, _sentence(message), _sentence(fix))
     if isinstance(error, ConfigurationError):
-        message, _, fix = str(error).partition(": ")
-        if fix:
-            return ErrorPage(status, _sentence(message), _sentence(fix))
-    return ErrorPage(status, _sentence(str(error)), advice)
+        message, _, fix = str(error).rpartition(": ")
+        return ErrorPage(HTTPStatus.BAD_GATEWAY, _sentence(message or fix), _sentence(fix if message else ""))
+    return ErrorPage(HTTPStatus.BAD_GATEWAY, _sentence(str(error)), "Try again in a moment.")
 
 
 def _of_http(error: web.HTTPException) -> ErrorPage:
@@ -130,5 +130,7 @@ def _respond(request: web.Request, page: ErrorPage) -> web.StreamResponse:
 
 def _sentence(text: str) -> str:
     """Return the text as a sentence, with secrets masked."""
-    text = mask_secrets(text).strip()
-    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '!', '?')) else '.'}"
+    text = mask_secrets(text).strip() or "run `image-worker check`"
+    first, _, _ = text.partition(" ")
+    start = text[:1] if "://" in first else text[:1].upper()
+    return f"{start}{text[1:]}{'' if text.endswith(('.', '!', '?')) else '.'}"

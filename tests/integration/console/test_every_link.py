@@ -1,0 +1,104 @@
+"""Follow every link of every page, with and without a path prefix, over a record with hostile names."""
+
+import json
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from html.parser import HTMLParser
+
+import pytest
+
+from tests.support.console import JSON, RunningConsole, running_console
+from tests.support.pictures import encoded, quadrants
+from tests.support.whole_worker import running_worker, wait_until_processed, wait_until_queue_is_empty
+from worker.settings import Settings
+
+HOSTILE_USER = "<b>&\"' {x} %2F ü"
+IMAGES = {"album/one": HOSTILE_USER, "{two}": HOSTILE_USER, "broken": HOSTILE_USER, "plain": "alice"}
+"""Image id -> its owner."""
+
+_URL_ATTRIBUTES = frozenset({"href", "src", "action", "formaction", "hx-get", "hx-post", "sse-connect"})
+_FOLLOWED = frozenset({"href", "src", "hx-get", "sse-connect"})
+_MAX_PAGES = 400
+
+
+class Page(HTMLParser):
+    """The URLs of a page by the attribute that has them, and what every page has to have."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.urls: list[tuple[str, str]] = []
+        self.tags: list[str] = []
+        self.forbidden: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        for name, value in attrs:
+            if name in _URL_ATTRIBUTES and value and not value.startswith("#"):
+                self.urls.append((name, value))
+            if name.startswith("on") or name == "style":
+                self.forbidden.append(f"<{tag} {name}>")
+        if tag == "style" or (tag == "script" and "src" not in dict(attrs)):
+            self.forbidden.append(f"<{tag}>")
+
+
+@asynccontextmanager
+async def console_with_images(settings: Settings, **changes: object) -> AsyncIterator[RunningConsole]:
+    """Run a console over completed and failed images and a dead letter."""
+    async with running_console(settings, is_local=True, **changes) as console:
+        clients = console.clients
+        url = (await clients.sqs.get_queue_url(QueueName=settings.queue_name))["QueueUrl"]
+        for image_id, user_id in IMAGES.items():
+            content = encoded(quadrants(600, 400))
+            await clients.s3.put_object(
+                Bucket=settings.bucket,
+                Key=f"{settings.uploads_prefix}{user_id}/{image_id}.jpg",
+                Body=content[:2000] if image_id == "broken" else content,
+                Metadata={"filename": "%3Cscript%3Ealert(1)%3C/script%3E%1B[31m.jpg"},
+            )
+        await clients.sqs.send_message(QueueUrl=url, MessageBody="<i>not JSON</i>")
+        async with running_worker(settings):
+            for image_id, user_id in IMAGES.items():
+                await wait_until_processed(clients.dynamodb, settings, image_id, user_id=user_id)
+            await wait_until_queue_is_empty(clients.sqs, settings)
+        yield console
+
+
+@pytest.mark.parametrize("prefix", ["", "/a/b"], ids=["root", "prefix"])
+async def test_every_link_of_every_page_works(provisioned: Settings, prefix: str) -> None:
+    async with console_with_images(provisioned, console_prefix=prefix) as console:
+        waiting, html_pages = [f"{prefix}/"], []
+        seen: set[str] = set()
+        while waiting and len(seen) < _MAX_PAGES:
+            path = waiting.pop(0)
+            if path in seen:
+                continue
+            seen.add(path)
+            async with console.browser.get(path, headers={"Accept": "text/html, */*;q=0.1"}) as response:
+                assert response.status == 200, (path, await response.text())
+                if response.content_type != "text/html":
+                    continue
+                text = await response.text()
+            page = Page(text)
+            html_pages.append(path)
+            assert page.forbidden == [], path
+            assert page.tags.count("h1") == 1, path
+            assert "<script>alert" not in text, path
+            assert "\x1b" not in text, path
+            for attribute, url in page.urls:
+                assert url.startswith(f"{prefix}/"), (path, attribute, url)
+                if attribute in _FOLLOWED and "/logout" not in url:
+                    waiting.append(url.partition("#")[0])
+        visited = {re.sub(r"[?].*", "", path.removeprefix(prefix)) for path in html_pages}
+        assert "/" in visited
+
+
+async def test_every_page_has_its_content_as_json(provisioned: Settings) -> None:
+    async with console_with_images(provisioned) as console:
+        links = [url for name, url in Page(await console.html("/")).urls if name == "href"]
+        pages = [url for url in dict.fromkeys(links) if not url.startswith("/static/")]
+        for path in pages:
+            async with console.browser.get(path, headers=JSON) as response:
+                assert (response.status, response.content_type) == (200, "application/json"), path
+                assert isinstance(json.loads(await response.text()), dict)
