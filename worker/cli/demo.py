@@ -30,6 +30,7 @@ from worker.domain.image import Image, Rendition
 from worker.domain.status import ImageStatus, StepName
 from worker.local.contact_sheet import Pair, contact_sheet
 from worker.local.demo_images import write_demo_images
+from worker.presentation.units import human_bytes, human_shape
 
 app = typer.Typer(add_completion=False)
 
@@ -249,14 +250,14 @@ def _table(results: Sequence[Result], *, width: int) -> Table:
         image, main, step_ms = result.image, _main_rendition(result.image), result.image.step_durations_ms()
         before = _original_size(image)
         steps = [str(step_ms[step]) if step in step_ms else "" for step in StepName]
-        upload = output.human_bytes(image.file_size) if image.file_size else ""
+        upload = human_bytes(image.file_size) if image.file_size else ""
         rows.append(
             [
                 escape(result.file.name),
-                output.human_shape(before) if before else "",
+                human_shape(before) if before else "",
                 *([upload] if is_wide else []),
-                output.human_shape((main.width, main.height)) if main else "",
-                output.human_bytes(main.size_bytes) if main else "",
+                human_shape((main.width, main.height)) if main else "",
+                human_bytes(main.size_bytes) if main else "",
                 *(steps if is_wide else [str(sum(step_ms.values())) if step_ms else ""]),
                 output.status_text(image.status),
             ]

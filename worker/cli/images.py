@@ -18,6 +18,7 @@ from worker.domain.status import ImageStatus
 from worker.dynamodb.items import summary_to_map, to_item
 from worker.dynamodb.queries import Page
 from worker.dynamodb.retention import set_ttl
+from worker.presentation.units import human_bytes
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -217,7 +218,7 @@ def _print(page: Page, *, json: bool) -> int:
             escape(image.user_id),
             output.status_text(image.status),
             output.moment(image.created_at),
-            output.human_bytes(image.file_size) if image.file_size is not None else "",
+            human_bytes(image.file_size) if image.file_size is not None else "",
             escape(image.file_name),
         ]
         for image in page.images

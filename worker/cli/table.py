@@ -15,6 +15,7 @@ from worker.cli.support.entrypoint import asynchronous, start
 from worker.domain import clock
 from worker.domain.clock import utc_now
 from worker.dynamodb.backups import NAME_PATTERN, Backup
+from worker.presentation.units import human_bytes
 from worker.telemetry.table_metrics import LEVELS, PERIOD, Scope, Series, window
 
 if TYPE_CHECKING:
@@ -194,7 +195,7 @@ def _number(value: float) -> str:
 
 
 def _size(size_bytes: int | None) -> str:
-    return NO_VALUE if size_bytes is None else output.human_bytes(size_bytes)
+    return NO_VALUE if size_bytes is None else human_bytes(size_bytes)
 
 
 def _backup_document(backup: Backup) -> "dict[str, Json]":

@@ -14,6 +14,7 @@ from worker.domain.errors import ConfigurationError
 from worker.domain.profile import preferences_from, usable_preferences
 from worker.dynamodb.items import Item
 from worker.dynamodb.profiles import profile_from_item
+from worker.presentation.units import human_bytes
 from worker.recipe_settings import sizes
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def _print(item: Item, *, json: bool) -> None:
         ("watermark text", escape(preferences.watermark_text or "default")),
         ("watermark image", escape(preferences.watermark_image or "none")),
         ("images", f"{statistics.total_images:,}"),
-        ("storage", output.human_bytes(statistics.total_storage_used)),
+        ("storage", human_bytes(statistics.total_storage_used)),
         ("last upload", output.moment(statistics.last_upload_at)),
     ]
     output.console().print(output.table(["", ""], rows))

@@ -10,7 +10,7 @@ from typing import Final
 from PIL import Image, ImageDraw, ImageFont
 
 from worker.local.preview import Preview, checkered, preview
-from worker.local.units import human_bytes, human_shape
+from worker.presentation.units import human_bytes, human_shape
 from worker.settings import FONT
 
 _CELL: Final = (344, 258)

@@ -25,15 +25,12 @@ from rich.text import Text
 
 from worker.domain import clock
 from worker.domain.printable import UNPRINTABLE, printable
-from worker.local.units import human_bytes, human_shape
 
 __all__ = [
     "STATUS_STYLES",
     "JsonOption",
     "bars",
     "console",
-    "human_bytes",
-    "human_shape",
     "moment",
     "print_json",
     "print_note",
