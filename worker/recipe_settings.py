@@ -65,5 +65,9 @@ def standard_watermark(settings: Settings) -> Watermark:
 
 def recipe_builder_from(settings: Settings) -> Callable[[Profile | None], UserRecipe]:
     """Return the function that returns the recipe for a profile."""
-    logo_prefix = f"s3://{settings.bucket}/{settings.watermark_logos_prefix}"
-    return recipe_builder(standard_recipe(settings), sizes(settings), logo_prefix=logo_prefix)
+    return recipe_builder(standard_recipe(settings), sizes(settings), logo_prefix=logo_prefix(settings))
+
+
+def logo_prefix(settings: Settings) -> str:
+    """Return the URL below which users' logos are stored: `s3://bucket/prefix/`."""
+    return f"s3://{settings.bucket}/{settings.watermark_logos_prefix}"

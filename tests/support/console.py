@@ -1,16 +1,25 @@
 """The web console over an emulator, and a client that is signed in as a browser is."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp.test_utils import make_mocked_request
 from yarl import URL
 
+from tests.support.builders import after
 from tests.support.emulators import a_free_port
 from worker.bootstrap import Clients, open_clients
 from worker.cli.support.console import open_console
+from worker.console.app import build_app
+from worker.console.context import ConsoleContext
+from worker.console.page import render
+from worker.console.security import IDENTITY, Identity, Role, SecurityOptions, build_security
+from worker.domain.recipe import Recipe, Size
+from worker.dynamodb.table import Table
 from worker.settings import Settings
 
 JSON = {"Accept": "application/json"}
@@ -77,3 +86,31 @@ async def console(provisioned: Settings) -> AsyncIterator[RunningConsole]:
     """A console over the test's resources."""
     async with running_console(provisioned) as running:
         yield running
+
+
+def a_context(**changes: Any) -> ConsoleContext:
+    """Return a context without clients, for what needs only names, sizes and the clock."""
+    values: dict[str, Any] = dict.fromkeys(field.name for field in fields(ConsoleContext))
+    size = Size(name="medium", width=800, height=600)
+    values |= {
+        "is_local": False,
+        "region": "eu-west-1",
+        "bucket": "image-uploads",
+        "uploads_prefix": "uploads/",
+        "results_bucket": "image-uploads",
+        "table": Table("image-processing-metadata", index_shards=8),
+        "sizes": {"medium": size},
+        "recipe": Recipe(sizes=(size,), watermark=None),
+        "logo_prefix": "s3://image-uploads/logos/",
+        "clock": lambda: after(3600),
+    }
+    return ConsoleContext(**(values | changes))
+
+
+def render_html(template: str, content: Mapping[str, Any], *, role: Role = Role.OPERATOR) -> str:
+    """Return the page that a template makes of its content, as the console renders it."""
+    security = build_security(SecurityOptions(authentication="none"), user="somebody")
+    app = build_app(a_context(), security)
+    request = make_mocked_request("GET", "/", app=app)
+    request[IDENTITY] = Identity("somebody", role)
+    return render(request, template, content)

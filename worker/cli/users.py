@@ -11,11 +11,11 @@ from worker.cli.support import output
 from worker.cli.support.entrypoint import asynchronous, start
 from worker.domain.clock import utc_now
 from worker.domain.errors import ConfigurationError
-from worker.domain.profile import preferences_from, usable_preferences
 from worker.dynamodb.items import Item
 from worker.dynamodb.profiles import profile_from_item
 from worker.presentation.units import human_bytes
-from worker.recipe_settings import sizes
+from worker.recipe_settings import logo_prefix, sizes
+from worker.repair.preferences import set_preferences
 
 if TYPE_CHECKING:
     from worker.domain.step import Json
@@ -98,18 +98,15 @@ async def set_(
         message = "no preference given: add --size, --watermark, --watermark-text or --watermark-image"
         raise ConfigurationError(message)
     settings = start()
-    known_sizes = sizes(settings)
-    if size and size not in known_sizes:
-        message = f"--size is {size!r}, but it must be one of {', '.join(known_sizes)}"
-        raise ConfigurationError(message)
-    logo_prefix = f"s3://{settings.bucket}/{settings.watermark_logos_prefix}"
-    usable = usable_preferences(preferences_from(changes), sizes=known_sizes, logo_prefix=logo_prefix)
-    for name, reason in usable.ignored.items():
-        message = f"the preference {name} cannot be used: {reason}; give another value, or '' for the default"
-        raise ConfigurationError(message)
     async with open_client("dynamodb", settings) as dynamodb:
-        profiles = build_profile_store(dynamodb, settings)
-        item = await profiles.set_preferences(user, changes, now=utc_now())
+        item = await set_preferences(
+            build_profile_store(dynamodb, settings),
+            user,
+            changes,
+            sizes=sizes(settings),
+            logo_prefix=logo_prefix(settings),
+            now=utc_now(),
+        )
     _print(item, json=json)
 
 

@@ -20,9 +20,9 @@ from worker.console.page import TEMPLATES
 from worker.console.security import Security
 from worker.console.static_files import add_static_files
 from worker.console.urls import add_prefix, url
-from worker.console.views import home
+from worker.console.views import home, image, images, media, users
 
-VIEWS: Final = (home,)
+VIEWS: Final = (home, images, image, users, media)
 """The modules whose routes the application has."""
 
 

@@ -62,6 +62,7 @@ class ConsoleContext:
         max_bytes: Maximum size of an upload.
         sizes: Every size that an image can be made in, by name.
         recipe: Recipe for images of users without preferences.
+        logo_prefix: URL below which users' logos are stored: `s3://bucket/prefix/`.
         s3: S3 client.
         sqs: SQS client.
         dynamodb: DynamoDB client.
@@ -89,6 +90,7 @@ class ConsoleContext:
     max_bytes: int
     sizes: "Mapping[str, Size]"
     recipe: Recipe
+    logo_prefix: str
     s3: "S3Client"
     sqs: "SQSClient"
     dynamodb: "DynamoDBClient"

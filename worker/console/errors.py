@@ -105,7 +105,7 @@ def page_for(error: Exception) -> ErrorPage:
         return ErrorPage(HTTPStatus.BAD_REQUEST, _sentence(message), "Start again from the first page.")
     if isinstance(error, UnreadableRecordError):
         message, _, fix = str(error).partition("; ")
-        return ErrorPage(HTTPStatus.INTERNAL_SERVER_ERROR, _sentence(message), _sentence(fix))
+        return ErrorPage(HTTPStatus.BAD_GATEWAY, _sentence(message), _sentence(fix))
     if isinstance(error, ConfigurationError):
         message, _, fix = str(error).rpartition(": ")
         return ErrorPage(HTTPStatus.BAD_GATEWAY, _sentence(message or fix), _sentence(fix if message else ""))

@@ -8,13 +8,25 @@ from typing import Any, Final
 from worker.domain import clock
 from worker.domain.clock import Clock
 from worker.domain.printable import printable
+from worker.presentation.json_text import json_text
+from worker.presentation.units import human_bytes, human_duration
 
 _UNITS: Final = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
+
+_MAX_MS: Final = 10**15
+"""Longer than any life; a damaged record may have more, which Python has no durations for."""
 
 
 def filters(now: Clock) -> Mapping[str, Callable[..., Any]]:
     """Return the filters by name; `now` returns the current time."""
-    return {"printable": _printable, "bytes": human_bytes, "ago": partial(ago, now=now), "utc": utc}
+    return {
+        "ago": partial(ago, now=now),
+        "bytes": human_bytes,
+        "duration": duration,
+        "json_text": json_text,
+        "printable": _printable,
+        "utc": utc,
+    }
 
 
 def ago(at: str | datetime, *, now: Clock) -> str:
@@ -33,13 +45,9 @@ def utc(at: str | datetime) -> str:
     return clock.to_text(_time(at)).replace("T", " ").replace("Z", " UTC")
 
 
-def human_bytes(size: float) -> str:
-    """Return a number of bytes in a readable unit: `512 B`, `48.2 kB`."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000 or unit == "GB":  # noqa: PLR2004 - of bytes per kilobyte
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    raise AssertionError
+def duration(elapsed_ms: int) -> str:
+    """Return milliseconds as a duration: `12 ms`, `41.3 s`, `2 h 10 min`."""
+    return human_duration(timedelta(milliseconds=max(-_MAX_MS, min(elapsed_ms, _MAX_MS))))
 
 
 def _printable(value: object) -> str:

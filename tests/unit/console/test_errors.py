@@ -111,7 +111,7 @@ async def failing() -> AsyncIterator[Callable[[Exception], Awaitable[tuple[int, 
         ),
         (
             UnreadableRecordError(image_id="img_1", user_id="alice", reason="no status"),
-            500,
+            502,
             "The record of image img_1 of user alice cannot be read: no status.",
             (
                 "A newer version of image-worker wrote it, or it is damaged: update image-worker, or correct "

@@ -27,7 +27,7 @@ from worker.bootstrap import (
 from worker.cli.support import output
 from worker.domain.clock import utc_now
 from worker.domain.errors import ConfigurationError
-from worker.recipe_settings import sizes, standard_recipe
+from worker.recipe_settings import logo_prefix, sizes, standard_recipe
 from worker.settings import Settings
 from worker.telemetry.http_server import HttpLimits, http_server
 
@@ -101,6 +101,7 @@ async def _context(
         max_bytes=settings.max_bytes,
         sizes=sizes(settings),
         recipe=standard_recipe(settings),
+        logo_prefix=logo_prefix(settings),
         s3=clients.s3,
         sqs=clients.sqs,
         dynamodb=clients.dynamodb,

@@ -1,6 +1,5 @@
 """Print results on stdout, as JSON or tables, and progress on stderr."""
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,8 +22,8 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from worker.domain import clock
-from worker.domain.printable import UNPRINTABLE, printable
+from worker.domain.printable import printable
+from worker.presentation.json_text import json_text
 
 __all__ = [
     "STATUS_STYLES",
@@ -115,18 +114,8 @@ def print_note(text: str) -> None:
 
 
 def print_json(value: object) -> None:
-    """
-    Print one JSON document on stdout.
-
-    Times have the format of the table; other values that JSON does not support, such as paths, become text.
-    Characters that a terminal would act on are escaped.
-    """
-    text = json.dumps(value, indent=2, ensure_ascii=False, default=_plain)
-    typer.echo(UNPRINTABLE.sub(lambda found: json.dumps(found[0])[1:-1].replace("\x7f", "\\u007f"), text))
-
-
-def _plain(value: object) -> str:
-    return clock.to_text(value) if isinstance(value, datetime) else str(value)
+    """Print one JSON document on stdout; see `json_text`."""
+    typer.echo(json_text(value))
 
 
 def status_text(status: str) -> str:
