@@ -86,7 +86,8 @@ class AlbAuthentication:
         self._arn, self._issuer, self._client_id = arn, issuer, client_id
         self._name_claim, self._groups_claim = name_claim, groups_claim
         self._operators = operators
-        self._keys = _PublicKeys(key_url or _key_url(match["partition"], match["region"]))
+        self.key_url = key_url or _key_url(match["partition"], match["region"])
+        self._keys = _PublicKeys(self.key_url)
 
     async def identify(self, request: web.Request) -> Identity | None:
         """Return the user in the claims of a request; None if they are missing or not valid."""
