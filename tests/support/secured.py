@@ -36,19 +36,22 @@ class Response:
 
 
 @dataclass(frozen=True)
-class Secured:
-    """A running application."""
+class RawClient:
+    """Sends requests to a port of 127.0.0.1, byte by byte."""
 
     port: int
-    security: Security
 
     async def send(self, request: bytes, *, source: str = "127.0.0.1") -> Response:
-        """Send bytes, and return the response, which ends with the connection."""
+        """Send bytes, and return the response, which ends with the connection; of a stream, only its head."""
         async with asyncio.timeout(10):
             reader, writer = await asyncio.open_connection("127.0.0.1", self.port, local_addr=(source, 0))
             try:
                 writer.write(request)
-                return parsed(await reader.read())
+                head = bytearray()
+                while not head.endswith(b"\r\n\r\n") and (line := await reader.readline()):
+                    head += line
+                is_stream = b"text/event-stream" in head
+                return parsed(bytes(head) + (b"" if is_stream else await reader.read()))
             finally:
                 writer.close()
 
@@ -62,19 +65,22 @@ class Secured:
         source: str = "127.0.0.1",
     ) -> Response:
         """Send a request without a body."""
-        lines = [
-            f"{method} {target} HTTP/1.1",
-            f"Host: {host or f'127.0.0.1:{self.port}'}",
-            "Connection: close",
-        ]
+        host = host or f"127.0.0.1:{self.port}"
+        lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", "Connection: close"]
         lines += [f"{name}: {value}" for name, value in headers]
         return await self.send("\r\n".join([*lines, "", ""]).encode(), source=source)
 
-    async def logged_in(self, **role: object) -> Headers:
+
+@dataclass(frozen=True)
+class Secured(RawClient):
+    """A running application."""
+
+    security: Security
+
+    async def signed_in(self, role: Role = Role.OPERATOR) -> Headers:
         """Open a link with a token; return the header with the cookie of the session."""
         assert isinstance(self.security.authentication, TokenAuthentication)
-        link = self.security.authentication.start_link("", **role)  # type: ignore[arg-type] # a role
-        response = await self.request(target=link)
+        response = await self.request(target=self.security.authentication.start_link("", role=role))
         assert response.status == 303
         return (("Cookie", response.headers["Set-Cookie"].partition(";")[0]),)
 

@@ -61,8 +61,8 @@ class AlbAuthentication:
     """
 
     hint = (
-        "The request has no valid proof of a login at the load balancer. Open the console at the address of "
-        "the load balancer, and check WORKER_CONSOLE_ALB_ARN."
+        "The load balancer has not confirmed who you are. "
+        "Open the console at the address of the load balancer, and check WORKER_CONSOLE_ALB_ARN."
     )
 
     def __init__(
@@ -79,7 +79,7 @@ class AlbAuthentication:
         match = _ARN.fullmatch(arn or "")
         if match is None or arn is None:
             message = (
-                f"WORKER_CONSOLE_ALB_ARN is {arn!r}, so the signer of a login cannot be compared: set it to "
+                f"WORKER_CONSOLE_ALB_ARN is {arn!r}, so the signer of claims cannot be compared: set it to "
                 "arn:aws:elasticloadbalancing:REGION:ACCOUNT:loadbalancer/app/NAME/ID"
             )
             raise ConfigurationError(message)
@@ -233,7 +233,7 @@ def _parsed(pem: bytes) -> EllipticCurvePublicKey:
 
 def _unavailable(why: str) -> web.HTTPException:
     return web.HTTPServiceUnavailable(
-        text=f"The load balancer's public key cannot be read, because {why}. Try again in a minute; "
-        "the console needs HTTPS access to public-keys.auth.elb.REGION.amazonaws.com.",
+        text=f"The load balancer's public key cannot be read, because {why}. "
+        "Try again in a minute; the console needs HTTPS access to public-keys.auth.elb.REGION.amazonaws.com.",
         headers={"Retry-After": "60"},
     )

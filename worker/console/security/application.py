@@ -44,10 +44,10 @@ class Security:
         return (check_host(self.hosts), authenticate(self.authentication), check_role(), check_site())
 
     def add_routes(self, app: web.Application) -> None:
-        """Add the routes for logging in and out, and the headers of all responses."""
+        """Add the routes for signing in and out, and the headers of all responses."""
         if isinstance(self.authentication, TokenAuthentication):
-            app.router.add_get("/login", self.authentication.log_in, name=LOGIN, allow_head=False)
-            app.router.add_post("/logout", self.authentication.log_out, name=LOGOUT)
+            app.router.add_get("/login", self.authentication.sign_in, name=LOGIN, allow_head=False)
+            app.router.add_post("/logout", self.authentication.sign_out, name=LOGOUT)
         app.on_response_prepare.append(add_headers)
         app.cleanup_ctx.append(self._closed)
 

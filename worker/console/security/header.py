@@ -37,7 +37,7 @@ class HeaderAuthentication:
         ConfigurationError: Anybody could set the header.
     """
 
-    hint = "The proxy in front of the console did not name the user. Log in at the proxy."
+    hint = "The proxy in front of the console did not name the user. Sign in at the proxy."
 
     def __init__(
         self, *, header: str | None, groups_header: str | None, proxies: Sequence[str], operators: Operators

@@ -45,7 +45,7 @@ class Authentication(Protocol):
     """Finds out who sends a request."""
 
     hint: str
-    """What a person without access has to do, for the page of status 401."""
+    """A sentence about what is wrong, and one about what to do, for the page of status 401."""
 
     async def identify(self, request: web.Request) -> Identity | None:
         """

@@ -1,4 +1,4 @@
-"""Log in with a link that works once, and keep the session in a cookie."""
+"""Sign in with a link that works once, and keep the session in a cookie."""
 
 import hashlib
 import hmac
@@ -47,6 +47,7 @@ class TokenAuthentication:
     """
 
     hint = (
+        "You are not signed in. "
         "Open the link that the console printed at its start. It works once, for one browser; "
         "restart the console for another one."
     )
@@ -72,7 +73,7 @@ class TokenAuthentication:
 
     def start_link(self, base_url: str, *, role: Role = Role.OPERATOR) -> str:
         """
-        Return a new link that logs in one browser once; an earlier unused link of the role no longer works.
+        Return a new link that signs in one browser once; an earlier unused link of the role no longer works.
 
         Args:
             base_url: URL of the console, prefix included.
@@ -92,11 +93,11 @@ class TokenAuthentication:
         self._tokens.clear()
         self._sessions.clear()
 
-    async def log_in(self, request: web.Request) -> web.StreamResponse:
+    async def sign_in(self, request: web.Request) -> web.StreamResponse:
         """Use up the token of a link, and start a session."""
         home = f"{self._prefix}/"
         if "prefetch" in request.headers.get("Sec-Purpose", request.headers.get("Purpose", "")):
-            raise web.HTTPForbidden(text="A link to log in is not loaded in advance. Open it.")
+            raise web.HTTPForbidden(text="A link to sign in is not loaded in advance. Open it.")
         role = self._use(request.query.getall("token", []))
         if role is None:
             if await self.identify(request) is not None:
@@ -105,16 +106,16 @@ class TokenAuthentication:
         response = web.Response(status=HTTPStatus.SEE_OTHER, headers={hdrs.LOCATION: home})
         if request.headers.get("Sec-Fetch-Site") in {"cross-site", "same-site"}:
             # Browsers send no SameSite=Strict cookie when they follow a redirect from another site.
-            response = web.Response(text="Logged in.\n", headers={"Refresh": f"0; url={home}"})
+            response = web.Response(text="Signed in.\n", headers={"Refresh": f"0; url={home}"})
         self._set_cookie(
             request, response, self._start_session(self._identities[role]), max_age_s=int(SESSION_S)
         )
-        log.info("console.logged_in", by=self._identities[role].name, role=role.value, client=request.remote)
+        log.info("console.signed_in", by=self._identities[role].name, role=role.value, client=request.remote)
         if self._on_login is not None:
             self._on_login(role)
         return response
 
-    async def log_out(self, request: web.Request) -> web.StreamResponse:
+    async def sign_out(self, request: web.Request) -> web.StreamResponse:
         """End the session of the cookie."""
         self._sessions.pop(_digest(_cookie_value(request, self._cookie_name(request)) or ""), None)
         response = web.Response(status=HTTPStatus.SEE_OTHER, headers={hdrs.LOCATION: f"{self._prefix}/login"})
@@ -141,7 +142,7 @@ class TokenAuthentication:
 
     def _failed(self, request: web.Request) -> web.HTTPException:
         """
-        Return the response to a login without a valid token.
+        Return the response to an attempt to sign in without a valid token.
 
         A valid token is accepted at any time: pages of other sites can cause failures in the user's browser.
         """
@@ -150,12 +151,14 @@ class TokenAuthentication:
         now = self._clock()
         if len(self._failures) == MAX_FAILURES_PER_MINUTE and now - self._failures[0] < _MINUTE_S:
             return web.HTTPTooManyRequests(
-                text=f"{MAX_FAILURES_PER_MINUTE} logins failed within a minute. Wait, then open the link.",
+                text="Too many links within a minute were not valid. Wait a minute, then open the link.",
                 headers={hdrs.RETRY_AFTER: "60"},
             )
         self._failures.append(now)
-        log.warning("console.login_failed", client=request.remote)
-        return web.HTTPUnauthorized(text=f"The link is not valid, or was used before. {self.hint}")
+        log.warning("console.sign_in_failed", client=request.remote)
+        return web.HTTPUnauthorized(
+            text="The link is not valid, or was used before. " + self.hint.partition(". ")[2]
+        )
 
     def _cookie_name(self, request: web.Request) -> str:
         """

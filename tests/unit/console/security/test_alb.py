@@ -1,4 +1,4 @@
-"""Only claims that the configured load balancer has signed for a current login are accepted."""
+"""Only claims that the configured load balancer has signed for a current session are accepted."""
 
 import base64
 import json

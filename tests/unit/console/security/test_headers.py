@@ -68,7 +68,7 @@ async def caching(console: Secured, target: str) -> str:
 
 async def test_a_cache_in_front_of_the_console_is_not_misled_by_a_path_that_looks_static() -> None:
     async with secured() as console:
-        cookie = await console.logged_in()
+        cookie = await console.signed_in()
         for target in (
             "/images/a.css",
             "/images/a%2fstatic%2fconsole.css",

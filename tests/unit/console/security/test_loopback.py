@@ -45,7 +45,7 @@ async def test_a_proxy_on_this_machine_cannot_open_the_console_to_others(header:
         assert "Set WORKER_CONSOLE_AUTHENTICATION" in response.text
 
 
-async def test_there_is_no_login() -> None:
+async def test_there_is_nothing_to_sign_in_to() -> None:
     async with secured(NONE) as console:
         assert (await console.request(target="/login?token=a")).status == 404
         assert (await console.request("POST", "/logout", [("Sec-Fetch-Site", "same-origin")])).status == 404

@@ -26,7 +26,7 @@ async def test_a_viewer_can_read_and_not_act(method: str) -> None:
         assert (await console.request(headers=user)).text == "bob False"
         response = await console.request(method, "/act", [*user, *SAME_ORIGIN])
         assert response.status == 403
-        assert "only operators" in response.text
+        assert "Only operators" in response.text
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])

@@ -1,8 +1,9 @@
-"""A link logs in one browser once; its session is a cookie that no other site can use."""
+"""A link signs in one browser once; its session is a cookie that no other site can use."""
 
 import asyncio
 
 import pytest
+from aiohttp.test_utils import make_mocked_request
 from structlog.testing import capture_logs
 
 from tests.support.secured import SAME_ORIGIN, Secured, secured
@@ -42,7 +43,7 @@ async def test_without_a_session_every_page_is_closed_and_says_what_to_do() -> N
             assert "Set-Cookie" not in response.headers
 
 
-async def test_a_link_logs_in_once() -> None:
+async def test_a_link_signs_in_once() -> None:
     async with secured() as console:
         target = link(console)
         first, second = await console.request(target=target), await console.request(target=target)
@@ -107,7 +108,7 @@ async def test_a_new_link_replaces_the_former_one_of_its_role() -> None:
 
 async def test_a_link_for_viewers_gives_no_right_to_act() -> None:
     async with secured() as console:
-        cookie = await console.logged_in(role=Role.VIEWER)
+        cookie = await console.signed_in(role=Role.VIEWER)
         assert (await console.request(headers=cookie)).text == "viewer False"
         assert (await console.request("POST", "/act", [*cookie, *SAME_ORIGIN])).status == 403
 
@@ -134,14 +135,14 @@ async def test_other_tokens_are_rejected(query: str) -> None:
         assert (await console.request(target=target)).status == 303
 
 
-async def test_the_login_redirects_nowhere_else() -> None:
+async def test_signing_in_redirects_nowhere_else() -> None:
     async with secured() as console:
         target = f"{link(console)}&next=https://evil.example&redirect=//evil.example&url=/\\evil.example"
         response = await console.request(target=target)
         assert response.headers["Location"] == "/"
 
 
-async def test_a_link_on_another_site_logs_in_although_browsers_withhold_the_cookie_from_its_redirect() -> (
+async def test_a_link_on_another_site_signs_in_although_browsers_withhold_the_cookie_from_its_redirect() -> (
     None
 ):
     async with secured() as console:
@@ -186,16 +187,16 @@ async def test_failures_are_limited_and_never_lock_out_the_link() -> None:
 async def test_a_session_ends() -> None:
     clock = Clock()
     async with secured(clock=clock) as console:
-        cookie = await console.logged_in()
+        cookie = await console.signed_in()
         clock.now_s += SESSION_S - 1
         assert (await console.request(headers=cookie)).status == 200
         clock.now_s += 1
         assert (await console.request(headers=cookie)).status == 401
 
 
-async def test_logging_out_ends_the_session_on_the_server() -> None:
+async def test_signing_out_ends_the_session_on_the_server() -> None:
     async with secured() as console:
-        cookie = await console.logged_in()
+        cookie = await console.signed_in()
         assert (await console.request("POST", "/logout", cookie)).status == 403  # another page cannot
         assert (await console.request("GET", "/logout", cookie)).status == 405
         response = await console.request("POST", "/logout", [*cookie, *SAME_ORIGIN])
@@ -204,19 +205,25 @@ async def test_logging_out_ends_the_session_on_the_server() -> None:
         assert (await console.request(headers=cookie)).status == 401
 
 
-async def test_a_viewer_can_log_out() -> None:
+async def test_a_viewer_can_sign_out() -> None:
     async with secured() as console:
-        cookie = await console.logged_in(role=Role.VIEWER)
+        cookie = await console.signed_in(role=Role.VIEWER)
         assert (await console.request("POST", "/logout", [*cookie, *SAME_ORIGIN])).status == 303
 
 
 async def test_sessions_are_bounded_and_the_oldest_ends_first() -> None:
-    async with secured() as console:
-        first, second = await console.logged_in(), await console.logged_in()
-        for _ in range(MAX_SESSIONS - 1):
-            await console.logged_in()
-        assert (await console.request(headers=first)).status == 401
-        assert (await console.request(headers=second)).status == 200
+    authentication = TokenAuthentication(name="alice")
+    cookies = []
+    for _ in range(MAX_SESSIONS + 1):
+        target = authentication.start_link("")
+        response = await authentication.sign_in(make_mocked_request("GET", target))
+        cookies.append(response.cookies.output(attrs=[], header="", sep="").strip())
+    users = [
+        await authentication.identify(make_mocked_request("GET", "/", headers={"Cookie": cookie}))
+        for cookie in cookies
+    ]
+    assert users[0] is None
+    assert all(user is not None for user in users[1:])
 
 
 @pytest.mark.parametrize(
@@ -237,7 +244,7 @@ async def test_sessions_are_bounded_and_the_oldest_ends_first() -> None:
 )
 async def test_other_cookies_are_no_session(cookie: str) -> None:
     async with secured() as console:
-        ((_, own),) = await console.logged_in()
+        ((_, own),) = await console.signed_in()
         name, _, value = own.partition("=")
         sent = cookie.format(name=name, value=value, upper=name.upper())
         assert (await console.request(headers=[("Cookie", sent)])).status == 401
@@ -246,20 +253,20 @@ async def test_other_cookies_are_no_session(cookie: str) -> None:
 
 async def test_cookies_on_two_lines_are_ambiguous() -> None:
     async with secured() as console:
-        (own,) = await console.logged_in()
+        (own,) = await console.signed_in()
         assert (await console.request(headers=[own, own])).status == 401
 
 
 async def test_a_session_of_one_console_is_none_of_another() -> None:
     async with secured() as one, secured() as other:
-        ((_, cookie),) = await one.logged_in()
+        ((_, cookie),) = await one.signed_in()
         renamed = cookie.replace(str(one.port), str(other.port))
         assert (await other.request(headers=[("Cookie", renamed)])).status == 401
 
 
-async def test_a_user_who_is_logged_in_may_open_a_used_link() -> None:
+async def test_a_user_who_is_signed_in_may_open_a_used_link() -> None:
     async with secured() as console:
-        cookie = await console.logged_in()
+        cookie = await console.signed_in()
         response = await console.request(target="/login?token=used", headers=cookie)
         assert (response.status, response.headers["Location"]) == (303, "/")
 
@@ -278,7 +285,7 @@ async def test_secrets_are_neither_kept_nor_logged() -> None:
             pages = [
                 (await console.request(target=each)).text for each in ("/", target, "/login", "/unknown")
             ]
-    assert [entry["event"] for entry in logged] == ["console.logged_in", "console.login_failed"]
+    assert [entry["event"] for entry in logged] == ["console.signed_in", *["console.sign_in_failed"] * 2]
     for secret in secrets:
         assert secret not in repr(logged)
         assert secret not in kept
@@ -288,6 +295,6 @@ async def test_secrets_are_neither_kept_nor_logged() -> None:
 async def test_the_use_of_a_link_is_reported_with_its_role() -> None:
     used: list[Role] = []
     async with secured(on_login=used.append) as console:
-        await console.logged_in(role=Role.VIEWER)
+        await console.signed_in(role=Role.VIEWER)
         await console.request(target="/login?token=x")
     assert used == [Role.VIEWER]
