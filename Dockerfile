@@ -32,7 +32,8 @@ COPY --from=build /venv /venv
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 WORKER_HTTP_HOST=0.0.0.0
 # Numeric, so that Kubernetes can verify that it is not root. Any other works too: only /tmp is written.
 USER 10001:10001
-EXPOSE 8080
+# The worker's health and metrics, and the web console.
+EXPOSE 8080 8090
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=5s --start-period=30s --retries=3 CMD ["image-worker", "health"]
 ENTRYPOINT ["image-worker"]

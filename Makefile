@@ -37,7 +37,9 @@ soak: $(SETUP) ## Check memory, open files and event loop lag of a worker under 
 	$(BIN)/python -m tests.soak
 
 KUBERNETES := $(addprefix config/kubernetes/,$(addprefix base/,deployment.yaml service-account.yaml \
-	pod-disruption-budget.yaml network-policy.yaml) overlays/example/namespace.yaml)
+	pod-disruption-budget.yaml network-policy.yaml) overlays/example/namespace.yaml \
+	$(addprefix components/console/,deployment.yaml service.yaml service-account.yaml network-policy.yaml) \
+	overlays/example-console/ingress.yaml)
 SCAN := $(CHECKOV)/bin/checkov --quiet --compact --skip-download
 
 check: $(SETUP) $(CHECKOV)/.set-up ## Check style, types, import rules, templates, manifests and container files

@@ -6,7 +6,7 @@ from typing import Final
 
 from bench.common.paths import PAGES
 
-SECTIONS: Final = ("imaging", "reuse", "service", "cost", "memory")
+SECTIONS: Final = ("imaging", "reuse", "service", "cost", "memory", "console")
 INTRODUCTION: Final = """# Performance
 How much CPU time, memory and money image-worker needs per image, compared with other libraries and stacks.
 
@@ -17,6 +17,7 @@ How much CPU time, memory and money image-worker needs per image, compared with 
 | How fast is the whole service? | [The whole service](#the-whole-service) | `python -m bench.service` |
 | What does a million images cost on AWS? | [Cost](#cost) | `python -m bench.cost` |
 | Does memory grow over time? | [Memory](#memory) | `python -m bench.memory` |
+| How fast is the web console over a large record? | [Web console](#web-console) | `python -m bench.console` |
 | How many workers does an upload rate need? | [Scaling](scaling.md) | `python -m bench.scaling` |
 
 **How to read it.** Absolute times are those of one machine, named at the end of each section. Ratios transfer

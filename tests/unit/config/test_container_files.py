@@ -118,10 +118,12 @@ def test_the_signal_that_stops_the_container_is_the_one_that_drains_the_worker(i
     assert image["STOPSIGNAL"] == "SIGTERM"
 
 
-def test_the_port_is_the_same_in_settings_image_and_compose(
+def test_the_ports_are_the_same_in_settings_image_and_compose(
     image: dict[str, str], services: dict[str, Any]
 ) -> None:
-    assert [image["EXPOSE"]] == services["worker"]["expose"] == [str(Settings().http_port)]
+    settings = Settings()
+    assert image["EXPOSE"].split() == [str(settings.http_port), str(settings.console_port)]
+    assert services["worker"]["expose"] == [str(settings.http_port)]
 
 
 def test_the_worker_has_longer_to_stop_than_it_takes_to_drain(services: dict[str, Any]) -> None:
@@ -137,6 +139,28 @@ def test_the_worker_in_compose_can_write_only_to_tmp(services: dict[str, Any]) -
     assert worker["cap_drop"] == ["ALL"]
     assert worker["security_opt"] == ["no-new-privileges:true"]
     assert not worker.keys() & {"cap_add", "privileged", "user", "volumes"}
+
+
+def test_the_console_in_compose_is_reached_from_this_machine_only(services: dict[str, Any]) -> None:
+    console, port = services["console"], Settings().console_port
+    assert console["ports"] == [f"127.0.0.1:{port}:{port}"]
+    assert console["command"] == ["console"]
+    assert console["environment"]["WORKER_CONSOLE_HOST"] == "0.0.0.0"  # noqa: S104 - within the container
+    assert "WORKER_CONSOLE_AUTHENTICATION" not in console["environment"], "the default needs a token"
+    assert Settings().console_authentication == "token"
+
+
+def test_the_console_in_compose_is_confined_like_the_worker(services: dict[str, Any]) -> None:
+    names = ("read_only", "tmpfs", "cap_drop", "security_opt", "init", "image")
+    assert [services["console"][name] for name in names] == [services["worker"][name] for name in names]
+    assert services["worker"]["environment"].items() <= services["console"]["environment"].items()
+
+
+def test_every_variable_of_compose_is_a_setting(services: dict[str, Any]) -> None:
+    known = {f"WORKER_{name.upper()}" for name in Settings.model_fields}
+    for name in ("worker", "console"):
+        variables = {one for one in services[name]["environment"] if not one.startswith("AWS_")}
+        assert variables <= known
 
 
 def test_workers_can_be_scaled(services: dict[str, Any]) -> None:
