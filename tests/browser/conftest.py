@@ -1,15 +1,21 @@
 """Fixtures of the browser tests."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser
+from playwright.async_api import Browser, Page, StorageState
 
+from tests.browser.stack import Stack, stack
+from tests.browser.watch import Problems
 from tests.support.chromium import MISSING, chromium, chromium_path
 
 FOLDER = Path(__file__).parent
+DESKTOP = {"width": 1280, "height": 800}
+
+OpenPage = Callable[..., Awaitable[Page]]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -19,11 +25,68 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def browser() -> AsyncIterator[Browser]:
-    """A headless Chromium; without one, the tests are skipped."""
+@pytest.fixture(scope="session")
+def chromium_executable() -> str:
+    """The path of Chromium; without one, the tests are skipped."""
     path = chromium_path()
     if path is None:
         pytest.skip(MISSING)
-    async with chromium(path) as opened:
+    return path
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser(chromium_executable: str) -> AsyncIterator[Browser]:
+    """A headless Chromium."""
+    async with chromium(chromium_executable) as opened:
         yield opened
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def running(browser: Browser, ministack_endpoint: str) -> AsyncIterator[Stack]:
+    """A worker and a console with images, for all tests of the session."""
+    async with stack(ministack_endpoint) as started:
+        yield started
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def signed_in(browser: Browser, running: Stack) -> StorageState:
+    """The cookies of a browser that has followed the link of the console."""
+    context = await browser.new_context()
+    page = await context.new_page()
+    await page.goto(str(running.console.link))
+    state = await context.storage_state()
+    await context.close()
+    return state
+
+
+@pytest.fixture
+def problems(running: Stack) -> Problems:
+    """The problems of the test's pages; the test fails when there are some that it did not expect."""
+    return Problems(running.console.origin)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def open_page(
+    browser: Browser, running: Stack, signed_in: StorageState, problems: Problems
+) -> AsyncIterator[OpenPage]:
+    """Return a function that opens a signed-in page; options are those of a Playwright context."""
+    contexts = []
+
+    async def open_(path: str, **options: Any) -> Page:
+        context = await browser.new_context(
+            storage_state=signed_in,
+            **({"viewport": DESKTOP, "color_scheme": "light", "reduced_motion": "reduce"} | options),
+        )
+        context.set_default_timeout(15_000)
+        contexts.append(context)
+        await problems.watch(context)
+        page = await context.new_page()
+        response = await page.goto(running.url(path))
+        assert response is not None
+        assert response.status == 200, await response.text()
+        return page
+
+    yield open_
+    for context in contexts:
+        await context.close()
+    assert problems.unexpected == []

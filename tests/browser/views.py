@@ -1,0 +1,60 @@
+"""The views of the console: a page of each, and what it has to show."""
+
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import quote
+
+from tests.browser.stack import HOSTILE_USER, OTHER_USERS, RETRIED_CODE, USER
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """
+    A page of a view.
+
+    Attributes:
+        name: Name of the page, and of its screenshots.
+        route: Name of the route.
+        path: Returns the path of the page.
+        content: Texts that the page has, also without JavaScript.
+    """
+
+    name: str
+    route: str
+    path: str
+    content: tuple[str, ...]
+
+
+def image_path(image_id: str, user_id: str = USER) -> str:
+    """Return the path of an image's page."""
+    return f"/images/{quote(image_id, safe='')}?user={quote(user_id, safe='')}"
+
+
+def user_path(user_id: str) -> str:
+    """Return the path of a user's page."""
+    return f"/users/{quote(user_id, safe='')}"
+
+
+VIEWS: Final = (
+    View("try", "upload", "/try", ("user",)),
+    View("images", "images", "/images", ("mountains-at-dawn", "completed", "failed")),
+    View("images-failed", "images", "/images?status=failed", ("broken-on-purpose",)),
+    View("images-of-user", "images", f"/images?user={USER}", ("tulips",)),
+    View("image", "image", image_path("mountains-at-dawn"), ("mountains-at-dawn", "watermark", "boto3")),
+    View("image-failed", "image", image_path("broken-on-purpose"), ("truncated", "upload it again")),
+    View("image-second-attempt", "image", image_path("killed-worker"), ("killed-worker", "lease expired")),
+    View("image-hostile", "image", image_path("photo", HOSTILE_USER), ("<script>alert",)),
+    View("search", "search", "/search?q=incomplete", OTHER_USERS),
+    View("search-nothing", "search", "/search?q=no-such-image", ("no-such-image",)),
+    View("users", "users", "/users", ("user",)),
+    View("user", "user", user_path(USER), (USER, "mountains-at-dawn")),
+    View("user-hostile", "user", user_path(HOSTILE_USER), ("<img src=x",)),
+    View("failures", "failures", "/failures", ("truncated", RETRIED_CODE)),
+    View("failure", "failure", "/failures/truncated", ("truncated", "upload it again")),
+    View("dead-letters", "dead-letters", "/dead-letters", ("dead",)),
+    View("queue", "queue", "/queue", ("in flight",)),
+    View("preview", "preview", "/preview", ("quality",)),
+    View("operations", "operations", "/operations", ("operation",)),
+    View("checks", "checks", "/checks", ("check",)),
+)
+"""A page of every view, with and without entries."""
