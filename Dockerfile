@@ -33,7 +33,7 @@ ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 WORKER_HTT
 # Numeric, so that Kubernetes can verify that it is not root. Any other works too: only /tmp is written.
 USER 10001:10001
 # The worker's health and metrics, and the web console.
-EXPOSE 8080 8090
+EXPOSE 8080 8081
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=5s --start-period=30s --retries=3 CMD ["image-worker", "health"]
 ENTRYPOINT ["image-worker"]

@@ -10,8 +10,8 @@ is read from `/proc` while they are open.
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from html import unescape
@@ -28,6 +28,7 @@ from bench.common import report
 from bench.common.aws import provisioned
 from bench.common.processes import resident_mib
 from bench.console.record import images
+from tests.support.console import signed_in
 from tests.support.console_process import ConsoleProcess, console_process
 from worker.bootstrap import RETRY_POLICIES, open_client, queue_url, table_of
 from worker.domain.clock import utc_now
@@ -88,7 +89,7 @@ async def measure(count: int) -> Results:
         console = await stack.enter_async_context(
             console_process(settings, folder, endpoint_url=endpoint_url)
         )
-        session = await stack.enter_async_context(_signed_in(console))
+        session = await stack.enter_async_context(signed_in(str(console.link)))
         memory = {"started": resident_mib(console.pid)}
         first_byte = {
             name: [await _first_byte_ms(session, path) for _ in range(_ROUNDS)]
@@ -115,17 +116,6 @@ async def _send_dead_letters(sqs: "SQSClient", settings: "Settings") -> None:
     url = await queue_url(sqs, settings.dead_letter_queue_name)
     for number in range(_DEAD_LETTERS):
         await sqs.send_message(QueueUrl=url, MessageBody=f"not a notification {number}")
-
-
-@asynccontextmanager
-async def _signed_in(console: ConsoleProcess) -> AsyncIterator[aiohttp.ClientSession]:
-    """Return an HTTP session that has signed in with the console's link."""
-    origin = console.link.origin()
-    jar = aiohttp.CookieJar(unsafe=True, treat_as_secure_origin=origin)
-    async with aiohttp.ClientSession(base_url=origin, cookie_jar=jar) as session:
-        async with session.get(console.link) as response:
-            response.raise_for_status()
-        yield session
 
 
 def _views(samples: Samples) -> Mapping[str, str]:

@@ -42,9 +42,9 @@ async def browser(chromium_executable: str) -> AsyncIterator[Browser]:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def running(browser: Browser, ministack_endpoint: str) -> AsyncIterator[Stack]:
+async def running(browser: Browser) -> AsyncIterator[Stack]:
     """A worker and a console with images, for all tests of the session."""
-    async with stack(ministack_endpoint) as started:
+    async with stack() as started:
         yield started
 
 

@@ -8,7 +8,7 @@ whose every text is hostile.
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -21,7 +21,6 @@ from PIL import ExifTags, Image
 from tests.chaos.workers import STARTED, Workers, wait_until, worker_processes
 from tests.support.builders import a_message
 from tests.support.console_process import ConsoleProcess, console_process
-from tests.support.emulators import stack_name_of, unique_settings
 from tests.support.pictures import encoded, quadrants
 from tests.support.whole_worker import take_notifications
 from worker.bootstrap import (
@@ -40,6 +39,7 @@ from worker.domain.job import Job
 from worker.domain.status import TERMINAL_STATUSES, StepName
 from worker.domain.transition import failed
 from worker.local.demo_images import write_demo_images
+from worker.local.embedded_aws import EMBEDDED_REGION, embedded_aws
 from worker.settings import Settings
 from worker.sqs.events import KeyLayout, parse, to_body
 
@@ -142,28 +142,30 @@ class Stack:
 
 
 @asynccontextmanager
-async def stack(endpoint_url: str) -> AsyncIterator[Stack]:
-    """Run a worker and a console on new resources, with images."""
-    settings = unique_settings(endpoint_url, visibility_timeout_s=30)
-    with TemporaryDirectory(prefix="console-") as name:
-        folder = Path(name)
-        async with (
-            open_client("cloudformation", settings) as cloudformation,
-            open_clients(settings) as clients,
-            worker_processes(settings, folder, endpoint_url=endpoint_url) as workers,
-        ):
-            await deploy_storage(
-                cloudformation, clients.dynamodb, settings, stack_name=stack_name_of(settings)
-            )
-            async with console_process(settings, folder, endpoint_url=endpoint_url) as process:
-                running = Stack(settings, clients, workers, process, folder / "pictures")
-                write_demo_images(running.pictures)
-                await _seed_failures(running)
-                await _seed_uploads(running)
-                worker = await workers.start(0)
-                await wait_until(lambda: worker.has_started, within_s=60, what=STARTED)
-                await _wait_for_uploads(running)
-                yield running
+async def stack() -> AsyncIterator[Stack]:
+    """Run an embedded AWS, a worker and a console, with images."""
+    async with AsyncExitStack() as opened:
+        folder = Path(opened.enter_context(TemporaryDirectory(prefix="console-")))
+        endpoint_url = await opened.enter_async_context(embedded_aws())
+        # The names of the resources are the defaults, which the screenshots show.
+        settings = Settings(endpoint_url=endpoint_url, region=EMBEDDED_REGION, visibility_timeout_s=30)
+        clients = await opened.enter_async_context(open_clients(settings))
+        async with open_client("cloudformation", settings) as cloudformation:
+            await deploy_storage(cloudformation, clients.dynamodb, settings)
+        console = await opened.enter_async_context(
+            console_process(settings, folder, endpoint_url=endpoint_url)
+        )
+        workers = await opened.enter_async_context(
+            worker_processes(settings, folder, endpoint_url=endpoint_url)
+        )
+        running = Stack(settings, clients, workers, console, folder / "pictures")
+        write_demo_images(running.pictures)
+        await _seed_failures(running)
+        await _seed_uploads(running)
+        worker = await workers.start(0)
+        await wait_until(lambda: worker.has_started, within_s=60, what=STARTED)
+        await _wait_for_uploads(running)
+        yield running
 
 
 async def _seed_failures(running: Stack) -> None:

@@ -54,7 +54,9 @@ def test_the_console_verifies_that_the_load_balancer_signed_the_user(template: d
     variables = environment(template)
     assert variables["WORKER_CONSOLE_AUTHENTICATION"] == "alb"
     assert variables["WORKER_CONSOLE_ALB_ARN"] == {"Ref": "LoadBalancer"}
-    assert variables["AWS_REGION"] == {"Ref": "AWS::Region"}
+    assert variables["WORKER_CONSOLE_ALB_ISSUER"] == {"Ref": "OidcIssuer"}
+    assert variables["WORKER_CONSOLE_ALB_CLIENT_ID"] == {"Ref": "OidcClientId"}
+    assert variables["WORKER_CONSOLE_URL"] == {"Fn::Sub": "https://${HostName}"}
 
 
 def test_only_the_load_balancer_connects_to_the_task(template: dict[str, Any]) -> None:

@@ -94,7 +94,7 @@ def test_the_console_believes_the_proxy_in_its_pod_only(settings: Settings) -> N
     proxy = variables(COMPONENT / "proxy.env")
     assert proxy["OAUTH2_PROXY_UPSTREAMS"] == f"http://127.0.0.1:{settings.console_port}/"
     assert {"OAUTH2_PROXY_PASS_USER_HEADERS": "true"}.items() <= proxy.items()
-    assert settings.console_header == "X-Forwarded-Email"
+    assert settings.console_user_header == "X-Forwarded-Email"
 
 
 def test_requests_reach_the_proxy_and_never_the_console_itself(
@@ -146,7 +146,7 @@ def test_there_is_one_console_at_a_time(deployment: dict[str, Any]) -> None:
 
 def test_the_example_names_the_same_host_everywhere(settings: Settings) -> None:
     (rule,) = read(OVERLAY / "ingress.yaml")["spec"]["rules"]
-    assert settings.console_allowed_hosts == [rule["host"]]
+    assert settings.console_url == f"https://{rule['host']}"
     proxy = literals("image-worker-console-proxy")
     assert proxy["OAUTH2_PROXY_REDIRECT_URL"] == f"https://{rule['host']}/oauth2/callback"
     assert json.loads(literals("image-worker-console")["WORKER_CONSOLE_OPERATORS"])
