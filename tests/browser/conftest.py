@@ -1,6 +1,6 @@
 """Fixtures of the browser tests."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +9,11 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, StorageState
 
 from tests.browser.stack import Stack, stack
-from tests.browser.watch import Problems
+from tests.browser.watch import OpenPage, Problems
 from tests.support.chromium import MISSING, chromium, chromium_path
 
 FOLDER = Path(__file__).parent
 DESKTOP = {"width": 1280, "height": 800}
-
-OpenPage = Callable[..., Awaitable[Page]]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -69,10 +67,10 @@ def problems(running: Stack) -> Problems:
 async def open_page(
     browser: Browser, running: Stack, signed_in: StorageState, problems: Problems
 ) -> AsyncIterator[OpenPage]:
-    """Return a function that opens a signed-in page; options are those of a Playwright context."""
+    """Return a function that opens a page of the console, signed in; options are those of a context."""
     contexts = []
 
-    async def open_(path: str, **options: Any) -> Page:
+    async def open_(path: str, *, statuses: Sequence[int] = (200,), **options: Any) -> Page:
         context = await browser.new_context(
             storage_state=signed_in,
             **({"viewport": DESKTOP, "color_scheme": "light", "reduced_motion": "reduce"} | options),
@@ -83,7 +81,7 @@ async def open_page(
         page = await context.new_page()
         response = await page.goto(running.url(path))
         assert response is not None
-        assert response.status == 200, await response.text()
+        assert response.status in statuses, await response.text()
         return page
 
     yield open_

@@ -56,6 +56,7 @@
   const pieces = [];
   const add = (rectangle, element, label) => {
     if (rectangle.width < 1 || rectangle.height < 1) return;
+    if (rectangle.right < 0 || rectangle.bottom < 0) return; // moved out until it has the focus
     const visible = clipped(rectangle, element);
     if (visible.by) {
       const titled = element.closest("[title]");

@@ -6,9 +6,9 @@ from typing import Any, Final, Literal
 
 import pytest
 
-from tests.browser.conftest import OpenPage
 from tests.browser.layout import layout_problems
 from tests.browser.views import VIEWS, View
+from tests.browser.watch import OpenPage
 
 AXE: Final = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
 RULES: Final = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")

@@ -1,16 +1,32 @@
 """Pages that record what must not happen on any page: console errors, CSP violations, foreign requests."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final, Protocol
 
-from playwright.async_api import BrowserContext, ConsoleMessage, Dialog, Request, WebError
+from playwright.async_api import BrowserContext, ConsoleMessage, Dialog, Page, Request, WebError
 
 _REPORT_VIOLATIONS: Final = """
 addEventListener("securitypolicyviolation", (event) => {
   console.error(`CSP: ${event.effectiveDirective} blocked ${event.blockedURI || "inline code"}`);
 });
 """
+
+
+class OpenPage(Protocol):
+    """Opens pages of the console that are watched until the test ends."""
+
+    async def __call__(self, path: str, *, statuses: Sequence[int] = (200,), **options: Any) -> Page:
+        """
+        Open a page of the console, signed in.
+
+        Args:
+            path: Path of the page, without the prefix.
+            statuses: HTTP statuses that the page may have.
+            options: Options of a Playwright context.
+        """
+        ...
 
 
 @dataclass
