@@ -54,7 +54,7 @@
   };
 
   const pieces = [];
-  const add = (rectangle, element, label) => {
+  const add = (rectangle, element, label, node = element) => {
     if (rectangle.width < 1 || rectangle.height < 1) return;
     if (rectangle.right < 0 || rectangle.bottom < 0) return; // moved out until it has the focus
     const visible = clipped(rectangle, element);
@@ -65,7 +65,7 @@
     }
     if (visible.right > right + 1 || visible.left < -1) problems.add(`${label} lies outside of the window`);
     if (visible.right - visible.left < 1 || visible.bottom - visible.top < 1) return;
-    pieces.push({ ...visible, element, label });
+    pieces.push({ ...visible, element, label, node });
   };
   const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (texts.nextNode()) {
@@ -75,7 +75,7 @@
     if (!isShown(element) || isForReaders(element)) continue;
     const range = document.createRange();
     range.selectNodeContents(node);
-    for (const rectangle of range.getClientRects()) add(rectangle, element, quote(node.data));
+    for (const rectangle of range.getClientRects()) add(rectangle, element, quote(node.data), node);
   }
   for (const element of document.body.querySelectorAll("input, select, textarea, button, progress, meter")) {
     if (!isShown(element) || isForReaders(element)) continue;
@@ -98,6 +98,7 @@
     const one = pieces[index];
     for (let next = index + 1; next < pieces.length && pieces[next].top < one.bottom; next++) {
       const other = pieces[next];
+      if (one.node === other.node) continue;
       if (one.element !== other.element && isRelated(one.element, other.element)) continue;
       const width = Math.min(one.right, other.right) - Math.max(one.left, other.left);
       const height = Math.min(one.bottom, other.bottom) - Math.max(one.top, other.top);

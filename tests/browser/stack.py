@@ -198,7 +198,8 @@ async def _seed_uploads(running: Stack) -> None:
     await running.put("drawing.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>", user_id="bob")
     await running.put("photo.jpg", hostile_jpeg(), user_id=HOSTILE_USER, metadata=hostile_metadata())
     await running.put("empty.jpg", HOSTILE_TEXT.encode(), user_id=HOSTILE_USER, metadata=hostile_metadata())
-    for body in ("not a notification", HOSTILE_TEXT, '{"Records": "none"}'):
+    message = HOSTILE_TEXT.replace("\x1b", "")  # SQS rejects control characters
+    for body in ("not a notification", message, '{"Records": "none"}'):
         await running.send(running.settings.queue_name, body)
 
 

@@ -30,7 +30,7 @@ async def blank_page(browser: Browser) -> AsyncIterator[Page]:
             f'<p style="{ELLIPSIS}" title="short">{WORD}</p>',
             "is cut off by <p>",
         ),
-        ('<p>below</p><p style="margin-top: -2.2em">above</p>', '"below" and "above" overlap'),
+        ('<p>below</p><p style="margin-top: -2.2em">above</p>', '"above" and "below" overlap'),
         (
             '<p>below</p><div style="position: absolute; inset: 0; background: white"></div>',
             '"below" is behind <div>',
