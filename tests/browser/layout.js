@@ -99,7 +99,8 @@
     for (let next = index + 1; next < pieces.length && pieces[next].top < one.bottom; next++) {
       const other = pieces[next];
       if (one.node === other.node) continue;
-      if (one.element !== other.element && isRelated(one.element, other.element)) continue;
+      const isControl = one.node === one.element || other.node === other.element;
+      if (isControl && isRelated(one.element, other.element)) continue; // a button and its own text
       const width = Math.min(one.right, other.right) - Math.max(one.left, other.left);
       const height = Math.min(one.bottom, other.bottom) - Math.max(one.top, other.top);
       const lower = Math.min(one.bottom - one.top, other.bottom - other.top);
