@@ -47,6 +47,7 @@ from worker.repair.context import RepairContext, Reporter
 from worker.s3.logos import Logos
 from worker.s3.results import S3Results
 from worker.s3.sources import S3Sources
+from worker.s3.uploads import Uploads
 from worker.settings import FONT, Settings
 from worker.sqs.dead_letters import LONG_POLL_S, DeadLetters
 from worker.sqs.events import KeyLayout, parse
@@ -249,6 +250,11 @@ def build_profiles(dynamodb: "DynamoDBClient", settings: Settings) -> CachedProf
 def build_sources(s3: "S3Client") -> S3Sources:
     """Return the reader of uploads."""
     return S3Sources(s3, retry=RETRY_POLICIES.bucket)
+
+
+def build_uploads(s3: "S3Client", settings: Settings) -> Uploads:
+    """Return the storage of new uploads."""
+    return Uploads(s3, bucket=settings.bucket, prefix=settings.uploads_prefix, retry=RETRY_POLICIES.bucket)
 
 
 def build_table_identity(dynamodb: "DynamoDBClient", settings: Settings) -> TableIdentity:

@@ -308,6 +308,11 @@ class Settings(BaseSettings):
         default_factory=list,
         description="Addresses or networks of the authenticating proxy, with `header`, as a JSON list.",
     )
+    console_grafana_url: str | None = Field(
+        None,
+        pattern="^https?://",
+        description="Address of a Grafana dashboard, which the queue's page links to.",
+    )
     traces: bool = Field(
         default=False,
         description="Whether traces are exported by OTLP, as set by OTEL_* variables; needs extra `otel`.",

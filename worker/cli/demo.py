@@ -19,12 +19,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from worker.aws.retry import call_with_retry
-from worker.bootstrap import RETRY_POLICIES, build_queries
+from worker.bootstrap import RETRY_POLICIES, build_queries, build_uploads
 from worker.cli.app import NAME
 from worker.cli.support import output
 from worker.cli.support.embedded import Embedded, embedded_worker
 from worker.cli.support.entrypoint import asynchronous, start
-from worker.cli.support.uploads import Upload, follow, put_all
+from worker.cli.support.uploads import follow, store_all
 from worker.domain.errors import ConfigurationError, TransientError
 from worker.domain.image import Image, Rendition
 from worker.domain.status import ImageStatus, StepName
@@ -180,14 +180,14 @@ def _images_in(folder: Path) -> tuple[list[Path], list[str]]:
 async def _process(embedded: Embedded, files: Sequence[Path]) -> list[Result]:
     """Upload the files, wait until they are processed, and return the results in the same order."""
     settings, clients = embedded.settings, embedded.clients
-    ended: dict[Upload, Image] = {}
+    ended: dict[str, Image] = {}
     with output.bars() as progress:
         bar = progress.add_task("S3 -> SQS -> validate -> resize -> watermark -> S3", total=len(files))
-        uploads = await put_all(clients, settings, files, user_id=USER, tags=("demo",))
+        uploads = await store_all(build_uploads(clients.s3, settings), files, user_id=USER, tags=("demo",))
         queries = build_queries(clients.dynamodb, settings)
         try:
             async for upload, image in follow(queries, uploads, timeout_s=_TIMEOUT_S):
-                ended[upload] = image
+                ended[upload.image_id] = image
                 progress.advance(bar)
         except TimeoutError as error:
             message = f"{error}: set WORKER_LOG_LEVEL=info to see the reason, or use fewer images"
@@ -204,7 +204,10 @@ async def _process(embedded: Embedded, files: Sequence[Path]) -> list[Result]:
 
         return await call_with_retry(read, RETRY_POLICIES.bucket, what=f"read {key}")
 
-    return [Result(each.file, ended[each], await fetch(ended[each].processed_key)) for each in uploads]
+    return [
+        Result(file, ended[upload.image_id], await fetch(ended[upload.image_id].processed_key))
+        for file, upload in zip(files, uploads, strict=True)
+    ]
 
 
 def _write(results: Sequence[Result], out: Path) -> Path:

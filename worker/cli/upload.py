@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from worker.bootstrap import build_queries, open_clients
+from worker.bootstrap import build_queries, build_uploads, open_clients
 from worker.cli.support import output
 from worker.cli.support.entrypoint import asynchronous, start
-from worker.cli.support.uploads import follow, put_all
+from worker.cli.support.uploads import follow, store_all
 from worker.domain.image import Image
 from worker.domain.status import ImageStatus
 
@@ -49,9 +49,8 @@ async def upload(
     async with open_clients(settings) as clients:
         with output.bars() as progress:
             bar = progress.add_task("uploading", total=len(files))
-            uploads = await put_all(
-                clients,
-                settings,
+            uploads = await store_all(
+                build_uploads(clients.s3, settings),
                 files,
                 user_id=user,
                 tags=tag or (),
@@ -69,9 +68,9 @@ async def upload(
                     timeout_message = str(error)
     if json:
         document = [
-            {"file": str(each.file), "imageId": each.image_id, "userId": each.user_id, "key": each.key}
+            {"file": str(file), "imageId": each.image_id, "userId": each.user_id, "key": each.key}
             | _result(ended.get(each.image_id))
-            for each in uploads
+            for file, each in zip(files, uploads, strict=True)
         ]
         output.print_json({"images": document})
     else:
@@ -80,7 +79,7 @@ async def upload(
             result = ended.get(each.image_id)
             status = f"  {output.status_text(result.status)}" if result else ""
             reason = f"  {escape(result.error.message)}" if result and result.error else ""
-            console.print(f"{each.image_id}  {escape(each.file.name)}{status}{reason}")
+            console.print(f"{each.image_id}  {escape(each.file_name)}{status}{reason}")
     if timeout_message:
         output.print_note(f"{timeout_message}; see `image-worker images list --user {user}`")
     has_failed = any(image.status is ImageStatus.FAILED for image in ended.values())

@@ -15,14 +15,15 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from worker.console.context import CONTEXT, ConsoleContext
 from worker.console.errors import error_pages
 from worker.console.filters import filters
+from worker.console.live.live import add_live
 from worker.console.navigation import navigation
 from worker.console.page import TEMPLATES
 from worker.console.security import Security
 from worker.console.static_files import add_static_files
 from worker.console.urls import add_prefix, url
-from worker.console.views import home, image, images, media, users
+from worker.console.views import home, image, images, media, queue, users
 
-VIEWS: Final = (home, images, image, users, media)
+VIEWS: Final = (home, images, image, users, media, queue)
 """The modules whose routes the application has."""
 
 
@@ -37,6 +38,7 @@ def build_app(context: ConsoleContext, security: Security, *, prefix: str = "") 
     """
     app = web.Application(middlewares=[error_pages, *security.middlewares])
     app[CONTEXT] = context
+    add_live(app)
     static_url = add_static_files(app)
     app[TEMPLATES] = _templates(app, context, static_url)
     security.add_routes(app)

@@ -17,6 +17,7 @@ from worker.dynamodb.queries import Queries
 from worker.dynamodb.table import Table
 from worker.repair.context import RepairContext, Reporter
 from worker.s3.sources import S3Sources
+from worker.s3.uploads import Uploads
 from worker.sqs.dead_letters import DeadLetters
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class ConsoleContext:
         queue_name: Name of the queue.
         queue_url: URL of the queue.
         dead_letter_queue_name: Name of the dead-letter queue.
+        dead_letter_queue_url: URL of the dead-letter queue.
         table: The table of the records.
         max_bytes: Maximum size of an upload.
         sizes: Every size that an image can be made in, by name.
@@ -71,11 +73,13 @@ class ConsoleContext:
         queries: Reads images from the table.
         profiles: Reads and writes user profiles.
         sources: Reads uploads.
+        uploads: Stores uploads.
         open_dead_letters: Returns the dead-letter queue.
         open_repairs: Opens the dependencies of the repair tools.
         check: Runs the checks of `image-worker check`.
         build_decoder_pool: Returns a pool of decoder processes, which is not started.
         clock: Returns the current time.
+        grafana_url: Address of a Grafana dashboard about the worker; None if there is none.
     """
 
     is_local: bool
@@ -86,6 +90,7 @@ class ConsoleContext:
     queue_name: str
     queue_url: str
     dead_letter_queue_name: str
+    dead_letter_queue_url: str
     table: Table
     max_bytes: int
     sizes: "Mapping[str, Size]"
@@ -99,11 +104,13 @@ class ConsoleContext:
     queries: Queries
     profiles: ProfileStore
     sources: S3Sources
+    uploads: Uploads
     open_dead_letters: OpenDeadLetters
     open_repairs: OpenRepairs
     check: Callable[[], Awaitable[Sequence[Finding]]]
     build_decoder_pool: Callable[[], DecoderPool]
     clock: Clock
+    grafana_url: str | None
 
 
 CONTEXT: Final = web.AppKey("context", ConsoleContext)

@@ -35,6 +35,7 @@ ImageWorkerError
 │   └── ImageIdTakenError       image_id_taken
 ├── IllegalMoveError         a bug: the state machine does not allow the move
 ├── PageTokenError           a page token is invalid for the query; exit status 2
+├── InvalidUploadError       a file cannot be uploaded under these names; exit status 2
 └── ConfigurationError       a setting or resource is wrong; one sentence on stderr, exit status 2
 ```
 """
@@ -439,6 +440,10 @@ class PageTokenError(ImageWorkerError):
             "the page token is invalid or belongs to another query; use the nextToken of the previous page "
             "with the same command and options, or omit it to start at the first page"
         )
+
+
+class InvalidUploadError(ImageWorkerError):
+    """Raised when a file cannot be uploaded for this user, or with these names; the message says why."""
 
 
 class ConfigurationError(ImageWorkerError):

@@ -19,6 +19,7 @@ from worker.bootstrap import (
     build_profile_store,
     build_queries,
     build_sources,
+    build_uploads,
     open_client,
     open_repairs,
     queue_url,
@@ -97,6 +98,7 @@ async def _context(
         queue_name=settings.queue_name,
         queue_url=await queue_url(clients.sqs, settings.queue_name),
         dead_letter_queue_name=settings.dead_letter_queue_name,
+        dead_letter_queue_url=await queue_url(clients.sqs, settings.dead_letter_queue_name),
         table=table_of(settings),
         max_bytes=settings.max_bytes,
         sizes=sizes(settings),
@@ -110,6 +112,7 @@ async def _context(
         queries=build_queries(clients.dynamodb, settings),
         profiles=build_profile_store(clients.dynamodb, settings),
         sources=build_sources(clients.s3),
+        uploads=build_uploads(clients.s3, settings),
         open_dead_letters=partial(build_dead_letters, clients.sqs, settings),
         open_repairs=partial(open_repairs, settings, clients),
         check=partial(
@@ -117,6 +120,7 @@ async def _context(
         ),
         build_decoder_pool=partial(build_decoder_pool, settings.model_copy(update={"processes": _DECODERS})),
         clock=utc_now,
+        grafana_url=settings.console_grafana_url,
     )
 
 

@@ -15,7 +15,13 @@ from pydantic_settings import SettingsError
 from worker.aws.error_explanation import explain as explain_aws_error
 from worker.aws.error_explanation import explanation_of
 from worker.cli.settings import default_of, variable
-from worker.domain.errors import ConfigurationError, ImageWorkerError, PageTokenError, TransientError
+from worker.domain.errors import (
+    ConfigurationError,
+    ImageWorkerError,
+    InvalidUploadError,
+    PageTokenError,
+    TransientError,
+)
 from worker.domain.mask import mask_secrets
 from worker.settings import Settings
 from worker.telemetry import logs
@@ -70,7 +76,8 @@ def explain(error: BaseException) -> CliError | None:
             return explained
     if isinstance(error, ImageWorkerError):
         return CliError(
-            mask_secrets(str(error)), is_usage_error=isinstance(error, ConfigurationError | PageTokenError)
+            mask_secrets(str(error)),
+            is_usage_error=isinstance(error, ConfigurationError | InvalidUploadError | PageTokenError),
         )
     if isinstance(error, ValidationError) and error.title == Settings.__name__:
         return CliError("; ".join(_setting_errors(error)), is_usage_error=True)

@@ -1,0 +1,1 @@
+"""Live pages: pollers that all viewers share, and streams of server-sent events."""

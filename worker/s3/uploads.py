@@ -1,0 +1,118 @@
+"""Store the files of people as uploads, each under a new image id."""
+
+import mimetypes
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import IO, TYPE_CHECKING, Final
+from urllib.parse import quote
+
+from worker.aws.retry import RetryPolicy, call_with_retry
+from worker.domain.errors import InvalidUploadError, UnreadableMessageError
+from worker.domain.keys import MAX_KEY_BYTES, parse_upload_key
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3 import S3Client
+
+_EXTENSION: Final = re.compile(r"\.[a-z0-9]{1,10}")
+"""Extensions that become part of the key; the file name itself is stored in the metadata."""
+
+_MAX_METADATA_BYTES: Final = 2048
+"""Limit of S3 for the names and values of an object's user metadata."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A stored file: its name, its owner, and the image that it becomes."""
+
+    file_name: str
+    user_id: str
+    image_id: str
+    key: str
+
+
+class Uploads:
+    """
+    Stores files in the bucket that the worker reads.
+
+    Args:
+        client: S3 client.
+        bucket: Bucket of the uploads.
+        prefix: Key prefix of the uploads, with its slash.
+        retry: Retry policy for S3 requests.
+    """
+
+    def __init__(self, client: "S3Client", *, bucket: str, prefix: str, retry: RetryPolicy) -> None:
+        self._client, self._bucket, self._prefix, self._retry = client, bucket, prefix, retry
+
+    async def store(
+        self,
+        content: bytes | IO[bytes],
+        *,
+        file_name: str,
+        user_id: str,
+        tags: Sequence[str] = (),
+        description: str = "",
+    ) -> Upload:
+        """
+        Store a file under a new image id.
+
+        Args:
+            content: The content, or a file that can be read again from its start.
+            file_name: Name of the file; its extension becomes part of the key.
+            user_id: Owner of the image.
+            tags: Tags of the image.
+            description: Description of the image.
+
+        Raises:
+            InvalidUploadError: The user id cannot be part of a key, or the metadata is too long for S3.
+            TransientError: S3 is unreachable or rejects the upload.
+        """
+        upload = self._new_upload(file_name, user_id)
+        metadata = _metadata(file_name, tags=tags, description=description)
+        content_type = mimetypes.guess_type(file_name)[0] or "application/octet-stream"
+
+        async def put() -> None:
+            if not isinstance(content, bytes):
+                content.seek(0)
+            await self._client.put_object(
+                Bucket=self._bucket, Key=upload.key, Body=content, ContentType=content_type, Metadata=metadata
+            )
+
+        await call_with_retry(put, self._retry, what=f"upload {file_name}")
+        return upload
+
+    def _new_upload(self, file_name: str, user_id: str) -> Upload:
+        if not user_id or "/" in user_id:
+            message = f"the user id is {user_id!r}, but it becomes part of a key; use a name without slashes"
+            raise InvalidUploadError(message)
+        extension = PurePath(file_name).suffix.lower()
+        extension = extension if _EXTENSION.fullmatch(extension) else ""
+        key = f"{self._prefix}{user_id}/img_{secrets.token_hex(8)}{extension}"
+        try:
+            length = len(key.encode())
+            image_id = parse_upload_key(key, prefix=self._prefix).image_id
+        except (UnicodeEncodeError, UnreadableMessageError) as error:
+            message = f"the user id {user_id!r} cannot be part of a key; use letters and digits"
+            raise InvalidUploadError(message) from error
+        if length > MAX_KEY_BYTES:
+            message = f"the user id has {len(user_id):,} characters, too many for a key; use a shorter one"
+            raise InvalidUploadError(message)
+        return Upload(file_name=file_name, user_id=user_id, image_id=image_id, key=key)
+
+
+def _metadata(file_name: str, *, tags: Sequence[str], description: str) -> dict[str, str]:
+    """Return the metadata of an upload; it is ASCII only, and the worker decodes the percent-encoding."""
+    fields = {"filename": file_name, "tags": ",".join(tags), "description": description}
+    metadata = {
+        name: quote(value, safe=" ,", errors="replace").strip() for name, value in fields.items() if value
+    }
+    if sum(len(name) + len(value) for name, value in metadata.items()) > _MAX_METADATA_BYTES:
+        message = (
+            f"the name, tags and description of {file_name[:60]!r} are longer than the "
+            f"{_MAX_METADATA_BYTES:,} bytes that S3 stores with an object; shorten them"
+        )
+        raise InvalidUploadError(message)
+    return metadata
