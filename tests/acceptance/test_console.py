@@ -41,7 +41,7 @@ async def test_local_starts_the_console(command: Command) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("changes", "message"),
     [
         ({"WORKER_CONSOLE_PORT": "0"}, "WORKER_CONSOLE_PORT is 0: set it to a free port"),
         (
@@ -52,9 +52,9 @@ async def test_local_starts_the_console(command: Command) -> None:
     ids=["no port", "open to everybody"],
 )
 async def test_wrong_settings_are_usage_errors(
-    with_resources: Command, settings: dict[str, str], message: str
+    with_resources: Command, changes: dict[str, str], message: str
 ) -> None:
-    ended = await with_resources.run("console", **settings)
+    ended = await with_resources.run("console", **changes)
     assert (ended.status, ended.stdout) == (2, "")
     assert message in ended.stderr
     assert ended.stderr.count("\n") == 1
