@@ -35,7 +35,6 @@ from worker.domain.clock import utc_now
 from worker.domain.confinement import Guarantee, describe_missing, missing_guarantees
 from worker.domain.errors import ConfigurationError, TransientError
 from worker.domain.recipe import Limits
-from worker.domain.requester import Requester
 from worker.dynamodb.backups import Backups
 from worker.dynamodb.ledger import DynamoLedger
 from worker.dynamodb.profiles import CachedProfiles, ProfileStore
@@ -45,7 +44,6 @@ from worker.dynamodb.table import Table
 from worker.dynamodb.table_identity import TableIdentity
 from worker.recipe_settings import recipe_builder_from, sizes, standard_recipe
 from worker.repair.context import RepairContext, Reporter
-from worker.repair.control import UNCONTROLLED, Control
 from worker.s3.logos import Logos
 from worker.s3.results import S3Results
 from worker.s3.sources import S3Sources
@@ -232,11 +230,6 @@ def build_queries(
     return Queries(
         dynamodb, table=table_of(settings), retry=RETRY_POLICIES.table, on_unreadable=on_unreadable
     )
-
-
-def build_repair_writes(dynamodb: "DynamoDBClient", settings: Settings, requester: Requester) -> RepairWrites:
-    """Return the writes of the repair tools, which record their requester."""
-    return RepairWrites(dynamodb, table=table_of(settings), retry=RETRY_POLICIES.table, requester=requester)
 
 
 def build_ledger(dynamodb: "DynamoDBClient", settings: Settings) -> DynamoLedger:
@@ -486,11 +479,10 @@ async def open_repairs(
     settings: Settings,
     clients: Clients,
     *,
-    requester: Requester,
+    requested_by: str,
     reporter: Reporter,
     rate_per_s: float,
     dry_run: bool = False,
-    control: Control = UNCONTROLLED,
 ) -> AsyncIterator[RepairContext]:
     """
     Build the dependencies of the repair tools, and close them at the end.
@@ -498,11 +490,10 @@ async def open_repairs(
     Args:
         settings: Settings of the worker.
         clients: Open clients.
-        requester: Who requests the repair, for the history and the messages.
+        requested_by: Name of the command, for the history and the messages.
         reporter: Receives the result for each image.
         rate_per_s: Images requeued per second, at most.
         dry_run: Report what would be done, and change nothing.
-        control: Pauses or stops the repair between its batches.
 
     Raises:
         ConfigurationError: The queue does not exist.
@@ -523,7 +514,12 @@ async def open_repairs(
                 settings,
                 on_unreadable=lambda error: reporter.failed(error.image_id, str(error)),
             ),
-            writes=build_repair_writes(clients.dynamodb, settings, requester),
+            writes=RepairWrites(
+                clients.dynamodb,
+                table=table_of(settings),
+                retry=RETRY_POLICIES.table,
+                by=requested_by,
+            ),
             ledger=ledger,
             sender=JobSender(
                 clients.sqs,
@@ -533,9 +529,8 @@ async def open_repairs(
             rate_limiter=RateLimiter(rate_per_s),
             recipes=Recipes(profiles, recipe_builder_from(settings), logos.fill),
             reporter=reporter,
-            requester=requester,
+            requested_by=requested_by,
             worker_id=worker_id(),
             lease_s=settings.visibility_timeout_s,
             dry_run=dry_run,
-            control=control,
         )

@@ -7,29 +7,24 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from worker.bootstrap import build_queries, build_repair_writes, open_client, table_of
+from worker.bootstrap import RETRY_POLICIES, build_queries, open_client, table_of
 from worker.cli.reprocess import reprocess, retry
 from worker.cli.support import output, timeline
 from worker.cli.support.entrypoint import asynchronous, start
 from worker.cli.support.options import IdArgument, UserOption, find_image, report_missing
-from worker.cli.support.requester import requester
 from worker.domain.clock import utc_now
 from worker.domain.errors import ConfigurationError
 from worker.domain.status import ImageStatus
 from worker.dynamodb.items import summary_to_map, to_item
 from worker.dynamodb.queries import Page
+from worker.dynamodb.retention import set_ttl
 from worker.presentation.units import human_bytes
-from worker.presentation.words import error_words
-from worker.repair.failures import MAX_GROUPED, FailureGroup, find_failures
-from worker.repair.retention import DAY_S, MAX_DAYS, set_retention
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
 LimitOption = Annotated[int, typer.Option(min=1, max=1000, help="Images per page.")]
-_SAMPLES = 3
-"""Images that are named for each error code."""
-
 TokenOption = Annotated[str | None, typer.Option(help="Page token: the nextToken of the previous page.")]
+_DAY_S = 24 * 60 * 60
 
 
 @app.callback()
@@ -113,73 +108,6 @@ async def status(
 
 @app.command()
 @asynchronous
-async def failures(
-    *,
-    limit: Annotated[
-        int, typer.Option(min=1, max=MAX_GROUPED, help="Group the newest failed images, at most this many.")
-    ] = MAX_GROUPED,
-    json: output.JsonOption = False,
-) -> int:
-    """
-    Group the newest failed images by error code: how many, since when, and what to do.
-
-    Exit status 1: some records cannot be read; the others are grouped.
-
-    Example: image-worker images failures
-    """
-    settings = start()
-    async with open_client("dynamodb", settings) as dynamodb:
-        found = await find_failures(build_queries(dynamodb, settings), limit=limit)
-    if found.unreadable:
-        output.print_note(f"{found.unreadable} records of failed images cannot be read")
-    exit_status = 1 if found.unreadable else 0
-    if json:
-        output.print_json(
-            {
-                "groups": [_group_document(group) for group in found.groups],
-                "images": found.count,
-                "hasMore": found.has_more,
-                "unreadable": found.unreadable,
-            }
-        )
-        return exit_status
-    console = output.console()
-    rows = [
-        [
-            escape(group.code),
-            f"{len(group.images):,}",
-            output.moment(group.first_at),
-            output.moment(group.last_at),
-            escape(", ".join(image.image_id for image in group.images[:_SAMPLES])),
-            escape(error_words(group.code).advice),
-        ]
-        for group in found.groups
-    ]
-    columns = ["code", "images", "first", "last", "newest", "what to do"]
-    console.print(output.table(columns, rows, numeric=["images"], unbroken=["code", "first", "last"]))
-    if not rows:
-        console.print("No images have failed.")
-    if found.has_more:
-        console.print(f"\nOnly the newest {limit:,} failed images are grouped: more images have failed.")
-    return exit_status
-
-
-def _group_document(group: FailureGroup) -> dict[str, object]:
-    return {
-        "code": group.code,
-        "count": len(group.images),
-        "firstAt": group.first_at,
-        "lastAt": group.last_at,
-        "advice": error_words(group.code).advice,
-        "samples": [
-            {"imageId": image.image_id, "userId": image.user_id, "message": image.message}
-            for image in group.images[:_SAMPLES]
-        ],
-    }
-
-
-@app.command()
-@asynchronous
 async def recent(
     *,
     day: Annotated[
@@ -216,7 +144,7 @@ async def retention(
     image_id: IdArgument,
     *,
     days: Annotated[
-        int | None, typer.Option(min=1, max=MAX_DAYS, help="Delete the record this many days from now.")
+        int | None, typer.Option(min=1, max=36_500, help="Delete the record this many days from now.")
     ] = None,
     forever: Annotated[
         bool, typer.Option("--forever", help="Never delete the record automatically.")
@@ -227,7 +155,7 @@ async def retention(
     """
     Set when the record of an image is deleted; the objects in the bucket are not affected.
 
-    Exit status 1: the image does not exist, or is being processed.
+    Exit status 1: the image does not exist.
 
     Example: image-worker images retention img_1234567890abcdef --days 30
     """
@@ -235,12 +163,17 @@ async def retention(
         message = "--days and --forever exclude each other, and one is required: add --days N or --forever"
         raise ConfigurationError(message)
     settings = start()
-    ttl = int(time.time()) + days * DAY_S if days is not None else None
+    ttl = int(time.time()) + days * _DAY_S if days is not None else None
     async with open_client("dynamodb", settings) as dynamodb:
-        queries = build_queries(dynamodb, settings)
-        image = await find_image(queries, image_id, user, consistent=True)
-        writes = build_repair_writes(dynamodb, settings, requester("images retention"))
-        if image is None or await set_retention(queries, writes, image, ttl=ttl) is None:
+        image = await find_image(build_queries(dynamodb, settings), image_id, user, consistent=True)
+        if image is None or not await set_ttl(
+            dynamodb,
+            table_of(settings),
+            RETRY_POLICIES.table,
+            image_id=image_id,
+            user_id=image.user_id,
+            ttl=ttl,
+        ):
             return report_missing(image_id, settings)
     if json:
         output.print_json({"imageId": image_id, "userId": image.user_id, "ttl": ttl})

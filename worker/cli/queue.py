@@ -17,9 +17,7 @@ from worker.bootstrap import (
 )
 from worker.cli.support import output
 from worker.cli.support.entrypoint import asynchronous, start
-from worker.cli.support.report import DryRunOption, RateOption, Report
-from worker.cli.support.requester import requester
-from worker.repair.context import DEFAULT_RATE_PER_S
+from worker.cli.support.report import DEFAULT_RATE, DryRunOption, RateOption, Report
 from worker.repair.redrive import (
     LIST_VISIBILITY_S,
     REDRIVE_VISIBILITY_S,
@@ -131,7 +129,7 @@ async def redrive(
         str | None, typer.Option("--code", help="Only dead letters with this error code.")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Redrive at most this many dead letters.")] = None,
-    rate: RateOption = DEFAULT_RATE_PER_S,
+    rate: RateOption = DEFAULT_RATE,
     dry_run: DryRunOption = False,
     json: output.JsonOption = False,
 ) -> int:
@@ -149,7 +147,7 @@ async def redrive(
             open_repairs(
                 settings,
                 clients,
-                requester=requester("queue redrive"),
+                requested_by="queue redrive",
                 reporter=report,
                 rate_per_s=rate,
                 dry_run=dry_run,

@@ -8,10 +8,8 @@ import typer
 from worker.bootstrap import open_clients, open_repairs
 from worker.cli.support import output
 from worker.cli.support.entrypoint import asynchronous, start
-from worker.cli.support.report import DryRunOption, RateOption, Report
-from worker.cli.support.requester import requester
+from worker.cli.support.report import DEFAULT_RATE, DryRunOption, RateOption, Report
 from worker.domain.clock import utc_now
-from worker.repair.context import DEFAULT_RATE_PER_S
 from worker.repair.reconcile import reconcile_all
 from worker.repair.result_state import reconcile_results
 
@@ -41,7 +39,7 @@ async def reconcile(
             "result. Images with a missing or another result are reprocessed.",
         ),
     ] = False,
-    rate: RateOption = DEFAULT_RATE_PER_S,
+    rate: RateOption = DEFAULT_RATE,
     dry_run: DryRunOption = False,
     json: output.JsonOption = False,
 ) -> int:
@@ -66,7 +64,7 @@ async def reconcile(
             open_repairs(
                 settings,
                 clients,
-                requester=requester("reconcile"),
+                requested_by="reconcile",
                 reporter=report,
                 rate_per_s=rate,
                 dry_run=dry_run,

@@ -18,12 +18,13 @@ from worker.console.filters import filters
 from worker.console.live.live import add_live
 from worker.console.navigation import navigation
 from worker.console.page import TEMPLATES
+from worker.console.previews import add_previews
 from worker.console.security import Security
 from worker.console.static_files import add_static_files
 from worker.console.urls import add_prefix, url
-from worker.console.views import home, image, images, media, queue, users
+from worker.console.views import checks, home, image, images, media, preview, queue, users
 
-VIEWS: Final = (home, images, image, users, media, queue)
+VIEWS: Final = (home, images, image, users, media, queue, preview, checks)
 """The modules whose routes the application has."""
 
 
@@ -41,6 +42,11 @@ def build_app(context: ConsoleContext, security: Security, *, prefix: str = "") 
     add_live(app)
     static_url = add_static_files(app)
     app[TEMPLATES] = _templates(app, context, static_url)
+    add_previews(
+        app,
+        build_pool=context.build_decoder_pool,
+        fetch=partial(context.sources.fetch, max_bytes=context.max_bytes),
+    )
     security.add_routes(app)
     for view in VIEWS:
         view.add_routes(app)

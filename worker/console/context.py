@@ -9,15 +9,14 @@ from aiohttp import web
 
 from worker.aws.retry import RetryPolicies
 from worker.checks.finding import Finding
+from worker.console.recipe_form import RecipeSettings
 from worker.decoder_pool.pool import DecoderPool
 from worker.domain.clock import Clock
 from worker.domain.recipe import Recipe, Size
-from worker.domain.requester import Requester
 from worker.dynamodb.profiles import ProfileStore
 from worker.dynamodb.queries import Queries
 from worker.dynamodb.table import Table
 from worker.repair.context import RepairContext, Reporter
-from worker.repair.control import UNCONTROLLED, Control
 from worker.s3.sources import S3Sources
 from worker.s3.uploads import Uploads
 from worker.sqs.dead_letters import DeadLetters
@@ -35,13 +34,7 @@ class OpenRepairs(Protocol):
     """Builds the dependencies of the repair tools, and closes them at the end."""
 
     def __call__(
-        self,
-        *,
-        requester: Requester,
-        reporter: Reporter,
-        rate_per_s: float,
-        dry_run: bool = False,
-        control: Control = UNCONTROLLED,
+        self, *, requested_by: str, reporter: Reporter, rate_per_s: float, dry_run: bool = False
     ) -> AbstractAsyncContextManager[RepairContext]:
         """Open the dependencies; the arguments are those of `bootstrap.open_repairs`."""
 
@@ -73,6 +66,8 @@ class ConsoleContext:
         sizes: Every size that an image can be made in, by name.
         recipe: Recipe for images of users without preferences.
         logo_prefix: URL below which users' logos are stored: `s3://bucket/prefix/`.
+        recipe_settings: The settings that determine recipes.
+        with_logo: Adds the content of its logo to a recipe that names one.
         s3: S3 client.
         sqs: SQS client.
         dynamodb: DynamoDB client.
@@ -85,7 +80,7 @@ class ConsoleContext:
         open_dead_letters: Returns the dead-letter queue.
         open_repairs: Opens the dependencies of the repair tools.
         check: Runs the checks of `image-worker check`.
-        build_decoder_pool: Returns a pool of decoder processes, which is not started.
+        build_decoder_pool: Returns a pool of one decoder process, which is not started.
         clock: Returns the current time.
         grafana_url: Address of a Grafana dashboard about the worker; None if there is none.
     """
@@ -104,6 +99,8 @@ class ConsoleContext:
     sizes: "Mapping[str, Size]"
     recipe: Recipe
     logo_prefix: str
+    recipe_settings: RecipeSettings
+    with_logo: Callable[[Recipe], Awaitable[Recipe]]
     s3: "S3Client"
     sqs: "SQSClient"
     dynamodb: "DynamoDBClient"

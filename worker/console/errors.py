@@ -15,6 +15,7 @@ from worker.domain.errors import (
     ConfigurationError,
     ImageWorkerError,
     PageTokenError,
+    RejectedError,
     TransientError,
     UnreadableRecordError,
 )
@@ -103,6 +104,10 @@ def page_for(error: Exception) -> ErrorPage:
     if isinstance(error, PageTokenError):
         message, _, _ = str(error).partition("; ")
         return ErrorPage(HTTPStatus.BAD_REQUEST, _sentence(message), "Start again from the first page.")
+    if isinstance(error, RejectedError):
+        message, _, fix = str(error).rpartition("; ")
+        status = HTTPStatus.UNPROCESSABLE_ENTITY
+        return ErrorPage(status, _sentence(message or fix), _sentence(fix if message else ""))
     if isinstance(error, UnreadableRecordError):
         message, _, fix = str(error).partition("; ")
         return ErrorPage(HTTPStatus.BAD_GATEWAY, _sentence(message), _sentence(fix))

@@ -10,12 +10,10 @@ from worker.delivery.recipes import Recipes
 from worker.domain.errors import TransientError
 from worker.domain.image import Image
 from worker.domain.job import Job
-from worker.domain.requester import Requester
 from worker.domain.status import ImageStatus
 from worker.dynamodb.ledger import DynamoLedger
 from worker.dynamodb.queries import Queries
 from worker.dynamodb.repair_writes import RepairWrites
-from worker.repair.control import UNCONTROLLED, Control
 from worker.repair.requests import RequeueRequest
 from worker.sqs.batch import MAX_BATCH_ENTRIES
 from worker.sqs.events import to_body
@@ -23,9 +21,6 @@ from worker.sqs.sender import JobSender, RateLimiter
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
-
-DEFAULT_RATE_PER_S: Final = 20.0
-"""Images requeued per second by default: a fraction of what one decoder processes in a second."""
 
 _PAGE_SIZE: Final = 100
 
@@ -64,11 +59,10 @@ class RepairContext:
         rate_limiter: Limits the images requeued per second.
         recipes: Recipes that the worker would use now.
         reporter: Receives the result for each image.
-        requester: Who requests the repair, for the history; the messages have the name of the command.
+        requested_by: Name of the command, for the history and the messages: `images retry`.
         worker_id: Name of this process in leases.
         lease_s: Duration of a lease in seconds.
         dry_run: Report what would be done, and change nothing.
-        control: Pauses or stops the repair between its batches.
     """
 
     bucket: str
@@ -83,11 +77,10 @@ class RepairContext:
     rate_limiter: RateLimiter
     recipes: Recipes
     reporter: Reporter
-    requester: Requester
+    requested_by: str
     worker_id: str
     lease_s: float
     dry_run: bool
-    control: Control = UNCONTROLLED
 
     def serves_or_report(self, image: Image) -> bool:
         """Return whether the worker would accept a message about the image; report a failure if not."""
@@ -107,13 +100,9 @@ class RepairContext:
         Yield the images with a status, of all users or of one, page by page, read consistently.
 
         The index that they are found by may lag behind the table: check the status of each image again.
-
-        Raises:
-            RepairStoppedError: The repair was asked to stop.
         """
         token: str | None = None
         while True:
-            await self.control.checkpoint()
             if user_id is not None:
                 page = await self.queries.images_of_user(user_id, limit=_PAGE_SIZE, token=token)
             else:
@@ -137,7 +126,7 @@ class RepairContext:
             image_id=job.image_id,
             user_id=job.user_id,
             action=action,
-            body=to_body(job, reason=self.requester.command),
+            body=to_body(job, reason=self.requested_by),
             mark_pending=mark_pending,
         )
 

@@ -43,7 +43,6 @@ async def reconcile_all(repairs: RepairContext, *, now: datetime, pending_for: t
                 if is_stuck(image, now=now, pending_for=pending_for, lease_s=repairs.lease_s)
             ]
             for start in range(0, len(stuck), MAX_BATCH_ENTRIES):
-                await repairs.control.checkpoint()
                 await _repair_batch(repairs, stuck[start : start + MAX_BATCH_ENTRIES])
 
 
@@ -108,8 +107,7 @@ async def _fail(repairs: RepairContext, image: Image, job: Job, failure: Failure
             if not isinstance(claim, Claimed):
                 repairs.reporter.skipped(CHANGED)
                 return
-            failed = transition.failed(failure, at=utc_now(), requester=repairs.requester)
-            await repairs.ledger.settle(claim.image, failed)
+            await repairs.ledger.settle(claim.image, transition.failed(failure, at=utc_now()))
         except LeaseLostError:
             repairs.reporter.skipped(CHANGED)
             return

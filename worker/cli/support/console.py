@@ -16,6 +16,7 @@ from worker.bootstrap import (
     Clients,
     build_dead_letters,
     build_decoder_pool,
+    build_logos,
     build_profile_store,
     build_queries,
     build_sources,
@@ -28,7 +29,8 @@ from worker.bootstrap import (
 from worker.cli.support import output
 from worker.domain.clock import utc_now
 from worker.domain.errors import ConfigurationError
-from worker.recipe_settings import logo_prefix, sizes, standard_recipe
+from worker.recipe_settings import logo_prefix, sizes, standard_recipe, standard_watermark
+from worker.s3.logos import Logos
 from worker.settings import Settings
 from worker.telemetry.http_server import HttpLimits, http_server
 
@@ -40,9 +42,6 @@ if TYPE_CHECKING:
 
 _LIMITS: Final = HttpLimits(request_s=15.0, body_s=600.0)
 """An upload of 50 MiB takes ten minutes at 90 kB per second."""
-
-_DECODERS: Final = 2
-"""Decoder processes of the console, which only renders previews."""
 
 
 @asynccontextmanager
@@ -70,7 +69,9 @@ async def open_console(settings: Settings, clients: Clients, *, is_local: bool =
     security = _security(settings)
     async with AsyncExitStack() as stack:
         cloudwatch = await stack.enter_async_context(open_client("cloudwatch", settings))
-        context = await _context(settings, clients, cloudwatch, is_local=is_local)
+        logos = build_logos(clients.s3, settings)
+        stack.push_async_callback(logos.close)
+        context = await _context(settings, clients, cloudwatch, logos, is_local=is_local)
         app = build_app(context, security, prefix=settings.console_prefix)
         host, port = settings.console_host, settings.console_port
         try:
@@ -85,9 +86,10 @@ async def open_console(settings: Settings, clients: Clients, *, is_local: bool =
 
 
 async def _context(
-    settings: Settings, clients: Clients, cloudwatch: "CloudWatchClient", *, is_local: bool
+    settings: Settings, clients: Clients, cloudwatch: "CloudWatchClient", logos: Logos, *, is_local: bool
 ) -> "ConsoleContext":
     from worker.console.context import ConsoleContext
+    from worker.console.recipe_form import RecipeSettings
 
     return ConsoleContext(
         is_local=is_local,
@@ -104,6 +106,14 @@ async def _context(
         sizes=sizes(settings),
         recipe=standard_recipe(settings),
         logo_prefix=logo_prefix(settings),
+        recipe_settings=RecipeSettings(
+            standard=standard_recipe(settings),
+            sizes=sizes(settings),
+            custom_sizes=frozenset(settings.sizes),
+            watermark=standard_watermark(settings),
+            logo_prefix=logo_prefix(settings),
+        ),
+        with_logo=logos.fill,
         s3=clients.s3,
         sqs=clients.sqs,
         dynamodb=clients.dynamodb,
@@ -118,7 +128,7 @@ async def _context(
         check=partial(
             checks.check, clients.sqs, clients.s3, clients.dynamodb, settings, retry=RETRY_POLICIES.startup
         ),
-        build_decoder_pool=partial(build_decoder_pool, settings.model_copy(update={"processes": _DECODERS})),
+        build_decoder_pool=partial(build_decoder_pool, settings.model_copy(update={"processes": 1})),
         clock=utc_now,
         grafana_url=settings.console_grafana_url,
     )

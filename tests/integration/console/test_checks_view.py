@@ -1,0 +1,28 @@
+"""The checks as a page."""
+
+from tests.support.console import JSON, RunningConsole
+
+
+async def test_the_checks_run_when_they_are_asked_for(console: RunningConsole) -> None:
+    assert (await console.json("/checks"))["ok"] is None
+    assert "have not been run" in await console.html("/checks")
+    async with console.browser.post("/checks", headers=JSON) as response:
+        assert response.url.path == "/checks"
+        assert [each.status for each in response.history] == [303]
+        content = await response.json()
+    assert (content["ok"], content["failed"]) == (True, 0)
+    assert content["checkedAt"]
+    names = {finding["name"] for finding in content["findings"]}
+    assert {"bucket", "queue", "table", "decoder confinement"} <= names
+    assert "All required checks passed" in await console.html("/checks")
+
+
+async def test_a_failed_check_is_shown_with_what_to_do(console: RunningConsole) -> None:
+    await console.clients.dynamodb.delete_table(TableName=console.settings.table_name)
+    async with console.browser.post("/checks", headers=JSON) as response:
+        content = await response.json()
+    (finding,) = [each for each in content["findings"] if each["name"] == "table"]
+    assert (content["ok"], finding["ok"], finding["required"]) == (False, False, True)
+    page = await console.html("/checks")
+    assert "<code>image-worker provision</code>" in page
+    assert "required check failed" in page

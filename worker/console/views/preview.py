@@ -1,0 +1,293 @@
+"""`/preview`: what other settings would make of chosen images, and which settings those are."""
+
+import asyncio
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+from aiohttp import hdrs, web
+
+from worker.console.context import CONTEXT, ConsoleContext
+from worker.console.page import respond
+from worker.console.previews import PREVIEWS, Preview
+from worker.console.recipe_form import RecipeChange, RecipeForm, RecipeSettings, read_form
+from worker.console.urls import url
+from worker.delivery.recipes import recipe_builder
+from worker.domain.errors import ImageWorkerError
+from worker.domain.image import Image, ImageSummary
+from worker.domain.recipe import Recipe
+from worker.domain.status import ImageStatus, StepName
+from worker.domain.step import CONTENT_TYPES, EncodedRendition
+from worker.dynamodb.profiles import profile_from_item
+
+MAX_IMAGES: Final = 4
+"""Number of images that are previewed at once."""
+
+COUNTED: Final = 1000
+"""Number of images, the newest, whose recipes are compared when the changed ones are counted."""
+
+_RECENT: Final = 12
+_PAGE_SIZE: Final = 100
+_COUNT_TIMEOUT_S: Final = 30.0
+_FIELDS_OF_SIZE: Final = frozenset(
+    {
+        *("size", "width", "height", "fit", "gravity", "background", "enlarge", "format", "quality"),
+        *("targetBytes", "count"),
+    }
+)
+
+
+def add_routes(app: web.Application) -> None:
+    """Add the routes of this view."""
+    app.router.add_get("/preview", preview, name="preview")
+    app.router.add_get("/preview/rendition", rendition, name="preview-rendition")
+    app.router.add_get("/preview/original/{user_id}/{image_id}", displayable, name="displayable")
+
+
+async def preview(request: web.Request) -> web.Response:
+    """Show the form, the chosen images before and after, and the settings to set."""
+    context, current = request.app[CONTEXT], request.app[CONTEXT].recipe_settings
+    form = read_form(request.query, current)
+    images, missing = await _chosen_images(request)
+    recent = await context.queries.images_by_status(ImageStatus.COMPLETED, limit=_RECENT)
+    content: dict[str, Any] = {
+        "fields": {name: asdict(field) for name, field in form.fields.items()},
+        "sizes": _size_links(request, form, current),
+        "recipe": {"current": current.standard.hash, "changed": None, "isInRecipe": None},
+        "environment": None,
+        "envFile": None,
+        "images": [],
+        "missing": missing,
+        "maxImages": MAX_IMAGES,
+        "recent": _recent(recent.images, images),
+        "count": None,
+    }
+    if (change := form.change) is not None:
+        recipes = _Recipes(context, change)
+        content |= {
+            "recipe": {
+                "current": current.standard.hash,
+                "changed": change.standard.hash,
+                "isInRecipe": change.is_in_recipe,
+            },
+            "environment": dict(change.environment),
+            "envFile": change.env_file(),
+            "images": [await _compare(request, image, change, recipes) for image in images],
+            "count": await _count(context, recipes) if request.query.get("count") else None,
+        }
+    return respond(request, "preview.html", content)
+
+
+async def rendition(request: web.Request) -> web.Response:
+    """Return the file of a previewed rendition; the query is that of the page, with one image."""
+    form = read_form(request.query, request.app[CONTEXT].recipe_settings)
+    if form.change is None:
+        raise web.HTTPBadRequest(text=" ".join(form.errors.values()))
+    images, _ = await _chosen_images(request)
+    if not images:
+        raise web.HTTPNotFound(text="There is no such image.")
+    recipes = _Recipes(request.app[CONTEXT], form.change)
+    made = await _render(request, images[0], form.change, recipes)
+    return _file(made.renditions[form.change.size.name])
+
+
+async def displayable(request: web.Request) -> web.Response:
+    """Return an upload as a WebP of bounded size, for uploads in a format that browsers do not show."""
+    user_id, image_id = request.match_info["user_id"], request.match_info["image_id"]
+    image = await request.app[CONTEXT].queries.image(image_id, user_id)
+    if image is None:
+        raise web.HTTPNotFound(text="There is no such image.")
+    return _file(await request.app[PREVIEWS].displayable(image))
+
+
+def _file(rendition: EncodedRendition) -> web.Response:
+    return web.Response(
+        body=bytes(rendition.content),
+        content_type=CONTENT_TYPES[rendition.format],
+        headers={hdrs.CACHE_CONTROL: "private, max-age=60"},
+    )
+
+
+def reference(image: Image | ImageSummary) -> str:
+    """Return what `image` in the query names an image by; a user id has no slash."""
+    return f"{image.user_id}/{image.image_id}"
+
+
+async def _chosen_images(request: web.Request) -> tuple[list[Image], list[str]]:
+    """Return the images that the query names by reference or id, and the names of which there is no image."""
+    queries = request.app[CONTEXT].queries
+    references = list(dict.fromkeys(request.query.getall("image", [])))[:MAX_IMAGES]
+    images: dict[str, Image] = {}
+    missing: list[str] = []
+    for name in references:
+        user_id, _, image_id = name.partition("/")
+        image = await queries.image(image_id, user_id) if user_id and image_id else None
+        if image is None:
+            missing.append(name)
+        else:
+            images[name] = image
+    if image_id := request.query.get("id", "").strip():
+        found = await queries.images_with_id(image_id)
+        missing += [] if found else [image_id]
+        images = {reference(image): image for image in found} | images
+    return list(images.values())[:MAX_IMAGES], missing
+
+
+@dataclass(frozen=True, slots=True)
+class _UserRecipes:
+    """The recipes of a user now and after the change, and whether preferences change the latter."""
+
+    now: Recipe
+    after: Recipe
+    has_preferences: bool
+
+
+class _Recipes:
+    """Determines the recipes of users, and reads each profile once."""
+
+    def __init__(self, context: ConsoleContext, change: RecipeChange) -> None:
+        current = context.recipe_settings
+        self._context, self._change = context, change
+        self._build_now = recipe_builder(current.standard, current.sizes, logo_prefix=current.logo_prefix)
+        self._build_after = recipe_builder(change.standard, change.sizes, logo_prefix=current.logo_prefix)
+        self._found: dict[str, _UserRecipes] = {}
+
+    async def of(self, user_id: str) -> _UserRecipes:
+        """Return the recipes of a user; raises `TransientError` if the profile or logo cannot be read."""
+        if (found := self._found.get(user_id)) is None:
+            item = await self._context.profiles.get(user_id)
+            profile = profile_from_item(item) if item else None
+            now, after = self._build_now(profile).recipe, self._build_after(profile).recipe
+            found = self._found[user_id] = _UserRecipes(
+                now=await self._context.with_logo(now),
+                after=await self._context.with_logo(after),
+                has_preferences=after != self._change.standard,
+            )
+        return found
+
+
+async def _render(request: web.Request, image: Image, change: RecipeChange, recipes: _Recipes) -> Preview:
+    """Render an image in the previewed size only, with the preferences of its owner."""
+    recipe = replace((await recipes.of(image.user_id)).after, sizes=(change.size,))
+    return await request.app[PREVIEWS].render(image, recipe)
+
+
+async def _compare(
+    request: web.Request, image: Image, change: RecipeChange, recipes: _Recipes
+) -> dict[str, Any]:
+    """Return an image's stored rendition and its preview, or why it cannot be rendered."""
+    size = change.size.name
+    notes: list[str] = []
+    content: dict[str, Any] = {
+        "imageId": image.image_id,
+        "userId": image.user_id,
+        "originalFileName": image.file_name,
+        "reference": reference(image),
+        "stored": None,
+        "preview": None,
+        "notes": notes,
+        "error": None,
+    }
+    if (stored := image.renditions.get(size)) is not None:
+        content["stored"] = {
+            "format": stored.format,
+            "width": stored.width,
+            "height": stored.height,
+            "bytes": stored.size_bytes,
+            "ms": sum(image.step_durations_ms().values()) or None,
+            "url": _stored_url(request, image, size),
+        }
+    try:
+        recipes_of_user = await recipes.of(image.user_id)
+        made = await _render(request, image, change, recipes)
+    except ImageWorkerError as error:
+        return content | {"error": str(error)}
+    file = made.renditions[size]
+    content["preview"] = {
+        "format": file.format,
+        "width": file.width,
+        "height": file.height,
+        "bytes": len(file.content),
+        "ms": made.elapsed_ms,
+        "steps": dict(made.steps_ms),
+        "url": _rendition_url(request, image),
+    }
+    if stored and image.recipe != recipes_of_user.now.hash:
+        notes.append("The stored rendition was made by another recipe than the worker's current one.")
+    if recipes_of_user.has_preferences:
+        notes.append(f"The preferences of {image.user_id} change the recipe.")
+    reason = made.details[StepName.WATERMARK].get("reason")
+    if recipes_of_user.after.watermark is not None and isinstance(reason, str):
+        notes.append(f"Watermark: {reason}.")
+    return content
+
+
+def _stored_url(request: web.Request, image: Image, size: str) -> str | None:
+    if "media" not in request.app.router.named_resources():
+        return None
+    return url(request, "media", user_id=image.user_id, image_id=image.image_id, size=size)
+
+
+def _rendition_url(request: web.Request, image: Image) -> str:
+    fields = [(name, value) for name, value in request.query.items() if name not in {"image", "id", "count"}]
+    query = urlencode([*fields, ("image", reference(image))], quote_via=quote, errors="replace")
+    return f"{url(request, 'preview-rendition')}?{query}"
+
+
+def _size_links(request: web.Request, form: RecipeForm, current: RecipeSettings) -> list[dict[str, Any]]:
+    """Return the sizes, those of the recipe first, and the URL that previews each; it keeps the watermark."""
+    kept = [(name, value) for name, value in request.query.items() if name not in _FIELDS_OF_SIZE]
+    in_recipe = [size.name for size in current.standard.sizes]
+    return [
+        {
+            "size": name,
+            "url": f"{url(request, 'preview')}?{urlencode([('size', name), *kept], quote_via=quote)}",
+            "isCurrent": name == form.fields["size"].value,
+            "isInRecipe": name in in_recipe,
+        }
+        for name in dict.fromkeys([*in_recipe, *current.sizes])
+    ]
+
+
+def _recent(recent: tuple[ImageSummary, ...], chosen: list[Image]) -> list[dict[str, Any]]:
+    """Return the images to choose from: the chosen ones, then the newest."""
+    references = {reference(image) for image in chosen}
+    images: tuple[Image | ImageSummary, ...] = (*chosen, *recent)
+    by_reference = {reference(image): image for image in images}
+    return [
+        {
+            "reference": name,
+            "imageId": image.image_id,
+            "userId": image.user_id,
+            "originalFileName": image.file_name,
+            "isChosen": name in references,
+        }
+        for name, image in by_reference.items()
+    ]
+
+
+async def _count(context: ConsoleContext, recipes: _Recipes) -> dict[str, int]:
+    """
+    Compare the recipes of the newest completed images with those of the worker and of the preview.
+
+    Raises:
+        TransientError: The table or a logo is unavailable.
+        TimeoutError: The table responds slowly.
+    """
+    counted = outdated = changing = 0
+    token: str | None = None
+    async with asyncio.timeout(_COUNT_TIMEOUT_S):
+        for _ in range(COUNTED // _PAGE_SIZE):
+            page = await context.queries.images_by_status(
+                ImageStatus.COMPLETED, limit=_PAGE_SIZE, token=token
+            )
+            keys = [(image.image_id, image.user_id) for image in page.images]
+            images = await context.queries.images(keys)
+            for image in images:
+                user = await recipes.of(image.user_id)
+                counted += 1
+                outdated += image.recipe != user.now.hash
+                changing += image.recipe != user.after.hash
+            if (token := page.next_token) is None:
+                break
+    return {"counted": counted, "limit": COUNTED, "outdated": outdated, "changing": changing}
