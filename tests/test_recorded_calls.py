@@ -1,4 +1,4 @@
-"""The AWS calls made through the worker equal its IAM policy (fault 39 of docs/reliability.md)."""
+"""The calls of the worker and of its console equal their IAM policies (fault 39 of docs/reliability.md)."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +20,8 @@ RESOURCES = {
     "Queue.Arn": "queue",
     "DeadLetterQueue.Arn": "dead letters",
     "Table.Arn": "table",
+    "${Table.Arn}/index/*": "indexes",
+    "*": "everything",
 }
 
 
@@ -29,6 +31,8 @@ AUTHORISED_BY = {
     "get_object": {"s3:GetObject", "s3:GetObjectVersion"},
     "delete_message_batch": {"sqs:DeleteMessage"},
     "change_message_visibility_batch": {"sqs:ChangeMessageVisibility"},
+    "send_message_batch": {"sqs:SendMessage"},
+    "get_bucket_notification_configuration": {"s3:GetBucketNotification"},
 }
 """Operation -> its IAM actions, where the names differ."""
 
@@ -56,11 +60,15 @@ ONLY_COMMANDS = (
 """Packages and modules that only commands use, with the permissions of a person, and never the service."""
 
 
-def granted() -> set[tuple[str, str]]:
-    """Return the actions that the policy allows, each with its resource."""
+PROBES = {"change_message_visibility", "delete_message", "put_object", "update_item"}
+"""Calls by which checks find out about permissions: they have no effect, and a denied one is a finding."""
+
+
+def granted(policy: str) -> set[tuple[str, str]]:
+    """Return the actions that a policy allows, each with its resource."""
     return {
         (action, RESOURCES[name])
-        for statement in policies()["WorkerPolicy"]
+        for statement in policies()[policy]
         for action in actions(statement)
         for name in names_in(statement["Resource"])
         if name in RESOURCES
@@ -82,7 +90,17 @@ def names_in(resource: JsonValue) -> Iterator[str]:
 def calls_of_the_worker() -> list[Call]:
     """Return the recorded calls of all code that is not only for commands."""
     packages = tuple(f"{name}." for name in ONLY_COMMANDS)
-    return [call for call in recorded() if not f"{call.module}.".startswith(packages)]
+    return [call for call in recorded() if not call.for_whom and not f"{call.module}.".startswith(packages)]
+
+
+def calls_of_the_console(for_whom: str) -> list[Call]:
+    """Return the recorded calls of the console's pages or actions, without those that test permissions."""
+    return [
+        call
+        for call in recorded()
+        if call.for_whom == for_whom
+        and not (call.module.startswith("worker.checks") and xform_name(call.operation) in PROBES)
+    ]
 
 
 def needed(call: Call) -> set[tuple[str, str]]:
@@ -102,8 +120,12 @@ def needed(call: Call) -> set[tuple[str, str]]:
 
 def resource_of(call: Call) -> str:
     match call.service, call.parameters:
+        case "dynamodb", {"IndexName": _}:
+            return "indexes"
         case "dynamodb", _:
             return "table"
+        case "cloudwatch", _:
+            return "everything"
         case "sqs", {"QueueUrl": name} | {"QueueName": name}:
             return "dead letters" if "dead" in name.rpartition("/")[2] else "queue"
         case "s3", {"Key": key}:
@@ -114,21 +136,48 @@ def resource_of(call: Call) -> str:
     raise AssertionError(message)
 
 
-def test_the_policy_allows_every_call_that_the_worker_made() -> None:
-    denied = [
+def denied(calls: list[Call], allowed: set[tuple[str, str]]) -> list[str]:
+    """Return a line for each call that needs more than is allowed."""
+    return [
         f"{call.operation} by {call.module}.{call.definition} needs {missing}"
-        for call in calls_of_the_worker()
-        if (missing := needed(call) - granted())
+        for call in calls
+        if (missing := needed(call) - allowed)
     ]
-    assert denied == []
 
 
-def test_the_worker_made_every_call_that_the_policy_allows(request: pytest.FixtureRequest) -> None:
-    config = request.config
+def require_the_whole_suite(config: pytest.Config) -> None:
+    """Skip the test if other tests were left out, as only all of them make every call."""
     is_selection = config.option.keyword or config.option.markexpr or config.option.lf
     paths = [Path(argument).resolve() for argument in config.args]
     if FOLDER is None and (is_selection or paths != [config.rootpath / "tests"]):
         pytest.skip("only a run of the whole suite makes every call")
 
-    made = {requirement for call in calls_of_the_worker() for requirement in needed(call)}
-    assert granted() - made == set()
+
+def needed_by(calls: list[Call]) -> set[tuple[str, str]]:
+    return {requirement for call in calls for requirement in needed(call)}
+
+
+def test_the_policy_allows_every_call_that_the_worker_made() -> None:
+    assert denied(calls_of_the_worker(), granted("WorkerPolicy")) == []
+
+
+def test_the_worker_made_every_call_that_the_policy_allows(request: pytest.FixtureRequest) -> None:
+    require_the_whole_suite(request.config)
+    assert granted("WorkerPolicy") - needed_by(calls_of_the_worker()) == set()
+
+
+def test_the_policies_allow_every_call_that_the_console_made() -> None:
+    reader, operator = granted("ConsoleReaderPolicy"), granted("ConsoleOperatorPolicy")
+    assert denied(calls_of_the_console("reader"), reader) == []
+    assert denied(calls_of_the_console("operator"), reader | operator) == []
+
+
+def test_the_console_made_every_call_that_the_policies_allow(request: pytest.FixtureRequest) -> None:
+    require_the_whole_suite(request.config)
+    pages, actions_ = (needed_by(calls_of_the_console(each)) for each in ("reader", "operator"))
+    assert granted("ConsoleReaderPolicy") - (pages | actions_) == set()
+    assert granted("ConsoleOperatorPolicy") - actions_ == set()
+
+
+def test_operators_have_only_what_readers_do_not_have() -> None:
+    assert granted("ConsoleReaderPolicy") & granted("ConsoleOperatorPolicy") == set()

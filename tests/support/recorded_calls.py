@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+import structlog
 from aiobotocore.client import AioBaseClient
 
 from worker.aws.fast_path import FastCall
@@ -19,10 +20,15 @@ ROOT = Path(__file__).parents[2]
 
 
 class Call(NamedTuple):
-    """An AWS call, and the module and top-level definition of the worker that made it."""
+    """
+    An AWS call, and the module and top-level definition of the worker that made it.
+
+    For whom is empty, or `reader` or `operator` for calls of the console: of pages, and of actions.
+    """
 
     module: str
     definition: str
+    for_whom: str
     service: str
     operation: str
     parameters: dict[str, Any]
@@ -58,8 +64,23 @@ def _recording() -> Iterator[None]:
 def _record(client: Any, operation: str, parameters: dict[str, Any]) -> None:
     caller = _caller()
     if caller is not None:
-        call = Call(*caller, client.meta.service_model.service_name, operation, parameters)
-        RECORDED.setdefault((*call[:4], *_kind(parameters)), call)
+        call = Call(*caller, _for_whom(), client.meta.service_model.service_name, operation, parameters)
+        RECORDED.setdefault((*call[:5], *_kind(parameters)), call)
+
+
+def _for_whom() -> str:
+    """Return for whom the console makes a call; tasks inherit the context of their request."""
+    frame: FrameType | None = sys._getframe(3)
+    operations = f"{ROOT / 'worker' / 'console' / 'operations'}/"
+    console = (f"{ROOT / 'worker' / 'console'}/", str(ROOT / "worker" / "cli" / "support" / "console.py"))
+    context = structlog.contextvars.get_contextvars()
+    is_console = context.get("via") == "console"
+    while frame is not None:
+        if frame.f_code.co_filename.startswith(operations):  # may go on after a restart, without a request
+            return "operator"
+        is_console |= frame.f_code.co_filename.startswith(console)
+        frame = frame.f_back
+    return ("operator" if "by" in context else "reader") if is_console else ""
 
 
 def _caller() -> tuple[str, str] | None:
@@ -85,7 +106,7 @@ def _caller() -> tuple[str, str] | None:
 def _kind(parameters: dict[str, Any]) -> tuple[object, ...]:
     key = str(parameters.get("Key", "")) if "Bucket" in parameters else ""
     items = tuple(sorted({kind for item in parameters.get("TransactItems", []) for kind in item}))
-    names = ("Bucket", "QueueUrl", "QueueName", "TableName", "VersionId", "IfMatch")
+    names = ("Bucket", "QueueUrl", "QueueName", "TableName", "IndexName", "VersionId", "IfMatch")
     return key.partition("/")[0], items, *(str(parameters.get(name, ""))[-60:-8] for name in names)
 
 

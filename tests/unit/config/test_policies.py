@@ -33,7 +33,7 @@ def statement(policy: str, sid: str) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("policy", ["WorkerPolicy", "ReaderPolicy"])
+@pytest.mark.parametrize("policy", policies())
 def test_no_action_is_a_wildcard_and_no_resource_is_all(policy: str) -> None:
     for one in policies()[policy]:
         assert one["Effect"] == "Allow"
@@ -43,7 +43,13 @@ def test_no_action_is_a_wildcard_and_no_resource_is_all(policy: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("policy", "services"), [("WorkerPolicy", {"s3", "sqs", "dynamodb"}), ("ReaderPolicy", {"dynamodb"})]
+    ("policy", "services"),
+    [
+        ("WorkerPolicy", {"s3", "sqs", "dynamodb"}),
+        ("ReaderPolicy", {"dynamodb"}),
+        ("ConsoleReaderPolicy", {"s3", "sqs", "dynamodb"}),
+        ("ConsoleOperatorPolicy", {"s3", "sqs", "dynamodb"}),
+    ],
 )
 def test_the_key_is_used_only_through_services(policy: str, services: set[str]) -> None:
     (only,) = policies(of_the_key=True)[policy]
@@ -105,6 +111,24 @@ def test_the_index_of_readers_projects_exactly_what_lists_show() -> None:
     (index,) = (one for one in table["GlobalSecondaryIndexes"] if one["IndexName"] == "UserImages")
     assert index["Projection"]["ProjectionType"] == "INCLUDE"
     assert set(index["Projection"]["NonKeyAttributes"]) == LISTED_ATTRIBUTES
+
+
+READING = ("BatchGet", "Describe", "Get", "List", "Query")
+
+
+def test_readers_of_the_console_can_change_nothing() -> None:
+    allowed = {action for one in policies()["ConsoleReaderPolicy"] for action in actions(one)}
+    assert [action for action in allowed if not action.partition(":")[2].startswith(READING)] == []
+    (key,) = policies(of_the_key=True)["ConsoleReaderPolicy"]
+    assert actions(key) == {"kms:Decrypt", "kms:DescribeKey"}
+
+
+def test_operators_of_the_console_cannot_write_results_or_receive_the_workers_messages() -> None:
+    for one in policies()["ConsoleOperatorPolicy"]:
+        if "s3:PutObject" in actions(one):
+            assert one["Resource"] == {"Fn::Sub": "${Bucket.Arn}/${UploadsPrefix}*"}
+        if "sqs:ReceiveMessage" in actions(one):
+            assert one["Resource"] == {"Fn::GetAtt": "DeadLetterQueue.Arn"}
 
 
 def test_policies_have_no_names_because_those_need_another_capability() -> None:

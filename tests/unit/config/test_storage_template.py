@@ -131,6 +131,12 @@ def test_the_key_policy_allows_iam_and_the_notifications_of_the_bucket(template:
             ["s3", "sqs", "dynamodb"],
         ),
         ("ReaderPolicy", ["Decrypt", "DescribeKey"], ["dynamodb"]),
+        ("ConsoleReaderPolicy", ["Decrypt", "DescribeKey"], ["s3", "sqs", "dynamodb"]),
+        (
+            "ConsoleOperatorPolicy",
+            ["Encrypt", "GenerateDataKey", "ReEncryptFrom", "ReEncryptTo"],
+            ["s3", "sqs", "dynamodb"],
+        ),
     ],
 )
 def test_the_key_is_used_only_through_the_services_that_need_it(
