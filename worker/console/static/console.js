@@ -2,74 +2,57 @@
 "use strict";
 {
   const root = document.documentElement;
-  const select = document.getElementById("theme");
-  select.value = root.dataset.theme || "system";
-  select.addEventListener("change", () => {
-    if (select.value === "system") delete root.dataset.theme;
-    else root.dataset.theme = select.value;
+  const find = (id) => document.getElementById(id);
+  const theme = find("theme");
+  theme.value = root.dataset.theme || "system";
+  theme.addEventListener("change", () => {
+    root.dataset.theme = theme.value;
     try {
-      localStorage.setItem("theme", select.value);
+      localStorage.setItem("theme", theme.value);
     } catch { /* storage is turned off: lasts until the next page */ }
   });
 
-  for (const opener of document.querySelectorAll("[data-opens]")) {
-    opener.addEventListener("click", () => document.getElementById(opener.dataset.opens).showModal());
-  }
+  const help = () => find("help").showModal();
+  find("help-opener").addEventListener("click", help);
 
-  // Rows of the list: elements with data-row; Enter follows the first link of the focused one.
-  const rows = () => [...document.querySelectorAll("[data-row]")].filter((row) => row.offsetParent);
+  // Focus the next or previous row of a list.
   const move = (step) => {
-    const all = rows();
-    if (!all.length) return;
-    const now = all.indexOf(document.activeElement.closest("[data-row]"));
-    const row = all[Math.min(all.length - 1, Math.max(0, now < 0 ? 0 : now + step))];
+    const rows = [...document.querySelectorAll("[data-row]")].filter((row) => row.offsetParent);
+    const now = rows.indexOf(document.activeElement.closest("[data-row]"));
+    const row = rows[now < 0 ? 0 : Math.min(rows.length - 1, Math.max(0, now + step))];
+    if (!row) return;
     row.tabIndex = -1;
     row.focus();
-    row.scrollIntoView({ block: "nearest" });
   };
-
-  const keys = {
-    "/": () => document.getElementById("search")?.focus(),
-    "?": () => document.getElementById("help").showModal(),
+  let afterG = 0;
+  const shortcuts = {
+    "/": () => find("search")?.focus(),
+    "?": help,
     j: () => move(1),
     k: () => move(-1),
+    g: () => { afterG = Date.now(); },
   };
-  let isAfterG = false;
   document.addEventListener("keydown", (event) => {
+    const { key, target } = event;
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
-    const target = event.target;
-    const isField = target.closest("input:not([type=checkbox], [type=radio]), textarea, select, [contenteditable]");
-    if (event.key === "Escape" && isField) target.blur();
+    const isField = target.matches("input:not([type=checkbox], [type=radio]), textarea, select");
+    if (isField && key === "Escape") target.blur();
     if (isField || document.querySelector("dialog[open]")) return;
-    if (event.key === "Enter" && target.matches("[data-row]")) {
-      target.querySelector("a[href]")?.click();
-    } else if (isAfterG) {
-      isAfterG = false;
-      document.querySelector(`nav [data-key="${CSS.escape(event.key)}"]`)?.click();
-    } else if (event.key === "g") {
-      isAfterG = true;
-      setTimeout(() => { isAfterG = false; }, 1500);
-    } else if (Object.hasOwn(keys, event.key)) {
+    const view = Date.now() - afterG < 1500 && document.querySelector(`nav [data-key="${CSS.escape(key)}"]`);
+    if (view) view.click();
+    else if (key === "Enter" && target.matches("[data-row]")) target.querySelector("a[href]")?.click();
+    else if (Object.hasOwn(shortcuts, key)) {
       event.preventDefault();
-      keys[event.key]();
+      shortcuts[key]();
     }
   });
 
   const units = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
-  const ago = (at) => {
-    const seconds = Math.trunc((Date.now() - at) / 1000);
-    const unit = units.find(([, size]) => Math.abs(seconds) >= size);
-    if (!unit) return "just now";
-    const text = `${Math.trunc(Math.abs(seconds) / unit[1])} ${unit[0]}`;
-    return seconds < 0 ? `in ${text}` : `${text} ago`;
-  };
   setInterval(() => {
-    if (document.hidden) return;
-    for (const time of document.querySelectorAll("time[datetime]")) {
-      const text = ago(Date.parse(time.dateTime));
-      if (time.textContent !== text) time.textContent = text;
+    for (const time of document.querySelectorAll("time")) {
+      const seconds = Math.trunc((Date.now() - Date.parse(time.dateTime)) / 1000);
+      const [name, size] = units.find((unit) => seconds >= unit[1]) || [];
+      if (name) time.textContent = `${Math.trunc(seconds / size)} ${name} ago`;
     }
   }, 10000);
-
-  document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 }
