@@ -21,6 +21,7 @@ from worker.domain.errors import (
     UnreadableRecordError,
 )
 from worker.dynamodb.table import Table
+from worker.s3.sources import S3Sources
 
 
 def a_context(**changes: Any) -> ConsoleContext:
@@ -32,6 +33,7 @@ def a_context(**changes: Any) -> ConsoleContext:
         "table": Table("metadata", index_shards=8),
         "max_bytes": 1000,
         "retry": RetryPolicies(),
+        "sources": S3Sources(absent["s3"], retry=RetryPolicies().bucket),
         "clock": lambda: NOON,
     }
     return ConsoleContext(**absent | present | changes)
