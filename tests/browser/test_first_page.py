@@ -1,25 +1,31 @@
 """What a browser loads for its first page of the console."""
 
 import gzip
-from typing import TYPE_CHECKING
 
-from tests.browser.watch import OpenPage
-
-if TYPE_CHECKING:
-    from playwright.async_api import Response
+from playwright.async_api import Page, Response
 
 from tests.browser.stack import Stack
+from tests.browser.watch import OpenPage
 
 MAX_BYTES = 60_000
+
+
+async def responses_of(page: Page, url: str) -> list[Response]:
+    """Open a URL, and return all responses until the page has loaded."""
+    responses: list[Response] = []
+
+    def keep(response: Response) -> None:
+        responses.append(response)
+
+    page.on("response", keep)
+    await page.goto(url, wait_until="load")
+    return responses
 
 
 async def test_the_first_page_with_its_styles_and_scripts_is_below_60_kb_gzipped(
     open_page: OpenPage, running: Stack
 ) -> None:
-    page = await open_page("/healthz")
-    responses: list[Response] = []
-    page.on("response", responses.append)
-    await page.goto(running.url("/try"), wait_until="networkidle")
+    responses = await responses_of(await open_page("/healthz"), running.url("/try"))
 
     sizes = {
         response.url: len(gzip.compress(await response.body(), 6))
@@ -33,10 +39,7 @@ async def test_the_first_page_with_its_styles_and_scripts_is_below_60_kb_gzipped
 async def test_styles_and_scripts_are_sent_compressed_and_kept_by_the_browser(
     open_page: OpenPage, running: Stack
 ) -> None:
-    page = await open_page("/healthz")
-    responses: list[Response] = []
-    page.on("response", responses.append)
-    await page.goto(running.url("/images"), wait_until="networkidle")
+    responses = await responses_of(await open_page("/healthz"), running.url("/images"))
 
     files = [each for each in responses if each.request.resource_type in {"stylesheet", "script"}]
     assert files

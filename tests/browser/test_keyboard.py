@@ -71,11 +71,12 @@ async def test_the_first_tab_stop_skips_to_the_content(open_page: OpenPage) -> N
 async def test_every_tab_stop_is_visible_and_in_the_window(open_page: OpenPage, path: str) -> None:
     page = await open_page(path)
     seen: set[str] = set()
-    for _ in range(60):
+    for _ in range(100):
         await page.keyboard.press("Tab")
         element: str = await page.evaluate("document.activeElement.outerHTML.slice(0, 200)")
-        if element.startswith("<body") or element in seen:
+        if element.startswith("<body"):
             break
+        if element not in seen:  # the parts of a date follow each other within the same element
+            assert await page.evaluate(VISIBLE_FOCUS), f"no visible focus: {element}"
         seen.add(element)
-        assert await page.evaluate(VISIBLE_FOCUS), f"no visible focus: {element}"
     assert len(seen) > 5
