@@ -1,4 +1,4 @@
-"""Every route of the web console under attack: strangers, viewers, and pages of other sites."""
+"""Every route of the web console under attack: by anonymous clients, viewers, and pages of other sites."""
 
 import logging
 import re
@@ -71,7 +71,7 @@ def test_only_the_named_routes_are_open() -> None:
 
 
 @pytest.mark.parametrize("accept", ["text/html", "application/json"])
-async def test_a_stranger_sees_nothing(provisioned: Settings, accept: str) -> None:
+async def test_an_anonymous_client_sees_nothing(provisioned: Settings, accept: str) -> None:
     async with console(provisioned) as client:
         for method, path in CLOSED:
             response = await client.request(method, path, [("Accept", accept), *SAME_ORIGIN])

@@ -56,7 +56,7 @@ async def open_console(settings: Settings, clients: Clients, *, is_local: bool =
 
     Raises:
         ConfigurationError: The extra is not installed, the port is in use, the queue does not exist, or the
-            settings would open the console to everybody.
+            settings would open the console to every client.
     """
     if find_spec("jinja2") is None:
         message = "the web console is not installed; install it with: pip install 'image-worker[console]'"
@@ -135,7 +135,7 @@ async def _context(
 
 
 def _security(settings: Settings) -> "Security":
-    """Return the security; raise `ConfigurationError` if the settings would open the console to everybody."""
+    """Return the security; raise `ConfigurationError` if the settings would open the console to every client."""
     from worker.console.security import SecurityOptions, build_security
 
     def print_next_link(role: "Role") -> None:

@@ -1,8 +1,8 @@
 """
 Security of the console: who may reach it, who may act, and what browsers may do with its pages.
 
-`build_security(SecurityOptions(...), user=...)` rejects settings that would open the console to everybody. An
-application gets the rules by `security.middlewares` and `security.add_routes(app)`, in this order:
+`build_security(SecurityOptions(...), user=...)` rejects settings that would open the console to every client.
+An application gets the rules by `security.middlewares` and `security.add_routes(app)`, in this order:
 
 1. `hosts`: only the names of the console are accepted in `Host`, with their ports.
 2. `authentication`: `loopback` (none), `token`, `alb` or `header` find the `Identity` of a request.
@@ -11,7 +11,7 @@ application gets the rules by `security.middlewares` and `security.add_routes(ap
 
 `headers` adds the headers of every response. Views use `identity_of(request)`, `is_operator(request)`,
 `attachment(file_name)` for `Content-Disposition`, and `log_action(...)` once for each action. The route names
-`healthz` and `static` are open to everybody, and so is `login`.
+`healthz` and `static` are open to every client, and so is `login`.
 
 With `token`, `security.authentication.start_link(security.base_url)` returns the link to print.
 """

@@ -161,7 +161,7 @@ def _key_url(partition: str, region: str) -> str:
 
 
 class _PublicKeys:
-    """The public keys of a region's load balancers, cached; requests are bounded: anybody can name a key."""
+    """The public keys of a region's load balancers, cached, read with a bounded number of requests."""
 
     def __init__(self, url: str) -> None:
         self._url = url

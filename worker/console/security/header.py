@@ -12,7 +12,7 @@ from worker.console.security.identity import Identity, Operators
 from worker.domain.errors import ConfigurationError
 
 _MIN_PREFIX_LENGTH: Final = {4: 16, 6: 64}
-"""A network that has more addresses than a VPC's names no proxy, but everybody."""
+"""A network with more addresses than a VPC is not the network of a proxy."""
 
 _MAX_NETWORKS: Final = 32
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
@@ -34,7 +34,7 @@ class HeaderAuthentication:
         operators: The users who are operators.
 
     Raises:
-        ConfigurationError: Anybody could set the header.
+        ConfigurationError: Any client could set the header.
     """
 
     hint = "The proxy in front of the console did not name the user. Sign in at the proxy."
@@ -83,7 +83,7 @@ def _networks(proxies: Sequence[str]) -> tuple[Network, ...]:
     if not 0 < len(proxies) <= _MAX_NETWORKS:
         message = (
             f"WORKER_CONSOLE_PROXIES has {len(proxies)} entries instead of 1 to {_MAX_NETWORKS}, and without "
-            f"the addresses of the proxy everybody could take the name of an operator: {remedy}"
+            f"the addresses of the proxy every client could take the name of an operator: {remedy}"
         )
         raise ConfigurationError(message)
     networks = []

@@ -1,4 +1,4 @@
-"""No authentication: every user of this machine is an operator, and nobody else has access."""
+"""No authentication: every user of this machine is an operator, and no other machine has access."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Decide from the settings who may reach the console, and reject settings that would open it to everybody."""
+"""Decide from the settings who may reach the console, and reject those that open it to every client."""
 
 import re
 from collections.abc import Callable
@@ -73,7 +73,7 @@ def build_security(
         alb_key_url: URL of the public keys with `alb`, for tests.
 
     Raises:
-        ConfigurationError: The settings would open the console to everybody, or contradict each other.
+        ConfigurationError: The settings would open the console to every client, or contradict each other.
     """
     if not _PREFIX.fullmatch(options.prefix):
         message = (
@@ -137,8 +137,7 @@ def _require_loopback(options: SecurityOptions) -> None:
     if not is_loopback(options.host):
         message = (
             f"WORKER_CONSOLE_HOST is {options.host!r} and WORKER_CONSOLE_AUTHENTICATION is none, which would "
-            "open the console to everybody who reaches this address: set WORKER_CONSOLE_AUTHENTICATION to "
-            "token, alb or header, or WORKER_CONSOLE_HOST to 127.0.0.1"
+            "open the console to every client of this address: set WORKER_CONSOLE_AUTHENTICATION to token, alb or header, or WORKER_CONSOLE_HOST to 127.0.0.1"
         )
         raise ConfigurationError(message)
     if options.url is not None and not any(
@@ -146,7 +145,7 @@ def _require_loopback(options: SecurityOptions) -> None:
     ):
         message = (
             f"WORKER_CONSOLE_URL is {options.url!r} and WORKER_CONSOLE_AUTHENTICATION is none, which would "
-            "open the console to everybody who reaches this URL: set WORKER_CONSOLE_AUTHENTICATION to token, "
+            "open the console to every client of this URL: set WORKER_CONSOLE_AUTHENTICATION to token, "
             "alb or header"
         )
         raise ConfigurationError(message)

@@ -137,7 +137,7 @@ def altered(original: str, segment: int, content: bytes) -> str:
 
 
 def signed_with_the_public_key() -> str:
-    """Return a token of HS256 whose secret is the public key that everybody can read."""
+    """Return a token of HS256 whose secret is the public key that is public."""
     signed = f"{encoded(json.dumps(head(alg='HS256')).encode())}.{encoded(json.dumps(claims()).encode())}"
     signature = hmac.HMAC(pem(KEY), hashes.SHA256())
     signature.update(signed.encode())
@@ -248,7 +248,7 @@ async def test_a_key_of_another_kind_is_rejected(key: Any) -> None:
         "nested",
     ],
 )
-async def test_an_address_that_anybody_may_have_entered_names_no_operator(
+async def test_an_address_that_any_user_may_have_entered_names_no_operator(
     changes: dict[str, Any], name: str
 ) -> None:
     async with console() as running:

@@ -86,7 +86,7 @@ async def test_forwarded_names_do_not_count() -> None:
         assert (await console.request(headers=headers, host="evil.example")).status == 421
 
 
-async def test_a_health_check_may_name_any_host_and_learns_nothing_else() -> None:
+async def test_a_health_check_may_name_any_host_and_learns_only_that_it_runs() -> None:
     async with secured() as console:
         assert (await console.request(target="/healthz", host="10.0.3.4:8081")).status == 200
         assert (await console.request(target="/images/healthz", host="10.0.3.4:8081")).status == 421

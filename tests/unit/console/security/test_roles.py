@@ -43,7 +43,7 @@ async def test_members_of_a_group_can_act() -> None:
             assert (await console.request(headers=headers)).text == expected
 
 
-async def test_unless_named_everybody_is_a_viewer() -> None:
+async def test_unless_named_every_user_is_a_viewer() -> None:
     async with secured(options()) as console:
         headers = [("X-Forwarded-User", "alice"), ("X-Forwarded-Groups", "admins")]
         assert (await console.request(headers=headers)).text == "alice False"

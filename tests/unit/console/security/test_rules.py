@@ -117,7 +117,9 @@ def attack(peer: str, local: str, host: str) -> web.Request:
 
 
 @given(options=options, peer=st.sampled_from(ATTACKERS), host=st.sampled_from(OPEN_HOSTS + LOCAL_HOSTS))
-async def test_no_settings_give_a_stranger_access(options: SecurityOptions, peer: str, host: str) -> None:
+async def test_no_settings_give_an_anonymous_client_access(
+    options: SecurityOptions, peer: str, host: str
+) -> None:
     try:
         security = build_security(options, user="alice", alb_key_url="http://127.0.0.1:1")
     except ConfigurationError:
