@@ -135,7 +135,7 @@ async def _context(
 
 
 def _security(settings: Settings) -> "Security":
-    """Return the security; raise `ConfigurationError` if the settings would open the console to every client."""
+    """Return the security; raise `ConfigurationError` if the settings open the console to every client."""
     from worker.console.security import SecurityOptions, build_security
 
     def print_next_link(role: "Role") -> None:

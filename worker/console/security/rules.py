@@ -137,7 +137,8 @@ def _require_loopback(options: SecurityOptions) -> None:
     if not is_loopback(options.host):
         message = (
             f"WORKER_CONSOLE_HOST is {options.host!r} and WORKER_CONSOLE_AUTHENTICATION is none, which would "
-            "open the console to every client of this address: set WORKER_CONSOLE_AUTHENTICATION to token, alb or header, or WORKER_CONSOLE_HOST to 127.0.0.1"
+            "open the console to every client of this address: set WORKER_CONSOLE_AUTHENTICATION to token, "
+            "alb or header, or WORKER_CONSOLE_HOST to 127.0.0.1"
         )
         raise ConfigurationError(message)
     if options.url is not None and not any(

@@ -146,7 +146,7 @@ def test_without_authentication_only_the_loopback_interface_is_accepted(options:
 
 @pytest.mark.parametrize("host", OPEN_HOSTS)
 def test_an_open_address_without_authentication_is_an_error_that_names_the_remedy(host: str) -> None:
-    with pytest.raises(ConfigurationError, match="set WORKER_CONSOLE_AUTHENTICATION to token, alb or header"):
+    with pytest.raises(ConfigurationError, match="set WORKER_CONSOLE_AUTHENTICATION to token"):
         build_security(SecurityOptions(authentication="none", host=host), user="alice")
 
 
