@@ -12,6 +12,7 @@ from worker.console.page import respond
 from worker.console.previews import PREVIEWS, Preview
 from worker.console.recipe_form import RecipeChange, RecipeForm, RecipeSettings, read_form
 from worker.console.urls import url
+from worker.console.views.media import SMALLEST
 from worker.delivery.recipes import recipe_builder
 from worker.domain.errors import ImageWorkerError
 from worker.domain.image import Image, ImageSummary
@@ -26,7 +27,7 @@ MAX_IMAGES: Final = 4
 COUNTED: Final = 1000
 """Number of images, the newest, whose recipes are compared when the changed ones are counted."""
 
-_RECENT: Final = 12
+_RECENT: Final = 8
 _PAGE_SIZE: Final = 100
 _COUNT_TIMEOUT_S: Final = 30.0
 _FIELDS_OF_SIZE: Final = frozenset(
@@ -59,7 +60,7 @@ async def preview(request: web.Request) -> web.Response:
         "images": [],
         "missing": missing,
         "maxImages": MAX_IMAGES,
-        "recent": _recent(recent.images, images),
+        "recent": _recent(request, recent.images, images),
         "count": None,
     }
     if (change := form.change) is not None:
@@ -183,6 +184,7 @@ async def _compare(
         "userId": image.user_id,
         "originalFileName": image.file_name,
         "reference": reference(image),
+        "url": url(request, "image", image_id=image.image_id, query={"user": image.user_id}),
         "stored": None,
         "preview": None,
         "notes": notes,
@@ -222,9 +224,7 @@ async def _compare(
     return content
 
 
-def _stored_url(request: web.Request, image: Image, size: str) -> str | None:
-    if "media" not in request.app.router.named_resources():
-        return None
+def _stored_url(request: web.Request, image: Image | ImageSummary, size: str) -> str:
     return url(request, "media", user_id=image.user_id, image_id=image.image_id, size=size)
 
 
@@ -249,7 +249,9 @@ def _size_links(request: web.Request, form: RecipeForm, current: RecipeSettings)
     ]
 
 
-def _recent(recent: tuple[ImageSummary, ...], chosen: list[Image]) -> list[dict[str, Any]]:
+def _recent(
+    request: web.Request, recent: tuple[ImageSummary, ...], chosen: list[Image]
+) -> list[dict[str, Any]]:
     """Return the images to choose from: the chosen ones, then the newest."""
     references = {reference(image) for image in chosen}
     images: tuple[Image | ImageSummary, ...] = (*chosen, *recent)
@@ -260,6 +262,7 @@ def _recent(recent: tuple[ImageSummary, ...], chosen: list[Image]) -> list[dict[
             "imageId": image.image_id,
             "userId": image.user_id,
             "originalFileName": image.file_name,
+            "thumbnail": _stored_url(request, image, SMALLEST) if image.processed_key else None,
             "isChosen": name in references,
         }
         for name, image in by_reference.items()
