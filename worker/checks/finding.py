@@ -13,6 +13,9 @@ Call: TypeAlias = Callable[[], Awaitable[object]]
 
 PROVISION: Final = "run `image-worker provision`"
 
+PERMISSION: Final = "permission"
+"""Name of the findings about IAM actions."""
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -75,7 +78,7 @@ async def check_permission(action: str, *, on: str, call: Call) -> Finding:
         await call()
     except ClientError as error:
         if is_access_denied(error):
-            return request_failed("permission", error, action=action, on=on)
+            return request_failed(PERMISSION, error, action=action, on=on)
     except BotoCoreError as error:
-        return request_failed("permission", error, action=action, on=on)
-    return passed("permission", f"{action} is allowed on {on}")
+        return request_failed(PERMISSION, error, action=action, on=on)
+    return passed(PERMISSION, f"{action} is allowed on {on}")

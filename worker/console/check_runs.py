@@ -2,12 +2,19 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
-from worker.checks.finding import Finding, failed
+from worker.checks.finding import PERMISSION, Finding, failed
 from worker.domain.clock import Clock
+
+
+def as_seen_by_console(finding: Finding) -> Finding:
+    """Return a finding about a missing permission, which the worker may have, as a warning."""
+    if finding.ok or finding.name != PERMISSION:
+        return finding
+    return replace(finding, required=False, fix=_FOR_PERMISSION)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,4 +71,7 @@ class CheckRuns:
             return (failed("checks", message, fix=_AFTER_TIMEOUT),)
 
 
+_FOR_PERMISSION: Final = (
+    "the worker needs it, and the console does not: run `image-worker check` with the role of the worker"
+)
 _AFTER_TIMEOUT: Final = "check the network between the console and AWS, and run the checks again"

@@ -154,3 +154,14 @@ async def test_an_upload_is_displayable_in_a_format_that_browsers_show(console: 
         assert opened(await response.read()).size == (64, 48)
     async with console.browser.get(f"/preview/original/{USER}/nothing") as response:
         assert response.status == 404
+
+
+async def test_a_logo_below_the_prefix_of_logos_is_previewed(processed: RunningConsole) -> None:
+    clients, settings = processed.clients, processed.settings
+    logo = encoded(quadrants(64, 48), "PNG")
+    await clients.s3.put_object(Bucket=settings.bucket, Key="logos/acme.png", Body=logo)
+    (found,) = (await processed.json(f"/preview?{PHOTO}&watermark=logo&logo=acme.png"))["images"]
+    (missing,) = (await processed.json(f"/preview?{PHOTO}&watermark=logo&logo=none.png"))["images"]
+    assert found["notes"] == []
+    (note,) = missing["notes"]
+    assert "missing" in note

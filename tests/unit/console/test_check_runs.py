@@ -4,7 +4,7 @@ import asyncio
 
 from tests.support.builders import NOON
 from worker.checks.finding import Finding
-from worker.console.check_runs import CheckRuns
+from worker.console.check_runs import CheckRuns, as_seen_by_console
 
 
 class Checks:
@@ -44,3 +44,12 @@ async def test_checks_that_take_too_long_are_stopped_with_a_finding() -> None:
     run = await runs.run()
     assert run.failed == 1
     assert run.findings[0].message == "the checks took longer than 0.01 s and were stopped"
+
+
+def test_a_permission_that_the_console_does_not_need_is_a_warning() -> None:
+    denied = Finding("permission", ok=False, message="AWS does not allow sqs:DeleteMessage", fix="allow it")
+    seen = as_seen_by_console(denied)
+    assert (seen.required, seen.message) == (False, denied.message)
+    assert "with the role of the worker" in seen.fix
+    for kept in (Finding("queue", ok=False, message="missing"), Finding("permission", ok=True, message="")):
+        assert as_seen_by_console(kept) is kept

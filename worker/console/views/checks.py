@@ -8,7 +8,7 @@ from aiohttp import web
 
 from worker.checks.confinement import check_confinement, unconfined
 from worker.checks.finding import Finding
-from worker.console.check_runs import CheckRuns
+from worker.console.check_runs import CheckRuns, as_seen_by_console
 from worker.console.context import CONTEXT
 from worker.console.page import respond, see_other
 from worker.console.previews import PREVIEWS, Previews
@@ -23,7 +23,7 @@ def add_routes(app: web.Application) -> None:
     context, previews = app[CONTEXT], app[PREVIEWS]
 
     async def check() -> Sequence[Finding]:
-        return [*await context.check(), await _check_decoder(previews)]
+        return [*map(as_seen_by_console, await context.check()), await _check_decoder(previews)]
 
     app[_RUNS] = CheckRuns(check, clock=context.clock)
     app.router.add_get("/checks", checks, name="checks")
