@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import pytest
@@ -12,6 +12,7 @@ from yarl import URL
 
 from tests.support.builders import after
 from tests.support.emulators import a_free_port
+from worker.aws.retry import RetryPolicies
 from worker.bootstrap import Clients, open_clients
 from worker.cli.support.console import open_console
 from worker.console.app import build_app
@@ -20,6 +21,7 @@ from worker.console.page import render
 from worker.console.security import IDENTITY, Identity, Role, SecurityOptions, build_security
 from worker.domain.recipe import Recipe, Size
 from worker.dynamodb.table import Table
+from worker.s3.sources import S3Sources
 from worker.settings import Settings
 
 JSON = {"Accept": "application/json"}
@@ -102,6 +104,7 @@ def a_context(**changes: Any) -> ConsoleContext:
         "sizes": {"medium": size},
         "recipe": Recipe(sizes=(size,), watermark=None),
         "logo_prefix": "s3://image-uploads/logos/",
+        "sources": S3Sources(cast("Any", None), retry=RetryPolicies().bucket),
         "clock": lambda: after(3600),
     }
     return ConsoleContext(**(values | changes))

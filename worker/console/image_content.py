@@ -18,6 +18,9 @@ from worker.presentation.words import error_words, what_to_do
 SHOWN_FORMATS: Final = frozenset({*CONTENT_TYPES, "bmp"})
 """Formats of uploads that browsers show."""
 
+MAX_SHOWN_BYTES: Final = 10_000_000
+"""Larger uploads are shown as a preview of them, so that the page does not load for minutes."""
+
 MAX_ROWS: Final = 40
 MAX_EVENTS: Final = 200
 MAX_RENDITIONS: Final = 32
@@ -87,13 +90,19 @@ def upload_format(image: Image) -> str | None:
 
 
 def original(image: Image) -> dict[str, Any]:
-    """Return the format, size and dimensions of the upload, and whether browsers show it."""
+    """
+    Return the format, size and dimensions of the upload, and how the page shows it.
+
+    It is shown as it is (`file`), as a `preview` that a decoder process renders, or not at all (None) unless
+    validation has found that it is an image.
+    """
     found = upload_format(image)
+    is_shown = found in SHOWN_FORMATS and (image.file_size or 0) <= MAX_SHOWN_BYTES
     return {
         "format": found,
         "bytes": image.file_size,
         **_dimensions(image),
-        "isShown": found in SHOWN_FORMATS,
+        "as": None if found is None else "file" if is_shown else "preview",
     }
 
 

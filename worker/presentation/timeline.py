@@ -124,7 +124,7 @@ class WaitKind(StrEnum):
 
 
 _EXPLANATIONS: Final = {
-    WaitKind.IN_QUEUE: "its message was in the queue",
+    WaitKind.IN_QUEUE: "",
     WaitKind.LEASE_EXPIRED: "its worker ended without releasing it, and its lease had to expire",
     WaitKind.RELEASED: "its message was released, and the queue delivered it again after a delay",
     WaitKind.FOR_RETRY: "a retry was requested, and its message was in the queue",
@@ -300,7 +300,6 @@ class _Builder:
             return
         if reason == ImageMove.LEASE_EXPIRED and self._attempt is not None:
             last_sign_at = self._attempt.last_sign_at
-            self._attempt = replace(self._attempt, reason=text)
             self._close_attempt("lease expired")
             self._rows.append(Wait(kind=WaitKind.LEASE_EXPIRED, since=last_sign_at, until=entry.at))
         elif self._attempt is not None:

@@ -58,7 +58,7 @@ def test_a_completed_image_shows_its_result_with_what_it_saves() -> None:
         "bytes": 2_048_576,
         "width": 1920,
         "height": 1080,
-        "isShown": True,
+        "as": "file",
     }
     text = text_of(html_of(completed()))
     assert "medium 800\N{MULTIPLICATION SIGN}450 jpeg, 82 kB, 96 % smaller" in text
@@ -77,13 +77,16 @@ def test_a_cropped_result_is_not_laid_over_the_original() -> None:
     assert "data-compare" in html_of(completed())
 
 
-def test_an_original_that_browsers_do_not_show_is_offered_as_a_download() -> None:
+@pytest.mark.parametrize(("file_format", "size"), [("heic", 1000), ("jpeg", 20_000_000)])
+def test_an_original_that_browsers_do_not_show_is_rendered(file_format: str, size: int) -> None:
     image = completed()
-    validated = replace(image.steps[StepName.VALIDATION], detail={"result": "valid", "format": "heic"})
-    image = replace(image, steps={**image.steps, StepName.VALIDATION: validated})
-    assert content_of(image)["original"]["isShown"] is False
-    text = text_of(html_of(image))
-    assert "Browsers do not show this format. Download the original" in text
+    validated = replace(image.steps[StepName.VALIDATION], detail={"result": "valid", "format": file_format})
+    image = replace(image, file_size=size, steps={**image.steps, StepName.VALIDATION: validated})
+    assert content_of(image)["original"]["as"] == "preview"
+    html = html_of(image)
+    assert 'src="/preview/original/user_1/img_1"' in html
+    assert "Left: the original, rendered as WebP." in text_of(html)
+    assert 'href="/media/user_1/img_1/original" download' in html
 
 
 def test_a_failed_image_shows_the_cause_and_what_to_do_and_not_its_pixels() -> None:
