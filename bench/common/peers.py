@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from bench.common.paths import ROOT
@@ -45,9 +46,11 @@ class ServicePeer:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-def image_worker(name: str = IMAGE_WORKER, tree: Path = ROOT) -> ServicePeer:
+def image_worker(
+    name: str = IMAGE_WORKER, tree: Path = ROOT, environment: Mapping[str, str] = MappingProxyType({})
+) -> ServicePeer:
     """Return image-worker as a working copy has it, with the installed packages of this working copy."""
-    return ServicePeer(name, (sys.executable, "-m", "worker", "run"), tree)
+    return ServicePeer(name, (sys.executable, "-m", "worker", "run"), tree, environment=environment)
 
 
 def named_tree(text: str) -> tuple[str, Path]:

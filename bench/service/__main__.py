@@ -28,9 +28,13 @@ from bench.common.peers import IMAGE_WORKER, ServicePeer, image_worker, named_tr
 from bench.common.series import FULL_HD, SERIES, Series, write_images
 from bench.service import imaging_alone, peer_setup
 from bench.service.measurement import Load, Measurement, measure
+from bench.service.workload import ALBUM
 
 CONCURRENCY: Final = 8
 _WARM_UP: Final = 40
+_REUSE: Final = ("batch", "never")
+"""Modes of `WORKER_DECODER_REUSE` that are measured besides the default."""
+
 _TABLE_WIDTH: Final = 185
 _MIN_RATIOS: Final[Mapping[str, Mapping[str, float]]] = {
     "Node": {"1920x1080": 1.7, "12 MP": 1.5},
@@ -98,7 +102,15 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     peer_setup.install()
-    peers = [peer_setup.node(), peer_setup.celery(CONCURRENCY), peer_setup.threads()]
+    peers = [
+        *(
+            image_worker(f"{IMAGE_WORKER}, {reuse}", environment={"WORKER_DECODER_REUSE": reuse})
+            for reuse in _REUSE
+        ),
+        peer_setup.node(),
+        peer_setup.celery(CONCURRENCY),
+        peer_setup.threads(),
+    ]
     if arguments.only is not None:
         peers = [peer for peer in peers if peer.name in arguments.only]
     peers += [image_worker(name, tree) for name, tree in arguments.against]
@@ -224,6 +236,9 @@ rounds of {results.images} images (a third as many of 12 MP); "ratio" is CPU tim
 above 1 where image-worker needs less. The AWS is an emulator on the same machine; the last column is its own
 CPU time. Images per second therefore compare the peers but do not transfer to other machines. Latency is from
 upload to completion at {rates}.
+Users upload albums of {ALBUM} images, one user after the other. The rows "batch" and "never" are image-worker
+with other values of [`WORKER_DECODER_REUSE`](#reuse-of-decoders); where each image is of another user, the
+default costs what "never" does.
 
 {plot}
 {report.markdown_table(("images", "peer", *_HEADINGS), rows(results))}

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
 
 USERS: Final = 50
+ALBUM: Final = 10
+"""Images that a user uploads in a row, before the next user does."""
+
 _MAX_PARALLEL_UPLOADS: Final = 8
 _TASK_QUEUE: Final = "image-tasks"
 
@@ -62,7 +65,7 @@ class Workload:
     async def upload(self, content: bytes) -> None:
         """Upload the next image."""
         number = next(self._numbers)
-        user_id = f"user-{number % USERS:02d}"
+        user_id = f"user-{number // ALBUM % USERS:02d}"
         key = f"{self.settings.uploads_prefix}{user_id}/img_{number:016x}.jpg"
         response = await self.s3.put_object(
             Bucket=self.settings.bucket, Key=key, Body=content, ContentType="image/jpeg"
