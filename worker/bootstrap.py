@@ -40,6 +40,7 @@ from worker.dynamodb.ledger import DynamoLedger
 from worker.dynamodb.profiles import CachedProfiles, ProfileStore
 from worker.dynamodb.queries import OnUnreadable, Queries, log_unreadable
 from worker.dynamodb.repair_writes import RepairWrites
+from worker.dynamodb.stream import TableStream
 from worker.dynamodb.table import Table
 from worker.dynamodb.table_identity import TableIdentity
 from worker.recipe_settings import recipe_builder_from, sizes, standard_recipe
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from types_aiobotocore_cloudformation import CloudFormationClient
     from types_aiobotocore_cloudwatch import CloudWatchClient
     from types_aiobotocore_dynamodb import DynamoDBClient
+    from types_aiobotocore_dynamodbstreams import DynamoDBStreamsClient
     from types_aiobotocore_s3 import S3Client
     from types_aiobotocore_sqs import SQSClient
 
@@ -220,6 +222,8 @@ def storage_parameters(settings: Settings) -> dict[str, str]:
         "VisibilityTimeout": str(settings.visibility_timeout_s),
         "MaxReceiveCount": str(settings.queue_receives),
         "TableName": settings.table_name,
+        "Stream": "Enabled" if settings.events else "Disabled",
+        "EventsDeadLetterQueueName": settings.events_dead_letter_queue_name,
     }
 
 
@@ -230,6 +234,13 @@ def build_queries(
     return Queries(
         dynamodb, table=table_of(settings), retry=RETRY_POLICIES.table, on_unreadable=on_unreadable
     )
+
+
+def build_table_stream(
+    dynamodb: "DynamoDBClient", streams: "DynamoDBStreamsClient", settings: Settings
+) -> TableStream:
+    """Return the reader of the table's stream."""
+    return TableStream(dynamodb, streams, table=table_of(settings), retry=RETRY_POLICIES.table)
 
 
 def build_ledger(dynamodb: "DynamoDBClient", settings: Settings) -> DynamoLedger:

@@ -5,7 +5,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final, Literal, Required, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from typing_extensions import TypedDict
 
@@ -248,6 +248,24 @@ class Settings(BaseSettings):
     )
     profile_cache_s: float = Field(
         60.0, ge=0, le=86_400, description="How long a user's preferences are cached."
+    )
+    events: bool = Field(
+        default=False,
+        description="Whether the table has a stream, from which applications receive events.",
+    )
+    events_target: str = Field(
+        "default",
+        min_length=1,
+        description="Where `events replay` publishes: a bus, or the ARN of an SQS queue or SNS topic.",
+    )
+    events_pipe_name: str = Field(
+        "image-worker-events", min_length=1, description="EventBridge pipe that publishes events."
+    )
+    events_dead_letter_queue_name: str = Field(
+        "image-state-changes-dead", description="Dead-letter queue for events that cannot be delivered."
+    )
+    webhook_secret: SecretStr | None = Field(
+        None, description="Secret that `events forward` signs with: whsec_ and 24 to 64 bytes in base64."
     )
     retention_days: int | None = Field(
         None, ge=1, le=36_500, description="How long records are kept after the upload; forever if unset."

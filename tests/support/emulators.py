@@ -25,7 +25,18 @@ if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
     from types_aiobotocore_sqs import SQSClient
 
-Service = Literal["cloudformation", "cloudwatch", "dynamodb", "iam", "kms", "s3", "sqs"]
+Service = Literal[
+    "cloudformation",
+    "cloudwatch",
+    "dynamodb",
+    "dynamodbstreams",
+    "events",
+    "iam",
+    "kms",
+    "pipes",
+    "s3",
+    "sqs",
+]
 
 SESSION = AioSession()
 """Shared because it caches the service models; it is independent of event loops."""
@@ -41,6 +52,7 @@ def unique_settings(endpoint_url: str, **changes: object) -> Settings:
         "queue_name": f"events-{suffix}",
         "dead_letter_queue_name": f"events-dead-{suffix}",
         "table_name": f"metadata-{suffix}",
+        "events_dead_letter_queue_name": f"state-changes-dead-{suffix}",
         "index_shards": 8,
         "http_port": 0,
     }
@@ -49,7 +61,7 @@ def unique_settings(endpoint_url: str, **changes: object) -> Settings:
 
 def variables_of(settings: Settings) -> dict[str, str]:
     """Return the environment variables with the resource names of the settings, for another process."""
-    names = ("bucket", "queue_name", "dead_letter_queue_name", "table_name")
+    names = ("bucket", "queue_name", "dead_letter_queue_name", "table_name", "events_dead_letter_queue_name")
     return {f"WORKER_{name.upper()}": str(getattr(settings, name)) for name in names}
 
 

@@ -87,6 +87,12 @@ COMMANDS: Final = (
     Entry("upload", "worker.cli.upload", "Upload images to S3 and print their image ids.", "Use"),
     Entry("images", "worker.cli.images", "Show, list, retry and reprocess images.", "Use"),
     Entry("users", "worker.cli.users", "Show users, and set their preferences.", "Use"),
+    Entry(
+        "events",
+        "worker.cli.events",
+        "Follow, forward and replay the events that images are completed or failed.",
+        "Use",
+    ),
     Entry("queue", "worker.cli.queue", "Show queue depth, list and redrive dead letters.", "Operate"),
     Entry(
         "enqueue",

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from hypercorn.typing import ASGIFramework, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
 
-SERVICES: Final = "s3,sqs,dynamodb,cloudformation,iam,sts,kms,cloudwatch"
+SERVICES: Final = "s3,sqs,dynamodb,dynamodbstreams,events,pipes,cloudformation,iam,sts,kms,cloudwatch"
 BACKLOG: Final = 1024
 KEEP_ALIVE_S: Final = 75
 REQUESTS_PER_CONNECTION: Final = 2**31

@@ -1,0 +1,1 @@
+"""Events for applications: an image is completed or failed."""
