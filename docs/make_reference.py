@@ -53,6 +53,10 @@ GROUPS: Final = MappingProxyType(
             *(name for name in Settings.model_fields if name.startswith("watermark_")),
             "font_files",
         ),
+        "Events": (
+            *("events", "events_target", "events_pipe_name", "events_dead_letter_queue_name"),
+            "webhook_secret",
+        ),
         "Web console": tuple(name for name in Settings.model_fields if name.startswith("console_")),
         "Observability": ("http_host", "http_port", "log_format", "log_level", "traces"),
     }

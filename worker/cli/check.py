@@ -6,7 +6,7 @@ import typer
 from rich.markup import escape
 
 from worker import checks
-from worker.bootstrap import RETRY_POLICIES, build_decoder_pool, open_clients
+from worker.bootstrap import RETRY_POLICIES, build_decoder_pool, open_client, open_clients
 from worker.cli.support import output
 from worker.cli.support.entrypoint import asynchronous, start
 from worker.domain.errors import ConfigurationError, TransientError
@@ -38,6 +38,11 @@ async def check(*, json: output.JsonOption = False) -> int:
             findings = await checks.check(
                 clients.sqs, clients.s3, clients.dynamodb, settings, retry=RETRY_POLICIES.startup
             )
+            if settings.events:
+                async with open_client("pipes", settings) as pipes:
+                    findings += await checks.check_events(
+                        clients.dynamodb, pipes, settings, retry=RETRY_POLICIES.startup
+                    )
             findings.append(await _check_decoder(settings))
     failed = [finding for finding in findings if finding.required and not finding.ok]
     if json:

@@ -41,12 +41,10 @@ async def embedded_worker(
     async with embedded_aws(state_dir, port=port) as endpoint_url:
         os.environ.update(embedded_environment(endpoint_url))
         # Reachable only from this machine.
-<<<<<<< HEAD
         host = "127.0.0.1"
-        settings = Settings(console_host=host, http_host=host) if has_http else Settings(http_port=0)
-=======
-        settings = Settings(http_host="127.0.0.1", events=True) if has_http else Settings(http_port=0)
->>>>>>> 8af5226 (Publish events when images are completed or failed)
+        settings = (
+            Settings(console_host=host, http_host=host, events=True) if has_http else Settings(http_port=0)
+        )
         async with (
             open_client("cloudformation", settings) as cloudformation,
             open_clients(settings) as clients,
