@@ -1,11 +1,15 @@
 """`image-worker events` as people use it: processes that are killed and started again."""
 
 import asyncio
+import base64
 import json
+import os
 import random
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import aiohttp
 import pytest
 
 from tests.acceptance.conftest import SMALL_WORKER, Command
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
 IMAGE = encoded(quadrants(96, 72))
 EVENTS_ON = {"WORKER_EVENTS": "true"}
 UPLOADS = 24
+EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "events_endpoint.py"
 
 
 @pytest.fixture
@@ -110,3 +115,37 @@ async def test_wrong_arguments_are_explained(command: Command, with_stream: Sett
         assert ended.status == 2
         assert message in ended.stderr
         assert ended.stderr.count("\n") == 1
+
+
+async def test_the_example_of_an_endpoint_accepts_signed_events_only(
+    command: Command,
+    with_stream: Settings,
+    s3: "S3Client",
+    dynamodb: "DynamoDBClient",
+    free_port: int,
+) -> None:
+    secret = "whsec_" + base64.b64encode(b"0123456789abcdefghijklmn").decode()
+    variables = {**SMALL_WORKER, **variables_of(with_stream), "WORKER_WEBHOOK_SECRET": secret}
+    url = f"http://127.0.0.1:{free_port}/hooks"
+    example = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(EXAMPLE),
+        str(free_port),
+        env={**os.environ, "WORKER_WEBHOOK_SECRET": secret},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert example.stdout is not None
+    try:
+        await s3.put_object(Bucket=with_stream.bucket, Key="uploads/alice/img_0.jpg", Body=IMAGE)
+        async with command.started("run", **variables), asyncio.timeout(100):
+            await ended(dynamodb, with_stream, least=1)
+        arguments = ("events", "forward", url, "--from", "oldest")
+        async with command.started(*arguments, **variables), asyncio.timeout(100):
+            line = await example.stdout.readline()
+        assert line == b"alice/img_0 completed: processed/alice/img_0.jpg\n"
+        async with aiohttp.ClientSession() as session:
+            forged = await session.post(url, data=b'{"detail": {}}', headers={"webhook-id": "evt_1"})
+            assert forged.status == 401
+    finally:
+        example.kill()
+        await example.communicate()

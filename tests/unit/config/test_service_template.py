@@ -69,7 +69,8 @@ def test_the_worker_gets_the_same_values_as_the_storage_stack(template: dict[str
         "VisibilityTimeout": "WORKER_VISIBILITY_TIMEOUT_S",
         "TableName": "WORKER_TABLE_NAME",
     }
-    assert settings.keys() == storage_parameters(Settings()).keys() - {"MaxReceiveCount"}
+    of_provisioning = {"MaxReceiveCount", "Stream", "EventsDeadLetterQueueName"}
+    assert settings.keys() == storage_parameters(Settings()).keys() - of_provisioning
     storage, variables = templates.template("storage.yaml")["Parameters"], environment(template)
     for parameter, setting in settings.items():
         assert variables[setting] == {"Ref": parameter}
