@@ -52,6 +52,7 @@ def build_app(context: ConsoleContext, security: Security, *, prefix: str = "") 
         view.add_routes(app)
     if prefix:
         add_prefix(app, prefix)
+        app.router.add_get(prefix, home.home)
     return app
 
 

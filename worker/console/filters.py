@@ -23,6 +23,7 @@ def filters(now: Clock) -> Mapping[str, Callable[..., Any]]:
         "ago": partial(ago, now=now),
         "bytes": human_bytes,
         "duration": duration,
+        "iso": iso,
         "json_text": json_text,
         "printable": _printable,
         "utc": utc,
@@ -38,6 +39,11 @@ def ago(at: str | datetime, *, now: Clock) -> str:
     name, size = next(unit for unit in _UNITS if seconds >= unit[1])
     text = f"{seconds // size} {name}"
     return f"in {text}" if difference < timedelta(0) else f"{text} ago"
+
+
+def iso(at: str | datetime) -> str:
+    """Return a time in ISO 8601, as the record has it: `2024-01-31T10:00:00.123Z`."""
+    return clock.to_text(_time(at))
 
 
 def utc(at: str | datetime) -> str:

@@ -44,6 +44,7 @@ async def test_an_unknown_address_has_a_page_that_says_what_to_do(console: Runni
 async def test_all_links_have_the_path_prefix(provisioned: Settings) -> None:
     async with running_console(provisioned, console_prefix="/a/b") as console:
         page = await console.html("/a/b/")
+        assert page == await console.html("/a/b")
         links = re.findall(r'(?:href|src|action)="(/[^"]*)"', page)
         assert links
         assert [link for link in links if not link.startswith("/a/b/")] == []

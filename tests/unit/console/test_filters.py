@@ -1,9 +1,9 @@
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
 from tests.support.builders import NOON
-from worker.console.filters import ago, utc
+from worker.console.filters import ago, iso, utc
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,11 @@ from worker.console.filters import ago, utc
 )
 def test_a_time_is_shown_as_its_distance_from_now(seconds: float, text: str) -> None:
     assert ago(NOON, now=lambda: NOON + timedelta(seconds=seconds)) == text
+
+
+@pytest.mark.parametrize("at", ["2024-01-01T12:00:00Z", "2024-01-01T14:00:00.000123+02:00", NOON])
+def test_a_time_for_programs_has_the_format_of_the_record(at: str | datetime) -> None:
+    assert iso(at) == "2024-01-01T12:00:00.000Z"
 
 
 def test_a_time_is_shown_in_utc() -> None:

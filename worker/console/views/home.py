@@ -3,7 +3,6 @@
 from aiohttp import web
 
 from worker.console.context import CONTEXT
-from worker.console.page import respond
 from worker.console.security.routes import HEALTH
 from worker.console.urls import url
 
@@ -16,11 +15,8 @@ def add_routes(app: web.Application) -> None:
 
 async def home(request: web.Request) -> web.Response:
     """Redirect to the Try page in `image-worker local`, and to the images elsewhere."""
-    routes = request.app.router.named_resources()
-    route = "upload" if request.app[CONTEXT].is_local else "images"
-    if route in routes:
-        raise web.HTTPFound(url(request, route))
-    return respond(request, "home.html", {})
+    has_upload = request.app[CONTEXT].is_local and "upload" in request.app.router.named_resources()
+    raise web.HTTPFound(url(request, "upload" if has_upload else "images"))
 
 
 async def health(_: web.Request) -> web.Response:
