@@ -149,6 +149,7 @@ async def test_an_upload_is_displayable_in_a_format_that_browsers_show(console: 
     async with running_worker(settings):
         await upload(clients.s3, settings, "scan", encoded(quadrants(64, 48), "TIFF"))
         await wait_until_processed(clients.dynamodb, settings, "scan")
+    assert f'src="/preview/original/{USER}/scan" alt="Original"' in await console.html("/images/scan")
     async with console.browser.get(f"/preview/original/{USER}/scan") as response:
         assert (response.status, response.content_type) == (200, "image/webp")
         assert opened(await response.read()).size == (64, 48)
