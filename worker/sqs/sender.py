@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from worker.aws.retry import RetryPolicy
 from worker.domain.errors import TransientError
@@ -12,6 +12,15 @@ from worker.sqs.batch import MAX_BATCH_ENTRIES, send_batch
 if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
     from types_aiobotocore_sqs.type_defs import SendMessageBatchResultTypeDef
+
+
+REPAIR_GROUP: Final = "repair"
+"""
+Message group of all our own messages.
+
+On a standard queue, a group is a tenant: SQS delivers the messages of others first while those of a group
+make up most of the messages in flight ("fair queues"). S3's notifications have no group.
+"""
 
 
 class RateLimiter:
@@ -66,7 +75,10 @@ class JobSender:
         async def send(indexes: Sequence[int]) -> "SendMessageBatchResultTypeDef":
             return await self._client.send_message_batch(
                 QueueUrl=self._url,
-                Entries=[{"Id": str(index), "MessageBody": bodies[index]} for index in indexes],
+                Entries=[
+                    {"Id": str(index), "MessageBody": bodies[index], "MessageGroupId": REPAIR_GROUP}
+                    for index in indexes
+                ],
             )
 
         return await send_batch(send, len(bodies), self._retry, what="send the messages", rejected=_rejected)

@@ -23,6 +23,7 @@ class FakeSender:
     async def send_message_batch(self, *, QueueUrl: str, Entries: Sequence[Any]) -> dict[str, Any]:
         assert QueueUrl == "https://queue"
         assert 1 <= len(Entries) <= 10
+        assert {entry["MessageGroupId"] for entry in Entries} == {"repair"}
         self.batches.append([entry["MessageBody"] for entry in Entries])
         failed = []
         for entry in Entries:
