@@ -51,7 +51,6 @@ ONLY_COMMANDS = (
     "worker.dynamodb.batches",
     "worker.dynamodb.queries",
     "worker.dynamodb.repair_writes",
-    "worker.dynamodb.retention",
     "worker.repair",
     "worker.sqs.dead_letters",
     "worker.sqs.sender",

@@ -35,6 +35,7 @@ from worker.domain.clock import utc_now
 from worker.domain.confinement import Guarantee, describe_missing, missing_guarantees
 from worker.domain.errors import ConfigurationError, TransientError
 from worker.domain.recipe import Limits
+from worker.domain.requester import Requester
 from worker.dynamodb.backups import Backups
 from worker.dynamodb.ledger import DynamoLedger
 from worker.dynamodb.profiles import CachedProfiles, ProfileStore
@@ -241,6 +242,11 @@ def build_table_stream(
 ) -> TableStream:
     """Return the reader of the table's stream."""
     return TableStream(dynamodb, streams, table=table_of(settings), retry=RETRY_POLICIES.table)
+
+
+def build_repair_writes(dynamodb: "DynamoDBClient", settings: Settings, requester: Requester) -> RepairWrites:
+    """Return the writes of the repair tools, which record their requester."""
+    return RepairWrites(dynamodb, table=table_of(settings), retry=RETRY_POLICIES.table, requester=requester)
 
 
 def build_ledger(dynamodb: "DynamoDBClient", settings: Settings) -> DynamoLedger:
@@ -490,7 +496,7 @@ async def open_repairs(
     settings: Settings,
     clients: Clients,
     *,
-    requested_by: str,
+    requester: Requester,
     reporter: Reporter,
     rate_per_s: float,
     dry_run: bool = False,
@@ -501,7 +507,7 @@ async def open_repairs(
     Args:
         settings: Settings of the worker.
         clients: Open clients.
-        requested_by: Name of the command, for the history and the messages.
+        requester: Who requests the repair, for the history and the messages.
         reporter: Receives the result for each image.
         rate_per_s: Images requeued per second, at most.
         dry_run: Report what would be done, and change nothing.
@@ -525,12 +531,7 @@ async def open_repairs(
                 settings,
                 on_unreadable=lambda error: reporter.failed(error.image_id, str(error)),
             ),
-            writes=RepairWrites(
-                clients.dynamodb,
-                table=table_of(settings),
-                retry=RETRY_POLICIES.table,
-                by=requested_by,
-            ),
+            writes=build_repair_writes(clients.dynamodb, settings, requester),
             ledger=ledger,
             sender=JobSender(
                 clients.sqs,
@@ -540,7 +541,7 @@ async def open_repairs(
             rate_limiter=RateLimiter(rate_per_s),
             recipes=Recipes(profiles, recipe_builder_from(settings), logos.fill),
             reporter=reporter,
-            requested_by=requested_by,
+            requester=requester,
             worker_id=worker_id(),
             lease_s=settings.visibility_timeout_s,
             dry_run=dry_run,

@@ -20,7 +20,6 @@ from worker.dynamodb.batches import put_items
 from worker.dynamodb.items import Item, to_item
 from worker.dynamodb.profiles import ProfileStore, profile_from_item
 from worker.dynamodb.queries import Page, Queries
-from worker.dynamodb.retention import set_ttl
 from worker.dynamodb.table import Table
 from worker.settings import Settings
 
@@ -54,11 +53,6 @@ class TableUnderTest:
 
     async def put_items(self, *items: Item) -> None:
         await put_items(self.dynamodb, self.table, RETRY_POLICIES.table, items)
-
-    async def set_ttl(self, image_id: str, ttl: int | None) -> bool:
-        return await set_ttl(
-            self.dynamodb, self.table, RETRY_POLICIES.table, image_id=image_id, user_id="user_1", ttl=ttl
-        )
 
 
 @pytest.fixture(params=["ministack", "moto"])
@@ -158,19 +152,6 @@ async def test_an_expired_image_is_in_no_result_even_if_it_is_still_stored(
     assert await queries.image(expired.image_id, "user_1", consistent=True) is None
     assert await queries.images_with_id(expired.image_id) == []
     assert await queries.images([(expired.image_id, "user_1"), (kept.image_id, "user_1")]) == [kept]
-
-
-async def test_the_retention_of_an_existing_image_is_set_and_cleared(table: TableUnderTest) -> None:
-    image = an_image(1)
-    await table.put_images(image)
-
-    assert await table.set_ttl(image.image_id, 2_000_000_000)
-    (kept,) = await table.queries.images_with_id(image.image_id)
-    assert await table.set_ttl(image.image_id, None)
-    (cleared,) = await table.queries.images_with_id(image.image_id)
-
-    assert (kept.ttl, cleared.ttl) == (2_000_000_000, None)
-    assert not await table.set_ttl("img_none", None)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.builders import a_claimant, a_job, a_report, after, all_transitions
+from tests.support.builders import a_claimant, a_job, a_report, a_requester, after, all_transitions
 from tests.support.crash_points import (
     Fault,
     FaultInjector,
@@ -197,7 +197,7 @@ async def test_a_completion_whose_response_was_lost_is_recognised_after_requests
         dynamodb,
         table=table_of(settings),
         retry=RETRY_POLICIES.table,
-        by="reconcile",
+        requester=a_requester("reconcile"),
         clock=lambda: after(20_000),
     )
     for _ in range(40):
@@ -219,8 +219,10 @@ async def test_of_two_requests_that_read_the_same_full_history_one_is_written(
     ledger = build_ledger(dynamodb, settings)
     await ledger.settle(await claimed(ledger, 1, seconds=0), [image_released(FAILURE, at=after(1))])
     writes, other = (
-        RepairWrites(dynamodb, table=table_of(settings), retry=RETRY_POLICIES.table, by=by)
-        for by in ("reconcile", "images retry")
+        RepairWrites(
+            dynamodb, table=table_of(settings), retry=RETRY_POLICIES.table, requester=a_requester(command)
+        )
+        for command in ("reconcile", "images retry")
     )
     for _ in range(MAX_ENTRIES):
         assert await writes.requeue(await stored(dynamodb, settings))

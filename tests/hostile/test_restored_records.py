@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image as Picture
 
-from tests.support.builders import a_claimant, a_job, an_observer
+from tests.support.builders import a_claimant, a_job, a_requester, an_observer
 from tests.support.crash_points import Fault, FaultInjector, FaultKind, InterceptedClient, check_history
 from tests.support.emulators import create_table
 from tests.support.fakes.ports import FakeHold, FakeLogos, FakeMessageQueue, FakePool, FakeProfiles
@@ -470,7 +470,7 @@ async def reconciled(worker: Worker, *, dry_run: bool = False) -> Report:
         open_repairs(
             worker.settings,
             clients,
-            requested_by="reconcile",
+            requester=a_requester("reconcile"),
             reporter=report,
             rate_per_s=10_000,
             dry_run=dry_run,

@@ -15,6 +15,7 @@ import pytest
 from botocore.exceptions import ConnectionClosedError
 from structlog.testing import capture_logs
 
+from tests.support.builders import a_requester
 from tests.support.crash_points import (
     Aws,
     Fault,
@@ -373,7 +374,10 @@ async def pending_without_message(case: Case) -> None:
     """Leave a pending image without a message, as a tool that crashes before it sends the message."""
     await rejected(case)
     writes = RepairWrites(
-        case.aws.dynamodb, table=table_of(case.aws.settings), retry=RETRY_POLICIES.table, by="a test"
+        case.aws.dynamodb,
+        table=table_of(case.aws.settings),
+        retry=RETRY_POLICIES.table,
+        requester=a_requester(),
     )
     assert await writes.retry(await case.image())
 
@@ -457,7 +461,7 @@ async def test_a_repair_tool_that_crashes_at_any_call_and_runs_again_loses_and_d
 
         async def work() -> None:
             async with open_repairs(
-                settings, clients, requested_by="a test", reporter=Report("testing"), rate_per_s=10_000
+                settings, clients, requester=a_requester(), reporter=Report("testing"), rate_per_s=10_000
             ) as repairs:
                 await tool(repairs, clients, case)
 

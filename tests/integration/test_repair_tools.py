@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.builders import a_requester
 from tests.support.emulators import messages_in
 from tests.support.pictures import encoded, quadrants
 from tests.support.user_profiles import profile_of
@@ -25,6 +26,7 @@ from worker.bootstrap import (
     build_dead_letters,
     build_ledger,
     build_queries,
+    build_repair_writes,
     open_clients,
     open_repairs,
     queue_url,
@@ -32,6 +34,7 @@ from worker.bootstrap import (
 from worker.cli.support.report import Report
 from worker.domain.claim import Claimant, Claimed
 from worker.domain.clock import utc_now
+from worker.domain.errors import ImageBusyError
 from worker.domain.image import Failure, Image
 from worker.domain.job import Job, SourceVersion
 from worker.domain.status import ImageStatus
@@ -42,6 +45,7 @@ from worker.repair.reconcile import reconcile_all
 from worker.repair.redrive import LIST_VISIBILITY_S, diagnose, images_of, redrive_all
 from worker.repair.reprocess import reprocess_all, retry_image
 from worker.repair.requests import job_of
+from worker.repair.retention import set_retention
 from worker.settings import Settings
 from worker.sqs.events import to_body
 from worker.sqs.sender import JobSender
@@ -59,14 +63,19 @@ TRANSIENT = Failure(code="unavailable", message="the bucket was unavailable", st
 
 @asynccontextmanager
 async def open_tool(
-    settings: Settings, *, requested_by: str = "a test", dry_run: bool = False
+    settings: Settings, *, command: str = "a test", dry_run: bool = False
 ) -> AsyncIterator[RepairContext]:
     """Open the dependencies of the repair tools, without a noticeable rate limit."""
     report = Report("testing", dry_run=dry_run)
     async with (
         open_clients(settings) as clients,
         open_repairs(
-            settings, clients, requested_by=requested_by, reporter=report, rate_per_s=10_000, dry_run=dry_run
+            settings,
+            clients,
+            requester=a_requester(command),
+            reporter=report,
+            rate_per_s=10_000,
+            dry_run=dry_run,
         ) as repairs,
     ):
         yield repairs
@@ -161,7 +170,7 @@ async def test_a_retry_completes_the_image_once_the_cause_is_fixed(
         await wait_until_queue_is_empty(sqs, provisioned)
     assert first.status == "failed"
 
-    async with open_tool(provisioned, requested_by="images retry") as repairs:
+    async with open_tool(provisioned, command="images retry") as repairs:
         await retry_image(repairs, first)
         await retry_image(repairs, await current(dynamodb, provisioned, "img_1"))
     assert report_of(repairs).counts == {"retried": 1, "already pending": 1}
@@ -170,7 +179,7 @@ async def test_a_retry_completes_the_image_once_the_cause_is_fixed(
         (second,) = await wait_until_processed(dynamodb, provisioned, "img_1")
     assert (second.status, second.error, second.attempt) == ("completed", None, 2)
     requests = [entry for entry in second.history if entry.detail.get("reason") == "retried"]
-    assert [(entry.status, entry.detail["by"]) for entry in requests] == [("pending", "images retry")]
+    assert [(entry.status, entry.detail["command"]) for entry in requests] == [("pending", "images retry")]
 
 
 async def test_images_with_a_changed_recipe_get_a_new_result_and_are_counted_once(
@@ -185,7 +194,7 @@ async def test_images_with_a_changed_recipe_get_a_new_result_and_are_counted_onc
     changed = provisioned.model_copy(update={"quality": 40})
 
     async def reprocess_changed(settings: Settings) -> dict[str, int]:
-        async with open_tool(settings, requested_by="images reprocess") as repairs:
+        async with open_tool(settings, command="images reprocess") as repairs:
             await reprocess_all(
                 repairs, user_id=USER, status=ImageStatus.COMPLETED, before=utc_now(), recipe_changed=True
             )
@@ -279,7 +288,7 @@ async def test_reconcile_finds_an_image_whose_message_could_not_be_sent(
     assert "reconcile" in report_of(repairs).errors[0]
     assert (await current(dynamodb, provisioned, "img_1")).status == "pending"
 
-    async with open_tool(provisioned, requested_by="reconcile") as repairs:
+    async with open_tool(provisioned, command="reconcile") as repairs:
         await reconcile_all(repairs, now=utc_now() + timedelta(seconds=1), pending_for=timedelta(0))
 
     assert report_of(repairs).counts == {"requeued": 1}
@@ -295,7 +304,7 @@ async def test_reconcile_requeues_images_without_message_or_worker_only_once(
     await claimed(s3, dynamodb, provisioned, "img_2", lease_s=-1)
     await purge_queue(sqs, provisioned)
 
-    async with open_tool(provisioned, requested_by="reconcile") as repairs:
+    async with open_tool(provisioned, command="reconcile") as repairs:
         await reconcile_all(repairs, now=utc_now() + timedelta(seconds=1), pending_for=timedelta(0))
         before = await table(dynamodb, provisioned)
         await reconcile_all(repairs, now=utc_now(), pending_for=PATIENCE)
@@ -336,7 +345,7 @@ async def test_reconcile_fails_images_whose_upload_is_gone(
     ):
         await s3.delete_object(Bucket=provisioned.bucket, Key=image.key)
 
-    async with open_tool(provisioned, requested_by="reconcile") as repairs:
+    async with open_tool(provisioned, command="reconcile") as repairs:
         for _ in range(2):
             await reconcile_all(repairs, now=utc_now() + timedelta(seconds=1), pending_for=timedelta(0))
 
@@ -355,7 +364,7 @@ async def test_reconcile_fails_an_image_that_killed_a_worker_which_processed_it_
     alone = Claimant(owner="alone/1", now=now, lease_until=now - timedelta(seconds=1), recipe="a recipe")
     await build_ledger(dynamodb, provisioned).claim(job_of(before), alone)
 
-    async with open_tool(provisioned, requested_by="reconcile") as repairs:
+    async with open_tool(provisioned, command="reconcile") as repairs:
         await reconcile_all(repairs, now=utc_now(), pending_for=PATIENCE)
         assert (await current(dynamodb, provisioned, "img_1")).status == "processing"
         await reconcile_all(repairs, now=utc_now(), pending_for=timedelta(0))
@@ -374,7 +383,7 @@ async def test_reconcile_requeues_the_current_upload_when_it_was_replaced(
     await upload(s3, provisioned, "img_1", OTHER_IMAGE)
     await purge_queue(sqs, provisioned)
 
-    async with open_tool(provisioned, requested_by="reconcile") as repairs:
+    async with open_tool(provisioned, command="reconcile") as repairs:
         await reconcile_all(repairs, now=utc_now() + timedelta(seconds=1), pending_for=timedelta(0))
     async with running_worker(provisioned):
         (after,) = await wait_until_processed(dynamodb, provisioned, "img_1")
@@ -413,7 +422,7 @@ async def test_redriving_by_code_leaves_other_dead_letters_in_the_queue(
     await send_dead_letter(sqs, provisioned, second, code="internal_error")
     await send_dead_letter(sqs, provisioned, third, code=None)  # the record has the code
 
-    async with open_tool(provisioned, requested_by="queue redrive") as repairs:
+    async with open_tool(provisioned, command="queue redrive") as repairs:
         letters = await build_dead_letters(
             sqs, provisioned, visibility_timeout_s=LIST_VISIBILITY_S, wait_time_s=0
         )
@@ -514,7 +523,7 @@ async def test_only_unrecorded_uploads_are_enqueued(
     await take_notifications(sqs, provisioned, 30)
     await s3.put_object(Bucket=provisioned.bucket, Key="uploads/readme.txt", Body=b"not an upload")
 
-    async with open_tool(provisioned, requested_by="enqueue") as repairs:
+    async with open_tool(provisioned, command="enqueue") as repairs:
         await enqueue_all(repairs, prefix="uploads/")
         assert report_of(repairs).counts == {"already recorded": 20, "enqueued": 30, "not an upload": 1}
         async with running_worker(provisioned):
@@ -590,3 +599,29 @@ async def test_a_dry_run_reports_what_would_be_done_and_changes_nothing(
     }
     assert report_of(repairs).counts == expected[tool_name]
     assert (await table(dynamodb, provisioned), [await messages_in(sqs, name) for name in names]) == before
+
+
+async def test_retention_is_set_with_its_requester_unless_the_image_is_being_processed(
+    s3: "S3Client", dynamodb: "DynamoDBClient", provisioned: Settings
+) -> None:
+    queries = build_queries(dynamodb, provisioned)
+    writes = build_repair_writes(dynamodb, provisioned, a_requester("images retention"))
+    busy = await claimed(s3, dynamodb, provisioned, "img_1")
+    seen = await failed(s3, dynamodb, provisioned, "img_2")
+
+    with pytest.raises(ImageBusyError):
+        await set_retention(queries, writes, busy, ttl=4_000_000_000)
+    assert await set_retention(queries, writes, seen, ttl=4_000_000_000)
+    cleared = await set_retention(queries, writes, seen, ttl=None)  # read again: it has changed since
+
+    assert cleared == await current(dynamodb, provisioned, "img_2")
+    assert cleared.ttl is None
+    assert [(entry.status, entry.detail["by"]) for entry in cleared.history[-2:]] == [
+        ("retention_set", "a test")
+    ] * 2
+    ended = await build_ledger(dynamodb, provisioned).settle(busy, [image_failed(TRANSIENT, at=utc_now())])
+    assert ended.status == "failed", "a worker is not disturbed"
+    await dynamodb.delete_item(
+        TableName=provisioned.table_name, Key={"imageId": {"S": "img_2"}, "userId": {"S": USER}}
+    )
+    assert await set_retention(queries, writes, cleared, ttl=1) is None

@@ -45,6 +45,7 @@ from tests.simulation.schedule import (
 )
 from tests.simulation.sqs import QUEUE, SQS, QueuedMessage
 from tests.simulation.uploads import EXPECTED, Kind, content_of
+from tests.support.builders import a_requester
 from worker import bootstrap
 from worker.delivery.consumer import Consumer
 from worker.domain import clock
@@ -535,7 +536,7 @@ class World:
         of = settings(1, 1)
         reporter = _Reporter(lambda line: self.trace(f"{process.name}: {line}"), self._repair_needed)
         async with bootstrap.open_repairs(
-            of, clients, requested_by=command, reporter=reporter, rate_per_s=100.0
+            of, clients, requester=a_requester(command), reporter=reporter, rate_per_s=100.0
         ) as repairs:
             now = clock.utc_now()
             match command:

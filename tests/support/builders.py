@@ -8,6 +8,7 @@ from worker.domain.image import Description, Rendition
 from worker.domain.job import Job, SourceVersion, padded_sequencer
 from worker.domain.message import Message
 from worker.domain.recipe import Recipe, Size, Watermark
+from worker.domain.requester import COMMAND_LINE, Requester
 from worker.domain.status import StepMove, StepName
 from worker.domain.step import Json, StepReport
 from worker.domain.transition import (
@@ -28,6 +29,11 @@ NOON = datetime(2024, 1, 1, 12, 0, 0, tzinfo=UTC)
 def an_observer(metrics: Metrics | None = None, *, clock: Clock = utc_now) -> Observer:
     """Return the observer of a worker that sends no traces."""
     return Observer(metrics or Metrics(), NoTracing(), clock=clock)
+
+
+def a_requester(command: str = "a command") -> Requester:
+    """Return the requester of a repair."""
+    return Requester(by="a test", via=COMMAND_LINE, command=command)
 
 
 def after(seconds: float) -> datetime:

@@ -8,6 +8,7 @@ from worker.bootstrap import open_clients, open_repairs
 from worker.cli.support import output
 from worker.cli.support.entrypoint import asynchronous, start
 from worker.cli.support.report import DEFAULT_RATE, DryRunOption, RateOption, Report
+from worker.cli.support.requester import requester
 from worker.domain.errors import ConfigurationError
 from worker.repair.enqueue import enqueue_all
 from worker.settings import Settings
@@ -43,7 +44,12 @@ async def enqueue(
         async with (
             open_clients(settings) as clients,
             open_repairs(
-                settings, clients, requested_by="enqueue", reporter=report, rate_per_s=rate, dry_run=dry_run
+                settings,
+                clients,
+                requester=requester("enqueue"),
+                reporter=report,
+                rate_per_s=rate,
+                dry_run=dry_run,
             ) as repairs,
         ):
             await enqueue_all(repairs, prefix=prefix)

@@ -7,24 +7,24 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from worker.bootstrap import RETRY_POLICIES, build_queries, open_client, table_of
+from worker.bootstrap import build_queries, build_repair_writes, open_client, table_of
 from worker.cli.reprocess import reprocess, retry
 from worker.cli.support import output, timeline
 from worker.cli.support.entrypoint import asynchronous, start
 from worker.cli.support.options import IdArgument, UserOption, find_image, report_missing
+from worker.cli.support.requester import requester
 from worker.domain.clock import utc_now
 from worker.domain.errors import ConfigurationError
 from worker.domain.status import ImageStatus
 from worker.dynamodb.items import summary_to_map, to_item
 from worker.dynamodb.queries import Page
-from worker.dynamodb.retention import set_ttl
 from worker.presentation.units import human_bytes
+from worker.repair.retention import DAY_S, MAX_DAYS, set_retention
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
 LimitOption = Annotated[int, typer.Option(min=1, max=1000, help="Images per page.")]
 TokenOption = Annotated[str | None, typer.Option(help="Page token: the nextToken of the previous page.")]
-_DAY_S = 24 * 60 * 60
 
 
 @app.callback()
@@ -144,7 +144,7 @@ async def retention(
     image_id: IdArgument,
     *,
     days: Annotated[
-        int | None, typer.Option(min=1, max=36_500, help="Delete the record this many days from now.")
+        int | None, typer.Option(min=1, max=MAX_DAYS, help="Delete the record this many days from now.")
     ] = None,
     forever: Annotated[
         bool, typer.Option("--forever", help="Never delete the record automatically.")
@@ -155,7 +155,7 @@ async def retention(
     """
     Set when the record of an image is deleted; the objects in the bucket are not affected.
 
-    Exit status 1: the image does not exist.
+    Exit status 1: the image does not exist, or is being processed.
 
     Example: image-worker images retention img_1234567890abcdef --days 30
     """
@@ -163,17 +163,12 @@ async def retention(
         message = "--days and --forever exclude each other, and one is required: add --days N or --forever"
         raise ConfigurationError(message)
     settings = start()
-    ttl = int(time.time()) + days * _DAY_S if days is not None else None
+    ttl = int(time.time()) + days * DAY_S if days is not None else None
     async with open_client("dynamodb", settings) as dynamodb:
-        image = await find_image(build_queries(dynamodb, settings), image_id, user, consistent=True)
-        if image is None or not await set_ttl(
-            dynamodb,
-            table_of(settings),
-            RETRY_POLICIES.table,
-            image_id=image_id,
-            user_id=image.user_id,
-            ttl=ttl,
-        ):
+        queries = build_queries(dynamodb, settings)
+        image = await find_image(queries, image_id, user, consistent=True)
+        writes = build_repair_writes(dynamodb, settings, requester("images retention"))
+        if image is None or await set_retention(queries, writes, image, ttl=ttl) is None:
             return report_missing(image_id, settings)
     if json:
         output.print_json({"imageId": image_id, "userId": image.user_id, "ttl": ttl})

@@ -18,6 +18,7 @@ from worker.bootstrap import (
 from worker.cli.support import output
 from worker.cli.support.entrypoint import asynchronous, start
 from worker.cli.support.report import DEFAULT_RATE, DryRunOption, RateOption, Report
+from worker.cli.support.requester import requester
 from worker.repair.redrive import (
     LIST_VISIBILITY_S,
     REDRIVE_VISIBILITY_S,
@@ -147,7 +148,7 @@ async def redrive(
             open_repairs(
                 settings,
                 clients,
-                requested_by="queue redrive",
+                requester=requester("queue redrive"),
                 reporter=report,
                 rate_per_s=rate,
                 dry_run=dry_run,

@@ -9,6 +9,7 @@ from worker.bootstrap import open_clients, open_repairs
 from worker.cli.support import output
 from worker.cli.support.entrypoint import asynchronous, start
 from worker.cli.support.report import DEFAULT_RATE, DryRunOption, RateOption, Report
+from worker.cli.support.requester import requester
 from worker.domain.clock import utc_now
 from worker.repair.reconcile import reconcile_all
 from worker.repair.result_state import reconcile_results
@@ -64,7 +65,7 @@ async def reconcile(
             open_repairs(
                 settings,
                 clients,
-                requested_by="reconcile",
+                requester=requester("reconcile"),
                 reporter=report,
                 rate_per_s=rate,
                 dry_run=dry_run,

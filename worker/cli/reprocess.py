@@ -10,6 +10,7 @@ from worker.cli.support import output
 from worker.cli.support.entrypoint import asynchronous, start
 from worker.cli.support.options import IdArgument, UserOption, find_image, report_missing
 from worker.cli.support.report import DEFAULT_RATE, DryRunOption, RateOption, Report
+from worker.cli.support.requester import requester
 from worker.domain import clock
 from worker.domain.clock import utc_now
 from worker.domain.errors import ConfigurationError
@@ -39,7 +40,7 @@ async def retry(
         open_repairs(
             settings,
             clients,
-            requested_by="images retry",
+            requester=requester("images retry"),
             reporter=report,
             rate_per_s=DEFAULT_RATE,
             dry_run=dry_run,
@@ -105,7 +106,7 @@ async def reprocess(
         open_repairs(
             settings,
             clients,
-            requested_by="images reprocess",
+            requester=requester("images reprocess"),
             reporter=report,
             rate_per_s=rate,
             dry_run=dry_run,

@@ -1,7 +1,7 @@
 """
 Decide whether a worker may claim an image, and apply the claim and the moves back to pending.
 
-The repair tools' moves record the command that requested them in the history.
+The repair tools' moves record in the history who requested them.
 
 A worker that ends without releasing its images leaves leases that expire. One of these images may be what
 ended it, for example by exhausting the memory of its container. Each of them is a suspect: it is claimed
@@ -11,16 +11,18 @@ record, where it stays until the image is completed, failed or released. An imag
 """
 
 import hashlib
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol, TypeAlias
 
-from worker.domain.errors import WORKER_KILLED, DecoderKilledError, IllegalMoveError
-from worker.domain.history import REQUEUED, bounded
+from worker.domain.errors import WORKER_KILLED, DecoderKilledError, IllegalMoveError, ImageBusyError
+from worker.domain.history import REQUEUED, RETENTION_SET, bounded
 from worker.domain.image import Failure, HistoryEntry, Image, Lease
 from worker.domain.job import Job
+from worker.domain.requester import Requester
 from worker.domain.status import TERMINAL_STATUSES, ImageMove, ImageStatus, StepName, image_status_after
+from worker.domain.step import Json
 from worker.domain.transition import current_step, initial_steps
 
 _RECORD_ID_DIGITS = 16
@@ -199,19 +201,19 @@ def _ttl(job: Job, claimant: Claimant) -> int | None:
     return int((since + claimant.retention).timestamp()) if claimant.retention else None
 
 
-def image_retried(image: Image, *, by: str, at: datetime) -> Image:
+def image_retried(image: Image, *, requester: Requester, at: datetime) -> Image:
     """Move a failed image to pending, for a retry."""
-    return _moved(image, ImageMove.RETRIED, at=at, by=by)
+    return _moved(image, ImageMove.RETRIED, at=at, requester=requester)
 
 
-def image_reprocessed(image: Image, *, by: str, at: datetime) -> Image:
+def image_reprocessed(image: Image, *, requester: Requester, at: datetime) -> Image:
     """Move a completed or failed image to pending; its results stay until they are replaced."""
-    return _moved(image, ImageMove.REPROCESSED, at=at, by=by)
+    return _moved(image, ImageMove.REPROCESSED, at=at, requester=requester)
 
 
-def lease_expired(image: Image, *, by: str | None = None, at: datetime) -> Image:
+def lease_expired(image: Image, *, requester: Requester | None = None, at: datetime) -> Image:
     """Move a processing image to pending, because its worker ended without releasing it."""
-    moved = _moved(image, ImageMove.LEASE_EXPIRED, at=at, by=by)
+    moved = _moved(image, ImageMove.LEASE_EXPIRED, at=at, requester=requester)
     return replace(moved, error=worker_killed(image))
 
 
@@ -225,27 +227,49 @@ def worker_killed(image: Image) -> Failure:
     return Failure(code=WORKER_KILLED, message=message, step=current_step(image), retryable=True)
 
 
-def image_requeued(image: Image, *, by: str, at: datetime) -> Image:
+def image_requeued(image: Image, *, requester: Requester, at: datetime) -> Image:
     """
     Record that the message of a pending image was sent again; its status stays.
-
-    `updated_at` always increases, so that of two concurrent requests only the first finds what it has read.
 
     Raises:
         IllegalMoveError: The image is not pending.
     """
     if image.status is not ImageStatus.PENDING:
         raise IllegalMoveError(what="the image", move="requeued", status=image.status)
+    detail: dict[str, Json] = {"reason": REQUEUED, **requester.detail()}
+    return _with_entry(image, image.status, at=at, detail=detail)
+
+
+def retention_set(image: Image, *, ttl: int | None, requester: Requester, at: datetime) -> Image:
+    """
+    Set when the record expires, in seconds since 1970, or never; its status stays.
+
+    Under a lease, only the worker adds to the history.
+
+    Raises:
+        ImageBusyError: The image is processing.
+    """
+    if image.status is ImageStatus.PROCESSING:
+        raise ImageBusyError(image_id=image.image_id)
+    expires: dict[str, Json] = {} if ttl is None else {"ttl": ttl}
+    after = _with_entry(image, RETENTION_SET, at=at, detail={**expires, **requester.detail()})
+    return replace(after, ttl=ttl)
+
+
+def _with_entry(image: Image, status: str, *, at: datetime, detail: Mapping[str, Json]) -> Image:
+    """
+    Return the image with a further entry of its history, which changes nothing else.
+
+    `updated_at` always increases, so that of two concurrent requests only the first finds what it has read.
+    """
     at = max(at, image.updated_at + timedelta(milliseconds=1))
-    entry = HistoryEntry(
-        at=at, status=image.status, attempt=image.attempt, detail={"reason": REQUEUED, "by": by}
-    )
+    entry = HistoryEntry(at=at, status=status, attempt=image.attempt, detail=detail)
     return replace(image, updated_at=at, history=bounded((*image.history, entry)))
 
 
-def _moved(image: Image, move: ImageMove, *, at: datetime, by: str | None = None) -> Image:
+def _moved(image: Image, move: ImageMove, *, at: datetime, requester: Requester | None = None) -> Image:
     status = image_status_after(move, image.status)
-    detail = {"reason": move.value} | ({"by": by} if by else {})
+    detail: dict[str, Json] = {"reason": move.value, **(requester.detail() if requester else {})}
     entry = HistoryEntry(at=at, status=status, attempt=image.attempt, detail=detail)
     return replace(image, status=status, lease=None, updated_at=at, history=bounded((*image.history, entry)))
 

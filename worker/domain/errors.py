@@ -33,6 +33,7 @@ ImageWorkerError
 ├── RecordError              the record cannot be used: the message goes to the dead-letter queue
 │   ├── UnreadableRecordError   record_unreadable
 │   └── ImageIdTakenError       image_id_taken
+├── ImageBusyError           a worker is processing the image: the change has to wait until it has ended
 ├── IllegalMoveError         a bug: the state machine does not allow the move
 ├── PageTokenError           a page token is invalid for the query; exit status 2
 ├── InvalidUploadError       a file cannot be uploaded under these names; exit status 2
@@ -422,6 +423,17 @@ class ImageIdTakenError(RecordError):
             "upload the file under another name"
         )
         self.key, self.image_id = key, image_id
+
+
+class ImageBusyError(ImageWorkerError):
+    """Raised when an image cannot be changed because a worker is processing it."""
+
+    def __init__(self, *, image_id: str) -> None:
+        super().__init__(
+            f"{image_id} is being processed, and only its worker may change its record; "
+            "try again when it is completed or failed"
+        )
+        self.image_id = image_id
 
 
 class IllegalMoveError(ImageWorkerError):

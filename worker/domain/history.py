@@ -28,6 +28,9 @@ MAX_ENTRIES: Final = 64
 REQUEUED: Final = "requeued"
 """Reason of an entry which records that the message of a pending image was sent again."""
 
+RETENTION_SET: Final = "retention_set"
+"""Status of the entry which records that the image's `ttl` was set or removed; the image's own stays."""
+
 ATTEMPT_RAISED: Final = "attempt_raised"
 """Reason of an entry which records that an attempt got a higher number than its claim gave it."""
 
@@ -35,6 +38,7 @@ OUTCOMES: Final = (
     *(status.value for status in ImageStatus if status in TERMINAL_STATUSES),
     *(move.value for move in ImageMove if move not in {ImageMove.CLAIMED, *TERMINAL_STATUSES}),
     REQUEUED,
+    RETENTION_SET,
 )
 """What a summary counts, in the order in which it is shown."""
 
@@ -129,7 +133,7 @@ def _entries_of(entry: HistoryEntry) -> int:
 
 def _outcome(entry: HistoryEntry) -> str | None:
     """Return the outcome that an entry of the image itself records; None for a claim or the upload."""
-    if entry.status in TERMINAL_STATUSES:
+    if entry.status in {*TERMINAL_STATUSES, RETENTION_SET}:
         return entry.status
     reason = entry.detail.get("reason")
     if isinstance(reason, str) and reason in OUTCOMES:

@@ -14,6 +14,7 @@ from typing import TypeAlias
 from worker.domain.bounds import bounded_description, bounded_detail, bounded_failure, with_metadata
 from worker.domain.history import ATTEMPT_RAISED
 from worker.domain.image import Description, Failure, HistoryEntry, Image, Rendition, StepRecord
+from worker.domain.requester import Requester
 from worker.domain.status import (
     ImageMove,
     StepMove,
@@ -57,10 +58,11 @@ class ImageCompleted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageFailed:
-    """The image cannot be processed."""
+    """The image cannot be processed; `requester` is None if a worker found that out."""
 
     at: datetime
     failure: Failure
+    requester: Requester | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,15 +127,15 @@ def image_completed(renditions: Mapping[str, Rendition], *, main_size: str, at: 
     )
 
 
-def image_failed(failure: Failure, *, at: datetime) -> ImageFailed:
-    """Move the image from processing to failed."""
-    return ImageFailed(at=at, failure=bounded_failure(failure))
+def image_failed(failure: Failure, *, at: datetime, requester: Requester | None = None) -> ImageFailed:
+    """Move the image from processing to failed; a repair tool names its requester."""
+    return ImageFailed(at=at, failure=bounded_failure(failure), requester=requester)
 
 
-def failed(failure: Failure, *, at: datetime) -> list[Transition]:
+def failed(failure: Failure, *, at: datetime, requester: Requester | None = None) -> list[Transition]:
     """Move the failure's step, if it has one, and the image from processing to failed."""
     steps: list[Transition] = [step_failed(failure, step=failure.step, at=at)] if failure.step else []
-    return [*steps, image_failed(failure, at=at)]
+    return [*steps, image_failed(failure, at=at, requester=requester)]
 
 
 def image_released(failure: Failure, *, at: datetime) -> ImageReleased:
@@ -186,8 +188,9 @@ def apply(image: Image, transition: Transition) -> Image:
                 counted_bytes=counted if image.counted_bytes is None else image.counted_bytes,
                 processed_key=transition.renditions[transition.main_size].key,
             )
-        case ImageFailed(at=at, failure=failure):
-            moved = _move_image(image, ImageMove.FAILED, at=at, detail={"code": failure.code})
+        case ImageFailed(at=at, failure=failure, requester=requester):
+            detail = {"code": failure.code, **(requester.detail() if requester else {})}
+            moved = _move_image(image, ImageMove.FAILED, at=at, detail=detail)
             return replace(moved, lease=None, error=failure)
         case ImageReleased(at=at, failure=failure):
             moved = _move_image(image, ImageMove.RELEASED, at=at, detail={"code": failure.code})

@@ -42,9 +42,9 @@ def claim_update(seen: Image, after: Image, table: Table) -> "UpdateTypeDef":
     return expression.request(table, image_id=seen.image_id, user_id=seen.user_id)
 
 
-def requeue_update(seen: Image, after: Image, table: Table) -> "UpdateTypeDef":
+def repair_update(seen: Image, after: Image, table: Table) -> "UpdateTypeDef":
     """
-    Return the request that writes a move to pending, on condition that the image is as it was seen.
+    Return the request that writes the change of a repair tool, on condition that the image is as it was seen.
 
     Requeuing a pending image changes nothing but its history, so the history is part of the condition.
     """

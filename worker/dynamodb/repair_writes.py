@@ -1,4 +1,4 @@
-"""Move images back to pending, for the repair tools."""
+"""Move images back to pending, and set their retention, for the repair tools."""
 
 from typing import TYPE_CHECKING
 
@@ -6,8 +6,9 @@ from worker.aws.retry import RetryPolicy
 from worker.domain import claim
 from worker.domain.clock import Clock, utc_now
 from worker.domain.image import Image
+from worker.domain.requester import Requester
 from worker.dynamodb.conditional_update import Applied, conditional_update
-from worker.dynamodb.image_updates import requeue_update, was_applied
+from worker.dynamodb.image_updates import repair_update, was_applied
 from worker.dynamodb.table import Table
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 class RepairWrites:
     """
-    Moves images to pending, on condition that they have not changed since they were read.
+    Changes images, on condition that they have not changed since they were read.
 
     Each method returns the image as it is stored now, or None if it has changed since it was read. Each
     raises `IllegalMoveError` if the image that was read has another status than the move starts from, and
@@ -26,35 +27,55 @@ class RepairWrites:
         client: DynamoDB client.
         table: Name of the table and number of its index shards.
         retry: Retry policy for DynamoDB requests.
-        by: The command that requests the move, for the history: `images retry`.
+        requester: Who requests the changes, for the history.
         clock: Returns the current time.
     """
 
     def __init__(
-        self, client: "DynamoDBClient", *, table: Table, retry: RetryPolicy, by: str, clock: Clock = utc_now
+        self,
+        client: "DynamoDBClient",
+        *,
+        table: Table,
+        retry: RetryPolicy,
+        requester: Requester,
+        clock: Clock = utc_now,
     ) -> None:
         self._client, self._table, self._retry = client, table, retry
-        self._by, self._clock = by, clock
+        self._requester, self._clock = requester, clock
 
     async def retry(self, image: Image) -> Image | None:
         """Move a failed image to pending."""
-        return await self._write(image, claim.image_retried(image, by=self._by, at=self._clock()))
+        after = claim.image_retried(image, requester=self._requester, at=self._clock())
+        return await self._write(image, after)
 
     async def reprocess(self, image: Image) -> Image | None:
         """Move a completed or failed image to pending."""
-        return await self._write(image, claim.image_reprocessed(image, by=self._by, at=self._clock()))
+        after = claim.image_reprocessed(image, requester=self._requester, at=self._clock())
+        return await self._write(image, after)
 
     async def expire_lease(self, image: Image) -> Image | None:
         """Move an image whose lease has expired from processing to pending."""
-        return await self._write(image, claim.lease_expired(image, by=self._by, at=self._clock()))
+        after = claim.lease_expired(image, requester=self._requester, at=self._clock())
+        return await self._write(image, after)
 
     async def requeue(self, image: Image) -> Image | None:
         """Record that the message of a pending image is sent again."""
-        return await self._write(image, claim.image_requeued(image, by=self._by, at=self._clock()))
+        after = claim.image_requeued(image, requester=self._requester, at=self._clock())
+        return await self._write(image, after)
 
-    async def _write(self, seen: Image, after: Image) -> Image | None:
-        request = requeue_update(seen, after, self._table)
-        result = await conditional_update(self._client, request, self._retry, what="requeue the image")
+    async def set_retention(self, image: Image, *, ttl: int | None) -> Image | None:
+        """
+        Set when the record of an image expires, in seconds since 1970; None keeps it forever.
+
+        Raises:
+            ImageBusyError: A worker is processing the image.
+        """
+        after = claim.retention_set(image, ttl=ttl, requester=self._requester, at=self._clock())
+        return await self._write(image, after, what="set the retention")
+
+    async def _write(self, seen: Image, after: Image, *, what: str = "requeue the image") -> Image | None:
+        request = repair_update(seen, after, self._table)
+        result = await conditional_update(self._client, request, self._retry, what=what)
         if isinstance(result, Applied) or (
             (stored := result.held_image) and was_applied(stored, seen, after)
         ):

@@ -2,12 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
-from worker.domain.history import claim_count, entry_count, outcomes
+from worker.domain import clock
+from worker.domain.history import RETENTION_SET, claim_count, entry_count, outcomes
 from worker.domain.image import Failure, HistoryEntry
 from worker.domain.status import ImageStatus, StepStatus
 from worker.domain.step import Json
+
+_LAST_SECOND: Final = 253_402_300_799
+"""The end of the year 9999, after which Python has no times."""
 
 _ARROW: Final = "\N{RIGHTWARDS ARROW}"
 
@@ -140,7 +145,7 @@ _STEP_WORDS: Final[Mapping[str, str]] = {
     StepStatus.PENDING: "released",
     StepStatus.PROCESSING: "started",
 }
-_IMAGE_WORDS: Final[Mapping[str, str]] = {ImageStatus.PROCESSING: "claimed"}
+_IMAGE_WORDS: Final[Mapping[str, str]] = {ImageStatus.PROCESSING: "claimed", RETENTION_SET: "kept"}
 _REASONS: Final[Mapping[str, str]] = {
     "lease_expired": "its lease expired",
     "uploaded_again": "a newer version was uploaded",
@@ -183,14 +188,25 @@ def reason_text(entry: HistoryEntry, error: Failure | None) -> str:
         error: The image's error: the record keeps only the message of the latest one.
     """
     detail = dict(entry.detail)
-    elapsed_ms, reason, code = (detail.pop(name, None) for name in ("ms", "reason", "code"))
+    elapsed_ms, reason, code, ttl = (detail.pop(name, None) for name in ("ms", "reason", "code", "ttl"))
+    by, via, command = (detail.pop(name, None) for name in ("by", "via", "command"))
     parts = [] if elapsed_ms is None else [f"took {elapsed_ms} ms"]
+    if entry.status == RETENTION_SET:
+        parts.append(f"until {expiry_text(ttl)}" if isinstance(ttl, int) and ttl >= 0 else "forever")
     if reason is not None:
         parts.append(_REASONS.get(str(reason), str(reason)))
     if code is not None:
         has_message = error is not None and error.code == code and entry.step is None
         parts.append(f"{code}: {error.message}" if error is not None and has_message else str(code))
+    requester = [f"{name} {_plain(value)}" for name, value in (("by", by), ("via", via)) if value is not None]
+    parts += [" ".join(requester)] if requester else []
+    parts += [f"command {_plain(command)}"] if command is not None else []
     return ", ".join((*parts, *filter(None, [detail_text(detail)])))
+
+
+def expiry_text(ttl: int) -> str:
+    """Return when a record expires, given in seconds since 1970."""
+    return clock.to_text(datetime.fromtimestamp(min(ttl, _LAST_SECOND), UTC))
 
 
 def detail_text(detail: Mapping[str, Json]) -> str:

@@ -10,6 +10,7 @@ from worker.delivery.recipes import Recipes
 from worker.domain.errors import TransientError
 from worker.domain.image import Image
 from worker.domain.job import Job
+from worker.domain.requester import Requester
 from worker.domain.status import ImageStatus
 from worker.dynamodb.ledger import DynamoLedger
 from worker.dynamodb.queries import Queries
@@ -59,7 +60,7 @@ class RepairContext:
         rate_limiter: Limits the images requeued per second.
         recipes: Recipes that the worker would use now.
         reporter: Receives the result for each image.
-        requested_by: Name of the command, for the history and the messages: `images retry`.
+        requester: Who requests the repair, for the history; the messages have the name of the command.
         worker_id: Name of this process in leases.
         lease_s: Duration of a lease in seconds.
         dry_run: Report what would be done, and change nothing.
@@ -77,7 +78,7 @@ class RepairContext:
     rate_limiter: RateLimiter
     recipes: Recipes
     reporter: Reporter
-    requested_by: str
+    requester: Requester
     worker_id: str
     lease_s: float
     dry_run: bool
@@ -126,7 +127,7 @@ class RepairContext:
             image_id=job.image_id,
             user_id=job.user_id,
             action=action,
-            body=to_body(job, reason=self.requested_by),
+            body=to_body(job, reason=self.requester.command),
             mark_pending=mark_pending,
         )
 

@@ -107,7 +107,8 @@ async def _fail(repairs: RepairContext, image: Image, job: Job, failure: Failure
             if not isinstance(claim, Claimed):
                 repairs.reporter.skipped(CHANGED)
                 return
-            await repairs.ledger.settle(claim.image, transition.failed(failure, at=utc_now()))
+            failed = transition.failed(failure, at=utc_now(), requester=repairs.requester)
+            await repairs.ledger.settle(claim.image, failed)
         except LeaseLostError:
             repairs.reporter.skipped(CHANGED)
             return

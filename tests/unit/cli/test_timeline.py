@@ -17,8 +17,9 @@ from tests.support.builders import (
     all_transitions,
 )
 from worker.cli.support import timeline
-from worker.domain.claim import Claimed, decide
+from worker.domain.claim import Claimed, decide, image_retried, retention_set
 from worker.domain.image import Failure, HistoryEntry, Image
+from worker.domain.requester import CONSOLE, Requester
 from worker.domain.status import ImageMove, ImageStatus, StepMove, StepName
 from worker.domain.transition import (
     apply_all,
@@ -204,3 +205,32 @@ def test_an_image_that_was_never_claimed_can_be_shown() -> None:
     described = apply_all(claimed(), [source_described(a_description(), at=after(1))])
     untaken = replace(described, status=ImageStatus.PENDING, attempt=0, lease=None, steps={}, history=())
     assert "status       pending" in text_of(untaken)
+
+
+def test_a_request_names_who_made_it_and_an_older_one_its_command() -> None:
+    image = failed()
+    retried = image_retried(
+        image,
+        requester=Requester(by="alice@example.com", via=CONSOLE, command="images retry"),
+        at=after(60),
+    )
+    older = replace(
+        retried,
+        history=(*image.history, replace(retried.history[-1], detail={"reason": "retried", "by": "x y"})),
+    )
+
+    new_line, old_line = text_of(retried, width=140)[-1], text_of(older, width=140)[-1]
+    assert new_line.endswith("a retry was requested, by alice@example.com via console, command images retry")
+    assert old_line.endswith("a retry was requested, by x y")
+
+
+def test_a_change_of_the_retention_is_shown_with_its_end_and_requester() -> None:
+    image = apply_all(claimed(), all_transitions())
+    requester = Requester(by="bob@host", via="command line", command="images retention")
+    kept = retention_set(image, ttl=2_000_000_000, requester=requester, at=after(60))
+    forever = retention_set(kept, ttl=None, requester=requester, at=after(120))
+
+    *_, first, second = text_of(forever, width=160)
+    assert "kept" in first
+    assert "until 2033-05-18T03:33:20.000Z, by bob@host via command line" in first
+    assert "forever, by bob@host" in second

@@ -7,7 +7,16 @@ from datetime import timedelta
 
 import pytest
 
-from tests.support.builders import NOON, a_claimant, a_job, a_message, a_recipe, after, an_observer
+from tests.support.builders import (
+    NOON,
+    a_claimant,
+    a_job,
+    a_message,
+    a_recipe,
+    a_requester,
+    after,
+    an_observer,
+)
 from tests.support.fakes.ledger import MemoryLedger
 from tests.support.fakes.ports import (
     FakeHold,
@@ -494,7 +503,9 @@ async def test_a_retried_image_that_killed_its_workers_is_processed_alone() -> N
     scene = Scene()
     await killed(scene, claims=3)
     await scene.handle(a_message(receive_count=4))
-    scene.ledger.images["img_1", "user_1"] = image_retried(scene.image, by="test", at=NOON + scene.now)
+    scene.ledger.images["img_1", "user_1"] = image_retried(
+        scene.image, requester=a_requester(), at=NOON + scene.now
+    )
     is_open: list[bool] = []
     scene.pool.before_step = lambda _: is_open.append(scene.isolation.is_open)
 

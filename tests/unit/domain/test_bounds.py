@@ -6,7 +6,7 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.builders import a_claimant, a_job, a_report, after
+from tests.support.builders import a_claimant, a_job, a_report, a_requester, after
 from tests.support.fakes.metered_table import item_bytes
 from worker.domain.bounds import (
     MAX_DETAIL_BYTES,
@@ -20,6 +20,7 @@ from worker.domain.bounds import (
 from worker.domain.claim import Claimed, decide, image_requeued, image_retried
 from worker.domain.history import MAX_ENTRIES
 from worker.domain.image import Description, Failure, Image, Rendition
+from worker.domain.requester import Requester
 from worker.domain.status import StepName
 from worker.domain.step import Json
 from worker.domain.transition import (
@@ -98,7 +99,7 @@ def test_the_worst_item_stays_below_the_stated_maximum() -> None:
     for number in range(1, 100):  # requests while the image is pending
         image = image_requeued(
             replace(apply_all(image, [image_released(failure, at=after(number))]) if image.lease else image),
-            by="images reprocess --status failed",
+            requester=Requester(by=LONG, via=LONG, command=LONG),
             at=after(number),
         )
     decision = decide(image, job, a_claimant(f"{worker}/1", now=after(200), recipe="r" * 16))
@@ -133,7 +134,7 @@ def test_the_worst_item_stays_below_the_stated_maximum() -> None:
     )
     failed = replace(apply_all(decision.image, [*transitions, image_failed(failure, at=after(203))]))
     failed = replace(failed, renditions=renditions, processed_key=completed.processed_key)
-    pending = image_retried(failed, by="images retry", at=after(204))
+    pending = image_retried(failed, requester=a_requester("images retry"), at=after(204))
 
     assert len(completed.history) > MAX_ENTRIES
     assert max(map(size_of, (completed, failed, pending))) <= MAX_ITEM_BYTES

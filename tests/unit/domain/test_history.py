@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.builders import NOON, a_claimant, a_job, a_rendition, a_report, after
+from tests.support.builders import NOON, a_claimant, a_job, a_rendition, a_report, a_requester, after
 from worker.domain.claim import (
     Claimed,
     decide,
@@ -87,7 +87,7 @@ def requested(image: Image, move: str, *, at: datetime) -> Image:
         "reprocessed": image_reprocessed,
         "expired": lease_expired,
     }
-    return request[move](image, by="a test", at=at)
+    return request[move](image, requester=a_requester(), at=at)
 
 
 def worked(image: Image, move: str, *, at: datetime) -> Image | None:
@@ -212,7 +212,7 @@ def test_requests_for_an_image_that_no_worker_claims_are_bounded_too() -> None:
     image = moved(new_image(), "released", number=1)
     assert image
     for _ in range(1000):
-        image = image_requeued(image, by="reconcile", at=image.updated_at)
+        image = image_requeued(image, requester=a_requester("reconcile"), at=image.updated_at)
 
     assert len(image.history) == MAX_ENTRIES
     assert outcomes(image.history) == {"released": 1, "requeued": 1000}
@@ -222,7 +222,7 @@ def test_two_requests_in_the_same_millisecond_have_different_times() -> None:
     image = moved(new_image(), "released", number=1)
     assert image
 
-    later = image_requeued(image, by="reconcile", at=image.updated_at)
+    later = image_requeued(image, requester=a_requester("reconcile"), at=image.updated_at)
 
     assert later.updated_at > image.updated_at
 

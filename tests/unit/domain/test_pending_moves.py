@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.support.builders import a_claimant, a_job, after, all_transitions
+from tests.support.builders import a_claimant, a_job, a_requester, after, all_transitions
 from worker.domain.claim import (
     AlreadyDone,
     Claimed,
@@ -51,12 +51,13 @@ def test_a_move_leads_to_pending_from_a_legal_status_and_raises_from_others(
     image = in_status(status)
     if status not in legal_from:
         with pytest.raises(IllegalMoveError):
-            move(image, by="a test", at=after(60))
+            move(image, requester=a_requester(), at=after(60))
         return
-    moved = move(image, by="a test", at=after(60))
+    moved = move(image, requester=a_requester(), at=after(60))
     assert (moved.status, moved.lease, moved.updated_at) == (ImageStatus.PENDING, None, after(60))
     assert moved.history[:-1] == image.history
-    assert moved.history[-1].detail["by"] == "a test"
+    detail = moved.history[-1].detail
+    assert (detail["by"], detail["via"], detail["command"]) == ("a test", "command line", "a command")
     assert moved.history[-1].detail["reason"]
 
 
@@ -67,7 +68,9 @@ def test_a_retried_or_reprocessed_image_can_be_claimed_for_the_same_upload(move:
     job = replace(a_job(), version=image.version)
 
     assert isinstance(decide(image, job, a_claimant("other/1", now=after(90))), AlreadyDone)
-    result = decide(move(image, by="a test", at=after(60)), job, a_claimant("other/1", now=after(90)))
+    result = decide(
+        move(image, requester=a_requester(), at=after(60)), job, a_claimant("other/1", now=after(90))
+    )
 
     assert isinstance(result, Claimed)
     assert result.image.attempt == image.attempt + 1
@@ -76,7 +79,7 @@ def test_a_retried_or_reprocessed_image_can_be_claimed_for_the_same_upload(move:
 def test_a_reprocessed_image_keeps_its_results_and_counted_bytes_until_they_are_replaced() -> None:
     image = replace(in_status(ImageStatus.COMPLETED), counted_bytes=1100)
 
-    moved = image_reprocessed(image, by="a test", at=after(60))
+    moved = image_reprocessed(image, requester=a_requester(), at=after(60))
 
     assert (moved.renditions, moved.processed_key, moved.counted_bytes) == (
         image.renditions,

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.support.builders import a_claimant, a_job, a_report, after, all_transitions
+from tests.support.builders import a_claimant, a_job, a_report, a_requester, after, all_transitions
 from tests.support.expressions import Request, assigned, resolved
 from worker.domain.claim import Claimed, decide, image_requeued
 from worker.domain.errors import LeaseLostError
@@ -18,7 +18,7 @@ from worker.dynamodb.image_updates import (
     create_update,
     progress_update,
     renew_update,
-    requeue_update,
+    repair_update,
     resume_from,
     was_applied,
 )
@@ -79,7 +79,9 @@ def claim_expired() -> Request:
 
 
 def requeue() -> Request:
-    return requeue_update(pending(), image_requeued(pending(), by="reconcile", at=after(9)), TABLE)
+    return repair_update(
+        pending(), image_requeued(pending(), requester=a_requester("reconcile"), at=after(9)), TABLE
+    )
 
 
 def record() -> Request:

@@ -1,9 +1,8 @@
 """Render an image as text: its attributes, its steps and its history."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import groupby
-from typing import Final
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
@@ -16,10 +15,7 @@ from worker.domain.image import Failure, Image
 from worker.domain.status import ImageStatus, StepStatus
 from worker.presentation import timeline
 from worker.presentation.units import human_bytes, human_duration, human_shape
-from worker.presentation.words import what_to_do
-
-_LAST_SECOND: Final = 253_402_300_799
-"""The end of the year 9999, after which Python has no times."""
+from worker.presentation.words import expiry_text, what_to_do
 
 
 def render(image: Image) -> RenderableType:
@@ -61,7 +57,7 @@ def _attribute_rows(image: Image) -> Iterator[tuple[str, str]]:
         after = human_duration(image.processed_at - image.created_at)
         yield "ended", f"{clock.to_text(image.processed_at)}  [dim]{after} after the upload[/]"
     if image.ttl is not None:
-        yield "kept until", clock.to_text(datetime.fromtimestamp(min(image.ttl, _LAST_SECOND), UTC))
+        yield "kept until", expiry_text(image.ttl)
     if image.tags:
         yield "tags", escape(", ".join(image.tags))
     for name, text in image.metadata.items():
