@@ -46,6 +46,7 @@ from worker.dynamodb.table import Table
 from worker.dynamodb.table_identity import TableIdentity
 from worker.recipe_settings import recipe_builder_from, sizes, standard_recipe
 from worker.repair.context import RepairContext, Reporter
+from worker.repair.control import UNCONTROLLED, Control
 from worker.s3.logos import Logos
 from worker.s3.results import S3Results
 from worker.s3.sources import S3Sources
@@ -500,6 +501,7 @@ async def open_repairs(
     reporter: Reporter,
     rate_per_s: float,
     dry_run: bool = False,
+    control: Control = UNCONTROLLED,
 ) -> AsyncIterator[RepairContext]:
     """
     Build the dependencies of the repair tools, and close them at the end.
@@ -511,6 +513,7 @@ async def open_repairs(
         reporter: Receives the result for each image.
         rate_per_s: Images requeued per second, at most.
         dry_run: Report what would be done, and change nothing.
+        control: Pauses or stops the repair between its batches.
 
     Raises:
         ConfigurationError: The queue does not exist.
@@ -545,4 +548,5 @@ async def open_repairs(
             worker_id=worker_id(),
             lease_s=settings.visibility_timeout_s,
             dry_run=dry_run,
+            control=control,
         )

@@ -7,9 +7,10 @@ import typer
 from worker.bootstrap import open_clients, open_repairs
 from worker.cli.support import output
 from worker.cli.support.entrypoint import asynchronous, start
-from worker.cli.support.report import DEFAULT_RATE, DryRunOption, RateOption, Report
+from worker.cli.support.report import DryRunOption, RateOption, Report
 from worker.cli.support.requester import requester
 from worker.domain.errors import ConfigurationError
+from worker.repair.context import DEFAULT_RATE_PER_S
 from worker.repair.enqueue import enqueue_all
 from worker.settings import Settings
 
@@ -23,7 +24,7 @@ _SCHEME: Final = "s3://"
 async def enqueue(
     location: Annotated[str, typer.Argument(metavar="s3://BUCKET/PREFIX", help="Where to look for uploads.")],
     *,
-    rate: RateOption = DEFAULT_RATE,
+    rate: RateOption = DEFAULT_RATE_PER_S,
     dry_run: DryRunOption = False,
     json: output.JsonOption = False,
 ) -> int:

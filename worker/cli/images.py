@@ -19,11 +19,16 @@ from worker.domain.status import ImageStatus
 from worker.dynamodb.items import summary_to_map, to_item
 from worker.dynamodb.queries import Page
 from worker.presentation.units import human_bytes
+from worker.presentation.words import error_words
+from worker.repair.failures import MAX_GROUPED, FailureGroup, find_failures
 from worker.repair.retention import DAY_S, MAX_DAYS, set_retention
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
 LimitOption = Annotated[int, typer.Option(min=1, max=1000, help="Images per page.")]
+_SAMPLES = 3
+"""Images that are named for each error code."""
+
 TokenOption = Annotated[str | None, typer.Option(help="Page token: the nextToken of the previous page.")]
 
 
@@ -104,6 +109,73 @@ async def status(
     async with open_client("dynamodb", settings) as dynamodb:
         page = await build_queries(dynamodb, settings).images_by_status(status, limit=limit, token=token)
     return _print(page, json=json)
+
+
+@app.command()
+@asynchronous
+async def failures(
+    *,
+    limit: Annotated[
+        int, typer.Option(min=1, max=MAX_GROUPED, help="Group the newest failed images, at most this many.")
+    ] = MAX_GROUPED,
+    json: output.JsonOption = False,
+) -> int:
+    """
+    Group the newest failed images by error code: how many, since when, and what to do.
+
+    Exit status 1: some records cannot be read; the others are grouped.
+
+    Example: image-worker images failures
+    """
+    settings = start()
+    async with open_client("dynamodb", settings) as dynamodb:
+        found = await find_failures(build_queries(dynamodb, settings), limit=limit)
+    if found.unreadable:
+        output.print_note(f"{found.unreadable} records of failed images cannot be read")
+    exit_status = 1 if found.unreadable else 0
+    if json:
+        output.print_json(
+            {
+                "groups": [_group_document(group) for group in found.groups],
+                "images": found.count,
+                "hasMore": found.has_more,
+                "unreadable": found.unreadable,
+            }
+        )
+        return exit_status
+    console = output.console()
+    rows = [
+        [
+            escape(group.code),
+            f"{len(group.images):,}",
+            output.moment(group.first_at),
+            output.moment(group.last_at),
+            escape(", ".join(image.image_id for image in group.images[:_SAMPLES])),
+            escape(error_words(group.code).advice),
+        ]
+        for group in found.groups
+    ]
+    columns = ["code", "images", "first", "last", "newest", "what to do"]
+    console.print(output.table(columns, rows, numeric=["images"], unbroken=["code", "first", "last"]))
+    if not rows:
+        console.print("No images have failed.")
+    if found.has_more:
+        console.print(f"\nOnly the newest {limit:,} failed images are grouped: more images have failed.")
+    return exit_status
+
+
+def _group_document(group: FailureGroup) -> dict[str, object]:
+    return {
+        "code": group.code,
+        "count": len(group.images),
+        "firstAt": group.first_at,
+        "lastAt": group.last_at,
+        "advice": error_words(group.code).advice,
+        "samples": [
+            {"imageId": image.image_id, "userId": image.user_id, "message": image.message}
+            for image in group.images[:_SAMPLES]
+        ],
+    }
 
 
 @app.command()

@@ -17,8 +17,9 @@ from worker.bootstrap import (
 )
 from worker.cli.support import output
 from worker.cli.support.entrypoint import asynchronous, start
-from worker.cli.support.report import DEFAULT_RATE, DryRunOption, RateOption, Report
+from worker.cli.support.report import DryRunOption, RateOption, Report
 from worker.cli.support.requester import requester
+from worker.repair.context import DEFAULT_RATE_PER_S
 from worker.repair.redrive import (
     LIST_VISIBILITY_S,
     REDRIVE_VISIBILITY_S,
@@ -130,7 +131,7 @@ async def redrive(
         str | None, typer.Option("--code", help="Only dead letters with this error code.")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Redrive at most this many dead letters.")] = None,
-    rate: RateOption = DEFAULT_RATE,
+    rate: RateOption = DEFAULT_RATE_PER_S,
     dry_run: DryRunOption = False,
     json: output.JsonOption = False,
 ) -> int:

@@ -8,9 +8,10 @@ import typer
 from worker.bootstrap import open_clients, open_repairs
 from worker.cli.support import output
 from worker.cli.support.entrypoint import asynchronous, start
-from worker.cli.support.report import DEFAULT_RATE, DryRunOption, RateOption, Report
+from worker.cli.support.report import DryRunOption, RateOption, Report
 from worker.cli.support.requester import requester
 from worker.domain.clock import utc_now
+from worker.repair.context import DEFAULT_RATE_PER_S
 from worker.repair.reconcile import reconcile_all
 from worker.repair.result_state import reconcile_results
 
@@ -40,7 +41,7 @@ async def reconcile(
             "result. Images with a missing or another result are reprocessed.",
         ),
     ] = False,
-    rate: RateOption = DEFAULT_RATE,
+    rate: RateOption = DEFAULT_RATE_PER_S,
     dry_run: DryRunOption = False,
     json: output.JsonOption = False,
 ) -> int:

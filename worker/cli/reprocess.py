@@ -8,31 +8,45 @@ import typer
 from worker.bootstrap import open_clients, open_repairs
 from worker.cli.support import output
 from worker.cli.support.entrypoint import asynchronous, start
-from worker.cli.support.options import IdArgument, UserOption, find_image, report_missing
-from worker.cli.support.report import DEFAULT_RATE, DryRunOption, RateOption, Report
+from worker.cli.support.options import find_image, report_missing
+from worker.cli.support.report import DryRunOption, RateOption, Report
 from worker.cli.support.requester import requester
 from worker.domain import clock
 from worker.domain.clock import utc_now
 from worker.domain.errors import ConfigurationError
 from worker.domain.status import TERMINAL_STATUSES, ImageStatus
+from worker.repair.context import DEFAULT_RATE_PER_S
+from worker.repair.failures import retry_failed
 from worker.repair.reprocess import reprocess_all, reprocess_images, retry_image
 
 
 @asynchronous
 async def retry(
-    image_id: IdArgument,
+    image_id: Annotated[str | None, typer.Argument(metavar="ID", help="Retry this image.")] = None,
     *,
-    user: UserOption = None,
+    code: Annotated[
+        str | None, typer.Option("--code", help="Retry all images that failed with this error code.")
+    ] = None,
+    user: Annotated[
+        str | None,
+        typer.Option("--user", help="The owner of the image; with --code, retry only images of this user."),
+    ] = None,
+    rate: RateOption = DEFAULT_RATE_PER_S,
     dry_run: DryRunOption = False,
     json: output.JsonOption = False,
 ) -> int:
     """
-    Retry an image that has failed.
+    Retry an image that has failed, or all images that have failed with an error code.
 
-    Exit status 1: the image does not exist, or could not be requeued.
+    Images that fail while the command runs are not retried. `image-worker images failures` lists the codes.
 
-    Example: image-worker images retry img_1234567890abcdef
+    Exit status 1: the image does not exist, or some images could not be requeued.
+
+    Example: image-worker images retry --code decode_timeout --dry-run
     """
+    if (image_id is None) == (code is None):
+        message = "an ID and --code exclude each other, and one is required: add an ID or --code CODE"
+        raise ConfigurationError(message)
     settings = start()
     report = Report("retrying", dry_run=dry_run, json=json)
     async with (
@@ -42,14 +56,18 @@ async def retry(
             clients,
             requester=requester("images retry"),
             reporter=report,
-            rate_per_s=DEFAULT_RATE,
+            rate_per_s=rate,
             dry_run=dry_run,
         ) as repairs,
     ):
-        image = await find_image(repairs.queries, image_id, user, consistent=True)
-        if image is None:
-            return report_missing(image_id, settings)
-        await retry_image(repairs, image)
+        if image_id is not None:
+            image = await find_image(repairs.queries, image_id, user, consistent=True)
+            if image is None:
+                return report_missing(image_id, settings)
+            await retry_image(repairs, image)
+        else:
+            with report:
+                await retry_failed(repairs, code=code, user_id=user, before=utc_now())
     return report.finish()
 
 
@@ -75,7 +93,7 @@ async def reprocess(
             help="Only images that ended before this time, as in 2024-01-31T12:00:00Z; default: now.",
         ),
     ] = None,
-    rate: RateOption = DEFAULT_RATE,
+    rate: RateOption = DEFAULT_RATE_PER_S,
     dry_run: DryRunOption = False,
     json: output.JsonOption = False,
 ) -> int:

@@ -171,6 +171,29 @@ class ImageSummary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FailedImage:
+    """
+    What lists of failed images show.
+
+    Attributes:
+        code: Error code of the failure; None if the record has no error.
+        message: Message of the failure.
+        failed_at: Time of the last write: that of the failure, unless the retention was set since.
+        has_result: Whether a result of an earlier attempt exists.
+    """
+
+    image_id: str
+    user_id: str
+    code: str | None
+    message: str
+    failed_at: datetime
+    created_at: datetime
+    file_name: str
+    file_size: int | None
+    has_result: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Description:
     """Metadata of an uploaded object."""
 

@@ -33,9 +33,18 @@ async def get_items(
     keys: Iterable[tuple[str, str]],
     *,
     consistent: bool = False,
+    attributes: Sequence[str] = (),
 ) -> list[Item]:
     """
     Return the items with the given keys (image id, user id) that exist, in any order.
+
+    Args:
+        client: DynamoDB client.
+        table: Name of the table and number of its index shards.
+        retry: Retry policy for each batch.
+        keys: Image id and user id of each item.
+        consistent: Use strongly consistent reads.
+        attributes: Names of the attributes to return; all if empty.
 
     Raises:
         TransientError: The table was unavailable, or left keys unprocessed.
@@ -44,13 +53,26 @@ async def get_items(
         {"imageId": {"S": image_id}, "userId": {"S": user_id}} for image_id, user_id in dict.fromkeys(keys)
     ]
 
+    names = {f"#{name}": name for name in attributes}
+    projection: KeysAndAttributesTypeDef = {"Keys": []}
+    if names:  # DynamoDB rejects an empty expression
+        projection = {
+            "Keys": [],
+            "ProjectionExpression": ", ".join(names),
+            "ExpressionAttributeNames": names,
+        }
+
     async def read(batch: Sequence[Key]) -> list[Item]:
         items: list[Item] = []
         remaining = batch
 
         async def attempt() -> None:
             nonlocal remaining
-            request: KeysAndAttributesTypeDef = {"Keys": remaining, "ConsistentRead": consistent}
+            request: KeysAndAttributesTypeDef = {
+                **projection,
+                "Keys": remaining,
+                "ConsistentRead": consistent,
+            }
             response = await client.batch_get_item(RequestItems={table.name: request})
             items.extend(decode_map(item) for item in response["Responses"].get(table.name, []))
             unprocessed = response.get("UnprocessedKeys", {})

@@ -108,7 +108,24 @@ class _Image(_Summary):
     countedBytes: NotRequired[Number]
 
 
+@with_config(_OPEN)
+class _Failed(TypedDict):
+    imageId: str
+    userId: str
+    status: Status
+    createdAt: Time
+    updatedAt: Time
+    originalFileName: str
+    originalFileSize: NotRequired[Number]
+    processedS3Key: NotRequired[str]
+    error: NotRequired[_Failure]
+
+
+FAILED_ATTRIBUTES: Final = tuple(_Failed.__annotations__)
+"""What a list of failed images reads of each record."""
+
 _SUMMARY: Final = TypeAdapter(_Summary)
+_FAILED: Final = TypeAdapter(_Failed)
 _IMAGE: Final = TypeAdapter(_Image)
 
 
@@ -120,6 +137,11 @@ def require_image(item: Mapping[str, Any]) -> None:
 def require_summary(item: Mapping[str, Any]) -> None:
     """Raise `UnreadableRecordError` unless the item of an index is an image that this version can read."""
     _require(_SUMMARY, item)
+
+
+def require_failed(item: Mapping[str, Any]) -> None:
+    """Raise `UnreadableRecordError` unless the item has what a list of failed images reads."""
+    _require(_FAILED, item)
 
 
 def _require(schema: TypeAdapter[Any], item: Mapping[str, Any]) -> None:

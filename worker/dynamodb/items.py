@@ -5,11 +5,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from worker.domain import clock
-from worker.domain.image import Failure, HistoryEntry, Image, ImageSummary, Lease, Rendition, StepRecord
+from worker.domain.image import (
+    FailedImage,
+    Failure,
+    HistoryEntry,
+    Image,
+    ImageSummary,
+    Lease,
+    Rendition,
+    StepRecord,
+)
 from worker.domain.job import SourceVersion, padded_sequencer
 from worker.domain.status import ImageStatus, StepName, StepStatus
 from worker.domain.step import Json
-from worker.dynamodb.item_schema import require_image, require_summary, unreadable
+from worker.dynamodb.item_schema import require_failed, require_image, require_summary, unreadable
 from worker.dynamodb.table import Table, date_shard, status_shard
 
 Item = dict[str, Json]
@@ -121,6 +130,23 @@ def to_summary(item: Mapping[str, Any]) -> ImageSummary:
         key=item["originalS3Key"],
         processed_key=item.get("processedS3Key"),
         ttl=item.get("ttl"),
+    )
+
+
+def to_failed(item: Mapping[str, Any]) -> FailedImage:
+    """Return the failed image in the `FAILED_ATTRIBUTES` of an item; raises the same error as `from_item`."""
+    require_failed(item)
+    error = item.get("error")
+    return FailedImage(
+        image_id=item["imageId"],
+        user_id=item["userId"],
+        code=error["code"] if error else None,
+        message=error["message"] if error else "",
+        failed_at=clock.from_text(item["updatedAt"]),
+        created_at=clock.from_text(item["createdAt"]),
+        file_name=item["originalFileName"],
+        file_size=item.get("originalFileSize"),
+        has_result="processedS3Key" in item,
     )
 
 

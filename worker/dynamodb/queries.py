@@ -10,14 +10,15 @@ import structlog
 
 from worker.aws.retry import RetryPolicy, call_with_retry
 from worker.domain.errors import UnreadableRecordError
-from worker.domain.image import Image, ImageSummary
+from worker.domain.image import FailedImage, Image, ImageSummary
 from worker.domain.job import Job
 from worker.domain.keys import PROFILE_IMAGE_ID, next_image_id
 from worker.domain.status import ImageStatus
 from worker.dynamodb.attributes import decode_map
 from worker.dynamodb.batches import get_items
 from worker.dynamodb.cursors import DONE, Cursor, Fetch, Start, after, take_newest
-from worker.dynamodb.items import Item, from_item, to_summary
+from worker.dynamodb.item_schema import FAILED_ATTRIBUTES
+from worker.dynamodb.items import Item, from_item, to_failed, to_summary
 from worker.dynamodb.page_tokens import from_token, to_token
 from worker.dynamodb.table import Table, date_shard, status_shard
 
@@ -59,6 +60,20 @@ class Page:
     images: tuple[ImageSummary, ...]
     next_token: str | None
     unreadable: tuple[UnreadableRecordError, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FailedImages:
+    """
+    Failed images, in any order.
+
+    Attributes:
+        images: The images.
+        unreadable: The errors of items that are not images that this version can read.
+    """
+
+    images: tuple[FailedImage, ...]
+    unreadable: tuple[UnreadableRecordError, ...]
 
 
 class Queries:
@@ -134,6 +149,20 @@ class Queries:
         """Return the images with the given keys (image id, user id) that exist, in any order."""
         items = await get_items(self._client, self._table, self._retry, keys, consistent=consistent)
         return self._report_unreadable([self._read(item) for item in items])
+
+    async def failed_images(self, keys: Iterable[tuple[str, str]]) -> FailedImages:
+        """Return what lists show of the images with the given keys, as far as they exist and have failed."""
+        items = await get_items(self._client, self._table, self._retry, keys, attributes=FAILED_ATTRIBUTES)
+        images: list[FailedImage] = []
+        unreadable: list[UnreadableRecordError] = []
+        for item in items:
+            if item.get("status") != ImageStatus.FAILED.value:
+                continue
+            try:
+                images.append(to_failed(item))
+            except UnreadableRecordError as error:
+                unreadable.append(error)
+        return FailedImages(tuple(images), tuple(unreadable))
 
     async def images_of(
         self, jobs: Iterable[Job], *, consistent: bool = False

@@ -15,6 +15,7 @@ from worker.domain.status import ImageStatus
 from worker.dynamodb.ledger import DynamoLedger
 from worker.dynamodb.queries import Queries
 from worker.dynamodb.repair_writes import RepairWrites
+from worker.repair.control import UNCONTROLLED, Control
 from worker.repair.requests import RequeueRequest
 from worker.sqs.batch import MAX_BATCH_ENTRIES
 from worker.sqs.events import to_body
@@ -22,6 +23,9 @@ from worker.sqs.sender import JobSender, RateLimiter
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
+
+DEFAULT_RATE_PER_S: Final = 20.0
+"""Images requeued per second by default: a fraction of what one decoder processes in a second."""
 
 _PAGE_SIZE: Final = 100
 
@@ -64,6 +68,7 @@ class RepairContext:
         worker_id: Name of this process in leases.
         lease_s: Duration of a lease in seconds.
         dry_run: Report what would be done, and change nothing.
+        control: Pauses or stops the repair between its batches.
     """
 
     bucket: str
@@ -82,6 +87,7 @@ class RepairContext:
     worker_id: str
     lease_s: float
     dry_run: bool
+    control: Control = UNCONTROLLED
 
     def serves_or_report(self, image: Image) -> bool:
         """Return whether the worker would accept a message about the image; report a failure if not."""
@@ -101,9 +107,13 @@ class RepairContext:
         Yield the images with a status, of all users or of one, page by page, read consistently.
 
         The index that they are found by may lag behind the table: check the status of each image again.
+
+        Raises:
+            RepairStoppedError: The repair was asked to stop.
         """
         token: str | None = None
         while True:
+            await self.control.checkpoint()
             if user_id is not None:
                 page = await self.queries.images_of_user(user_id, limit=_PAGE_SIZE, token=token)
             else:

@@ -43,6 +43,7 @@ async def reconcile_all(repairs: RepairContext, *, now: datetime, pending_for: t
                 if is_stuck(image, now=now, pending_for=pending_for, lease_s=repairs.lease_s)
             ]
             for start in range(0, len(stuck), MAX_BATCH_ENTRIES):
+                await repairs.control.checkpoint()
                 await _repair_batch(repairs, stuck[start : start + MAX_BATCH_ENTRIES])
 
 

@@ -61,6 +61,7 @@ async def redrive_all(
     image_id: str | None,
     code: str | None,
     limit: int | None,
+    message_id: str | None = None,
 ) -> None:
     """
     Send dead letters back to the queue.
@@ -74,15 +75,25 @@ async def redrive_all(
         image_id: Redrive only the dead letters of this image.
         code: Redrive only the dead letters with this error code.
         limit: Redrive at most this many dead letters.
+        message_id: Redrive only the dead letter with this message id.
+
+    Raises:
+        RepairStoppedError: The repair was asked to stop.
     """
     to_release: list[DeadLetter] = []
     remaining = limit
+    await repairs.control.checkpoint()
     try:
         async for batch in letters.read():
             to_release += batch
             images = await images_of(batch, repairs.queries)
             diagnoses = [diagnose(letter, images) for letter in batch]
-            selected = [each for each in diagnoses if _matches(each, image_id=image_id, code=code)]
+            selected = [
+                each
+                for each in diagnoses
+                if _matches(each, image_id=image_id, code=code)
+                and message_id in {None, each.letter.message_id}
+            ]
             selected = selected if remaining is None else selected[:remaining]
             finished = await _redrive_batch(repairs, selected, images)
             if finished and not repairs.dry_run:
@@ -97,6 +108,7 @@ async def redrive_all(
                 remaining -= len(selected)
                 if remaining <= 0:
                     return
+            await repairs.control.checkpoint()  # the dead letters of the batch have been deleted
     finally:
         await letters.release(to_release)
 

@@ -4,13 +4,16 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from functools import partial
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from worker.domain.image import Image
 from worker.domain.status import TERMINAL_STATUSES, ImageStatus
 from worker.repair.context import RepairContext
 from worker.repair.source_state import SourceStatus, check_source_or_report
 from worker.sqs.batch import MAX_BATCH_ENTRIES
+
+UNKNOWN_CODE: Final = "unknown"
+"""Stands for the error code of an image whose record has none."""
 
 MarkPending: TypeAlias = Callable[[Image], Awaitable[Image | None]]
 
@@ -30,15 +33,21 @@ async def reprocess_all(
     status: ImageStatus,
     before: datetime,
     recipe_changed: bool,
+    code: str | None = None,
 ) -> None:
-    """Requeue the images with a status, of all users or of one; see `reprocess_images`."""
+    """Requeue the images with a status, of all users or of one, with any error code or one."""
     async for images in repairs.images_with_status(status, user_id=user_id):
         await reprocess_images(
             repairs,
-            [image for image in images if image.status is status],
+            [image for image in images if image.status is status and has_code(image, code)],
             before=before,
             recipe_changed=recipe_changed,
         )
+
+
+def has_code(image: Image, code: str | None) -> bool:
+    """Return whether an image failed with an error code; None matches every image."""
+    return code is None or code == (image.error.code if image.error else UNKNOWN_CODE)
 
 
 async def reprocess_images(
@@ -75,6 +84,7 @@ async def requeue_images(
     The others keep their record and result: processing them could only replace the result by a failure.
     """
     for start in range(0, len(images), MAX_BATCH_ENTRIES):
+        await repairs.control.checkpoint()
         batch = images[start : start + MAX_BATCH_ENTRIES]
         sources = await asyncio.gather(*(check_source_or_report(repairs, image) for image in batch))
         requests = []

@@ -40,6 +40,8 @@ def test_a_location_that_the_worker_does_not_serve_is_rejected(location: str, me
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["retry"], "an ID and --code exclude each other, and one is required"),
+        (["retry", "img_1", "--code", "corrupt"], "an ID and --code exclude each other"),
         (["reprocess"], "no images selected: add an ID, --user, --status or --recipe-changed"),
         (["reprocess", "img_1", "--status", "failed"], "remove --status"),
         (["reprocess", "--status", "pending"], "only completed and failed images can be reprocessed"),

@@ -19,8 +19,6 @@ RateOption = Annotated[
         help="Requeue at most this many images per second, so that new uploads are not delayed.",
     ),
 ]
-DEFAULT_RATE: Final = 20.0
-"""A fraction of what one decoder processes in a second."""
 
 _FAILED: Final = "failed"
 _MAX_LISTED: Final = 1000
