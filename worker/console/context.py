@@ -13,10 +13,12 @@ from worker.console.recipe_form import RecipeSettings
 from worker.decoder_pool.pool import DecoderPool
 from worker.domain.clock import Clock
 from worker.domain.recipe import Recipe, Size
+from worker.domain.requester import Requester
 from worker.dynamodb.profiles import ProfileStore
 from worker.dynamodb.queries import Queries
 from worker.dynamodb.table import Table
 from worker.repair.context import RepairContext, Reporter
+from worker.repair.control import UNCONTROLLED, Control
 from worker.s3.sources import S3Sources
 from worker.s3.uploads import Uploads
 from worker.sqs.dead_letters import DeadLetters
@@ -34,7 +36,13 @@ class OpenRepairs(Protocol):
     """Builds the dependencies of the repair tools, and closes them at the end."""
 
     def __call__(
-        self, *, requested_by: str, reporter: Reporter, rate_per_s: float, dry_run: bool = False
+        self,
+        *,
+        requester: Requester,
+        reporter: Reporter,
+        rate_per_s: float,
+        dry_run: bool = False,
+        control: Control = UNCONTROLLED,
     ) -> AbstractAsyncContextManager[RepairContext]:
         """Open the dependencies; the arguments are those of `bootstrap.open_repairs`."""
 
