@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.builders import a_claimant, a_job, a_report, after, all_transitions
+from tests.support.builders import a_claimant, a_job, a_report, a_requester, after, all_transitions
 from worker.domain.claim import Claimed, decide, image_reprocessed, image_requeued, image_retried
 from worker.domain.history import SUMMARISED
 from worker.domain.image import Failure, HistoryEntry, Image
@@ -93,7 +93,11 @@ def test_a_released_image_is_a_gap_until_its_next_claim() -> None:
 def test_the_time_between_a_failure_and_its_retry_is_not_a_wait() -> None:
     image = apply_all(claimed(), failed(CORRUPT, at=after(1)))
     assert kinds(image) == ["waiting in queue", "failed"]
-    retried = image_requeued(image_retried(image, by="images retry", at=after(500)), by="x", at=after(501))
+    retried = image_requeued(
+        image_retried(image, requester=a_requester("images retry"), at=after(500)),
+        requester=a_requester("x"),
+        at=after(501),
+    )
     assert kinds(retried) == ["waiting in queue", "failed", "waiting for retry"]
     assert times(rows(claimed(retried, seconds=510))[2]) == (after(500), after(510))
 
@@ -101,7 +105,8 @@ def test_the_time_between_a_failure_and_its_retry_is_not_a_wait() -> None:
 def test_a_wait_for_reprocessing_is_labelled() -> None:
     done = apply_all(claimed(), all_transitions())
     assert (
-        kinds(image_reprocessed(done, by="images reprocess", at=after(60)))[-1] == WaitKind.FOR_REPROCESSING
+        kinds(image_reprocessed(done, requester=a_requester("images reprocess"), at=after(60)))[-1]
+        == WaitKind.FOR_REPROCESSING
     )
 
 
