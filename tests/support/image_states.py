@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from tests.support.builders import NOON, a_claimant, a_job, after, all_transitions
+from tests.support.builders import NOON, a_claimant, a_job, a_requester, after, all_transitions
 from worker.domain.claim import Claimed, decide, image_reprocessed, image_retried, lease_expired
 from worker.domain.image import Failure, Image
 from worker.domain.status import StepName
@@ -45,12 +45,12 @@ def expired(image: Image | None = None) -> Image:
 
 def retried(image: Image, *, seconds: float = 100) -> Image:
     """Return a failed image for which a retry was requested."""
-    return image_retried(image, by="console", at=after(seconds))
+    return image_retried(image, requester=a_requester("console"), at=after(seconds))
 
 
 def reprocessed(image: Image, *, seconds: float = 100) -> Image:
     """Return an image that was requested to be processed again."""
-    return image_reprocessed(image, by="console", at=after(seconds))
+    return image_reprocessed(image, requester=a_requester("console"), at=after(seconds))
 
 
 def processing_states() -> Sequence[Image]:
