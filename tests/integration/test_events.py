@@ -12,12 +12,14 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from tests.support.builders import a_requester
 from tests.support.emulators import client, stack_name_of
 from tests.support.pictures import encoded, quadrants
 from tests.support.whole_worker import USER, running_worker, upload, wait_until_processed
 from worker.bootstrap import (
     RETRY_POLICIES,
     build_queries,
+    build_repair_writes,
     deploy_storage,
     open_clients,
     open_repairs,
@@ -29,13 +31,13 @@ from worker.domain.clock import utc_now
 from worker.domain.errors import ConfigurationError
 from worker.domain.image import Image
 from worker.domain.status import TERMINAL_STATUSES
-from worker.dynamodb.retention import set_ttl
 from worker.dynamodb.stream import Start, TableStream
 from worker.events.follow import Checkpoint, Event, follow
 from worker.events.forward import EventDeadLetterQueue, forward
 from worker.events.replay import ended_images, event_of, publish, to_bus, to_queue
 from worker.events.webhooks import Webhook, WebhookGoneError
 from worker.repair.reprocess import reprocess_images
+from worker.repair.retention import set_retention
 from worker.settings import Settings
 
 if TYPE_CHECKING:
@@ -104,7 +106,7 @@ async def process(settings: Settings, s3: "S3Client", dynamodb: "DynamoDBClient"
             open_repairs(
                 settings,
                 clients,
-                requested_by="a test",
+                requester=a_requester("images reprocess"),
                 reporter=Report("testing"),
                 rate_per_s=1000,
                 dry_run=False,
@@ -118,14 +120,11 @@ async def test_each_end_of_an_image_is_one_event_and_nothing_else_is(
     with_stream: Settings, s3: "S3Client", dynamodb: "DynamoDBClient"
 ) -> None:
     images = await process(with_stream, s3, dynamodb)
-    await set_ttl(
-        dynamodb,
-        table_of(with_stream),
-        RETRY_POLICIES.table,
-        image_id="img_good",
-        user_id=USER,
-        ttl=2_000_000_000,
-    )
+    queries = build_queries(dynamodb, with_stream)
+    seen = await queries.image("img_good", USER, consistent=True)
+    assert seen
+    writes = build_repair_writes(dynamodb, with_stream, a_requester("images retention"))
+    assert await set_retention(queries, writes, seen, ttl=2_000_000_000)
     events = await events_until(with_stream, 4)
     assert sorted(event.id for event in events) == sorted(ends_of(images))
     assert len(events) == 4

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support import templates
-from tests.support.builders import a_claimant, a_job, a_rendition
+from tests.support.builders import a_claimant, a_job, a_rendition, a_requester
 from worker.domain.claim import Claimed, decide, image_reprocessed, image_retried, lease_expired
 from worker.domain.clock import utc_now
 from worker.domain.image import Failure, Image
@@ -142,5 +142,5 @@ def test_every_end_of_an_image_has_an_id_of_its_own() -> None:
         ended = apply(claim.image, image_failed(failure, at=utc_now()))
         ids.append(detail_of(to_item(ended, TABLE))["id"])
         requeue = image_retried if number % 2 else image_reprocessed
-        image = requeue(ended, by="test", at=utc_now())
+        image = requeue(ended, requester=a_requester(), at=utc_now())
     assert len(set(ids)) == len(ids)
