@@ -1,6 +1,7 @@
 """The pages of images and users, and the files they show, over the emulator."""
 
 import json
+import random
 import re
 from dataclasses import replace
 from datetime import timedelta
@@ -10,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
+from aiohttp import ClientError
 from PIL import Image as Pixels
 
 from tests.support.builders import a_claimant, a_job, a_rendition, all_transitions
-from tests.support.console import RunningConsole
+from tests.support.console import RunningConsole, running_console
+from tests.support.fault_proxy import ProxyFault, fault_proxy
 from tests.support.pictures import encoded, quadrants
+from worker.console.views.media import MAX_STREAMS
 from worker.domain import clock
 from worker.domain.claim import Claimed, decide
 from worker.domain.clock import utc_now
@@ -369,6 +373,41 @@ async def test_a_damaged_record_cannot_add_headers(
         assert response.content_type == "application/octet-stream"
         assert response.headers["Content-Disposition"].startswith("attachment;")
         assert "X-Injected" not in response.headers
+
+
+async def test_a_download_that_s3_cuts_off_is_not_mistaken_for_a_whole_one(
+    provisioned: Settings, dynamodb: "DynamoDBClient", s3: "S3Client"
+) -> None:
+    content = random.Random(1).randbytes(1_000_000)
+    image = completed(provisioned)
+    await stored(s3, provisioned, "processed/user_1/img_1.jpg", content)
+    await put_record(dynamodb, provisioned, image)
+    async with (
+        fault_proxy(str(provisioned.endpoint_url), seed=1) as proxy,
+        running_console(provisioned, endpoint_url=proxy.endpoint_url) as console,
+    ):
+        proxy.planned.append(ProxyFault.CUT)
+        response = await console.browser.get(media_path(image, "medium"))
+        assert response.status == 200
+        with pytest.raises(ClientError):
+            await response.read()
+        async with console.browser.get(media_path(image, "medium")) as response:
+            assert await response.read() == content
+
+
+async def test_clients_that_leave_do_not_keep_the_streams(
+    console: RunningConsole, dynamodb: "DynamoDBClient", s3: "S3Client"
+) -> None:
+    image = completed(console.settings)
+    content = bytes(20_000_000)
+    await stored(s3, console.settings, "processed/user_1/img_1.jpg", content)
+    await put_record(dynamodb, console.settings, image)
+    for _ in range(2 * MAX_STREAMS):
+        response = await console.browser.get(media_path(image, "medium"))
+        assert response.status == 200
+        response.close()  # without reading the body
+    async with console.browser.get(media_path(image, "medium")) as response:
+        assert await response.read() == content
 
 
 async def test_every_page_has_the_same_content_as_json(

@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 import structlog
+from aiohttp import ClientError as HttpError
 from aiohttp import ETag, hdrs, web
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -180,7 +181,7 @@ async def _send(
             try:
                 while chunk := await asyncio.wait_for(body.read(_CHUNK_BYTES), _CHUNK_S):
                     await asyncio.wait_for(response.write(chunk), _CHUNK_S)
-            except (TimeoutError, OSError, BotoCoreError, ClientError) as error:
+            except (TimeoutError, OSError, HttpError, BotoCoreError, ClientError) as error:
                 # The headers are sent: only an aborted connection shows the client that bytes are missing.
                 log.info("media.aborted", object=name, reason=str(error) or type(error).__name__)
                 if request.transport is not None:
