@@ -151,7 +151,7 @@ class Wait:
     Attributes:
         kind: Why.
         since: When it began.
-        until: When it ended; None if it has not.
+        until: When it ended; None if it lasts.
         reason: Who requested the attempt that is waited for, or the error of the one before.
     """
 
@@ -174,7 +174,7 @@ class StepBar:
     Attributes:
         status: Its status at the end of the attempt.
         started_at: When it started.
-        ended_at: When it ended; None if it has not.
+        ended_at: When it ended; None while it runs, or if its end was not recorded.
         elapsed_ms: Its computing time; its duration if that was not recorded; None if it has not ended.
     """
 
