@@ -13,8 +13,9 @@ from aiohttp import web
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from worker.console.context import CONTEXT, ConsoleContext
-from worker.console.errors import error_pages
+from worker.console.errors import error_pages, mark_begun
 from worker.console.filters import filters
+from worker.console.forms import read_forms
 from worker.console.live.live import add_live
 from worker.console.navigation import navigation
 from worker.console.page import TEMPLATES
@@ -37,7 +38,8 @@ def build_app(context: ConsoleContext, security: Security, *, prefix: str = "") 
         security: Authentication, roles, and the rules for requests of browsers.
         prefix: Path prefix of all pages, without a slash at the end.
     """
-    app = web.Application(middlewares=[error_pages, *security.middlewares])
+    app = web.Application(middlewares=[error_pages, *security.middlewares, read_forms])
+    app.on_response_prepare.append(mark_begun)
     app[CONTEXT] = context
     add_live(app)
     static_url = add_static_files(app)

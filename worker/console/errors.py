@@ -35,6 +35,8 @@ class ErrorPage:
     advice: str
 
 
+_BEGUN: Final = web.RequestKey("begun", bool)
+
 _ADVICE: Final = {
     HTTPStatus.BAD_REQUEST: "Go back, correct the input and send it again.",
     HTTPStatus.UNAUTHORIZED: "Open the link that the console printed when it started.",
@@ -72,7 +74,10 @@ async def error_pages(request: web.Request, handler: Handler) -> web.StreamRespo
             "console.request_failed", path=request.path, status=int(found.status), reason=found.message
         )
         return _respond(request, found)
-    except Exception:
+    except Exception as error:
+        is_gone = request.transport is None or request.transport.is_closing()
+        if isinstance(error, ConnectionError) and is_gone:  # the client's connection
+            raise
         log.exception("console.request_crashed", path=request.path)
         return _respond(
             request,
@@ -128,7 +133,17 @@ def _of_http(error: web.HTTPException) -> ErrorPage:
     )
 
 
+async def mark_begun(request: web.Request, _: web.StreamResponse) -> None:
+    """Remember that the response to a request has begun: no page about an error can follow."""
+    request[_BEGUN] = True
+
+
 def _respond(request: web.Request, page: ErrorPage) -> web.StreamResponse:
+    if request.get(_BEGUN):
+        if request.transport is not None:
+            request.transport.abort()
+        message = "the response was cut short"
+        raise ConnectionResetError(message)
     content = {"error": {"status": page.status, "message": page.message, "advice": page.advice}}
     return respond(request, "error.html", content, status=page.status)
 

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import fields
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
@@ -39,6 +40,14 @@ def a_context(**changes: Any) -> ConsoleContext:
     return ConsoleContext(**absent | present | changes)
 
 
+OWN_PAGE = {"Host": "127.0.0.1:8081", "Sec-Fetch-Site": "same-origin"}
+
+
+def an_app() -> web.Application:
+    """Return the console's application for a local operator."""
+    return build_app(a_context(), build_security(SecurityOptions(authentication="none"), user="alice"))
+
+
 def caused_by(error: Exception) -> TransientError:
     """Return the error of a call whose retries have ended."""
     transient = TransientError("cannot query the table")
@@ -58,9 +67,9 @@ async def failing() -> AsyncIterator[Callable[[Exception], Awaitable[tuple[int, 
     async def fail(_: web.Request) -> web.Response:
         raise raised.pop()
 
-    app = build_app(a_context(), build_security(SecurityOptions(authentication="none"), user="alice"))
+    app = an_app()
     app.router.add_get("/fail", fail)
-    async with TestClient(TestServer(app), headers={"Host": "127.0.0.1:8081"}) as client:
+    async with TestClient(TestServer(app), headers=OWN_PAGE) as client:
 
         async def get(error: Exception) -> tuple[int, dict]:
             raised.append(error)
@@ -150,6 +159,47 @@ async def test_an_error_becomes_a_sentence_and_advice(
     assert advice in (None, content["advice"])
     assert content["message"]
     assert content["advice"]
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("multipart/form-data; boundary=x", b"no boundary"),
+        ("multipart/form-data", b"--x\r\n"),
+        ("application/x-www-form-urlencoded; charset=unknown", b"a=b"),
+        ("application/x-www-form-urlencoded", b"a=\xff"),
+    ],
+    ids=["no part", "no boundary", "unknown charset", "not UTF-8"],
+)
+async def test_a_form_that_cannot_be_read_is_rejected(content_type: str, body: bytes) -> None:
+    async def receive(request: web.Request) -> web.Response:
+        return web.json_response(list(await request.post()))
+
+    app = an_app()
+    app.router.add_post("/form", receive)
+    headers = {**OWN_PAGE, "Content-Type": content_type}
+    async with (
+        TestClient(TestServer(app), headers=headers) as client,
+        client.post("/form", data=body) as response,
+    ):
+        assert response.status == 400
+        assert "The form cannot be read." in await response.text()
+
+
+async def test_a_response_that_fails_half_way_is_cut_short() -> None:
+    async def fail(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"half of ")
+        message = "the other half is missing"
+        raise ValueError(message)
+
+    app = an_app()
+    app.router.add_get("/half", fail)
+    async with TestClient(TestServer(app), headers=OWN_PAGE) as client:
+        with pytest.raises(aiohttp.ClientError):
+            async with client.get("/half") as response:
+                await response.read()
 
 
 async def test_secrets_in_errors_are_masked(
