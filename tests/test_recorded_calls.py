@@ -51,6 +51,8 @@ ONLY_COMMANDS = (
     "worker.dynamodb.batches",
     "worker.dynamodb.queries",
     "worker.dynamodb.repair_writes",
+    "worker.dynamodb.stream",
+    "worker.events",
     "worker.repair",
     "worker.sqs.dead_letters",
     "worker.sqs.sender",

@@ -18,6 +18,7 @@ from worker.domain.errors import ConfigurationError
 from worker.domain.status import ImageStatus
 from worker.dynamodb.items import summary_to_map, to_item
 from worker.dynamodb.queries import Page
+from worker.dynamodb.similar import perceptual_hash, similar_images
 from worker.presentation.units import human_bytes
 from worker.presentation.words import error_words
 from worker.repair.failures import MAX_GROUPED, FailureGroup, find_failures
@@ -62,6 +63,56 @@ async def get(
         output.print_json(to_item(image, table_of(settings)))
     else:
         output.console().print(timeline.render(image))
+    return 0
+
+
+@app.command()
+@asynchronous
+async def similar(
+    image_id: IdArgument,
+    *,
+    user: UserOption = None,
+    max_distance: Annotated[
+        int, typer.Option("--max-distance", min=0, max=64, help="Bits of the hash, of 64, that may differ.")
+    ] = 10,
+    json: output.JsonOption = False,
+) -> int:
+    """
+    List near duplicates of an image among the newest 1,000 images of its user, by perceptual hash.
+
+    Exit status 1: the image does not exist, or has no perceptual hash because it was never completed.
+
+    Example: image-worker images similar img_1234567890abcdef --max-distance 5
+    """
+    settings = start()
+    async with open_client("dynamodb", settings) as dynamodb:
+        queries = build_queries(dynamodb, settings)
+        image = await find_image(queries, image_id, user, consistent=False)
+        if image is None:
+            return report_missing(image_id, settings)
+        if perceptual_hash(image) is None:
+            output.print_note(
+                f"image {image_id} is {image.status} and has no perceptual hash: complete it first"
+            )
+            return 1
+        search = await similar_images(queries, image, max_distance=max_distance)
+    if json:
+        found = [{**summary_to_map(each.image), "distance": each.distance} for each in search.found]
+        output.print_json({"images": found, "searched": search.searched})
+        return 0
+    rows = [
+        [
+            str(each.distance),
+            escape(each.image.image_id),
+            output.moment(each.image.created_at),
+            escape(each.image.file_name),
+        ]
+        for each in search.found
+    ]
+    console = output.console()
+    if rows:
+        console.print(output.table(["bits", "image", "uploaded", "file"], rows, numeric=["bits"]))
+    console.print(f"{len(rows)} near duplicates among {search.searched:,} images of {escape(image.user_id)}")
     return 0
 
 
