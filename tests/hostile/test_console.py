@@ -1,24 +1,24 @@
 """Every route of the web console under attack: by anonymous clients, viewers, and pages of other sites."""
 
+import asyncio
 import logging
 import re
+import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from types import SimpleNamespace
-from typing import Any, Final
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
 
 import pytest
 from structlog.testing import capture_logs
 
-from tests.support.console import running_console
+from tests.support.console import a_context, running_console
 from tests.support.emulators import a_free_port
-from tests.support.secured import SAME_ORIGIN, Headers, RawClient
+from tests.support.secured import SAME_ORIGIN, Headers, RawClient, secured
 from worker.bootstrap import open_clients
 from worker.cli.support.console import open_console
 from worker.console.app import build_app
 from worker.console.security import SecurityOptions, build_security
 from worker.console.security.headers import CONTENT_SECURITY_POLICY
-from worker.domain.clock import utc_now
 from worker.settings import Settings
 
 HEADER_MODE: Final = {
@@ -29,15 +29,13 @@ HEADER_MODE: Final = {
 }
 OPERATOR: Headers = [("X-Forwarded-User", "alice")]
 VIEWER: Headers = [("X-Forwarded-User", "bob")]
+MANY_STREAMS: Final = 40
 OPEN: Final = frozenset({"healthz", "static", "login"})
 
 
 def routes() -> list[tuple[str, str, str]]:
     """Return the method, path and name of every route, with a value for each variable part."""
-    context: Any = SimpleNamespace(
-        table=SimpleNamespace(name="t"), region="eu-west-1", is_local=True, clock=utc_now
-    )
-    app = build_app(context, build_security(SecurityOptions(), user="alice"))
+    app = build_app(a_context(), build_security(SecurityOptions(), user="alice"))
     return sorted(
         (route.method, re.sub(r"\{[^}]*\}", "x", route.resource.canonical), route.name or "")
         for route in app.router.routes()
@@ -180,3 +178,97 @@ async def test_secrets_are_in_no_page_and_no_log(
         assert secret not in repr(logged)
         assert secret not in caplog.text
         assert not any(secret in page for page in pages)
+
+
+SMUGGLED = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
+LENGTH = b"Content-Length: %d\r\n" % len(SMUGGLED)
+BODIES: Final = {
+    "a body that is not read": LENGTH,
+    "length and chunks": LENGTH + b"Transfer-Encoding: chunked\r\n",
+    "chunks and length": b"Transfer-Encoding: chunked\r\n" + LENGTH,
+    "two lengths": b"Content-Length: 0\r\n" + LENGTH,
+    "a list of lengths": b"Content-Length: 0, %d\r\n" % len(SMUGGLED),
+    "a signed length": b"Content-Length: +%d\r\n" % len(SMUGGLED),
+    "a negative length": b"Content-Length: -1\r\n",
+    "an unknown encoding": b"Transfer-Encoding: xchunked\r\n",
+    "chunks not last": b"Transfer-Encoding: chunked, identity\r\n",
+    "a space before the colon": b"Content-Length : %d\r\n" % len(SMUGGLED),
+    "a folded line": b"X: a\r\n Content-Length: 0\r\n" + LENGTH,
+    "a bare line feed": b"X: a\nContent-Length: 0\r\n" + LENGTH,
+    "a bare carriage return": b"X: a\rContent-Length: 0\r\n" + LENGTH,
+    "an expectation": b"Expect: 100-continue\r\n" + LENGTH,
+    "an upgrade": b"Connection: Upgrade\r\nUpgrade: websocket\r\n" + LENGTH,
+    "HTTP/2": b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAAA\r\n" + LENGTH,
+}
+
+
+@pytest.mark.parametrize("case", BODIES)
+async def test_a_body_is_never_read_as_a_request(case: str) -> None:
+    async with secured() as client, asyncio.timeout(20):
+        reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
+        host = f"Host: 127.0.0.1:{client.port}\r\n".encode()
+        writer.write(b"POST /act HTTP/1.1\r\n" + host + BODIES[case] + b"\r\n" + SMUGGLED)
+        writer.write_eof()
+        responses = await reader.read()
+        writer.close()
+    statuses = re.findall(rb"HTTP/1.1 (\d+)", responses)
+    assert [status for status in statuses if status not in (b"400", b"401", b"100", b"417")] == []
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [("Cookie", "a=" + "b" * 100_000)],
+        [("Cookie", "; ".join(f"a{number}=b" for number in range(800)))] * 20,
+        [("Cookie", ";" * 8_000)] * 20,
+        [(f"X-{number}", "a") for number in range(2_000)],
+    ],
+    ids=["one long cookie", "many cookies", "many semicolons", "many headers"],
+)
+async def test_huge_headers_are_rejected_at_once(headers: Headers) -> None:
+    async with secured() as client:
+        before_s = time.process_time()
+        response = await client.request(headers=headers)
+        assert response.status in {400, 401, 431}
+        assert time.process_time() - before_s < 1
+
+
+async def test_streams_that_are_not_read_leave_the_console_to_others(provisioned: Settings) -> None:
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(console(provisioned, **HEADER_MODE))
+        stream = (
+            f"GET /queue/events HTTP/1.1\r\nHost: 127.0.0.1:{client.port}\r\nX-Forwarded-User: bob\r\n\r\n"
+        )
+        for _ in range(MANY_STREAMS):
+            _, writer = await asyncio.open_connection("127.0.0.1", client.port, limit=1)
+            stack.callback(writer.close)
+            writer.write(stream.encode())
+        async with asyncio.timeout(10):
+            response = await client.request("GET", "/queue", OPERATOR)
+        assert response.status == 200
+
+
+async def test_a_hostile_user_name_is_text_on_every_page(provisioned: Settings) -> None:
+    async with console(provisioned, **HEADER_MODE) as client:
+        name = "<script>alert(1)</script>'\"&{{7*7}}{%raw%}"
+        for path in READS:
+            response = await client.request(
+                "GET", path, [("X-Forwarded-User", name), ("Accept", "text/html")]
+            )
+            assert "<script>alert" not in response.text, path
+            assert "49" not in re.findall(r"title=\"Signed in as ([^\"]*)\"", response.text), path
+
+
+async def test_a_response_does_not_repeat_the_address_as_markup(provisioned: Settings) -> None:
+    async with console(provisioned, **HEADER_MODE) as client:
+        attack = "%22%3E%3Cscript%3Ealert(1)%3C%2Fscript%3E%0d%0aSet-Cookie:%20a=b"
+        for path in READS:
+            for target in (
+                f"{path}/{attack}",
+                f"{path}?{attack}={attack}&q={attack}&user={attack}&token={attack}",
+            ):
+                response = await client.request("GET", target, [*OPERATOR, ("Accept", "text/html")])
+                assert response.status < 500, target
+                assert "<script>alert" not in response.text, target
+                assert "Set-Cookie" not in response.headers, target
+                assert "evil" not in response.headers.get("Location", "")

@@ -47,7 +47,14 @@ def hosts_of_url(url: str, *, prefix: str) -> dict[str, str]:
         name, port = parts.hostname or "", parts.port
     except ValueError as invalid:
         raise error(f"which is not a URL ({invalid})", example) from invalid
-    if parts.scheme not in _DEFAULT_PORTS or not name or parts.username is not None or port == 0:
+    is_printable = url.isprintable() and " " not in url  # urlsplit drops line feeds
+    if (
+        parts.scheme not in _DEFAULT_PORTS
+        or not name
+        or parts.username is not None
+        or port == 0
+        or not is_printable
+    ):
         raise error("which is not an http or https URL of a host", example)
     if (
         parts.query

@@ -188,7 +188,7 @@ class TokenAuthentication:
 
 
 def _digest(secret: str) -> bytes:
-    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
+    return hashlib.sha256(secret.encode("utf-8", "replace")).digest()
 
 
 def _cookie_value(request: web.Request, name: str) -> str | None:

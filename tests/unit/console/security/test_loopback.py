@@ -20,6 +20,7 @@ NONE = SecurityOptions(authentication="none")
         ("10.0.0.9", "10.0.0.5", False),
         ("10.0.0.5", "10.0.0.5", False),
         ("10.0.0.9", "127.0.0.1", False),
+        ("127.0.0.1", "10.0.0.5", False),
         ("::ffff:10.0.0.9", "::ffff:10.0.0.5", False),
         ("fe80::1%eth0", "fe80::2%eth0", False),
     ],

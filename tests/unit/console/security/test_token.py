@@ -124,6 +124,8 @@ async def test_a_link_for_viewers_gives_no_right_to_act() -> None:
         "token={token}&token={token}",
         "Token={token}",
         "token=%00",
+        "token=%ed%a0%80",
+        "token=%ff",
     ],
 )
 async def test_other_tokens_are_rejected(query: str) -> None:
