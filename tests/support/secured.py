@@ -99,12 +99,12 @@ async def secured(
     *,
     alb_key_url: str | None = None,
     clock: Callable[[], float] | None = None,
-    on_login: Callable[[Role], None] | None = None,
+    on_sign_in: Callable[[Role], None] | None = None,
 ) -> AsyncIterator[Secured]:
     """Serve the application on a free port of 127.0.0.1."""
     port = a_free_port()
     options = replace(options or SecurityOptions(), port=port)
-    security = build_security(options, user="alice", alb_key_url=alb_key_url, on_login=on_login)
+    security = build_security(options, user="alice", alb_key_url=alb_key_url, on_sign_in=on_sign_in)
     if clock is not None:
         authentication = TokenAuthentication(name="alice", prefix=options.prefix, clock=clock)
         security = replace(security, authentication=authentication)

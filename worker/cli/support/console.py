@@ -164,7 +164,7 @@ def _security(settings: Settings) -> "Security":
             proxies=tuple(settings.console_proxies),
         ),
         user=_user(),
-        on_login=print_next_link,
+        on_sign_in=print_next_link,
     )
     return security
 

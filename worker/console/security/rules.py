@@ -60,7 +60,7 @@ def build_security(
     options: SecurityOptions,
     *,
     user: str,
-    on_login: Callable[[Role], None] | None = None,
+    on_sign_in: Callable[[Role], None] | None = None,
     alb_key_url: str | None = None,
 ) -> Security:
     """
@@ -69,7 +69,7 @@ def build_security(
     Args:
         options: The settings.
         user: Name of the operator with `none` and `token`: the user of the operating system.
-        on_login: With `token`, called after a link was used.
+        on_sign_in: With `token`, called after a link was used.
         alb_key_url: URL of the public keys with `alb`, for tests.
 
     Raises:
@@ -88,7 +88,7 @@ def build_security(
         base_url = options.url.rstrip("/").removesuffix(options.prefix) + options.prefix
     return Security(
         hosts=hosts,
-        authentication=_authentication(options, user=user, on_login=on_login, alb_key_url=alb_key_url),
+        authentication=_authentication(options, user=user, on_sign_in=on_sign_in, alb_key_url=alb_key_url),
         base_url=base_url,
     )
 
@@ -97,7 +97,7 @@ def _authentication(
     options: SecurityOptions,
     *,
     user: str,
-    on_login: Callable[[Role], None] | None,
+    on_sign_in: Callable[[Role], None] | None,
     alb_key_url: str | None,
 ) -> Authentication:
     operators = Operators(
@@ -108,7 +108,7 @@ def _authentication(
             _require_loopback(options)
             return LoopbackAuthentication(name=user)
         case "token":
-            return TokenAuthentication(name=user, prefix=options.prefix, on_login=on_login)
+            return TokenAuthentication(name=user, prefix=options.prefix, on_sign_in=on_sign_in)
         case "alb":
             from worker.console.security.alb import AlbAuthentication
 

@@ -42,7 +42,7 @@ class TokenAuthentication:
     Args:
         name: Name of the operator who opens a link, for the history of images.
         prefix: Path prefix of the console.
-        on_login: Called with the role after a link was used, to print the next one.
+        on_sign_in: Called with the role after a link was used, to print the next one.
         clock: Returns the time in seconds.
     """
 
@@ -57,7 +57,7 @@ class TokenAuthentication:
         *,
         name: str,
         prefix: str = "",
-        on_login: Callable[[Role], None] | None = None,
+        on_sign_in: Callable[[Role], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._identities = {
@@ -65,7 +65,7 @@ class TokenAuthentication:
             Role.VIEWER: Identity("viewer", Role.VIEWER),
         }
         self._prefix = prefix
-        self._on_login = on_login
+        self._on_sign_in = on_sign_in
         self._clock = clock
         self._tokens: dict[Role, bytes] = {}
         self._sessions: OrderedDict[bytes, _Session] = OrderedDict()  # in the order of expiry
@@ -111,8 +111,8 @@ class TokenAuthentication:
             request, response, self._start_session(self._identities[role]), max_age_s=int(SESSION_S)
         )
         log.info("console.signed_in", by=self._identities[role].name, role=role.value, client=request.remote)
-        if self._on_login is not None:
-            self._on_login(role)
+        if self._on_sign_in is not None:
+            self._on_sign_in(role)
         return response
 
     async def sign_out(self, request: web.Request) -> web.StreamResponse:

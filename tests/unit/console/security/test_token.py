@@ -296,7 +296,7 @@ async def test_secrets_are_neither_kept_nor_logged() -> None:
 
 async def test_the_use_of_a_link_is_reported_with_its_role() -> None:
     used: list[Role] = []
-    async with secured(on_login=used.append) as console:
+    async with secured(on_sign_in=used.append) as console:
         await console.signed_in(role=Role.VIEWER)
         await console.request(target="/login?token=x")
     assert used == [Role.VIEWER]
