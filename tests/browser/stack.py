@@ -52,6 +52,9 @@ HOSTILE_TEXT: Final = "<script>alert('x')</script>\u202e\x1b[2J\"' onmouseover=a
 RETRIED_CODE: Final = "decode_timeout"
 """Error code of the failed images that succeed when they are retried."""
 
+VISIBILITY_S: Final = 6
+"""The shortest visibility timeout, after which the image of a killed worker gets a second attempt."""
+
 RETRIED: Final = ("slow-1", "slow-2", "slow-3")
 DEMO_FILES: Final = (
     "mountains-at-dawn.jpg",
@@ -128,12 +131,12 @@ class Stack:
         return {job.image_id: job for job in jobs}
 
     async def claim(self, job: Job, *, worker: str, ago_s: float) -> record.Image:
-        """Claim an image as a worker did some time ago, with a lease of half a minute."""
+        """Claim an image as a worker did some time ago."""
         now = utc_now() - timedelta(seconds=ago_s)
         claimant = Claimant(
             owner=f"{worker}/{job.image_id}",
             now=now,
-            lease_until=now + timedelta(seconds=30),
+            lease_until=now + timedelta(seconds=VISIBILITY_S),
             recipe="recipe",
         )
         claim = await build_ledger(self.clients.dynamodb, self.settings).claim(job, claimant)
@@ -148,7 +151,9 @@ async def stack() -> AsyncIterator[Stack]:
         folder = Path(opened.enter_context(TemporaryDirectory(prefix="console-")))
         endpoint_url = await opened.enter_async_context(embedded_aws())
         # The names of the resources are the defaults, which the screenshots show.
-        settings = Settings(endpoint_url=endpoint_url, region=EMBEDDED_REGION, visibility_timeout_s=30)
+        settings = Settings(
+            endpoint_url=endpoint_url, region=EMBEDDED_REGION, visibility_timeout_s=VISIBILITY_S
+        )
         clients = await opened.enter_async_context(open_clients(settings))
         async with open_client("cloudformation", settings) as cloudformation:
             await deploy_storage(cloudformation, clients.dynamodb, settings)
@@ -156,7 +161,7 @@ async def stack() -> AsyncIterator[Stack]:
             console_process(settings, folder, endpoint_url=endpoint_url)
         )
         workers = await opened.enter_async_context(
-            worker_processes(settings, folder, endpoint_url=endpoint_url)
+            worker_processes(settings, folder, endpoint_url=endpoint_url, KILLED_ONCE=str(folder / "killed"))
         )
         running = Stack(settings, clients, workers, console, folder / "pictures")
         write_demo_images(running.pictures)

@@ -2,7 +2,8 @@
 `image-worker` with an image that kills it: run this file in place of `python -m worker`.
 
 When the worker reaches the point `KILLED_AT` with an upload of the user `KILLER`, it kills itself with
-SIGKILL, as the kernel does when a container is out of memory.
+SIGKILL, as the kernel does when a container is out of memory. With `KILLED_ONCE`, the path of a file that
+does not exist yet, this happens once among all workers that have it.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import os
 import signal
 from collections.abc import Callable, Coroutine
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 from worker import bootstrap
@@ -29,12 +31,22 @@ POINTS = {
 }
 
 
+def dies() -> bool:
+    """Return whether this worker is to die: always, or only if no worker has before."""
+    try:
+        return (
+            "KILLED_ONCE" not in os.environ or Path(os.environ["KILLED_ONCE"]).touch(exist_ok=False) is None
+        )
+    except FileExistsError:
+        return False
+
+
 def killing(function: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:
     """Return the function with the worker's death in it."""
 
     @wraps(function)
     async def call(*arguments: Any) -> Any:
-        if KILLER in repr(arguments):
+        if KILLER in repr(arguments) and dies():
             await asyncio.sleep(PAUSE_S)
             os.kill(os.getpid(), signal.SIGKILL)
         return await function(*arguments)
@@ -46,7 +58,7 @@ def killing_parse(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return the parser with the worker's death in it."""
 
     def call(message: Any, *arguments: Any, **named: Any) -> Any:
-        if KILLER in message.body:
+        if KILLER in message.body and dies():
             os.kill(os.getpid(), signal.SIGKILL)
         return function(message, *arguments, **named)
 
