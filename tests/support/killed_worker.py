@@ -33,12 +33,13 @@ POINTS = {
 
 def dies() -> bool:
     """Return whether this worker is to die: always, or only if no worker has before."""
-    try:
-        return (
-            "KILLED_ONCE" not in os.environ or Path(os.environ["KILLED_ONCE"]).touch(exist_ok=False) is None
-        )
-    except FileExistsError:
-        return False
+    marker = os.environ.get("KILLED_ONCE")
+    if marker is not None:
+        try:
+            Path(marker).touch(exist_ok=False)
+        except FileExistsError:
+            return False
+    return True
 
 
 def killing(function: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:

@@ -97,6 +97,10 @@ def test_the_task_has_the_policies_of_the_console_and_no_others(
         {"Fn::ImportValue": {"Fn::Sub": f"${{StorageStack}}-{policy}PolicyArn"}} for policy in policies
     ]
     assert "Policies" not in role
+    outputs = templates.template("storage.yaml")["Outputs"]
+    for policy in policies:
+        exported = outputs[f"{policy}PolicyArn"]["Export"]
+        assert exported == {"Name": {"Fn::Sub": f"${{AWS::StackName}}-{policy}PolicyArn"}}
 
 
 def test_every_variable_of_the_environment_is_a_setting(template: dict[str, Any]) -> None:
