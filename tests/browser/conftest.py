@@ -88,9 +88,10 @@ async def open_page(
         contexts.append(context)
         await problems.watch(context)
         page = await context.new_page()
-        response = await page.goto(running.url(path))
-        assert response is not None
-        assert response.status in statuses, await response.text()
+        if path:
+            response = await page.goto(running.url(path))
+            assert response is not None
+            assert response.status in statuses, await response.text()
         return page
 
     yield open_

@@ -25,7 +25,7 @@ async def responses_of(page: Page, url: str) -> list[Response]:
 async def test_the_first_page_with_its_styles_and_scripts_is_below_60_kb_gzipped(
     open_page: OpenPage, running: Stack
 ) -> None:
-    responses = await responses_of(await open_page("/healthz"), running.url("/try"))
+    responses = await responses_of(await open_page(""), running.url("/try"))
 
     sizes = {
         response.url: len(gzip.compress(await response.body(), 6))
@@ -39,7 +39,7 @@ async def test_the_first_page_with_its_styles_and_scripts_is_below_60_kb_gzipped
 async def test_styles_and_scripts_are_sent_compressed_and_kept_by_the_browser(
     open_page: OpenPage, running: Stack
 ) -> None:
-    responses = await responses_of(await open_page("/healthz"), running.url("/images"))
+    responses = await responses_of(await open_page(""), running.url("/images"))
 
     files = [each for each in responses if each.request.resource_type in {"stylesheet", "script"}]
     assert files

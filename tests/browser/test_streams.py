@@ -31,7 +31,7 @@ async def test_a_page_without_a_stream_reads_itself_again_and_says_so(
     open_page: OpenPage, running: Stack, problems: Problems
 ) -> None:
     problems.expect("ERR_FAILED|Failed to load resource")
-    page = await open_page("/healthz")
+    page = await open_page("")
     await page.context.route("**/events*", lambda route: route.abort())
     await page.goto(running.url(f"/try?user={USER}&images=polled"))
     await expect(page.get_by_text("Not connected")).to_be_visible(timeout=30_000)

@@ -22,7 +22,7 @@ class OpenPage(Protocol):
         Open a page of the console, signed in.
 
         Args:
-            path: Path of the page, without the prefix.
+            path: Path of the page, without the prefix; an empty page if it is empty.
             statuses: HTTP statuses that the page may have.
             options: Options of a Playwright context.
         """
