@@ -23,9 +23,20 @@ from worker.console.previews import add_previews
 from worker.console.security import Security
 from worker.console.static_files import add_static_files
 from worker.console.urls import add_prefix, url
-from worker.console.views import checks, home, image, images, media, preview, queue, users
+from worker.console.views import (
+    checks,
+    home,
+    image,
+    image_events,
+    images,
+    media,
+    preview,
+    queue,
+    upload,
+    users,
+)
 
-VIEWS: Final = (home, images, image, users, media, queue, preview, checks)
+VIEWS: Final = (home, upload, images, image, image_events, users, media, queue, preview, checks)
 """The modules whose routes the application has."""
 
 

@@ -1,6 +1,6 @@
 """Receive the files of a form, one after the other, without keeping them in memory."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
 from typing import IO, Final
@@ -38,7 +38,9 @@ class ReceivedFile:
     content: bytes | IO[bytes] | None
 
 
-async def received_parts(request: web.Request, *, max_bytes: int) -> AsyncIterator[Field | ReceivedFile]:
+async def received_parts(
+    request: web.Request, *, max_bytes: int
+) -> AsyncGenerator[Field | ReceivedFile, None]:
     """
     Yield the fields and files of a form in their order; the content of a file is gone after its turn.
 

@@ -1,87 +1,62 @@
-// Live pages: reconnect their stream, poll while there is none, and announce endings. See templates/live.html.
+// Live pages: reconnect their stream, poll while there is none, announce endings. See templates/live.html.
 "use strict";
 {
-  const POLL_MS = 5000;
+  let source, timer, failures = 0;
   const announced = new Set();
-  let source = null;
-  let failures = 0;
-  let timer = 0;
+  const find = (selector) => document.querySelector(selector);
 
-  const live = () => document.querySelector("[data-live]");
-  const show = (text) => {
-    const status = document.querySelector("[data-live-status]");
-    if (status) {
-      status.textContent = text;
-      status.hidden = !text;
+  const announce = (root, isNews) => {
+    for (const { dataset: { ended } } of root.querySelectorAll("[data-ended]")) {
+      if (isNews && !announced.has(ended)) find("[data-announcer]").textContent = ended;
+      announced.add(ended);
     }
   };
-
-  // Endings that the page has when it opens are not news.
-  const announce = (root, isNews) => {
-    for (const { dataset } of root.querySelectorAll("[data-ended]")) {
-      if (announced.has(dataset.ended)) continue;
-      announced.add(dataset.ended);
-      const announcer = document.querySelector("[data-announcer]");
-      if (isNews && announcer) announcer.textContent = dataset.ended;
-    }
+  const changed = (part) => {
+    announce(part, true);
+    part.dispatchEvent(new CustomEvent("live:changed", { bubbles: true }));
   };
 
   const poll = async () => {
-    if (document.hidden) return;
     try {
-      const response = await fetch(location.href, { headers: { Accept: "text/html" } });
-      if (!response.ok) return;
-      const page = new DOMParser().parseFromString(await response.text(), "text/html");
-      for (const part of document.querySelectorAll("[data-live] [sse-swap]")) {
-        const fresh = page.getElementById(part.id);
-        if (!fresh || fresh.innerHTML === part.lastHtml) continue;
-        part.lastHtml = fresh.innerHTML;
-        htmx.swap(part, fresh.innerHTML, { swapStyle: "innerHTML" });
-        part.dispatchEvent(new CustomEvent("live:changed", { bubbles: true }));
+      const text = await (await fetch(location.href, { headers: { Accept: "text/html" } })).text();
+      const page = new DOMParser().parseFromString(text, "text/html");
+      for (const part of document.querySelectorAll("[sse-swap][id]")) {
+        const fresh = page.getElementById(part.id)?.innerHTML;
+        if (fresh === undefined || fresh === part.polled) continue;
+        htmx.swap(part, part.polled = fresh, { swapStyle: "innerHTML" });
+        changed(part);
       }
-    } catch { /* offline: the next poll may succeed */ }
+    } catch { /* offline: a later poll may succeed */ }
   };
-  const startPolling = () => {
-    show("Not connected: this page is read again every 5 seconds.");
-    timer ||= setInterval(poll, POLL_MS);
-  };
-  const stopPolling = () => {
+  const setPolling = (isPolling) => {
+    const status = find("[data-live-status]");
+    if (status) status.hidden = !isPolling;
     clearInterval(timer);
-    timer = 0;
-    show("");
+    if (isPolling) timer = setInterval(poll, 5000);
   };
 
-  // The extension connects an element when it is processed; so it does again.
+  // The extension connects elements when htmx has processed them.
   const reconnect = () => {
-    const root = live();
-    if (!root || document.hidden || source?.readyState === EventSource.OPEN) return;
-    source?.close();
+    const root = find("[data-live]");
+    if (!root || !source || document.hidden || source.readyState === EventSource.OPEN) return;
+    source.close();
     for (const part of [root, ...root.querySelectorAll("[sse-swap]")]) htmx.trigger(part, "htmx:afterProcessNode");
   };
-
   document.addEventListener("htmx:sseOpen", ({ detail }) => {
+    if (source !== detail.source) source?.close();
     source = detail.source;
     failures = 0;
-    stopPolling();
-    if (document.hidden) source.close();
+    setPolling(false);
   });
   document.addEventListener("htmx:sseError", ({ detail }) => {
     source = detail.source;
-    failures += 1;
-    if (failures >= 2) startPolling();
+    if (++failures >= 2) setPolling(true);
   });
-  document.addEventListener("htmx:sseMessage", ({ target }) => {
-    target.dispatchEvent(new CustomEvent("live:changed", { bubbles: true }));
-  });
-  document.addEventListener("live:changed", ({ target }) => announce(target, true));
+  document.addEventListener("htmx:sseMessage", ({ target }) => changed(target));
 
-  // A browser opens six connections to a server: pages that nobody sees give theirs back.
-  document.addEventListener("visibilitychange", () => {
-    if (!document.hidden) reconnect();
-    else if (source) source.close();
-  });
-  window.addEventListener("online", () => { poll(); reconnect(); });
-  window.addEventListener("pageshow", ({ persisted }) => { if (persisted) reconnect(); });
-  window.addEventListener("pagehide", () => source?.close());
+  // A browser has six connections to a server: hidden pages give theirs back.
+  document.addEventListener("visibilitychange", () => document.hidden ? source?.close() : reconnect());
+  addEventListener("online", reconnect);
+  addEventListener("pageshow", ({ persisted }) => persisted && reconnect());
   announce(document, false);
 }

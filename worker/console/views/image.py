@@ -9,6 +9,7 @@ from worker.console.context import CONTEXT, ConsoleContext
 from worker.console.image_content import image_content
 from worker.console.page import respond
 from worker.console.record import find_image, is_key, summary_of
+from worker.domain.history import entry_count
 from worker.domain.image import Image
 from worker.dynamodb.items import summary_to_map
 from worker.presentation.quoting import python_text, shell_command
@@ -52,7 +53,11 @@ def owners_content(image_id: str, images: Sequence[Image]) -> dict[str, Any]:
 def image_page_content(image: Image, context: ConsoleContext) -> dict[str, Any]:
     """Return what the page shows of an image: its live part, and how programs read its record."""
     content = image_content(image, context.table)
-    return {**content, "commands": commands(image, table=context.table.name, region=context.region)}
+    return {
+        **content,
+        "commands": commands(image, table=context.table.name, region=context.region),
+        "position": entry_count(image.history),
+    }
 
 
 def commands(image: Image, *, table: str, region: str) -> dict[str, str]:
