@@ -279,7 +279,7 @@ async def test_a_worker_that_is_killed_is_seen_without_a_reload(
             await watching.until("processing", "claimed")
             await killed.wait()
         async with a_worker(environment, tmp_path, "-m", "worker"):
-            await watching.until("lease expired", "Attempt 2", "data-ended=", within_s=120)
+            await watching.until("lease expired", "Attempt 2", "data-ended", within_s=120)
         assert "photo.jpg completed after" in watching.text
         ids = [int(each) for each in re.findall(r"^id: (\d+)$", watching.text, re.MULTILINE)]
         assert ids == sorted(ids)

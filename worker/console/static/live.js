@@ -6,7 +6,7 @@
   const find = (selector) => document.querySelector(selector);
 
   const announce = (root, isNews) => {
-    for (const { dataset: { ended } } of root.querySelectorAll("[data-ended]")) {
+    for (const { textContent: ended } of root.querySelectorAll("[data-ended]")) {
       if (isNews && !announced.has(ended)) find("[data-announcer]").textContent = ended;
       announced.add(ended);
     }
