@@ -46,10 +46,10 @@ async def test_local_starts_the_console(command: Command) -> None:
         ({"WORKER_CONSOLE_PORT": "0"}, "WORKER_CONSOLE_PORT is 0: set it to a free port"),
         (
             {"WORKER_CONSOLE_AUTHENTICATION": "none", "WORKER_CONSOLE_HOST": "192.0.2.1"},
-            "would open the console to everybody",
+            "would open the console to every client",
         ),
     ],
-    ids=["no port", "open to everybody"],
+    ids=["no port", "open to every client"],
 )
 async def test_wrong_settings_are_usage_errors(
     with_resources: Command, changes: dict[str, str], message: str

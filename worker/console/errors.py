@@ -64,7 +64,7 @@ async def error_pages(request: web.Request, handler: Handler) -> web.StreamRespo
         if error.status < HTTPStatus.BAD_REQUEST:
             raise
         response = _respond(request, _of_http(error))
-        for name in (hdrs.ALLOW, hdrs.WWW_AUTHENTICATE, hdrs.RETRY_AFTER):
+        for name in (hdrs.ALLOW, hdrs.WWW_AUTHENTICATE, hdrs.RETRY_AFTER, "Refresh"):
             if name in error.headers:
                 response.headers[name] = error.headers[name]
         return response

@@ -84,9 +84,20 @@ class TokenAuthentication:
         return f"{base_url.rstrip('/')}/login?token={token}"
 
     async def identify(self, request: web.Request) -> Identity | None:
-        """Return the user of the session that the cookie names; None if there is none or it has ended."""
+        """
+        Return the user of the session that the cookie names; None if there is none or it has ended.
+
+        Raises:
+            web.HTTPUnauthorized: The request follows a link of another site, for which browsers withhold the
+                cookie; the page repeats it, and then they send it.
+        """
         session = self._sessions.get(_digest(_cookie_value(request, self._cookie_name(request)) or ""))
-        return session.identity if session and self._clock() < session.expires_at else None
+        if session is not None and self._clock() < session.expires_at:
+            return session.identity
+        if request.method == hdrs.METH_GET and _is_link_of_another_site(request):
+            headers = {"Refresh": f"0; url={request.raw_path}"}
+            raise web.HTTPUnauthorized(text=self.hint, headers=headers)
+        return None
 
     async def close(self) -> None:
         """End all sessions."""
@@ -104,8 +115,7 @@ class TokenAuthentication:
                 raise web.HTTPSeeOther(home)
             raise self._failed(request)
         response = web.Response(status=HTTPStatus.SEE_OTHER, headers={hdrs.LOCATION: home})
-        if request.headers.get("Sec-Fetch-Site") in {"cross-site", "same-site"}:
-            # Browsers send no SameSite=Strict cookie when they follow a redirect from another site.
+        if _is_link_of_another_site(request):  # browsers withhold the cookie from a redirect, too
             response = web.Response(text="Signed in.\n", headers={"Refresh": f"0; url={home}"})
         self._set_cookie(
             request, response, self._start_session(self._identities[role]), max_age_s=int(SESSION_S)
@@ -185,6 +195,11 @@ class TokenAuthentication:
             httponly=True,
             samesite="Strict",
         )
+
+
+def _is_link_of_another_site(request: web.Request) -> bool:
+    is_navigation = request.headers.get("Sec-Fetch-Mode") == "navigate"
+    return is_navigation and request.headers.get("Sec-Fetch-Site") in {"cross-site", "same-site"}
 
 
 def _digest(secret: str) -> bytes:

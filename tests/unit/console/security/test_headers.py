@@ -1,7 +1,7 @@
 """Every response has the headers that confine a page, errors included."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.secured import Secured, secured
@@ -97,6 +97,7 @@ def test_a_file_name_cannot_change_the_header(name: str, expected: str) -> None:
     assert attachment(name) == f"attachment; filename*=UTF-8''{expected}"
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(), max_size=300))
 def test_any_file_name_is_one_short_ascii_parameter(name: str) -> None:
     value = attachment(name)

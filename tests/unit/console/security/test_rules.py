@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
@@ -116,6 +116,7 @@ def attack(peer: str, local: str, host: str) -> web.Request:
     return make_mocked_request("POST", "/?token=", headers=headers, transport=Transport(peer, local))
 
 
+@settings(deadline=None)
 @given(options=options, peer=st.sampled_from(ATTACKERS), host=st.sampled_from(OPEN_HOSTS + LOCAL_HOSTS))
 async def test_no_settings_give_an_anonymous_client_access(
     options: SecurityOptions, peer: str, host: str
@@ -133,6 +134,7 @@ async def test_no_settings_give_an_anonymous_client_access(
     assert identity is None
 
 
+@settings(deadline=None)
 @given(options=options)
 def test_without_authentication_only_the_loopback_interface_is_accepted(options: SecurityOptions) -> None:
     options = replace(options, authentication="none")

@@ -160,6 +160,22 @@ async def test_a_link_on_another_site_signs_in_although_browsers_withhold_the_co
         assert "Set-Cookie" in response.headers
 
 
+async def test_links_of_other_sites_reach_their_pages_after_a_page_that_repeats_the_request() -> None:
+    async with secured() as console:
+        cookie = await console.signed_in()
+        link_of_another_site = [
+            ("Sec-Fetch-Site", "cross-site"),
+            ("Sec-Fetch-Mode", "navigate"),
+            ("Sec-Fetch-Dest", "document"),
+        ]
+        first = await console.request(target="/images/a%0d%0a?b=c;d", headers=link_of_another_site)
+        assert (first.status, first.headers["Refresh"]) == (401, "0; url=/images/a%0d%0a?b=c;d")
+        second = await console.request(target="/images/a%0d%0a?b=c;d", headers=[*cookie, *SAME_ORIGIN])
+        assert second.status == 200
+        without_session = await console.request(target="/images/a", headers=SAME_ORIGIN)
+        assert (without_session.status, "Refresh" in without_session.headers) == (401, False)
+
+
 async def test_another_site_cannot_load_a_link_in_the_background() -> None:
     async with secured() as console:
         target = link(console)
