@@ -54,6 +54,13 @@ VIEWS: Final = (
     View("dead-letters", "dead-letters", "/dead-letters", ("dead",)),
     View("queue", "queue", "/queue", ("in flight",)),
     View("preview", "preview", "/preview", ("quality",)),
+    View(
+        "preview-rendered",
+        "preview",
+        f"/preview?image={USER}%2Fmountains-at-dawn&quality=40&count=yes",
+        ("WORKER_QUALITY=40", "newest 1,000 completed images"),
+    ),
+    View("preview-invalid", "preview", "/preview?width=wide", ("write a number from 1 to 4,096",)),
     View("operations", "operations", "/operations", ("operation",)),
     View("checks", "checks", "/checks", ("check",)),
 )
