@@ -98,7 +98,7 @@ class Previews:
         build_pool: Callable[[], DecoderPool],
         fetch: Callable[[Job], Awaitable[Source]],
         max_waiting: int = 16,
-        timeout_s: float = 60.0,
+        timeout_s: float = 30.0,
         max_kept_bytes: int = 24 * 1024 * 1024,
     ) -> None:
         self._build_pool, self._fetch = build_pool, fetch

@@ -99,10 +99,21 @@ async def test_an_image_that_cannot_be_decoded_is_explained(processed: RunningCo
         assert "not an image in any known format" in await response.text()
 
 
-@pytest.mark.parametrize("query", ["image=nobody%2Fnothing", "image=nothing", "id=nothing", "image=%2F"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "image=nobody%2Fnothing",
+        "image=nothing",
+        "id=nothing",
+        "image=%2F",
+        "image=user_1%2Fuser_profile",
+        f"id={'a' * 2049}",
+    ],
+)
 async def test_an_image_that_does_not_exist_is_named(console: RunningConsole, query: str) -> None:
-    (name,) = (await console.json(f"/preview?{query}"))["missing"]
-    assert f"There is no image {name}." in await console.html(f"/preview?{query}")
+    (problem,) = (await console.json(f"/preview?{query}"))["problems"]
+    assert problem.startswith("There is no image ")
+    assert problem in await console.html(f"/preview?{query}")
     async with console.browser.get(f"/preview/rendition?{query}") as response:
         assert response.status == 404
 
@@ -141,7 +152,7 @@ async def test_at_most_four_images_are_rendered(processed: RunningConsole) -> No
     query = "&".join([PHOTO] * 3 + [f"image=u%2F{number}" for number in range(9)])
     content = await processed.json(f"/preview?{query}")
     assert len(content["images"]) == 1
-    assert len(content["missing"]) == 3
+    assert len(content["problems"]) == 3
 
 
 async def test_an_upload_is_displayable_in_a_format_that_browsers_show(console: RunningConsole) -> None:

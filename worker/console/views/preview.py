@@ -11,10 +11,11 @@ from worker.console.context import CONTEXT, ConsoleContext
 from worker.console.page import respond
 from worker.console.previews import PREVIEWS, Preview
 from worker.console.recipe_form import RecipeChange, RecipeForm, RecipeSettings, read_form
+from worker.console.record import find_image, is_key
 from worker.console.urls import url
 from worker.console.views.media import SMALLEST
 from worker.delivery.recipes import recipe_builder
-from worker.domain.errors import ImageWorkerError
+from worker.domain.errors import ImageWorkerError, UnreadableRecordError
 from worker.domain.image import Image, ImageSummary
 from worker.domain.recipe import Recipe
 from worker.domain.status import ImageStatus, StepName
@@ -30,6 +31,9 @@ COUNTED: Final = 1000
 _RECENT: Final = 8
 _PAGE_SIZE: Final = 100
 _COUNT_TIMEOUT_S: Final = 30.0
+_COUNTING: Final = web.AppKey("counting", asyncio.Lock)
+"""Held while images are counted, which reads up to a thousand records: by one request at a time."""
+
 _FIELDS_OF_SIZE: Final = frozenset(
     {
         *("size", "width", "height", "fit", "gravity", "background", "enlarge", "format", "quality"),
@@ -40,6 +44,7 @@ _FIELDS_OF_SIZE: Final = frozenset(
 
 def add_routes(app: web.Application) -> None:
     """Add the routes of this view."""
+    app[_COUNTING] = asyncio.Lock()
     app.router.add_get("/preview", preview, name="preview")
     app.router.add_get("/preview/rendition", rendition, name="preview-rendition")
     app.router.add_get("/preview/original/{user_id}/{image_id}", displayable, name="displayable")
@@ -49,7 +54,7 @@ async def preview(request: web.Request) -> web.Response:
     """Show the form, the chosen images before and after, and the settings to set."""
     context, current = request.app[CONTEXT], request.app[CONTEXT].recipe_settings
     form = read_form(request.query, current)
-    images, missing = await _chosen_images(request)
+    images, problems = await _chosen_images(request)
     recent = await context.queries.images_by_status(ImageStatus.COMPLETED, limit=_RECENT)
     content: dict[str, Any] = {
         "fields": {name: asdict(field) for name, field in form.fields.items()},
@@ -58,7 +63,7 @@ async def preview(request: web.Request) -> web.Response:
         "environment": None,
         "envFile": None,
         "images": [],
-        "missing": missing,
+        "problems": problems,
         "maxImages": MAX_IMAGES,
         "recent": _recent(request, recent.images, images),
         "count": None,
@@ -74,7 +79,7 @@ async def preview(request: web.Request) -> web.Response:
             "environment": dict(change.environment),
             "envFile": change.env_file(),
             "images": [await _compare(request, image, change, recipes) for image in images],
-            "count": await _count(context, recipes) if request.query.get("count") else None,
+            "count": await _count(request, recipes) if request.query.get("count") else None,
         }
     return respond(request, "preview.html", content)
 
@@ -84,9 +89,9 @@ async def rendition(request: web.Request) -> web.Response:
     form = read_form(request.query, request.app[CONTEXT].recipe_settings)
     if form.change is None:
         raise web.HTTPBadRequest(text=" ".join(form.errors.values()))
-    images, _ = await _chosen_images(request)
+    images, problems = await _chosen_images(request)
     if not images:
-        raise web.HTTPNotFound(text="There is no such image.")
+        raise web.HTTPNotFound(text=" ".join(problems) or "The address does not name an image.")
     recipes = _Recipes(request.app[CONTEXT], form.change)
     made = await _render(request, images[0], form.change, recipes)
     return _file(made.renditions[form.change.size.name])
@@ -94,10 +99,8 @@ async def rendition(request: web.Request) -> web.Response:
 
 async def displayable(request: web.Request) -> web.Response:
     """Return an upload as a WebP of bounded size, for uploads in a format that browsers do not show."""
-    user_id, image_id = request.match_info["user_id"], request.match_info["image_id"]
-    image = await request.app[CONTEXT].queries.image(image_id, user_id)
-    if image is None:
-        raise web.HTTPNotFound(text="There is no such image.")
+    parts = request.match_info
+    image = await find_image(request, image_id=parts["image_id"], user_id=parts["user_id"])
     return _file(await request.app[PREVIEWS].displayable(image))
 
 
@@ -115,23 +118,31 @@ def reference(image: Image | ImageSummary) -> str:
 
 
 async def _chosen_images(request: web.Request) -> tuple[list[Image], list[str]]:
-    """Return the images that the query names by reference or id, and the names of which there is no image."""
-    queries = request.app[CONTEXT].queries
-    references = list(dict.fromkeys(request.query.getall("image", [])))[:MAX_IMAGES]
-    images: dict[str, Image] = {}
-    missing: list[str] = []
-    for name in references:
-        user_id, _, image_id = name.partition("/")
-        image = await queries.image(image_id, user_id) if user_id and image_id else None
-        if image is None:
-            missing.append(name)
-        else:
-            images[name] = image
+    """Return the images that the query names by reference or id, and a sentence about each problem."""
+    names = [("image", name) for name in dict.fromkeys(request.query.getall("image", []))][:MAX_IMAGES]
     if image_id := request.query.get("id", "").strip():
-        found = await queries.images_with_id(image_id)
-        missing += [] if found else [image_id]
-        images = {reference(image): image for image in found} | images
-    return list(images.values())[:MAX_IMAGES], missing
+        names.insert(0, ("id", image_id))
+    images: dict[str, Image] = {}
+    problems: list[str] = []
+    for kind, name in names:
+        try:
+            found = await _images_named(request, name, is_id=kind == "id")
+        except UnreadableRecordError as error:
+            problems.append(f"{error}.")
+            continue
+        images |= {reference(image): image for image in found}
+        if not found:
+            problems.append(f"There is no image {name}.")
+    return list(images.values())[:MAX_IMAGES], problems
+
+
+async def _images_named(request: web.Request, name: str, *, is_id: bool) -> list[Image]:
+    queries = request.app[CONTEXT].queries
+    if is_id:
+        return await queries.images_with_id(name) if is_key(image_id=name) else []
+    user_id, _, image_id = name.partition("/")
+    image = await queries.image(image_id, user_id) if is_key(image_id=image_id, user_id=user_id) else None
+    return [image] if image else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,23 +280,22 @@ def _recent(
     ]
 
 
-async def _count(context: ConsoleContext, recipes: _Recipes) -> dict[str, int]:
+async def _count(request: web.Request, recipes: _Recipes) -> dict[str, int]:
     """
     Compare the recipes of the newest completed images with those of the worker and of the preview.
 
     Raises:
         TransientError: The table or a logo is unavailable.
-        TimeoutError: The table responds slowly.
+        TimeoutError: The table responds slowly, or others are counting.
     """
+    queries = request.app[CONTEXT].queries
     counted = outdated = changing = 0
     token: str | None = None
-    async with asyncio.timeout(_COUNT_TIMEOUT_S):
+    async with asyncio.timeout(_COUNT_TIMEOUT_S), request.app[_COUNTING]:
         for _ in range(COUNTED // _PAGE_SIZE):
-            page = await context.queries.images_by_status(
-                ImageStatus.COMPLETED, limit=_PAGE_SIZE, token=token
-            )
+            page = await queries.images_by_status(ImageStatus.COMPLETED, limit=_PAGE_SIZE, token=token)
             keys = [(image.image_id, image.user_id) for image in page.images]
-            images = await context.queries.images(keys)
+            images = await queries.images(keys)
             for image in images:
                 user = await recipes.of(image.user_id)
                 counted += 1
