@@ -3,10 +3,12 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any, cast
 
 import aiohttp
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 from yarl import URL
 
@@ -106,14 +108,19 @@ def a_context(**changes: Any) -> ConsoleContext:
         "logo_prefix": "s3://image-uploads/logos/",
         "sources": S3Sources(cast("Any", None), retry=RetryPolicies().bucket),
         "clock": lambda: after(3600),
+        "retry": RetryPolicies(),
     }
     return ConsoleContext(**(values | changes))
 
 
 def render_html(template: str, content: Mapping[str, Any], *, role: Role = Role.OPERATOR) -> str:
     """Return the page that a template makes of its content, as the console renders it."""
-    security = build_security(SecurityOptions(authentication="none"), user="somebody")
-    app = build_app(a_context(), security)
-    request = make_mocked_request("GET", "/", app=app)
+    request = make_mocked_request("GET", "/", app=_app_without_clients())
     request[IDENTITY] = Identity("somebody", role)
     return render(request, template, content)
+
+
+@cache
+def _app_without_clients() -> web.Application:
+    """Return an application that has compiled its templates before."""
+    return build_app(a_context(), build_security(SecurityOptions(authentication="none"), user="somebody"))

@@ -44,7 +44,7 @@ class ConsoleProcess:
 
 @asynccontextmanager
 async def console_process(
-    settings: Settings, folder: Path, *, endpoint_url: str, **more: str
+    settings: Settings, folder: Path, *, endpoint_url: str, exit_status: int = 0, **more: str
 ) -> AsyncIterator[ConsoleProcess]:
     """
     Run a console on a test's resources, wait until it listens, and stop it with SIGTERM at the end.
@@ -53,6 +53,7 @@ async def console_process(
         settings: Settings with the names of the resources.
         folder: Folder for its log, which is its working directory.
         endpoint_url: Endpoint of the embedded AWS.
+        exit_status: How it is expected to end; `-signal.SIGKILL` if the test kills it.
         more: Further environment variables.
     """
     log = folder / "console.log"
@@ -85,7 +86,7 @@ async def console_process(
                 process.kill()
                 await process.wait()
                 raise
-    assert process.returncode == 0, _text(log)
+    assert process.returncode == exit_status, _text(log)
 
 
 async def _link(process: asyncio.subprocess.Process, log: Path) -> URL:

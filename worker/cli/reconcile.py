@@ -1,7 +1,7 @@
 """`image-worker reconcile`: find and requeue stuck images."""
 
 from datetime import timedelta
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
@@ -12,13 +12,10 @@ from worker.cli.support.report import DryRunOption, RateOption, Report
 from worker.cli.support.requester import requester
 from worker.domain.clock import utc_now
 from worker.repair.context import DEFAULT_RATE_PER_S
-from worker.repair.reconcile import reconcile_all
+from worker.repair.reconcile import PENDING_TIMEOUTS, reconcile_all
 from worker.repair.result_state import reconcile_results
 
 app = typer.Typer(add_completion=False)
-
-PENDING_FOR: Final = 5
-"""Visibility timeouts after which a pending image counts as stuck."""
 
 
 @app.command()
@@ -30,7 +27,8 @@ async def reconcile(
         typer.Option(
             min=0,
             metavar="SECONDS",
-            help=f"Time after which a pending image is stuck; default: {PENDING_FOR} visibility timeouts.",
+            help="Time after which a pending image is stuck; "
+            f"default: {PENDING_TIMEOUTS} visibility timeouts.",
         ),
     ] = None,
     objects: Annotated[
@@ -59,7 +57,7 @@ async def reconcile(
     Example: image-worker reconcile --objects --dry-run
     """
     settings = start()
-    pending_for_s = PENDING_FOR * settings.visibility_timeout_s if older_than is None else older_than
+    pending_for_s = PENDING_TIMEOUTS * settings.visibility_timeout_s if older_than is None else older_than
     with Report("reconciling", dry_run=dry_run, json=json) as report:
         async with (
             open_clients(settings) as clients,

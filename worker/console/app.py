@@ -25,18 +25,37 @@ from worker.console.static_files import add_static_files
 from worker.console.urls import add_prefix, url
 from worker.console.views import (
     checks,
+    dead_letters,
+    failures,
     home,
     image,
+    image_actions,
     image_events,
     images,
     media,
+    operations,
     preview,
     queue,
     upload,
     users,
 )
 
-VIEWS: Final = (home, upload, images, image, image_events, users, media, queue, preview, checks)
+VIEWS: Final = (
+    home,
+    upload,
+    images,
+    image,
+    image_events,
+    image_actions,
+    users,
+    media,
+    failures,
+    dead_letters,
+    queue,
+    preview,
+    operations,
+    checks,
+)
 """The modules whose routes the application has."""
 
 

@@ -17,6 +17,12 @@ MAX_KEY_BYTES = 1024
 PROFILE_IMAGE_ID = "user_profile"
 """The `imageId` of a user's profile in the table, which no image may have."""
 
+OPERATION_IMAGE_ID = "console_operation"
+"""The `imageId` of the console's operations in the table, which no image may have."""
+
+RESERVED_IMAGE_IDS = frozenset({PROFILE_IMAGE_ID, OPERATION_IMAGE_ID})
+"""Image ids of items that are not images."""
+
 SIZE_SEPARATOR = "@"
 """Separates the image id from the name of the size in the key of a result; no name of a size contains it."""
 
@@ -65,10 +71,8 @@ def parse_upload_key(key: str, *, prefix: str) -> UploadKey:
         message = f"the key {key!r} does not have the form {prefix}{{userId}}/{{imageId}}.{{ext}}"
         raise UnreadableMessageError(message)
     image_id = _without_extension(name)
-    if image_id == PROFILE_IMAGE_ID:
-        message = (
-            f"the key {key!r} has the reserved image id {PROFILE_IMAGE_ID!r}; upload it under another name"
-        )
+    if image_id in RESERVED_IMAGE_IDS:
+        message = f"the key {key!r} has the reserved image id {image_id!r}; upload it under another name"
         raise UnreadableMessageError(message)
     if not {".", ".."}.isdisjoint((user_id, *name.split("/"), *image_id.split("/"))):
         message = (

@@ -12,7 +12,7 @@ from worker.aws.retry import RetryPolicy, call_with_retry
 from worker.domain.errors import UnreadableRecordError
 from worker.domain.image import FailedImage, Image, ImageSummary
 from worker.domain.job import Job
-from worker.domain.keys import PROFILE_IMAGE_ID, next_image_id
+from worker.domain.keys import PROFILE_IMAGE_ID, RESERVED_IMAGE_IDS, next_image_id
 from worker.domain.status import ImageStatus
 from worker.dynamodb.attributes import decode_map
 from worker.dynamodb.batches import get_items
@@ -108,6 +108,8 @@ class Queries:
 
     async def image(self, image_id: str, user_id: str, *, consistent: bool = False) -> Image | None:
         """Return an image; None if it does not exist. Raises `UnreadableRecordError` if it cannot be read."""
+        if image_id in RESERVED_IMAGE_IDS:
+            return None
         response = await call_with_retry(
             lambda: self._client.get_item(
                 TableName=self._table.name,
@@ -127,7 +129,7 @@ class Queries:
         Raises:
             UnreadableRecordError: The only one cannot be read.
         """
-        if image_id == PROFILE_IMAGE_ID:
+        if image_id in RESERVED_IMAGE_IDS:
             return []
         response = await call_with_retry(
             lambda: self._client.query(

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Final
 from uuid import uuid4
 
 from worker.domain import transition
@@ -22,6 +23,9 @@ from worker.domain.status import ImageStatus, StepName
 from worker.repair.context import CHANGED, RepairContext
 from worker.repair.source_state import SourceStatus, check_source_or_report
 from worker.sqs.batch import MAX_BATCH_ENTRIES
+
+PENDING_TIMEOUTS: Final = 5
+"""Visibility timeouts after which a pending image counts as stuck by default."""
 
 
 async def reconcile_all(repairs: RepairContext, *, now: datetime, pending_for: timedelta) -> None:

@@ -87,6 +87,11 @@ class DeadLetters:
         self._visibility_timeout_s, self._retry = visibility_timeout_s, retry
         self._wait_time_s = wait_time_s
 
+    @property
+    def url(self) -> str:
+        """URL of the queue."""
+        return self._url
+
     async def read(self) -> AsyncIterator[list[DeadLetter]]:
         """
         Yield the dead letters in batches, each message once. Those that are not deleted must be released.

@@ -82,8 +82,11 @@ def test_a_key_that_programs_resolve_to_another_key_is_rejected(key: str) -> Non
         parsed(key)
 
 
-@pytest.mark.parametrize("name", ["user_profile", "user_profile.jpg", "user_profile."])
-def test_the_image_id_of_profiles_is_reserved(name: str) -> None:
+@pytest.mark.parametrize(
+    "name",
+    ["user_profile", "user_profile.jpg", "user_profile.", "console_operation", "console_operation.jpg"],
+)
+def test_the_image_ids_of_items_that_are_not_images_are_reserved(name: str) -> None:
     with pytest.raises(UnreadableMessageError, match="reserved image id"):
         parsed(f"uploads/user_1/{name}")
 

@@ -1,10 +1,8 @@
 """Build and serve the web console, for `console` and `local`."""
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from getpass import getuser
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
@@ -27,6 +25,7 @@ from worker.bootstrap import (
     table_of,
 )
 from worker.cli.support import output
+from worker.cli.support.requester import user_name
 from worker.domain.clock import utc_now
 from worker.domain.errors import ConfigurationError
 from worker.recipe_settings import logo_prefix, sizes, standard_recipe, standard_watermark
@@ -163,7 +162,7 @@ def _security(settings: Settings) -> "Security":
             groups_header=settings.console_groups_header,
             proxies=tuple(settings.console_proxies),
         ),
-        user=_user(),
+        user=user_name(),
         on_sign_in=print_next_link,
     )
     return security
@@ -176,11 +175,3 @@ def _link(security: "Security", role: "Role | None" = None) -> str:
     if isinstance(security.authentication, TokenAuthentication):
         return security.authentication.start_link(security.base_url, role=role or Role.OPERATOR)
     return f"{security.base_url}/"
-
-
-def _user() -> str:
-    """Return the name of the user who runs this process, for the history."""
-    try:
-        return getuser()
-    except (KeyError, OSError):  # the user has no name, as in a container
-        return f"uid {os.getuid()}"

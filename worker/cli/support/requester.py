@@ -10,10 +10,11 @@ from worker.domain.requester import COMMAND_LINE, Requester
 def requester(command: str) -> Requester:
     """Return the user of the operating system and this machine as the requester of a command."""
     host = socket.gethostname().partition(".")[0]
-    return Requester(by=f"{_user_name()}@{host}", via=COMMAND_LINE, command=command)
+    return Requester(by=f"{user_name()}@{host}", via=COMMAND_LINE, command=command)
 
 
-def _user_name() -> str:
+def user_name() -> str:
+    """Return the name of the user who runs this process."""
     user_id = os.getuid()
     try:
         return pwd.getpwuid(user_id).pw_name

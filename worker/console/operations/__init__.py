@@ -1,0 +1,1 @@
+"""Bulk repairs in the background: progress, pause, stop, and who requested what."""

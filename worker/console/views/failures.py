@@ -1,0 +1,98 @@
+"""`/failures`: the newest failed images by error code, with what to do about each group."""
+
+from typing import Final
+
+from aiohttp import web
+
+from worker.aws.single_flight import SingleFlightCache
+from worker.console.context import CONTEXT
+from worker.console.page import Content, respond
+from worker.domain.image import FailedImage
+from worker.presentation.words import error_words
+from worker.repair.failures import MAX_GROUPED, FailureGroup, Failures, find_failures
+
+FAILURES: Final = web.AppKey("failures", SingleFlightCache[Failures])
+"""Key of the cache of the failure groups in the application."""
+
+_CACHE_S: Final = 3.0
+"""How old the groups may be: many open pages cost one query."""
+
+_SAMPLES: Final = 6
+_LISTED: Final = 100
+
+
+def add_routes(app: web.Application) -> None:
+    """Add the routes of this view."""
+    context = app[CONTEXT]
+
+    async def load(_: str, __: Failures | None) -> Failures:
+        return await find_failures(context.queries)
+
+    app[FAILURES] = SingleFlightCache[Failures](load, ttl_s=_CACHE_S, max_size=1, name="find failures")
+    app.on_cleanup.append(_close)
+    app.router.add_get("/failures", failures, name="failures")
+    app.router.add_get("/failures/{code}", failure, name="failure")
+
+
+async def _close(app: web.Application) -> None:
+    await app[FAILURES].close()
+
+
+async def failures(request: web.Request) -> web.Response:
+    """Show the failure groups, the largest first."""
+    found = await request.app[FAILURES].get("all")
+    return respond(
+        request,
+        "failures.html",
+        {"groups": [_group(group, listed=_SAMPLES) for group in found.groups], **_bounds(found)},
+    )
+
+
+async def failure(request: web.Request) -> web.Response:
+    """Show a failure group with its last failed images, and offer to process them again."""
+    code = request.match_info["code"]
+    found = await request.app[FAILURES].get("all")
+    group = found.group(code)
+    words = error_words(code)
+    empty = {"code": code, "count": 0, "cause": words.cause, "advice": words.advice, "images": []}
+    content = {
+        "group": _group(group, listed=_LISTED) if group else empty,
+        **_bounds(found),
+        "listed": _LISTED,
+    }
+    return respond(request, "failure.html", content)
+
+
+def _bounds(found: Failures) -> Content:
+    return {
+        "count": found.count,
+        "hasMore": found.has_more,
+        "limit": MAX_GROUPED,
+        "unreadable": found.unreadable,
+    }
+
+
+def _group(group: FailureGroup, *, listed: int) -> Content:
+    words = error_words(group.code)
+    return {
+        "code": group.code,
+        "count": len(group.images),
+        "firstAt": group.first_at,
+        "lastAt": group.last_at,
+        "cause": words.cause,
+        "advice": words.advice,
+        "images": [_image(image) for image in group.images[:listed]],
+    }
+
+
+def _image(image: FailedImage) -> Content:
+    return {
+        "imageId": image.image_id,
+        "userId": image.user_id,
+        "message": image.message,
+        "failedAt": image.failed_at,
+        "createdAt": image.created_at,
+        "originalFileName": image.file_name,
+        "originalFileSize": image.file_size,
+        "hasResult": image.has_result,
+    }
