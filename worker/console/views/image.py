@@ -45,7 +45,7 @@ def owners_content(image_id: str, images: Sequence[Image]) -> dict[str, Any]:
     return {
         "imageId": image_id,
         "images": [summary_to_map(summary_of(each)) for each in images[:_MAX_OWNERS]],
-        "bound": f"{len(images)} users have an image with this id"
+        "bound": f"{len(images)} users have an image with this id, as far as one query finds them"
         + (f"; the first {_MAX_OWNERS} are listed" if len(images) > _MAX_OWNERS else ""),
     }
 
