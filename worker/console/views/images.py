@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any, Final
+from urllib.parse import unquote
 
 from aiohttp import web
 
@@ -56,7 +57,8 @@ class Filters:
             return cls(
                 status=ImageStatus(status) if status else None,
                 day=date.fromisoformat(day) if day else None,
-                user=query.get("user", ""),
+                # Fields do not keep every character of an id, and act on some: see the template.
+                user=query.get("user") or unquote(query.get("quoted_user", "")),
                 name=query.get("name", "").strip(),
             )
         except ValueError as error:
