@@ -11,6 +11,7 @@ from typing import Final
 
 from aiohttp import web
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
 
 from worker.console.context import CONTEXT, ConsoleContext
 from worker.console.errors import error_pages, mark_begun
@@ -39,6 +40,7 @@ from worker.console.views import (
     upload,
     users,
 )
+from worker.domain.printable import printable
 
 VIEWS: Final = (
     home,
@@ -88,12 +90,19 @@ def build_app(context: ConsoleContext, security: Security, *, prefix: str = "") 
     return app
 
 
+def _finalize(value: object) -> object:
+    """Return a value without the characters that change how the text around it is shown."""
+    # Markup is the result of a macro, or of the filter `e` where a hidden field needs the exact value.
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
 def _templates(
     app: web.Application, context: ConsoleContext, static_url: Callable[[str], str]
 ) -> Environment:
     templates = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=select_autoescape(default=True, default_for_string=True),
+        finalize=_finalize,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
