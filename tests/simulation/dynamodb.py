@@ -58,13 +58,24 @@ class DynamoDB:
         scheduler: Returns the time.
         chance: Decides which reads are stale.
         on_write: Called after each applied write.
+        table_id: Id of the table: each restored one has another.
+        items: What is in it at first.
     """
 
     name = "dynamodb"
 
-    def __init__(self, scheduler: Scheduler, chance: Chance, on_write: Callable[[list[Write]], None]) -> None:
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        chance: Chance,
+        on_write: Callable[[list[Write]], None],
+        *,
+        table_id: str,
+        items: Mapping[Key, Item],
+    ) -> None:
         self._scheduler, self._chance, self._on_write = scheduler, chance, on_write
-        self.items: dict[Key, Item] = {}
+        self._table_id = table_id
+        self.items: dict[Key, Item] = dict(items)
         self._previous: dict[Key, tuple[float, Item | None]] = {}
         self._tokens: dict[str, tuple[float, object]] = {}
 
@@ -81,9 +92,9 @@ class DynamoDB:
     def snapshot(self) -> dict[Key, Item]:
         return dict(self.items)
 
-    def restore(self, items: Mapping[Key, Item]) -> None:
-        self.items = dict(items)
-        self._previous.clear()
+    def abandon(self) -> None:
+        """Report no write from now on: a restored table has taken the place of this one."""
+        self._on_write = lambda _: None
 
     def delete(self, key: Key) -> None:
         self.items.pop(key, None)
@@ -181,7 +192,7 @@ class DynamoDB:
         return response
 
     def _describe_table(self, _parameters: Parameters, _request: Request) -> Any:
-        return {"Table": {"TableStatus": "ACTIVE"}}
+        return {"Table": {"TableStatus": "ACTIVE", "TableId": self._table_id}}
 
     # Their parts.
 

@@ -6,7 +6,7 @@ write is judged by the items before and after it, and by the process that sent i
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import pairwise
@@ -98,7 +98,12 @@ class Oracle:
         rolled_back: Images whose record was restored or deleted, until their next claim: their results may
             differ from the record.
         disturbed: Images whose record was ever restored or deleted.
-        deleted: Images whose record was deleted while it was counted.
+        deleted: Images whose record was deleted while it was counted, until they are completed again.
+        uncounted: Images whose record was deleted while it was not counted: they may stay uncounted.
+        inexact: Users of whom a record was deleted while its image was processed: bytes may be wrong.
+        unlisted: Keys of which the restored table has an older upload than the newest one: when that one is
+            deleted, nothing shows any more that it existed.
+        overwritten: Results that a worker of the table before its restore has stored since.
         forgotten: Keys whose record was deleted, and that were not uploaded again.
         old_results: Keys of results that were not stored in this simulation.
     """
@@ -111,6 +116,10 @@ class Oracle:
     rolled_back: set[Key] = field(default_factory=set)
     disturbed: set[Key] = field(default_factory=set)
     deleted: set[Key] = field(default_factory=set)
+    uncounted: set[Key] = field(default_factory=set)
+    inexact: set[str] = field(default_factory=set)
+    unlisted: set[str] = field(default_factory=set)
+    overwritten: set[str] = field(default_factory=set)
     forgotten: set[str] = field(default_factory=set)
     old_results: set[str] = field(default_factory=set)
     ended_at_s: dict[str, float] = field(default_factory=dict)
@@ -124,6 +133,7 @@ class Oracle:
 
     def uploaded(self, upload: Upload, e_tag: str) -> None:
         self.forgotten.discard(upload.key)
+        self.unlisted.discard(upload.key)
         versions = self.versions[upload.key]
         versions.append(Version(upload, e_tag, len(versions)))
         self._key_of_upload[upload.upload_id] = upload.key
@@ -135,22 +145,27 @@ class Oracle:
         self.disturbed.add(key)
         for version in self.versions[upload_key]:
             self.ends[version.upload.upload_id] = 0
-        if "countedBytes" in item:
-            self.deleted.add(key)
+        self._count(key, item, None)
+        (self.deleted if "countedBytes" in item else self.uncounted).add(key)
+        if item["status"]["S"] != ImageStatus.COMPLETED:
+            self.inexact.add(key[1])
         for size in _renditions(item).values():
             self._by_result[size["key"]].discard(key)
 
-    def table_restored(self, items: Mapping[Key, Item]) -> None:
+    def table_restored(self, table: DynamoDB) -> None:
+        self.table = table
         self._totals.clear()
         self._by_result.clear()
         self.ends.clear()
         self.deleted.clear()
         self.disturbed.update(self.records.values())
         self.records.clear()
-        for key, item in items.items():
+        for key, item in table.items.items():
             if key[0] == PROFILE_IMAGE_ID:
                 continue
             self._found(key, item)
+            if self._version_of(item) is not self.versions[item["originalS3Key"]["S"]][-1]:
+                self.unlisted.add(item["originalS3Key"]["S"])
         self.disturbed.update(self.records.values())
         self.rolled_back.update(self.disturbed)
 
@@ -175,14 +190,20 @@ class Oracle:
             users.add(user_id)
             if image_id != PROFILE_IMAGE_ID:
                 self._count(write.key, write.before, write.after)
+                if write.key in self.deleted:
+                    self._counted_again(write.key, write.after)
                 self._check_image(write, write.after)
         for user_id in users:
             self._check_statistics(user_id)
 
-    def put(self, put: Put) -> None:
-        """Check an applied write of an object."""
+    def put(self, put: Put, *, is_of_old_table: bool) -> None:
+        """Check an applied write of an object; the old table is the one before a restore."""
         if not {".", ".."}.isdisjoint(put.key.split("/")) and put.sender is not None:
             raise Violation("hostile names are rejected", f"{put.key} was written")
+        if is_of_old_table:
+            self.overwritten.add(put.key)
+            return
+        self.overwritten.discard(put.key)
         if not put.key.startswith(_RESULTS) or put.before is None:
             return
         identity = identity_of(put.after.content)
@@ -199,6 +220,14 @@ class Oracle:
                 raise Violation("results belong to one image", message)
             message = f"{put.key}, the result of the completed image {key[0]}, was overwritten"
             raise Violation(_FENCING, message)
+
+    def _counted_again(self, key: Key, item: Item) -> None:
+        """Expect exact statistics once the image of a deleted record is counted by its new record."""
+        # Results of the first version do not show which record they were counted by.
+        if "countedBytes" in item and self.old_results.isdisjoint(
+            each["key"] for each in _renditions(item).values()
+        ):
+            self.deleted.discard(key)
 
     def _check_image(self, write: Write, after: Item) -> None:
         before = write.before
@@ -320,7 +349,8 @@ class Oracle:
             raise Violation("statistics are exact", f"{what}, and counts {image.counted_bytes} bytes")
 
     def _check_completed(self, image: Image) -> None:
-        self._check_results(image)
+        if self.overwritten.isdisjoint(each.key for each in image.renditions.values()):
+            self._check_results(image)
         if image.counted_bytes != image.total_bytes():
             message = f"{image.image_id}: counted {image.counted_bytes} of {image.total_bytes()} bytes"
             raise Violation("statistics are exact", message)
@@ -344,7 +374,8 @@ class Oracle:
         if identity[1] != image.recipe:
             raise Violation(name, f"{rendition.key} was made by recipe {identity[1]}, not {image.recipe}")
         attempt = int(stored.metadata.get("attempt", 0))
-        if attempt > image.attempt and key not in self.disturbed:
+        is_of_this_table = key not in self.disturbed and rendition.key not in self.overwritten
+        if attempt > image.attempt and is_of_this_table:
             raise Violation(name, f"{rendition.key} is of attempt {attempt}, the record of {image.attempt}")
 
     def _check_end(self, key: Key, seen: Image | None, image: Image) -> None:
@@ -368,9 +399,10 @@ class Oracle:
         stored: Any = decode(profile["statistics"]) if "statistics" in profile else {}
         found = stored.get("totalImages", 0), stored.get("totalStorageUsed", 0)
         totals = self._totals[user_id]
-        is_exact = found == (totals.images, totals.size_bytes)
         lost = sum(key[1] == user_id for key in self.deleted)
-        if not is_exact and not (lost and totals.images <= found[0] <= totals.images + lost):
+        uncounted = sum(key[1] == user_id for key in self.uncounted)
+        is_exact = found[1] == totals.size_bytes or bool(lost or uncounted) or user_id in self.inexact
+        if not (is_exact and totals.images - uncounted <= found[0] <= totals.images + lost):
             message = (
                 f"{user_id} counts {found[0]} images of {found[1]:,} bytes; the records add up to "
                 f"{totals.images} of {totals.size_bytes:,}"
@@ -379,7 +411,9 @@ class Oracle:
 
     # At the end.
 
-    def final(self, *, strict: bool, exhausted: set[str], deleted_uploads: set[str]) -> None:
+    def final(
+        self, *, strict: bool, exhausted: set[str], deleted_uploads: set[str], reported: set[str]
+    ) -> None:
         """
         Check every image when nothing is left to do.
 
@@ -387,28 +421,36 @@ class Oracle:
             strict: Whether nothing has happened that could have used up the receives of a message.
             exhausted: Uploads whose messages were received as often as they may be.
             deleted_uploads: Keys of uploads that were deleted.
+            reported: Ids of images that the last repair tool has reported, because it cannot repair them.
         """
         for upload_key, versions in self.versions.items():
-            newest = versions[-1].upload
-            if EXPECTED[newest.kind].codes == {UNREADABLE}:
+            key = self.records.get(upload_key)
+            item = self._item(key) if key else None
+            is_deleted = upload_key in deleted_uploads
+            expected = self._version_of(item) if is_deleted and upload_key in self.unlisted else None
+            expected = expected or versions[-1]
+            upload = expected.upload
+            if EXPECTED[upload.kind].codes == {UNREADABLE}:
                 if upload_key in self.records:
                     raise Violation("hostile names are rejected", f"{upload_key} has a record")
                 continue
-            allowed = set(EXPECTED[newest.kind].codes)
-            stem, _, _ = newest.key.replace("uploads/", _RESULTS, 1).rpartition(".")
+            allowed = set(EXPECTED[upload.kind].codes)
+            stem, _, _ = upload_key.replace("uploads/", _RESULTS, 1).rpartition(".")
             if f"{stem}.jpg" in self.old_results:
                 allowed.add("result_key_taken")
-            if newest.key in deleted_uploads:
+            if is_deleted:
                 allowed |= {None, "source_missing"}
-            if not strict and newest.upload_id in exhausted:
+            if not strict and upload.upload_id in exhausted:
                 allowed |= {"unavailable", "internal_error", "worker_killed"}
-            key = self.records.get(upload_key)
-            item = self._item(key) if key else None
-            if item is None and newest.key in deleted_uploads | self.forgotten:
+            if item is None and (is_deleted or upload_key in self.forgotten):
                 continue
             if key is None or item is None:
-                raise Violation(_LOST, f"{upload_key} ({newest.upload_id}) has no record")
-            self._check_final(versions[-1], key, item, allowed)
+                raise Violation(_LOST, f"{upload_key} ({upload.upload_id}) has no record")
+            image = self._check_final(expected, key, item, allowed)
+            # Results that were replaced after the backup cannot be made again when their upload is gone.
+            is_lost = is_deleted and key in self.disturbed and key[0] in reported
+            if image.status is ImageStatus.COMPLETED and not is_lost:
+                self._check_results(image)
 
     def check_single_attempts(self) -> None:
         """Check that no image needed a second attempt."""
@@ -418,13 +460,14 @@ class Oracle:
                 message = f"{upload_key} has needed {item['attempt']['N']} attempts"
                 raise Violation("a failed request costs no attempt", message)
 
-    def _check_final(self, newest: Version, key: Key, item: Item, allowed: set[str | None]) -> None:
+    def _check_final(self, expected: Version, key: Key, item: Item, allowed: set[str | None]) -> Image:
+        """Check the record of a key; return its image."""
         image = self._seen(key, item)
         assert image
-        what = f"{key[0]} ({newest.upload.upload_id}, {newest.upload.kind})"
-        if image.key != newest.upload.key:
+        what = f"{key[0]} ({expected.upload.upload_id}, {expected.upload.kind})"
+        if image.key != expected.upload.key:
             raise Violation(_LOST, f"the record of {what} is that of {image.key}")
-        if image.version.e_tag != newest.e_tag:
+        if image.version.e_tag != expected.e_tag:
             raise Violation(_LOST, f"the record of {what} is about an older upload")
         if image.status not in TERMINAL_STATUSES:
             raise Violation(_LOST, f"{what} is still {image.status}")
@@ -432,8 +475,7 @@ class Oracle:
         if code not in allowed:
             reason = image.error.message if image.error else ""
             raise Violation("every upload ends as it should", f"{what} ended with {code}: {reason}")
-        if image.status is ImageStatus.COMPLETED:
-            self._check_results(image)
+        return image
 
     # Parts.
 
@@ -445,6 +487,9 @@ class Oracle:
         """Return the uploaded version that a record is about: the newest with its eTag and key."""
         same = [each for each in self.versions.get(of.key, ()) if each.e_tag == of.version.e_tag]
         return same[-1] if same else None
+
+    def _version_of(self, item: Item | None) -> Version | None:
+        return None if item is None else self._version(from_item(decode_map(item)))
 
     def _count(self, key: Key, before: Item | None, after: Item | None) -> None:
         totals = self._totals[key[1]]

@@ -141,10 +141,19 @@ class SlowHeartbeats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restore:
-    """The table is rolled back to its state at an earlier time."""
+    """
+    The table is restored, as DynamoDB does it: to a new table, which the workers use after a restart.
+
+    Attributes:
+        at_s: When the operator begins.
+        to_s: Time of the backup.
+        is_rolling: Whether the workers run until they are replaced one after another; otherwise all of them
+            are stopped first, as the runbook says.
+    """
 
     at_s: float
     to_s: float
+    is_rolling: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -620,10 +629,10 @@ def _restores(draw: _Draw, _workers: list[WorkerPlan]) -> None:
     victim = draw.random.choice(uploads)
     for number in range(draw.random.choice((0, 2, 8))):  # so that its results are of a later attempt
         draw.upload(Kind.GOOD, at_s=at_s - 1.3 * (number + 1), name=victim.name, user=victim.user)
-    match draw.random.choice(("restore", "delete", "delete", "repeat")):
-        case "restore":
+    match draw.random.choice(("restore", "rolling restore", "delete", "delete", "repeat")):
+        case "restore" | "rolling restore" as how:
             to_s = round(at_s * draw.random.random(), 3)
-            draw.add(Restore(at_s=at_s, to_s=to_s))
+            draw.add(Restore(at_s=at_s, to_s=to_s, is_rolling=how == "rolling restore"))
             if draw.random.random() < 0.5:  # so that there are other results than the restored records name
                 draw.add(Repair(at_s=round((to_s + at_s) / 2, 3), command="reprocess"))
         case "delete":

@@ -3,7 +3,7 @@
 import gc
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -69,6 +69,9 @@ if TYPE_CHECKING:
 _CHECK_S: Final = 5.0
 _MAX_EVENTS: Final = 400_000
 _DRAIN_S: Final = 60.0
+_DEPLOYMENT_S: Final = 20.0
+"""Time in which a rolling deployment replaces the workers."""
+
 _EXHAUSTING: Final = {Profile.FAULTS, Profile.CRASHES, Profile.CLOCKS, Profile.EVERYTHING}
 """Profiles in which so much happens that a message may use up its receives."""
 
@@ -113,11 +116,17 @@ class _Worker:
     kill_in: int | None = None
     kill: Kill | None = None
 
+    @property
+    def is_running(self) -> bool:
+        if self.process is None or self.task is None:
+            return False
+        return not (self.process.is_dead or self.task.done())
+
 
 class _Reporter:
     """Implements `worker.repair.context.Reporter`."""
 
-    def __init__(self, trace: Callable[[str], None], on_failure: Callable[[], None]) -> None:
+    def __init__(self, trace: Callable[[str], None], on_failure: Callable[[str], None]) -> None:
         self._trace, self._on_failure = trace, on_failure
 
     def done(self, action: str, *, image_id: str, user_id: str) -> None:
@@ -128,7 +137,7 @@ class _Reporter:
 
     def failed(self, subject: str, message: str) -> None:
         self._trace(f"failed {subject}: {message}")
-        self._on_failure()
+        self._on_failure(subject)
 
 
 class World:
@@ -153,7 +162,8 @@ class World:
             on_applied=self._applied,
             on_response=self._responded,
         )
-        self.table = DynamoDB(self.scheduler, self.chance, self._guarded(self._written))
+        self._tables = count(1)
+        self.table = self._new_table({})
         self.bucket = S3(self.scheduler, versioned=schedule.is_versioned, on_put=self._guarded(self._put))
         self.sqs = SQS(
             self.scheduler,
@@ -170,11 +180,13 @@ class World:
         self._events_of: dict[str, str] = {}  # last event by key
         self._exhausted: set[str] = set()
         self._deleted_uploads: set[str] = set()
+        self._reported: set[str] = set()  # what the last repair tool could not repair
         self._snapshots: dict[float, dict[Key, Item]] = {}
         self._sequencers = count(1)
         self._repairs = count(1)
         self._calls_of_repair: dict[ProcessLoop, int] = {}
-        self._is_over = False
+        self._processes_of_old_table: set[ProcessLoop] = set()
+        self._is_over = self._is_stopped = False
         self._needs_repair = False
         self.digest = 0
 
@@ -271,6 +283,7 @@ class World:
         self.trace("the operator repairs what is left")
         self._advance(until_s=self.scheduler.now_s + fleet.LEASE_S + 1)
         for command in ("redrive", "enqueue", "reconcile --objects"):
+            self._reported.clear()
             self._start_repair(Repair(at_s=self.scheduler.now_s, command=command))
             self._settle(within_s=self._bound_s())
         self._needs_repair = False
@@ -281,6 +294,7 @@ class World:
             strict=self.schedule.profile not in _EXHAUSTING,
             exhausted=self._exhausted,
             deleted_uploads=self._deleted_uploads,
+            reported=self._reported,
         )
         if self.schedule.profile is Profile.BLIPS:
             self.oracle.check_single_attempts()
@@ -320,7 +334,7 @@ class World:
     # Processes.
 
     def _start(self, worker: _Worker) -> None:
-        if self._is_over:
+        if self._is_over or self._is_stopped or worker.is_running:
             return
         worker.starts += 1
         name = f"w{worker.number}-{worker.starts}"
@@ -359,7 +373,7 @@ class World:
 
     def _kill(self, worker: _Worker, restart_after_s: float) -> None:
         process = worker.process
-        if process is None or process.is_dead or worker.task is None or worker.task.done():
+        if process is None or not worker.is_running:
             return  # one that has ended is started again anyway
         self.trace(f"{process.name} is killed")
         process.kill()
@@ -400,10 +414,38 @@ class World:
         self.network.response_s["change_message_visibility_batch"] = action.response_s
 
     def _restore(self, action: Restore) -> None:
-        items = self._snapshots.get(action.to_s, {})
-        self.table.restore(items)
-        self.oracle.table_restored(items)
+        if action.is_rolling:
+            self._create_restored_table(action)
+            for worker in self.workers:
+                after_s = self.chance.between(0.0, _DEPLOYMENT_S, "deployment")
+                self.scheduler.after(after_s, self._stop, worker)
+            return
+        self._is_stopped = True
+        for worker in self.workers:
+            self._stop(worker)
+        self.scheduler.after(fleet.LEASE_S, self._restore_and_start, action)
+
+    def _restore_and_start(self, action: Restore) -> None:
+        for worker in self.workers:
+            if worker.process is not None:
+                worker.process.kill()
+        self._create_restored_table(action)
+        self._is_stopped = False
+        for worker in self.workers:
+            self._start(worker)
+
+    def _create_restored_table(self, action: Restore) -> None:
+        self.trace("the restored table is ready")
+        self._processes_of_old_table.update(self.scheduler.processes)
+        self.table.abandon()
+        self.table = self._new_table(items=self._snapshots.get(action.to_s, {}))
+        self.oracle.table_restored(self.table)
         self._needs_repair = True
+
+    def _new_table(self, items: Mapping[Key, "Item"]) -> DynamoDB:
+        table_id = f"table-{next(self._tables)}"
+        on_write = self._guarded(self._written)
+        return DynamoDB(self.scheduler, self.chance, on_write, table_id=table_id, items=items)
 
     def _delete_record(self, action: DeleteRecord) -> None:
         key = self.oracle.records.get(action.key)
@@ -432,10 +474,12 @@ class World:
             self.trace(f"{weather.service}: {weather.fault} ends")
 
     def _drain(self, action: Drain) -> None:
-        worker = self.workers[action.worker % len(self.workers)]
+        self._stop(self.workers[action.worker % len(self.workers)], is_forced=action.is_forced)
+
+    def _stop(self, worker: _Worker, *, is_forced: bool = False) -> None:
         worker.is_stopping = True
         if worker.consumer is not None and worker.process is not None and not worker.process.is_dead:
-            for _ in range(2 if action.is_forced else 1):
+            for _ in range(2 if is_forced else 1):
                 worker.process.call_soon(worker.consumer.stop)
 
     def _snapshot(self, at_s: float) -> None:
@@ -579,9 +623,10 @@ class World:
         Repair: _start_repair,
     }
 
-    def _repair_needed(self) -> None:
+    def _repair_needed(self, subject: str) -> None:
         """Have the operator run `reconcile` at the end, because a tool has reported what it could not do."""
         self._needs_repair = True
+        self._reported.add(subject)
 
     @property
     def _is_quiet(self) -> bool:
@@ -627,7 +672,7 @@ class World:
     def _put(self, put: Put) -> None:
         if put.sender is not None:
             self.trace(f"{put.sender.name} stores {put.key} ({put.after.e_tag[:6]})")
-        self.oracle.put(put)
+        self.oracle.put(put, is_of_old_table=put.sender in self._processes_of_old_table)
 
     def _queue_event(self, event: str, message: QueuedMessage) -> None:
         self.digest = hash((self.digest, round(self.scheduler.now_s * 1e6), message.receives))
@@ -663,6 +708,8 @@ def _end_of(action: Action) -> float:
     match action:
         case Trouble(at_s=at_s, for_s=for_s) | Suspend(at_s=at_s, for_s=for_s):
             return at_s + for_s
+        case Restore(at_s=at_s):
+            return at_s + fleet.LEASE_S + 0.1
         case Upload(at_s=at_s, events_after_s=delays):
             return at_s + max(delays, default=0.0) + 0.1
     return action.at_s + 0.1
