@@ -5,6 +5,7 @@ A generator that is shared by everything would make each decision depend on all 
 one action from a schedule changes few decisions about others, so that a failing schedule can be shrunk.
 """
 
+from collections.abc import Callable
 from typing import Final
 from zlib import crc32
 
@@ -48,6 +49,21 @@ class Chance:
     def fraction(self, label: str) -> float:
         """Return the next number from 0 to 1 for a label."""
         return self.bits(label) / _ALL
+
+    def fractions(self, label: str) -> Callable[[], float]:
+        """Return a function that returns the next number from 0 to 1 for a label that only it uses."""
+        number = mixed(self._seed ^ crc32(label.encode()))
+
+        def following() -> float:
+            nonlocal number
+            number = mixes = (number + _STEP) & _MASK
+            # `mixed`, without the call: this runs for each event.
+            mixes = (mixes + _STEP) & _MASK
+            mixes = ((mixes ^ (mixes >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+            mixes = ((mixes ^ (mixes >> 27)) * 0x94D049BB133111EB) & _MASK
+            return (mixes ^ (mixes >> 31)) / _ALL
+
+        return following
 
     def between(self, low: float, high: float, label: str) -> float:
         """Return the next number of a range for a label."""

@@ -16,17 +16,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cache, lru_cache
-from operator import attrgetter
-from types import FunctionType, ModuleType
-from typing import Any, Final
+from types import FunctionType, MemberDescriptorType, ModuleType
+from typing import Any, Final, TypeAlias
 from uuid import UUID, uuid4
 
 from tests.simulation.chance import Chance
 from tests.simulation.loop import Scheduler
 from worker.domain import clock
-from worker.domain.image import HistoryEntry
+from worker.domain.image import HistoryEntry, Image
 from worker.domain.step import Json
 from worker.dynamodb import items
+from worker.dynamodb.items import Item
+from worker.dynamodb.table import Table
 
 EPOCH: Final = datetime(2026, 3, 1, 12, tzinfo=UTC)
 """The true time at which each simulation begins."""
@@ -48,6 +49,7 @@ _source = _Source()
 def begin(scheduler: Scheduler, chance: Chance) -> None:
     """Take time and randomness from a simulation from now on."""
     _entries.clear()
+    _items.clear()
     _source.scheduler, _source.chance = scheduler, chance
     _source.random.seed(chance.bits("worker's own random numbers"))
 
@@ -100,17 +102,32 @@ def _uniform(low: float, high: float) -> float:
 
 
 def _replace(obj: Any, /, **changes: Any) -> Any:
-    """Do what `dataclasses.replace` does, for classes of which all fields are arguments."""
+    """Do what `dataclasses.replace` does; an object with slots is copied slot by slot."""
     of: Any = type(obj)
-    names, values = _fields_of(of)
-    return of(**{**dict(zip(names, values(obj), strict=True)), **changes})
+    slots = _slots_of(of)
+    if slots is None:
+        return dataclasses.replace(obj, **changes)
+    copy = object.__new__(of)
+    for name, read, write in slots:
+        write(copy, changes.pop(name) if name in changes else read(obj))
+    if changes:
+        message = f"{of.__name__} has no field {', '.join(changes)}"
+        raise TypeError(message)
+    return copy
+
+
+_Slot: TypeAlias = tuple[str, Callable[[Any], Any], Callable[[Any, Any], None]]
 
 
 @cache
-def _fields_of(of: type) -> tuple[Sequence[str], Callable[[Any], tuple[Any, ...]]]:
-    names = tuple(each.name for each in dataclasses.fields(of))
-    values: Any = attrgetter(*names)
-    return names, values if len(names) > 1 else lambda obj: (values(obj),)
+def _slots_of(of: type) -> Sequence[_Slot] | None:
+    """Return name, getter and setter of each field; None if they are not slots, or are checked."""
+    descriptors = [(each.name, vars(of).get(each.name)) for each in dataclasses.fields(of)]
+    if hasattr(of, "__post_init__") or not all(
+        isinstance(each, MemberDescriptorType) for _, each in descriptors
+    ):
+        return None
+    return [(name, each.__get__, each.__set__) for name, each in descriptors if each is not None]
 
 
 _original_entry_to_map: Final = items._entry_to_map
@@ -125,6 +142,18 @@ def _entry_to_map(entry: HistoryEntry) -> Json:
     return known[1]
 
 
+_original_to_item: Final = items.to_item
+_items: Final[dict[int, tuple[Image, Item]]] = {}
+"""Items of images, by the identity of the image: it is compared with the one before and the one after it."""
+
+
+def _to_item(image: Image, table: Table) -> Item:
+    known = _items.get(id(image))
+    if known is None:
+        known = _items[id(image)] = image, _original_to_item(image, table)
+    return known[1]
+
+
 _MAX_CACHED: Final = 10_000
 _FUNCTIONS: Final[dict[object, object]] = {
     time.monotonic: _monotonic,
@@ -134,6 +163,7 @@ _FUNCTIONS: Final[dict[object, object]] = {
     clock.from_text: lru_cache(_MAX_CACHED)(clock.from_text),
     dataclasses.replace: _replace,
     items._entry_to_map: _entry_to_map,
+    items.to_item: _to_item,
     uuid4: _uuid4,
     secrets.token_hex: _token_hex,
     random.uniform: _uniform,

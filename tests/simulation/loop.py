@@ -81,7 +81,7 @@ class Scheduler:
         self.current: ProcessLoop | None = None
         self.processes: list[ProcessLoop] = []
         self.runnable: deque[ProcessLoop] = deque()
-        self.chance = chance
+        self.order, self.lateness = chance.fractions("order"), chance.fractions("timer")
         self._heap: list[tuple[float, float, int, Callable[..., object], tuple[object, ...]]] = []
         self._sequence = count()
         self._is_stopped = False
@@ -89,12 +89,12 @@ class Scheduler:
     def at(self, time_s: float, callback: Callable[..., object], *args: object) -> None:
         """Run a callback at a time, outside all processes."""
         time_s = max(time_s, self.now_s)
-        order = self.chance.fraction("order")
-        heapq.heappush(self._heap, (time_s, order, next(self._sequence), callback, args))
+        heapq.heappush(self._heap, (time_s, self.order(), next(self._sequence), callback, args))
 
     def after(self, delay_s: float, callback: Callable[..., object], *args: object) -> None:
         """Run a callback after a delay, outside all processes."""
-        self.at(self.now_s + delay_s, callback, *args)
+        time_s = self.now_s + max(delay_s, 0.0)
+        heapq.heappush(self._heap, (time_s, self.order(), next(self._sequence), callback, args))
 
     def stop(self) -> None:
         """End `run` after the current callback."""
@@ -185,7 +185,7 @@ class ProcessLoop(_Base):
     ) -> Any:
         handle = Handle(callback, args, context, when)
         if not self.is_dead:
-            late_s = _RESOLUTION_S * self.scheduler.chance.fraction("timer")
+            late_s = _RESOLUTION_S * self.scheduler.lateness()
             self.scheduler.at(when + late_s, self._enqueue, handle)
         return handle
 
@@ -287,6 +287,20 @@ class ProcessLoop(_Base):
         finally:
             events._set_running_loop(outer_loop)
             self.scheduler.current = outer
+
+
+@contextmanager
+def without_registry() -> Iterator[None]:
+    """Leave new tasks out of `asyncio.all_tasks()`, which nothing calls: a weak set in Python is slow."""
+    registry: Any = getattr(asyncio.tasks, "_all_tasks", None)  # up to Python 3.11
+    if registry is None:
+        yield
+        return
+    registry.add = lambda _: None
+    try:
+        yield
+    finally:
+        del registry.add
 
 
 def _close(task: SimulatedTask) -> None:

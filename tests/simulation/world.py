@@ -19,7 +19,7 @@ from tests.simulation.chance import Chance
 from tests.simulation.dynamodb import DynamoDB, Key, Write
 from tests.simulation.fleet import MAX_RECEIVES, Simulated, clients_of, run_worker, settings
 from tests.simulation.invariants import Oracle, Violation
-from tests.simulation.loop import ProcessLoop, Scheduler, SimulatedTask
+from tests.simulation.loop import ProcessLoop, Scheduler, SimulatedTask, without_registry
 from tests.simulation.network import Network, Request, Weather
 from tests.simulation.old_records import old_item, old_origin, old_results, with_counted
 from tests.simulation.s3 import BUCKET, S3, Put, Stored
@@ -747,7 +747,7 @@ def _shown(write: Write) -> str:
 @contextmanager
 def simulating() -> Iterator[None]:
     """Prepare this process for simulations: replaced telemetry, controlled time and randomness."""
-    with fleet.replaced(), determinism.controlled():
+    with fleet.replaced(), determinism.controlled(), without_registry():
         yield
 
 
