@@ -38,7 +38,7 @@ _PART: Final = "_journey.html"
 def add_routes(app: web.Application) -> None:
     """Add the routes of this view."""
     app.router.add_get("/try", show, name="upload")
-    app.router.add_post("/try", upload)
+    app.router.add_post("/try", upload, name="upload")  # the same route: its body is streamed
     app.router.add_get("/try/events", events, name="upload-events", allow_head=False)
 
 
