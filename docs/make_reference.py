@@ -29,7 +29,7 @@ GROUPS: Final = MappingProxyType(
         "AWS": ("region", "endpoint_url", "aws_fast_path"),
         "Names and prefixes": (
             *("bucket", "output_bucket", "uploads_prefix", "processed_prefix"),
-            *("queue_name", "dead_letter_queue_name", "table_name", "index_shards"),
+            *("queue_name", "dead_letter_queue_name", "table_name", "index_shards", "cors_origins"),
         ),
         "Processing": (
             *("processes", "concurrency", "visibility_timeout_s", "wait_time_s", "max_receives"),

@@ -224,6 +224,7 @@ def storage_parameters(settings: Settings) -> dict[str, str]:
         "VisibilityTimeout": str(settings.visibility_timeout_s),
         "MaxReceiveCount": str(settings.queue_receives),
         "TableName": settings.table_name,
+        "CorsOrigins": ",".join(settings.cors_origins),
         "Stream": "Enabled" if settings.events else "Disabled",
         "EventsDeadLetterQueueName": settings.events_dead_letter_queue_name,
     }

@@ -249,6 +249,10 @@ class Settings(BaseSettings):
     profile_cache_s: float = Field(
         60.0, ge=0, le=86_400, description="How long a user's preferences are cached."
     )
+    cors_origins: list[str] = Field(
+        default_factory=list,
+        description="Origins whose pages may upload by a form, as a JSON list; used by `provision`.",
+    )
     events: bool = Field(
         default=False,
         description="Whether the table has a stream, from which applications receive events.",

@@ -85,6 +85,12 @@ COMMANDS: Final = (
         "Set up",
     ),
     Entry("upload", "worker.cli.upload", "Upload images to S3 and print their image ids.", "Use"),
+    Entry(
+        "upload-form",
+        "worker.cli.upload_form",
+        "Print a presigned form for the upload of an image by a browser, as JSON.",
+        "Use",
+    ),
     Entry("images", "worker.cli.images", "Show, list, retry and reprocess images.", "Use"),
     Entry("users", "worker.cli.users", "Show users, and set their preferences.", "Use"),
     Entry(

@@ -3,8 +3,9 @@
 import mimetypes
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import PurePath
 from typing import IO, TYPE_CHECKING, Final
 from urllib.parse import quote
@@ -28,6 +29,26 @@ class Upload:
     """A stored file: its name, its owner, and the image that it becomes."""
 
     file_name: str
+    user_id: str
+    image_id: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class UploadForm:
+    """
+    What a browser needs to upload one image, and nothing else.
+
+    Attributes:
+        url: Where the form is sent by POST, as `multipart/form-data`.
+        fields: Fields of the form, which precede its `file`.
+        user_id: Owner of the image.
+        image_id: Id that the image will have.
+        key: Key that the object will have.
+    """
+
+    url: str
+    fields: Mapping[str, str]
     user_id: str
     image_id: str
     key: str
@@ -83,6 +104,58 @@ class Uploads:
 
         await call_with_retry(put, self._retry, what=f"upload {file_name}")
         return upload
+
+    async def form(
+        self,
+        *,
+        user_id: str,
+        max_bytes: int,
+        expires_s: int,
+        tags: Sequence[str] = (),
+        description: str = "",
+    ) -> UploadForm:
+        """
+        Return a presigned form for one image of a user, with a new image id.
+
+        S3 rejects an upload under another key, one that is larger, and one whose `Content-Type` is not
+        `image/...`. The page adds the fields `Content-Type`, `x-amz-meta-filename` (percent-encoded, or
+        empty) and, as the last one, `file`.
+
+        Args:
+            user_id: Owner of the image.
+            max_bytes: Maximum size of the file.
+            expires_s: How long the form can be used, in seconds; not longer than the credentials.
+            tags: Tags of the image.
+            description: Description of the image.
+
+        Raises:
+            InvalidUploadError: The user id cannot be part of a key, or the metadata is too long for S3.
+        """
+        upload = self._new_upload("", user_id)
+        metadata = _metadata("", tags=tags, description=description)
+        fields = {
+            "success_action_status": str(HTTPStatus.CREATED.value),
+            **{f"x-amz-meta-{name}": value for name, value in metadata.items()},
+        }
+        post = await self._client.generate_presigned_post(
+            Bucket=self._bucket,
+            Key=upload.key,
+            Fields=dict(fields),
+            Conditions=[
+                *({name: value} for name, value in fields.items()),
+                ["content-length-range", 1, max_bytes],
+                ["starts-with", "$Content-Type", "image/"],
+                ["starts-with", "$x-amz-meta-filename", ""],
+            ],
+            ExpiresIn=expires_s,
+        )
+        return UploadForm(
+            url=post["url"],
+            fields=post["fields"],
+            user_id=upload.user_id,
+            image_id=upload.image_id,
+            key=upload.key,
+        )
 
     def _new_upload(self, file_name: str, user_id: str) -> Upload:
         if not user_id or "/" in user_id:

@@ -69,7 +69,7 @@ def test_the_worker_gets_the_same_values_as_the_storage_stack(template: dict[str
         "VisibilityTimeout": "WORKER_VISIBILITY_TIMEOUT_S",
         "TableName": "WORKER_TABLE_NAME",
     }
-    of_provisioning = {"MaxReceiveCount", "Stream", "EventsDeadLetterQueueName"}
+    of_provisioning = {"MaxReceiveCount", "CorsOrigins", "Stream", "EventsDeadLetterQueueName"}
     assert settings.keys() == storage_parameters(Settings()).keys() - of_provisioning
     storage, variables = templates.template("storage.yaml")["Parameters"], environment(template)
     for parameter, setting in settings.items():
