@@ -24,6 +24,7 @@ def filters(now: Clock) -> Mapping[str, Callable[..., Any]]:
         "bytes": human_bytes,
         "duration": duration,
         "iso": iso,
+        "is_past": lambda at: _time(at) < now(),
         "json_text": json_text,
         "printable": _printable,
         "utc": utc,

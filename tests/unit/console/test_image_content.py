@@ -117,6 +117,12 @@ def test_attempts_are_rows_with_their_workers_and_the_gaps_between_them() -> Non
     assert [row["ms"] for row in content["timeline"]][-2:] == [57_000, 0]
 
 
+def test_an_expired_lease_is_explained_until_another_worker_has_claimed_the_image() -> None:
+    text = text_of(html_of(claimed()))  # the console's clock is an hour later
+    assert "The lease of worker-a/1 expired 59 min ago. The worker ended without releasing the image." in text
+    assert "ends in 1 min" in text_of(html_of(claimed(claimed(), owner="worker-b/2", seconds=3601)))
+
+
 def test_the_live_part_is_made_of_the_content_of_an_image_alone() -> None:
     html = render_html("_image_live.html", image_content(completed(), CONTEXT.table))
     assert "<html" not in html

@@ -27,7 +27,7 @@ from worker.presentation.quoting import python_text, shell_command
 from worker.repair.preferences import set_preferences
 
 PAGE_SIZE: Final = 24
-_RECENT_IMAGES: Final = 500
+_RECENT_IMAGES: Final = 200
 """Images whose users are listed."""
 
 FIELDS: Final = ("defaultImageSize", "watermarkEnabled", "watermarkText", "watermarkImage")
