@@ -66,7 +66,7 @@ async def test_no_query_is_an_internal_error(console: RunningConsole) -> None:
     assert views
     for path in views:
         fields = Fields(await console.html(path)).names | set(PARAMETERS)
-        queries = [f"{path}?{quote(name)}={quote(value)}" for name in sorted(fields) for value in VALUES[1:4]]
+        queries = [f"{path}?{quote(name)}={quote(''.join(VALUES[1:3]))}" for name in sorted(fields)]
         queries += [
             f"{path}?{'&'.join(f'{quote(name)}={quote(value)}' for name in fields)}" for value in VALUES
         ]

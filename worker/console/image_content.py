@@ -150,7 +150,7 @@ def _rendition(size: str, rendition: Rendition, image: Image, *, is_main: bool) 
     before = _dimensions(image)
     saving = None
     if image.file_size:
-        saving = round(100 * (1 - rendition.size_bytes / image.file_size))
+        saving = min(99, round(100 * (1 - rendition.size_bytes / image.file_size)))
     return {
         "size": size,
         "isMain": is_main,

@@ -43,10 +43,9 @@ LINKS: Final = (
 def navigation(app: web.Application, route: str | None) -> Iterator[dict[str, str | bool]]:
     """Return each link with its URL, and whether it is that of the current page, by the name of its route."""
     for link in LINKS:
-        if link.route in app.router.named_resources():
-            yield {
-                "url": url(app, link.route),
-                "label": link.label,
-                "key": link.key,
-                "isCurrent": route in (link.route, *link.children),
-            }
+        yield {
+            "url": url(app, link.route),
+            "label": link.label,
+            "key": link.key,
+            "isCurrent": route in (link.route, *link.children),
+        }

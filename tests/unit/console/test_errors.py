@@ -1,8 +1,6 @@
 """Errors of handlers: what a page says, and that it never shows a traceback or a secret."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import fields
-from typing import Any
 
 import aiohttp
 import pytest
@@ -10,42 +8,13 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from tests.support.builders import NOON
-from worker.aws.retry import RetryPolicies
-from worker.console.app import build_app
-from worker.console.context import ConsoleContext
-from worker.console.security import SecurityOptions, build_security
+from tests.support.console_app import OWN_PAGE, an_app
 from worker.domain.errors import (
     ConfigurationError,
     PageTokenError,
     TransientError,
     UnreadableRecordError,
 )
-from worker.dynamodb.table import Table
-from worker.s3.sources import S3Sources
-
-
-def a_context(**changes: Any) -> ConsoleContext:
-    """Return a context whose clients are absent."""
-    absent: dict[str, Any] = dict.fromkeys(field.name for field in fields(ConsoleContext))
-    present = {
-        "is_local": False,
-        "region": "eu-west-1",
-        "table": Table("metadata", index_shards=8),
-        "max_bytes": 1000,
-        "retry": RetryPolicies(),
-        "sources": S3Sources(absent["s3"], retry=RetryPolicies().bucket),
-        "clock": lambda: NOON,
-    }
-    return ConsoleContext(**absent | present | changes)
-
-
-OWN_PAGE = {"Host": "127.0.0.1:8081", "Sec-Fetch-Site": "same-origin"}
-
-
-def an_app() -> web.Application:
-    """Return the console's application for a local operator."""
-    return build_app(a_context(), build_security(SecurityOptions(authentication="none"), user="alice"))
 
 
 def caused_by(error: Exception) -> TransientError:

@@ -1,9 +1,13 @@
+import re
+from urllib.parse import quote
+
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import TestClient, TestServer, make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.console_app import an_app
 from worker.console.urls import add_prefix, url
 
 
@@ -52,3 +56,16 @@ async def test_without_its_prefix_no_page_is_found() -> None:
 def test_a_route_that_does_not_exist_is_an_error() -> None:
     with pytest.raises(KeyError):
         url(app_with_prefix(""), "no-such-route")
+
+
+async def test_every_route_accepts_any_name() -> None:
+    app = an_app()
+    for name, resource in app.router.named_resources().items():
+        parts = set(re.findall(r"\{(\w+)\}", resource.canonical)) - {"change"}
+        if not parts or name == "static":
+            continue
+        path = resource.canonical.replace("{change}", "stop")
+        for part in parts:
+            path = path.replace(f"{{{part}}}", quote("{a}/b c", safe=""))
+        matches = [await app.router.resolve(make_mocked_request(method, path)) for method in ("GET", "POST")]
+        assert any(match.http_exception is None for match in matches), name

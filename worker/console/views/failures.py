@@ -31,7 +31,7 @@ def add_routes(app: web.Application) -> None:
     app[FAILURES] = SingleFlightCache[Failures](load, ttl_s=_CACHE_S, max_size=1, name="find failures")
     app.on_cleanup.append(_close)
     app.router.add_get("/failures", failures, name="failures")
-    app.router.add_get("/failures/{code}", failure, name="failure")
+    app.router.add_get("/failures/{code:[^/]+}", failure, name="failure")
 
 
 async def _close(app: web.Application) -> None:

@@ -15,8 +15,7 @@ def add_routes(app: web.Application) -> None:
 
 async def home(request: web.Request) -> web.Response:
     """Redirect to the Try page in `image-worker local`, and to the images elsewhere."""
-    has_upload = request.app[CONTEXT].is_local and "upload" in request.app.router.named_resources()
-    raise web.HTTPFound(url(request, "upload" if has_upload else "images"))
+    raise web.HTTPFound(url(request, "upload" if request.app[CONTEXT].is_local else "images"))
 
 
 async def health(_: web.Request) -> web.Response:

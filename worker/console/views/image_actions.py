@@ -39,9 +39,9 @@ class _Result:
 
 def add_routes(app: web.Application) -> None:
     """Add the routes of these actions."""
-    app.router.add_post("/images/{image_id}/retry", retry, name="image-retry")
-    app.router.add_post("/images/{image_id}/reprocess", reprocess, name="image-reprocess")
-    app.router.add_post("/images/{image_id}/retention", retention, name="image-retention")
+    app.router.add_post("/images/{image_id:[^/]+}/retry", retry, name="image-retry")
+    app.router.add_post("/images/{image_id:[^/]+}/reprocess", reprocess, name="image-reprocess")
+    app.router.add_post("/images/{image_id:[^/]+}/retention", retention, name="image-retention")
 
 
 async def retry(request: web.Request) -> web.Response:

@@ -40,9 +40,11 @@ def add_routes(app: web.Application) -> None:
     app.on_shutdown.append(_close)
     app.router.add_get("/operations", operations, name="operations")
     app.router.add_post("/operations", request_operation)
-    app.router.add_get("/operations/{operation_id}", operation_page, name="operation")
-    app.router.add_get("/operations/{operation_id}/progress", progress, name="operation-progress")
-    app.router.add_post("/operations/{operation_id}/{change}", change_operation, name="operation-change")
+    app.router.add_get("/operations/{operation_id:[^/]+}", operation_page, name="operation")
+    app.router.add_get("/operations/{operation_id:[^/]+}/progress", progress, name="operation-progress")
+    app.router.add_post(
+        "/operations/{operation_id:[^/]+}/{change}", change_operation, name="operation-change"
+    )
 
 
 async def _close(app: web.Application) -> None:

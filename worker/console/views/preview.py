@@ -47,7 +47,7 @@ def add_routes(app: web.Application) -> None:
     app[_COUNTING] = asyncio.Lock()
     app.router.add_get("/preview", preview, name="preview")
     app.router.add_get("/preview/rendition", rendition, name="preview-rendition")
-    app.router.add_get("/preview/original/{user_id}/{image_id}", displayable, name="displayable")
+    app.router.add_get("/preview/original/{user_id:[^/]+}/{image_id:[^/]+}", displayable, name="displayable")
 
 
 async def preview(request: web.Request) -> web.Response:
