@@ -129,6 +129,26 @@ _ERRORS: Final[Mapping[str, ErrorWords]] = {
             "remove attributes of your own from the record, then run `image-worker images retry`",
         ),
         (
+            "unreadable",
+            "The message does not name an upload of this worker.",
+            "S3 did not send it: find its sender, or correct the bucket and the prefix of the worker",
+        ),
+        (
+            "record_unreadable",
+            "The record of the image was written by a newer version, or is damaged.",
+            "update the workers or correct the record, then redrive the message",
+        ),
+        (
+            "image_id_taken",
+            "Other uploads have every image id of the upload.",
+            "upload the file under another name",
+        ),
+        (
+            "unknown",
+            "No reason is recorded.",
+            "look at the log of the workers at that time, then try again",
+        ),
+        (
             "unavailable",
             "A dependency was unavailable until the last attempt.",
             "once the dependency is available again, run `image-worker images retry` with its id",

@@ -143,7 +143,9 @@ def _groups(letters: Sequence[Content]) -> list[Content]:
             "count": len(each),
             "firstAt": each[-1]["at"],
             "lastAt": each[0]["at"],
+            "cause": error_words(code).cause,
             "advice": error_words(code).advice,
+            "isRedrivable": any(letter["images"] for letter in each),
             "letters": each[:_SHOWN],
         }
         for code, each in sorted(by_code.items(), key=lambda entry: (-len(entry[1]), entry[0]))

@@ -4,18 +4,15 @@ from typing import Final
 
 from aiohttp import web
 
-from worker.aws.single_flight import SingleFlightCache
 from worker.console.context import CONTEXT
+from worker.console.failure_groups import FRESH_S, FailureGroups
 from worker.console.page import Content, respond
 from worker.domain.image import FailedImage
 from worker.presentation.words import error_words
 from worker.repair.failures import MAX_GROUPED, FailureGroup, Failures, find_failures
 
-FAILURES: Final = web.AppKey("failures", SingleFlightCache[Failures])
-"""Key of the cache of the failure groups in the application."""
-
-_CACHE_S: Final = 3.0
-"""How old the groups may be: many open pages cost one query."""
+FAILURES: Final = web.AppKey("failures", FailureGroups)
+"""Key of the failure groups in the application."""
 
 _SAMPLES: Final = 6
 _LISTED: Final = 100
@@ -25,10 +22,10 @@ def add_routes(app: web.Application) -> None:
     """Add the routes of this view."""
     context = app[CONTEXT]
 
-    async def load(_: str, __: Failures | None) -> Failures:
+    async def load() -> Failures:
         return await find_failures(context.queries)
 
-    app[FAILURES] = SingleFlightCache[Failures](load, ttl_s=_CACHE_S, max_size=1, name="find failures")
+    app[FAILURES] = FailureGroups(load)
     app.on_cleanup.append(_close)
     app.router.add_get("/failures", failures, name="failures")
     app.router.add_get("/failures/{code:[^/]+}", failure, name="failure")
@@ -40,31 +37,32 @@ async def _close(app: web.Application) -> None:
 
 async def failures(request: web.Request) -> web.Response:
     """Show the failure groups, the largest first."""
-    found = await request.app[FAILURES].get("all")
+    found, age_s = await request.app[FAILURES].get()
     return respond(
         request,
         "failures.html",
-        {"groups": [_group(group, listed=_SAMPLES) for group in found.groups], **_bounds(found)},
+        {"groups": [_group(group, listed=_SAMPLES) for group in found.groups], **_bounds(found, age_s)},
     )
 
 
 async def failure(request: web.Request) -> web.Response:
     """Show a failure group with its last failed images, and offer to process them again."""
     code = request.match_info["code"]
-    found = await request.app[FAILURES].get("all")
+    found, age_s = await request.app[FAILURES].get()
     group = found.group(code)
     words = error_words(code)
     empty = {"code": code, "count": 0, "cause": words.cause, "advice": words.advice, "images": []}
     content = {
         "group": _group(group, listed=_LISTED) if group else empty,
-        **_bounds(found),
+        **_bounds(found, age_s),
         "listed": _LISTED,
     }
     return respond(request, "failure.html", content)
 
 
-def _bounds(found: Failures) -> Content:
+def _bounds(found: Failures, age_s: float) -> Content:
     return {
+        "ageSeconds": round(age_s) if age_s > FRESH_S else 0,
         "count": found.count,
         "hasMore": found.has_more,
         "limit": MAX_GROUPED,
