@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -17,6 +17,7 @@ from worker.console.live.owned_tasks import OwnedTasks
 from worker.console.live.problems import Problem, read_or_problem
 from worker.console.live.queue_poller import QueuePoller
 from worker.console.live.recent_uploads import RecentUploads
+from worker.console.live.requeued import ObservedRepairs
 from worker.console.live.shared_poller import SharedPoller
 from worker.console.live.streams import Streams
 from worker.sqs.queue_stats import QueueDepth, read_depth, read_oldest_age_s
@@ -121,7 +122,9 @@ LIVE: Final = web.AppKey("live", Live)
 
 
 def add_live(app: web.Application) -> None:
-    """Add the pollers and streams to an application that has its context."""
-    live = app[LIVE] = Live(app[CONTEXT])
+    """Add the pollers and streams to an application that has its context, whose repairs they observe."""
+    context = app[CONTEXT]
+    live = app[LIVE] = Live(context)
+    app[CONTEXT] = replace(context, open_repairs=ObservedRepairs(context.open_repairs, live.images))
     app.on_shutdown.append(live.end_streams)
     app.cleanup_ctx.append(live.running)
