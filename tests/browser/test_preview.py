@@ -19,7 +19,7 @@ async def test_the_results_follow_the_form_and_the_focus_stays(open_page: OpenPa
     await page.get_by_label("Width").fill("300")
     await page.keyboard.press("Tab")
     await expect(results).to_contain_text('"width":300')
-    await expect(page.get_by_label("Height")).to_be_focused()
+    await expect(page.get_by_label("Height", exact=True)).to_be_focused()
     await expect(results.locator("figcaption").last).to_contain_text("300")
     await page.get_by_label("Format").select_option("webp")
     await expect(results.locator("figcaption").last).to_contain_text("WEBP")

@@ -1,9 +1,12 @@
 """The recipe preview: pages over an emulator, with real decoder processes."""
 
+import re
+from html import unescape
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
+from yarl import URL
 
 from tests.support.console import RunningConsole
 from tests.support.pictures import encoded, opened, quadrants
@@ -177,3 +180,33 @@ async def test_a_logo_below_the_prefix_of_logos_is_previewed(processed: RunningC
     assert found["notes"] == []
     (note,) = missing["notes"]
     assert "missing" in note
+
+
+async def test_an_image_whose_ids_are_not_printable_is_previewed(console: RunningConsole) -> None:
+    clients, settings = console.clients, console.settings
+    user, name = f"{HOSTILE} %2F".replace("/", "_"), "a/b %2F\u202e\r\n&#"
+    async with running_worker(settings):
+        await clients.s3.put_object(
+            Bucket=settings.bucket, Key=f"uploads/{user}/{name}.png", Body=encoded(quadrants(40, 30), "PNG")
+        )
+        await wait_until_processed(clients.dynamodb, settings, name, user_id=user)
+    (recent,) = (await console.json("/preview"))["recent"]
+    page = await console.html("/preview")
+    assert f'value="{recent["reference"]}"' in page
+    (image,) = (await console.json(f"/preview?{urlencode({'image': recent['reference']})}"))["images"]
+    assert (image["userId"], image["imageId"]) == (user, name)
+    for address in (image["preview"]["url"], image["stored"]["url"]):
+        async with console.browser.get(URL(address, encoded=True)) as response:
+            assert (response.status, response.content_type) == (200, "image/png")
+
+
+async def test_images_whose_recipe_has_changed_are_reprocessed_after_a_dry_run(
+    processed: RunningConsole,
+) -> None:
+    profiles = build_profile_store(processed.clients.dynamodb, processed.settings)
+    await profiles.set_preferences(USER, {"watermarkText": "Other"}, now=utc_now())
+    page = await processed.html("/preview")
+    (address,) = re.findall(r'method="post" action="(/operations[^"]*)"', page)
+    async with processed.browser.post(unescape(address)) as response:
+        assert response.status == 200
+        assert response.url.path.startswith("/operations/")

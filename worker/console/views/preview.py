@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode
 
 from aiohttp import hdrs, web
 
@@ -29,6 +29,7 @@ COUNTED: Final = 1000
 """Number of images, the newest, whose recipes are compared when the changed ones are counted."""
 
 _RECENT: Final = 8
+_MAX_NAME: Final = 200
 _PAGE_SIZE: Final = 100
 _COUNT_TIMEOUT_S: Final = 30.0
 _COUNTING: Final = web.AppKey("counting", asyncio.Lock)
@@ -113,8 +114,12 @@ def _file(rendition: EncodedRendition) -> web.Response:
 
 
 def reference(image: Image | ImageSummary) -> str:
-    """Return what `image` in the query names an image by; a user id has no slash."""
-    return f"{image.user_id}/{image.image_id}"
+    """
+    Return what `image` in the query names an image by: its percent-encoded user id and image id.
+
+    Ids can have characters that fields of forms do not keep, and that pages must not contain.
+    """
+    return f"{quote(image.user_id, safe='')}/{quote(image.image_id, safe='')}"
 
 
 async def _chosen_images(request: web.Request) -> tuple[list[Image], list[str]]:
@@ -132,7 +137,7 @@ async def _chosen_images(request: web.Request) -> tuple[list[Image], list[str]]:
             continue
         images |= {reference(image): image for image in found}
         if not found:
-            problems.append(f"There is no image {name}.")
+            problems.append(f"There is no image {name[:_MAX_NAME]}.")
     return list(images.values())[:MAX_IMAGES], problems
 
 
@@ -140,7 +145,7 @@ async def _images_named(request: web.Request, name: str, *, is_id: bool) -> list
     queries = request.app[CONTEXT].queries
     if is_id:
         return await queries.images_with_id(name) if is_key(image_id=name) else []
-    user_id, _, image_id = name.partition("/")
+    user_id, _, image_id = map(unquote, name.partition("/"))
     image = await queries.image(image_id, user_id) if is_key(image_id=image_id, user_id=user_id) else None
     return [image] if image else []
 
