@@ -1,7 +1,5 @@
 import hashlib
 import json
-import subprocess
-import sys
 
 from worker.console.static_files import FOLDER, read_static_files
 
@@ -30,12 +28,3 @@ def test_style_sheets_load_nothing_from_elsewhere() -> None:
         text = path.read_text()
         assert "url(" not in text
         assert "@import" not in text
-
-
-def test_the_worker_itself_imports_neither_the_console_nor_its_templates() -> None:
-    program = (
-        "import sys, worker.cli.run, worker.bootstrap; "
-        "print([name for name in sys.modules if name.partition('.')[0] in ('jinja2', 'markupsafe') "
-        "or name.startswith('worker.console')])"
-    )
-    assert subprocess.check_output([sys.executable, "-c", program], text=True) == "[]\n"
