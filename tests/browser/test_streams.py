@@ -52,7 +52,7 @@ async def test_the_page_of_an_image_follows_a_requested_attempt(open_page: OpenP
     await keep_this_document(page)
     await page.evaluate(REPROCESS)
 
-    await expect(page.get_by_text("Attempt 2")).to_be_visible()
+    await expect(page.get_by_text("Attempt 2", exact=True)).to_be_visible()
     await expect_no_reload(page)
 
 

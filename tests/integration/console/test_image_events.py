@@ -53,7 +53,7 @@ async def test_a_page_that_is_up_to_date_is_sent_nothing(
     assert int(first) > content["position"]
 
 
-async def test_an_image_that_does_not_exist_is_said_to_be_gone(console: RunningConsole) -> None:
+async def test_an_image_that_does_not_exist_shows_that_there_is_no_record(console: RunningConsole) -> None:
     async with console.browser.get("/images/none/events?user=alice") as response:
         assert "does not exist any more" in await until(response, "event: image", "</p>")
 

@@ -1,4 +1,4 @@
-"""A value that changes, of which every reader gets the latest."""
+"""A value that changes: every reader gets the latest."""
 
 import asyncio
 from collections.abc import Iterator

@@ -1,8 +1,8 @@
 """
 Send a page its snapshots as server-sent events, one stream for each open page.
 
-Every event replaces a whole part of the page, and its id says how far the page is then. A page whose stream
-broke, or that slept, is complete again after the first event of its next stream.
+Every event replaces a whole part of the page, and its id is the position of the page after it. A page whose
+stream broke, or that slept, is complete again after the first event of its next stream.
 """
 
 import asyncio

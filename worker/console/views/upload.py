@@ -75,7 +75,7 @@ async def events(request: web.Request) -> web.StreamResponse:
 
 @dataclass(slots=True)
 class _Outcome:
-    """What became of the files of a form."""
+    """The results for the files of a form."""
 
     user_id: str
     image_ids: list[str] = field(default_factory=list)

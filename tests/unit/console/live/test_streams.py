@@ -187,6 +187,27 @@ async def test_a_problem_is_an_event_of_its_own_and_its_end_is_too() -> None:
             assert (await next_event(response))["data"] == ""
 
 
+async def test_a_problem_is_sent_as_text() -> None:
+    async with live_page() as page:
+        page.parts[0].publish(State(1, "a", problem="<b>\x1b[31m\nevent: part-0\ndata: x"))
+        async with page.open() as response:
+            await next_event(response)
+            problem = await next_event(response)
+            assert problem.keys() == {"id", "event", "data"}
+            assert problem["data"].startswith("&lt;b&gt;\N{REPLACEMENT CHARACTER}[31m")
+
+
+async def test_a_stream_ends_after_its_maximum_age_and_the_next_one_continues() -> None:
+    async with live_page(Streams(check_s=0.01, max_age_s=0.05)) as page:
+        page.parts[0].publish(State(9, "completed", is_final=True))
+        async with page.open() as response:
+            event = await next_event(response)
+            assert await response.content.read() == b"", "it ends as a whole response"
+        async with page.open(last_event_id=event["id"]) as response:
+            assert await next_block(response) == {"retry": "2000"}
+            assert await response.content.read() == b""
+
+
 async def test_a_silent_stream_sends_comments() -> None:
     async with live_page(Streams(check_s=0.01, keep_alive_s=0.02)) as page, page.open() as response:
         assert await next_block(response) == {"retry": "2000"}
