@@ -124,12 +124,11 @@ def download_name(file_name: str, file_format: str | None) -> str:
         file_format: Format of the file; None if it is unknown.
     """
     name = printable(file_name).strip(" .")
-    if file_format is not None and (extension := _ORIGINAL_EXTENSIONS.get(file_format)) is not None:
-        is_declared = "." in name and type_mismatch(file_format, content_type=None, key=name) is None
-        name, extension = name.rpartition(".")[::2] if is_declared else (name, extension)
-    else:
-        extension = "bin"
-    return f"{name[:_MAX_NAME_CHARACTERS] or 'upload'}.{extension}"
+    stem, dot, extension = name.rpartition(".")
+    expected = _ORIGINAL_EXTENSIONS.get(file_format or "")
+    if not (dot and expected and type_mismatch(file_format or "", content_type=None, key=name) is None):
+        stem, extension = name, expected or "bin"
+    return f"{stem[:_MAX_NAME_CHARACTERS] or 'upload'}.{extension}"
 
 
 async def _send(
