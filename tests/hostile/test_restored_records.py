@@ -293,6 +293,32 @@ async def test_a_worker_that_has_lost_its_lease_cannot_raise_its_attempt(worker:
     assert (await worker.assert_true("green")).attempt == 2
 
 
+async def test_a_worker_whose_record_was_deleted_cannot_replace_the_result_of_the_next_record(
+    worker: Worker,
+) -> None:
+    """The number of its attempt may be higher than that of the new record, which begins with 1."""
+    job = await worker.upload("red")
+    ledger = build_ledger(worker.dynamodb, worker.settings)
+    first = await ledger.claim(job, a_claimant("worker-a/1", now=utc_now()))
+    assert isinstance(first, Claimed)
+    unavailable = Failure(code="unavailable", message="released", step=None, retryable=True)
+    await ledger.settle(first.image, [image_released(unavailable, at=utc_now())])
+    late = await ledger.claim(job, a_claimant("worker-late/1", now=utc_now(), recipe="of-the-late-worker"))
+    assert isinstance(late, Claimed)
+    await worker.delete_record()
+    await worker.process(job)
+    picture = encoded(Picture.new("RGB", (8, 6), "blue"))
+    rendition = EncodedRendition(size="medium", width=8, height=6, format="jpeg", content=picture)
+
+    with pytest.raises(LaterResultError) as raised:
+        await worker.results().store(late.image, rendition, is_main=True)
+    writer = StepWriter(ledger, late.image, delay_s=0, clock=utc_now)
+    with pytest.raises(LeaseLostError):
+        await writer.raise_attempt(above=raised.value.stored_attempt)
+
+    assert (await worker.assert_true("red")).attempt == 1
+
+
 async def test_an_attempt_whose_raise_lost_every_response_can_still_be_released(worker: Worker) -> None:
     injector = FaultInjector([Fault(2, FaultKind.RESPONSE_LOST), *[Fault(1, FaultKind.RESPONSE_LOST)] * 5])
     losing: Any = InterceptedClient(worker.dynamodb, injector, injector.new_worker())

@@ -211,6 +211,32 @@ DEFECTS: Final[Sequence[Defect]] = (
         ),
     ),
     Defect(
+        name="an image whose record was deleted is counted again",
+        invariant="statistics are exact",
+        seed=65,
+        profile=Profile.RESTORES,
+        edits=(
+            Edit(
+                "worker.s3.results:_counted_bytes",
+                'if record.partition("/")[0] != origin["record"].partition("/")[0]:',
+                "if image:",
+            ),
+        ),
+    ),
+    Defect(
+        name="a worker replaces the result of the record that was created after its own",
+        invariant="a worker without the lease changes nothing",
+        seed=38,
+        profile=Profile.RESTORES,
+        edits=(
+            Edit(
+                "worker.s3.results:_can_be_kept",
+                "if is_later or (_is_of_other_record(metadata, origin) and not has_raised):",
+                "if is_later:",
+            ),
+        ),
+    ),
+    Defect(
         name="late responses to heartbeats let no slow image end",
         invariant="every upload ends as it should",
         seed=6,
@@ -270,7 +296,7 @@ DEFECTS: Final[Sequence[Defect]] = (
     Defect(
         name="a restored record keeps the eTags of results that were replaced since",
         invariant="a completed record names its results",
-        seed=322,
+        seed=136,
         profile=Profile.RESTORES,
         edits=(
             Edit(

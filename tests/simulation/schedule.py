@@ -629,7 +629,9 @@ def _restores(draw: _Draw, _workers: list[WorkerPlan]) -> None:
     victim = draw.random.choice(uploads)
     for number in range(draw.random.choice((0, 2, 8))):  # so that its results are of a later attempt
         draw.upload(Kind.GOOD, at_s=at_s - 1.3 * (number + 1), name=victim.name, user=victim.user)
-    match draw.random.choice(("restore", "rolling restore", "delete", "delete", "repeat")):
+    match draw.random.choice(
+        ("restore", "rolling restore", "delete", "delete", "delete in flight", "repeat")
+    ):
         case "restore" | "rolling restore" as how:
             to_s = round(at_s * draw.random.random(), 3)
             draw.add(Restore(at_s=at_s, to_s=to_s, is_rolling=how == "rolling restore"))
@@ -637,6 +639,8 @@ def _restores(draw: _Draw, _workers: list[WorkerPlan]) -> None:
                 draw.add(Repair(at_s=round((to_s + at_s) / 2, 3), command="reprocess"))
         case "delete":
             _delete_record(draw, victim, at_s)
+        case "delete in flight":
+            _delete_record_in_flight(draw, at_s)
         case _:
             _delete_record(draw, victim, at_s)
             draw.add(RepeatEvent(at_s=at_s + draw.random.choice((0.5, 30.0)), key=victim.key))
@@ -647,6 +651,15 @@ def _restores(draw: _Draw, _workers: list[WorkerPlan]) -> None:
         draw.upload(
             Kind.GOOD, at_s=at_s + draw.random.choice((0.5, 5.0, 30.0)), name=upload.name, user=upload.user
         )
+
+
+def _delete_record_in_flight(draw: _Draw, at_s: float) -> None:
+    """A record is deleted during its second attempt; the one of the next upload ends before that one does."""
+    corrupt = draw.upload(Kind.CORRUPT, at_s=at_s - 8)
+    for upload_s, decode_ms in ((at_s - 1.1, 1500), (at_s + 0.1, 20)):
+        upload = draw.upload(Kind.GOOD, at_s=upload_s, name=corrupt.name, user=corrupt.user)
+        draw.actions[-1] = replace(upload, decode_ms=decode_ms, events_after_s=(0.05,))
+    _delete_record(draw, corrupt, at_s)
 
 
 def _delete_record(draw: _Draw, upload: Upload, at_s: float) -> None:

@@ -346,7 +346,7 @@ class MessageHandler:
     async def _store_rendition(
         self, attempt: Attempt, rendition: EncodedRendition, *, is_main: bool
     ) -> Rendition:
-        """Store a rendition, above the result of a later attempt if the record still has this one's lease."""
+        """Store a rendition, in place of a later or another record's result if the lease is still held."""
         try:
             return await self._results.store(attempt.writer.image, rendition, is_main=is_main)
         except LaterResultError as error:

@@ -182,10 +182,10 @@ class Results(Protocol):
 
     async def store(self, image: Image, rendition: EncodedRendition, *, is_main: bool) -> Rendition:
         """
-        Store a rendition unless a later attempt has stored one.
+        Store a rendition unless a later attempt, or one of another record of the image, has stored one.
 
         Raises:
-            LaterResultError: A later attempt has stored a rendition.
+            LaterResultError: Such an attempt has stored a rendition, and this one's number is not raised yet.
             ResultKeyTakenError: A rendition of another image is stored under the same key.
             TransientError: The bucket is unavailable, even after retries.
         """

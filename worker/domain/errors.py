@@ -366,10 +366,11 @@ class LeaseLostError(ImageWorkerError):
 
 class LaterResultError(LeaseLostError):
     """
-    Raised when the bucket has a result of a later attempt than the image's.
+    Raised when the bucket has a result of a later attempt than the image's, or of another record of it.
 
     The record decides what it means: if it still has the image's lease, the result is from a record that was
-    deleted, or from the time after the backup that the table was restored from.
+    deleted, or from the time after the backup that the table was restored from, and the image's attempt gets
+    a number above `stored_attempt`.
     """
 
     def __init__(self, *, image_id: str, attempt: int, stored_attempt: int) -> None:

@@ -105,6 +105,11 @@ def claim_count(history: Sequence[HistoryEntry]) -> int:
     )
 
 
+def has_raised_attempt(history: Sequence[HistoryEntry], *, attempt: int) -> bool:
+    """Return whether an attempt got its number after its claim."""
+    return any(entry.attempt == attempt and entry.detail.get("reason") == ATTEMPT_RAISED for entry in history)
+
+
 def _summary(dropped: Sequence[HistoryEntry]) -> HistoryEntry:
     last = dropped[-1]
     counts: dict[str, Json] = dict(outcomes(dropped))

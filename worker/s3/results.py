@@ -20,7 +20,7 @@ from botocore.exceptions import ClientError
 from worker.aws.errors import is_not_found, is_precondition_failed, is_rejected
 from worker.aws.retry import RetryPolicy, call_with_retry
 from worker.domain.errors import LaterResultError, ResultKeyTakenError, TransientError
-from worker.domain.history import outcomes
+from worker.domain.history import has_raised_attempt, outcomes
 from worker.domain.image import Image, Rendition
 from worker.domain.keys import result_key
 from worker.domain.recipe import Recipe
@@ -97,7 +97,7 @@ class S3Results:
         Store a rendition unless a later attempt has stored its own.
 
         Raises:
-            LaterResultError: A later attempt, or one of this number of another record, has stored one.
+            LaterResultError: A later attempt, or one of another record, has stored one: see its docstring.
             KeyTooLongError: The key of the rendition is too long.
             ResultKeyTakenError: A rendition of another image is stored under the key.
             TransientError: The bucket was unavailable, or rejected the rendition.
@@ -290,13 +290,28 @@ def _can_be_kept(stored: "HeadObjectOutputTypeDef", image: Image, origin: dict[s
     object and be about to replace it. Replacing it here gives it another ETag, which makes that write fail.
 
     Raises:
-        LaterResultError: The object is of a later attempt, or of the same attempt of another record.
+        LaterResultError: The object is of a later attempt, or of another record.
     """
     metadata = stored["Metadata"]
     attempt = _number(metadata, "attempt") or 0
     is_same = all(metadata.get(name) == origin[name] for name in _SOURCE_AND_RECIPE)
     if origin["source-etag"] and is_same and attempt >= image.attempt - 1:
         return True
-    if attempt > image.attempt or (attempt == image.attempt and not is_same):
-        raise LaterResultError(image_id=image.image_id, attempt=image.attempt, stored_attempt=attempt)
+    is_later = attempt > image.attempt or (attempt == image.attempt and not is_same)
+    has_raised = has_raised_attempt(image.history, attempt=image.attempt)
+    if is_later or (_is_of_other_record(metadata, origin) and not has_raised):
+        stored_attempt = max(attempt, image.attempt)
+        raise LaterResultError(image_id=image.image_id, attempt=image.attempt, stored_attempt=stored_attempt)
     return False
+
+
+def _is_of_other_record(metadata: Mapping[str, str], origin: Mapping[str, str]) -> bool:
+    """
+    Return whether a result is of another record of the same table.
+
+    One of the two records was deleted, and attempts of the later one begin with 1: their numbers do not show
+    which one that is.
+    """
+    table_id, _, record_id = metadata.get("record", "").partition("/")
+    own_table_id, _, own_record_id = origin["record"].partition("/")
+    return bool(record_id) and table_id == own_table_id and record_id != own_record_id
