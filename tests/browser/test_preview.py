@@ -10,7 +10,7 @@ PHOTO = f"/preview?image={USER}%2Fmountains-at-dawn"
 
 async def test_the_newest_image_is_previewed_when_the_page_opens(open_page: OpenPage) -> None:
     page = await open_page("/preview")
-    await expect(page.locator("#preview-results img").last).to_be_visible()
+    await expect(page.locator("#preview-results img").last).to_be_visible(timeout=30_000)
 
 
 async def test_the_results_follow_the_form_and_the_focus_stays(open_page: OpenPage) -> None:

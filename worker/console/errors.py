@@ -43,7 +43,7 @@ _ADVICE: Final = {
     HTTPStatus.FORBIDDEN: "Ask an operator of this console, or sign in under another name.",
     HTTPStatus.NOT_FOUND: "Check the address, or search for the image, user or file name.",
     HTTPStatus.METHOD_NOT_ALLOWED: "Go back and use the links and buttons of the page.",
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "Send less at once, or raise WORKER_MAX_BYTES.",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "Send less at once; for a larger upload, raise WORKER_MAX_BYTES.",
 }
 _MESSAGES: Final = {
     HTTPStatus.BAD_REQUEST: "The request is incomplete or malformed.",

@@ -344,6 +344,7 @@ async def test_one_image_is_retried_reprocessed_and_kept_for_some_days(console: 
         ("/operations", {"action": "retry", "code": "x" * 2000}, 400),
         ("/operations", {"action": "reprocess", "status": "pending"}, 400),
         ("/operations/none/confirm", {}, 404),
+        (f"/operations/{'x' * 2000}/confirm", {}, 404),
         ("/operations/none/stop", {}, 404),
         ("/operations/none/explode", {}, 404),
         ("/images/img_1/retry", {}, 400),

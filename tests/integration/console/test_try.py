@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 HOSTILE_NAME = "<img src=x onerror=alert(1)>\N{RIGHT-TO-LEFT OVERRIDE}gnp.jpg"
 
 BOUNDED = "multipart/form-data; boundary=x"
+ENCODED = b"--x\r\nContent-Disposition: form-data; name=a\r\nContent-Transfer-Encoding: "
 FIELD = b"--x\r\nContent-Disposition: form-data; name="
 
 
@@ -202,8 +203,24 @@ async def test_a_large_upload_is_not_kept_in_memory(
         (BOUNDED, FIELD + b'"file"; filename="a"\r\n\r\nx'),
         (BOUNDED, FIELD + b'"user"\r\n\r\n' + b"x" * 9000 + b"\r\n--x--\r\n"),
         (BOUNDED, b"--x\r\nContent-Type: multipart/mixed; boundary=y\r\n\r\n--y--\r\n--x--\r\n"),
+        (
+            BOUNDED,
+            b'--x\r\nContent-Disposition: form-data; name="images"; filename="\x1b"\r\n\r\na\r\n--x--\r\n',
+        ),
+        (BOUNDED, b"--x\r\nContent-Disp"),
+        (
+            BOUNDED,
+            ENCODED + b"rot13\r\n\r\nb\r\n--x--",
+        ),
+        (
+            BOUNDED,
+            ENCODED + b"base64\r\n\r\n!\r\n--x--",
+        ),
     ],
-    ids=["other type", "no boundary", "garbage", "no end", "long field", "nested"],
+    ids=[
+        *("other type", "no boundary", "garbage", "no end", "long field", "nested"),
+        *("control character", "half a header", "unknown encoding", "damaged encoding"),
+    ],
 )
 async def test_a_damaged_form_is_rejected(console: RunningConsole, content_type: str, body: bytes) -> None:
     async with console.browser.post("/try", data=body, headers={"Content-Type": content_type}) as response:

@@ -6,6 +6,7 @@ from tempfile import SpooledTemporaryFile
 from typing import IO, Final
 
 from aiohttp import BodyPartReader, web
+from aiohttp.http import HttpProcessingError
 
 MEMORY_BYTES: Final = 1024 * 1024
 """Larger files are received into a temporary file."""
@@ -63,7 +64,7 @@ async def received_parts(
             else:
                 with SpooledTemporaryFile(max_size=MEMORY_BYTES) as file:
                     yield await _file(part, file, max_bytes=max_bytes)
-    except (ValueError, ConnectionError) as error:
+    except (ValueError, LookupError, ConnectionError, HttpProcessingError, web.RequestPayloadError) as error:
         raise web.HTTPBadRequest(text="The form is damaged, or its end is missing.") from error
 
 

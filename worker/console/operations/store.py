@@ -36,6 +36,9 @@ _ADAPTER: Final = TypeAdapter(Operation)
 _MAX_ROUNDS: Final = 20
 """How often a change is repeated because the operation changed between the read and the write."""
 
+_MAX_ID_CHARACTERS: Final = 64
+"""More than an id has; DynamoDB rejects keys of more than 1,024 bytes."""
+
 _KEYS: Final = ("operationId", "revision")
 _OPTIONAL: Final = ("expected", "startedAt", "endedAt", "outcome", "owner", "heartbeatAt")
 
@@ -79,6 +82,8 @@ class OperationStore:
 
     async def get(self, operation_id: str) -> Operation | None:
         """Return an operation; None if it does not exist, has expired, or cannot be read."""
+        if len(operation_id) > _MAX_ID_CHARACTERS:  # an address that somebody changed
+            return None
         response = await call_with_retry(
             lambda: self._client.get_item(
                 TableName=self._table.name,
