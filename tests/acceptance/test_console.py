@@ -12,17 +12,18 @@ from tests.support.emulators import a_free_port
 
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
-async def test_the_console_prints_a_link_that_signs_in_and_ends_on_a_signal(
+async def test_the_console_prints_a_link_that_signs_in_and_ends_on_a_signal_while_a_stream_is_open(
     with_resources: Command, stop: signal.Signals
 ) -> None:
     async with with_resources.started("console", WORKER_CONSOLE_PORT=str(a_free_port())) as process:
         link = re.search(r"http://\S+", await until_logged(process, "login?token="))
         assert link
-        async with signed_in(link[0]) as browser, browser.get("/") as response:
-            assert response.status == 200
-        process.send_signal(stop)
-        async with asyncio.timeout(30):
-            await process.communicate()
+        async with signed_in(link[0]) as browser, browser.get("/queue/events") as stream:
+            assert stream.status == 200
+            assert await stream.content.readany()
+            process.send_signal(stop)
+            async with asyncio.timeout(30):
+                await process.communicate()
     assert process.returncode == 0
 
 

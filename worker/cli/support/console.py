@@ -78,7 +78,7 @@ async def open_console(settings: Settings, clients: Clients, *, is_local: bool =
         except OSError as error:
             message = (
                 f"cannot listen on {host}:{port} ({error.strerror or error}): "
-                "set WORKER_CONSOLE_PORT to a free port"
+                f"set WORKER_CONSOLE_PORT to a free port{', or to 0 to start no console' if is_local else ''}"
             )
             raise ConfigurationError(message) from error
         yield _link(security)
