@@ -38,6 +38,7 @@ def test_no_action_is_a_wildcard_and_no_resource_is_all(policy: str) -> None:
     for one in policies()[policy]:
         assert one["Effect"] == "Allow"
         assert not any("*" in action for action in actions(one))
+        assert (one["Resource"] == "*") is (actions(one) == {"cloudwatch:GetMetricData"})
         assert "'*'" not in str(one["Resource"])
         assert "dynamodb:Scan" not in actions(one)
 
