@@ -1,9 +1,13 @@
 """Describe operations in words."""
 
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Final
 
 from worker.console.operations.operation import Action, Operation, State
+from worker.console.operations.store import document
 from worker.domain.status import ImageStatus
+from worker.domain.step import Json
 
 _VERBS: Final = {
     Action.RETRY: "Retry",
@@ -58,3 +62,27 @@ def badge(state: State) -> tuple[str, str]:
 def noun(operation: Operation) -> str:
     """Return what an operation counts."""
     return "dead letters and their images" if operation.action is Action.REDRIVE else "images"
+
+
+def content(recorded: Operation, *, now: datetime) -> Mapping[str, Json]:
+    """Return an operation as pages and their JSON show it."""
+    operation = recorded.as_seen_at(now)
+    icon, word = badge(operation.state)
+    return {
+        "expected": None,
+        "startedAt": None,
+        "endedAt": None,
+        "outcome": None,
+        **document(operation),
+        "title": title(operation),
+        "badge": icon,
+        "stateText": word,
+        "noun": noun(operation),
+        "verb": verb(operation),
+        "isActive": operation.is_active,
+        "isPausable": operation.state is State.RUNNING,
+        "isContinuable": operation.state in {State.STOPPED, State.FAILED},
+        "needsTyping": operation.needs_typing,
+        "handled": operation.handled,
+        "isDryRun": operation.started_at is None,
+    }

@@ -83,7 +83,7 @@ async def dead_letters(request: web.Request) -> web.Response:
                 "by": listing.by,
                 "count": len(listing.letters),
                 "hasMore": listing.has_more,
-                "groups": _groups(listing.letters),
+                "groups": groups(listing.letters),
             },
             "limit": MAX_LISTED,
             "shown": _SHOWN,
@@ -132,7 +132,7 @@ def _letter(diagnosis: Diagnosis) -> Content:
     }
 
 
-def _groups(letters: Sequence[Content]) -> list[Content]:
+def groups(letters: Sequence[Content]) -> list[Content]:
     """Return the dead letters by reason, the most frequent first, each with the last sent first."""
     by_code: dict[str, list[Content]] = {}
     for letter in sorted(letters, key=lambda letter: str(letter["at"]), reverse=True):

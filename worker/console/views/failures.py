@@ -41,7 +41,7 @@ async def failures(request: web.Request) -> web.Response:
     return respond(
         request,
         "failures.html",
-        {"groups": [_group(group, listed=_SAMPLES) for group in found.groups], **_bounds(found, age_s)},
+        {"groups": [group_content(group, listed=_SAMPLES) for group in found.groups], **bounds(found, age_s)},
     )
 
 
@@ -53,14 +53,15 @@ async def failure(request: web.Request) -> web.Response:
     words = error_words(code)
     empty = {"code": code, "count": 0, "cause": words.cause, "advice": words.advice, "images": []}
     content = {
-        "group": _group(group, listed=_LISTED) if group else empty,
-        **_bounds(found, age_s),
+        "group": group_content(group, listed=_LISTED) if group else empty,
+        **bounds(found, age_s),
         "listed": _LISTED,
     }
     return respond(request, "failure.html", content)
 
 
-def _bounds(found: Failures, age_s: float) -> Content:
+def bounds(found: Failures, age_s: float) -> Content:
+    """Return what the pages state about the images that they do not show, and about the age of the groups."""
     return {
         "ageSeconds": round(age_s) if age_s > FRESH_S else 0,
         "count": found.count,
@@ -70,7 +71,8 @@ def _bounds(found: Failures, age_s: float) -> Content:
     }
 
 
-def _group(group: FailureGroup, *, listed: int) -> Content:
+def group_content(group: FailureGroup, *, listed: int) -> Content:
+    """Return a group with the last failed of its images."""
     words = error_words(group.code)
     return {
         "code": group.code,

@@ -7,11 +7,11 @@ from aiohttp import web
 from worker.console.context import CONTEXT
 from worker.console.forms import choice, is_checked, text
 from worker.console.operations import describe
-from worker.console.operations.operation import Action, Operation, OperationStateError, Selection, State
+from worker.console.operations.operation import Action, Operation, OperationStateError, Selection
 from worker.console.operations.repairs import Repairs
 from worker.console.operations.runner import OperationRunner
-from worker.console.operations.store import OperationStore, document
-from worker.console.page import Content, prefers_json, render, respond, see_other
+from worker.console.operations.store import OperationStore
+from worker.console.page import prefers_json, render, respond, see_other
 from worker.console.security.identity import identity_of
 from worker.domain.status import ImageStatus
 
@@ -55,11 +55,12 @@ async def operations(request: web.Request) -> web.Response:
     """List the operations, newest first."""
     token = request.query.get("token") or None
     page = await request.app[STORE].newest(limit=_PAGE_SIZE, token=token)
+    now = request.app[CONTEXT].clock()
     return respond(
         request,
         "operations.html",
         {
-            "operations": [_content(request, operation) for operation in page.operations],
+            "operations": [describe.content(operation, now=now) for operation in page.operations],
             "nextToken": page.next_token,
             "token": token,
             "limit": _PAGE_SIZE,
@@ -92,16 +93,17 @@ async def request_operation(request: web.Request) -> web.Response:
 
 async def operation_page(request: web.Request) -> web.Response:
     """Show an operation: what it does, its progress, and who did what with it."""
-    return respond(request, "operation.html", {"operation": _content(request, await _find(request))})
+    operation = describe.content(await _find(request), now=request.app[CONTEXT].clock())
+    return respond(request, "operation.html", {"operation": operation})
 
 
 async def progress(request: web.Request) -> web.Response:
     """Return the part of an operation's page that changes; the last time with a status that ends polling."""
-    operation = await _find(request)
-    content = {"operation": _content(request, operation)}
+    operation, now = await _find(request), request.app[CONTEXT].clock()
+    content = {"operation": describe.content(operation, now=now)}
     if prefers_json(request):
         return respond(request, "operation.html", content)
-    is_active = operation.as_seen_at(request.app[CONTEXT].clock()).is_active
+    is_active = operation.as_seen_at(now).is_active
     return web.Response(
         text=render(request, "_operation_progress.html", {**content, "is_update": True}),
         content_type="text/html",
@@ -171,27 +173,3 @@ def _require_typed(operation: Operation, typed: str | None) -> None:
 def _sentence(error: OperationStateError) -> str:
     message = str(error)
     return f"{message[:1].upper()}{message[1:]}."
-
-
-def _content(request: web.Request, recorded: Operation) -> Content:
-    """Return an operation as pages show it."""
-    operation = recorded.as_seen_at(request.app[CONTEXT].clock())
-    icon, word = describe.badge(operation.state)
-    return {
-        "expected": None,
-        "startedAt": None,
-        "endedAt": None,
-        "outcome": None,
-        **document(operation),
-        "title": describe.title(operation),
-        "badge": icon,
-        "stateText": word,
-        "noun": describe.noun(operation),
-        "verb": describe.verb(operation),
-        "isActive": operation.is_active,
-        "isPausable": operation.state is State.RUNNING,
-        "isContinuable": operation.state in {State.STOPPED, State.FAILED},
-        "needsTyping": operation.needs_typing,
-        "handled": operation.handled,
-        "isDryRun": operation.started_at is None,
-    }
