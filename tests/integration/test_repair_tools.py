@@ -459,6 +459,11 @@ async def test_a_dead_letter_is_kept_until_its_message_has_been_sent(
         await redrive_all(repairs, letters, image_id="img_1", code=None, limit=None)
 
     assert report_of(repairs).counts == {"failed": 1, "redriven": 1}
+    history = (await current(dynamodb, provisioned, "img_1")).history
+    assert [entry.detail["reason"] for entry in history if entry.detail.get("by") == "a test"] == [
+        "retried",
+        "requeued",
+    ]
     assert await messages_in(sqs, provisioned.dead_letter_queue_name) == 0
     assert await messages_in(sqs, provisioned.queue_name) == 1
 

@@ -166,10 +166,11 @@ def _request_for(
         return repairs.request(part, action=action)
     if image.version.is_newer_than(part.version) or image.status is ImageStatus.COMPLETED:
         return None
-    if image.status is ImageStatus.FAILED:
-        mark_pending = partial(repairs.writes.retry, image)
-        return repairs.request(job_of(image), action=action, mark_pending=mark_pending)
-    return repairs.request(job_of(image), action=action)
+    if image.status is ImageStatus.PROCESSING:  # only its worker may write to its record
+        return repairs.request(job_of(image), action=action)
+    is_failed = image.status is ImageStatus.FAILED
+    mark_pending = repairs.writes.retry if is_failed else repairs.writes.requeue
+    return repairs.request(job_of(image), action=action, mark_pending=partial(mark_pending, image))
 
 
 def _subject(letter: DeadLetter) -> str:

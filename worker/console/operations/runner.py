@@ -334,7 +334,7 @@ class OperationRunner:
             await asyncio.gather(reporting, return_exceptions=True)
         if dry_run:
             return partial(counted, expected=run.progress.changed, at=self._clock())
-        return self._ended(State.COMPLETED, "it is done")
+        return self._ended(State.COMPLETED, "everything selected was handled")
 
     def _ended(self, state: State, outcome: str) -> Callable[[Operation], Operation]:
         return partial(ended, state=state, outcome=mask_secrets(outcome), at=self._clock())
