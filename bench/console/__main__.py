@@ -30,7 +30,8 @@ from bench.common.processes import resident_mib
 from bench.console.record import images
 from tests.support.console import signed_in
 from tests.support.console_process import ConsoleProcess, console_process
-from worker.bootstrap import RETRY_POLICIES, open_client, queue_url, table_of
+from worker.aws.retry import RetryPolicy
+from worker.bootstrap import open_client, queue_url, table_of
 from worker.domain.clock import utc_now
 from worker.domain.image import Image
 from worker.domain.status import ImageStatus
@@ -49,6 +50,8 @@ _STREAMS: Final = 20
 _STREAM_S: Final = 20.0
 _DEAD_LETTERS: Final = 100
 _MILLISECONDS: Final = 1000
+_RETRY: Final = RetryPolicy(attempts=10, timeout_s=300.0, attempt_timeout_s=60.0)
+"""For filling the table, which keeps the embedded AWS busy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +110,7 @@ async def _write_record(dynamodb: "DynamoDBClient", settings: "Settings", count:
     while batch := list(islice(found, _BATCH)):
         for image in batch:
             kept[image.status] = [*kept[image.status], image][-_STREAMS:]
-        await put_items(dynamodb, table, RETRY_POLICIES.table, [to_item(image, table) for image in batch])
+        await put_items(dynamodb, table, _RETRY, [to_item(image, table) for image in batch])
     waiting = [*kept[ImageStatus.PROCESSING], *kept[ImageStatus.PENDING], *kept[ImageStatus.COMPLETED]]
     return Samples(kept[ImageStatus.COMPLETED][-1], kept[ImageStatus.FAILED][-1], waiting[:_STREAMS])
 
