@@ -83,8 +83,9 @@ docs: $(SETUP) ## Generate the pages that are derived from the code
 	$(BIN)/python docs/make_reference.py
 	$(BIN)/python docs/draw_state_machine.py
 
-docs-pictures: $(SETUP) ## Generate the images of docs/imaging.md
+docs-pictures: $(SETUP) ## Generate the images of docs/imaging.md and, with Chromium, the screenshots of docs/console.md
 	$(BIN)/python docs/make_imaging_pictures.py
+	UPDATE_PICTURES=1 $(BIN)/pytest tests/browser/test_pictures.py
 
 $(CHECKOV)/.set-up: requirements/checkov.lock
 	$(PYTHON) -m venv $(CHECKOV)

@@ -15,14 +15,16 @@ class View:
     Attributes:
         name: Name of the page, and of its screenshots.
         route: Name of the route.
-        path: Returns the path of the page.
+        path: Path of the page, without the prefix.
         content: Texts that the page has, also without JavaScript.
+        has_picture: Whether docs/console.md shows it.
     """
 
     name: str
     route: str
     path: str
     content: tuple[str, ...]
+    has_picture: bool = False
 
 
 def image_path(image_id: str, user_id: str = USER) -> str:
@@ -37,31 +39,51 @@ def user_path(user_id: str) -> str:
 
 VIEWS: Final = (
     View("try", "upload", "/try", ("user",)),
-    View("images", "images", "/images", ("mountains-at-dawn", "completed", "failed")),
+    View(
+        "try-watched",
+        "upload",
+        f"/try?user={USER}&images=mountains-at-dawn,broken-on-purpose",
+        ("mountains-at-dawn.jpg", "watermarked", "upload it again"),
+        has_picture=True,
+    ),
+    View("images", "images", "/images", ("mountains-at-dawn", "completed", "failed"), has_picture=True),
     View("images-failed", "images", "/images?status=failed", ("broken-on-purpose",)),
     View("images-of-user", "images", f"/images?user={USER}", ("tulips",)),
-    View("image", "image", image_path("mountains-at-dawn"), ("mountains-at-dawn", "watermark", "boto3")),
+    View(
+        "image",
+        "image",
+        image_path("mountains-at-dawn"),
+        ("mountains-at-dawn", "watermark", "boto3"),
+        has_picture=True,
+    ),
     View("image-failed", "image", image_path("broken-on-purpose"), ("truncated", "upload it again")),
-    View("image-second-attempt", "image", image_path("killed-worker"), ("killed-worker", "lease expired")),
+    View(
+        "image-second-attempt",
+        "image",
+        image_path("killed-worker"),
+        ("killed-worker", "lease expired"),
+        has_picture=True,
+    ),
     View("image-hostile", "image", image_path("photo", HOSTILE_USER), ("<script>alert",)),
     View("search", "search", "/search?q=incomplete", OTHER_USERS),
     View("search-nothing", "search", "/search?q=no-such-image", ("no-such-image",)),
-    View("users", "users", "/users", ("user",)),
-    View("user", "user", user_path(USER), (USER, "mountains-at-dawn")),
+    View("users", "users", "/users", ("user",), has_picture=True),
+    View("user", "user", user_path(USER), (USER, "mountains-at-dawn"), has_picture=True),
     View("user-hostile", "user", user_path(HOSTILE_USER), ("<img src=x",)),
-    View("failures", "failures", "/failures", ("truncated", RETRIED_CODE)),
-    View("failure", "failure", "/failures/truncated", ("truncated", "upload it again")),
-    View("dead-letters", "dead-letters", "/dead-letters", ("dead",)),
-    View("queue", "queue", "/queue", ("in flight",)),
+    View("failures", "failures", "/failures", ("truncated", RETRIED_CODE), has_picture=True),
+    View("failure", "failure", "/failures/truncated", ("truncated", "upload it again"), has_picture=True),
+    View("dead-letters", "dead-letters", "/dead-letters", ("dead",), has_picture=True),
+    View("queue", "queue", "/queue", ("in flight",), has_picture=True),
     View("preview", "preview", "/preview", ("quality",)),
     View(
         "preview-rendered",
         "preview",
         f"/preview?image={USER}%2Fmountains-at-dawn&quality=40&count=yes",
         ("WORKER_QUALITY=40", "newest 1,000 completed images"),
+        has_picture=True,
     ),
     View("preview-invalid", "preview", "/preview?width=wide", ("write a number from 1 to 4,096",)),
-    View("operations", "operations", "/operations", ("operation",)),
-    View("checks", "checks", "/checks", ("check",)),
+    View("operations", "operations", "/operations", ("operation",), has_picture=True),
+    View("checks", "checks", "/checks", ("check",), has_picture=True),
 )
 """A page of every view, with and without entries."""

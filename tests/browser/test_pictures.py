@@ -1,0 +1,77 @@
+"""
+The screenshots of docs/console.md, which `make docs-pictures` takes, compared with the pages as they are.
+
+The comparison is coarse, because fonts, times and ids differ: it finds pages that look different, and not a
+changed word.
+"""
+
+import io
+import os
+from pathlib import Path
+from typing import Final
+
+import pytest
+from aiohttp import web
+from PIL import Image, ImageChops, ImageStat
+
+from tests.browser.views import VIEWS, View
+from tests.browser.watch import OpenPage
+from worker.console.app import VIEWS as MODULES
+
+DOCS: Final = Path(__file__).parents[2] / "docs"
+FOLDER: Final = DOCS / "console"
+WINDOW: Final = {"width": 1120, "height": 760}
+IS_UPDATE: Final = "UPDATE_PICTURES" in os.environ
+
+PICTURED: Final = tuple(view for view in VIEWS if view.has_picture)
+_COMPARED_SIZE: Final = (56, 38)
+_MAX_DIFFERENCE: Final = 10.0
+"""Mean difference in levels of 255 between the coarse versions of two screenshots of the same page."""
+
+_NO_PAGES: Final = frozenset({"home", "healthz", "static", "media", "login"})
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("view", PICTURED, ids=lambda view: view.name)
+async def test_the_screenshot_of_a_view_shows_the_page_as_it_is(
+    open_page: OpenPage, view: View, theme: str
+) -> None:
+    page = await open_page(view.path, color_scheme=theme, viewport=WINDOW)
+    await page.evaluate("Promise.all([...document.images].map((image) => image.decode().catch(() => null)))")
+    shown = Image.open(io.BytesIO(await page.screenshot())).convert("RGB")
+    file = FOLDER / f"{view.name}-{theme}.webp"
+    if IS_UPDATE:
+        FOLDER.mkdir(exist_ok=True)
+        shown.save(file, quality=72, method=6)
+    assert file.exists(), "run: make docs-pictures"
+    with Image.open(file) as stored:
+        assert stored.size == shown.size
+        difference = ImageChops.difference(coarse(stored), coarse(shown))
+    assert ImageStat.Stat(difference).mean[0] < _MAX_DIFFERENCE, "run: make docs-pictures"
+
+
+def coarse(image: Image.Image) -> Image.Image:
+    """Return the image in grey and so small that texts are areas."""
+    return image.convert("L").resize(_COMPARED_SIZE, Image.Resampling.BOX)
+
+
+def test_every_view_has_a_screenshot_on_the_page_about_the_console() -> None:
+    app = web.Application()
+    for module in MODULES:
+        module.add_routes(app)
+    routes = {
+        route.resource.name
+        for route in app.router.routes()
+        if route.method == "GET" and route.resource is not None and route.resource.name is not None
+    }
+    pages = {name for name in routes - _NO_PAGES if not name.endswith("-events")}
+    assert pages == {view.route for view in VIEWS}
+
+    text = (DOCS / "console.md").read_text(encoding="utf-8")
+    pictured = {view.route for view in PICTURED if f"(console/{view.name}-light.webp)" in text}
+    assert pages - pictured == set()
+
+
+def test_every_screenshot_belongs_to_a_view() -> None:
+    expected = {f"{view.name}-{theme}.webp" for view in PICTURED for theme in ("light", "dark")}
+    assert {file.name for file in FOLDER.iterdir()} == expected
