@@ -38,7 +38,7 @@ from worker.domain.clock import utc_now
 from worker.domain.job import Job
 from worker.domain.status import TERMINAL_STATUSES, StepName
 from worker.domain.transition import failed
-from worker.local.demo_images import write_demo_images
+from worker.local.demo_images import BUNDLED
 from worker.local.embedded_aws import EMBEDDED_REGION, embedded_aws
 from worker.settings import Settings
 from worker.sqs.events import KeyLayout, parse, to_body
@@ -56,14 +56,15 @@ VISIBILITY_S: Final = 6
 """The shortest visibility timeout, after which the image of a killed worker gets a second attempt."""
 
 RETRIED: Final = ("slow-1", "slow-2", "slow-3")
-DEMO_FILES: Final = (
-    "mountains-at-dawn.jpg",
-    "forest-from-a-phone.jpg",
-    "forest-transparent.png",
-    "tulips.webp",
-    "sea-at-sunset-progressive.jpg",
-    "broken-on-purpose.jpg",
-)
+DEMO_FILES: Final = {
+    "mountains-at-dawn.jpg": "mountains",
+    "forest-from-a-phone.jpg": "forest",
+    "forest-transparent.png": "forest",
+    "tulips.webp": "tulips",
+    "sea-at-sunset.jpg": "sea",
+    "broken-on-purpose.jpg": "lake",
+}
+"""Name of each uploaded file -> the bundled image that it is made of."""
 
 
 @dataclass(eq=False)
@@ -164,13 +165,29 @@ async def stack() -> AsyncIterator[Stack]:
             worker_processes(settings, folder, endpoint_url=endpoint_url, KILLED_ONCE=str(folder / "killed"))
         )
         running = Stack(settings, clients, workers, console, folder / "pictures")
-        write_demo_images(running.pictures)
+        _write_pictures(running.pictures)
         await _seed_failures(running)
         await _seed_uploads(running)
         worker = await workers.start(0)
         await wait_until(lambda: worker.has_started, within_s=60, what=STARTED)
         await _wait_for_uploads(running)
         yield running
+
+
+def _write_pictures(folder: Path) -> None:
+    """Write the demo images; each format is one that Chromium shows."""
+    folder.mkdir()
+    for name, source in DEMO_FILES.items():
+        content = (BUNDLED / f"{source}.jpg").read_bytes()
+        match name.rpartition(".")[2]:
+            case "png":
+                with Image.open(BUNDLED / f"{source}.jpg") as image:
+                    image.putalpha(Image.linear_gradient("L").resize(image.size))
+                    content = encoded(image, "PNG", compress_level=1)
+            case "webp":
+                with Image.open(BUNDLED / f"{source}.jpg") as image:
+                    content = encoded(image, "WEBP", method=0)
+        (folder / name).write_bytes(content[: len(content) // 2] if "broken" in name else content)
 
 
 async def _seed_failures(running: Stack) -> None:
