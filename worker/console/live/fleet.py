@@ -1,18 +1,17 @@
 """Derive completions a minute and the workers of the fleet from a bounded number of records."""
 
-import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Final, Protocol
 
 from worker.domain.image import Image, ImageSummary
 from worker.domain.status import ImageStatus
 from worker.dynamodb.queries import Page
 
-MAX_COMPLETED: Final = 1000
-"""How many completed images are read: the newest by the time of their upload."""
+MAX_READ: Final = 1000
+"""How many images are read for their completions: the newest by the time of their upload."""
 
 MAX_IMAGES: Final = 100
 """How many images' histories are read for their workers: the newest by the time of their upload."""
@@ -21,6 +20,7 @@ MINUTES: Final = 30
 
 _FIRST_PAGE: Final = 100
 _MINUTE: Final = timedelta(minutes=1)
+_DAY: Final = timedelta(days=1)
 _LONGEST_WAIT: Final = timedelta(minutes=30)
 """An image that waited longer in the queue may not be counted: few records are read while all is quiet."""
 
@@ -28,10 +28,10 @@ _LONGEST_WAIT: Final = timedelta(minutes=30)
 class FleetReader(Protocol):
     """The queries that the view needs; `worker.dynamodb.queries.Queries` implements them."""
 
-    async def images_by_status(
-        self, status: ImageStatus, *, limit: int = 20, token: str | None = None
+    async def recent_images(
+        self, first_day: date, last_day: date, *, limit: int = 20, token: str | None = None
     ) -> Page:
-        """Return a page of the images with a status, newest first."""
+        """Return a page of the images uploaded from one day to another, newest first."""
         ...
 
     async def images(self, keys: Iterable[tuple[str, str]], *, consistent: bool = False) -> list[Image]:
@@ -47,7 +47,7 @@ class Completions:
     Attributes:
         per_minute: How many were completed in each of the last minutes, oldest first.
         last_minute: How many were completed in the last 60 seconds.
-        read: How many completed images were read.
+        read: How many images were read.
         is_bounded: Whether the limit was reached, so that earlier minutes may have had more.
     """
 
@@ -93,48 +93,44 @@ class Fleet:
 
 async def read_fleet(reader: FleetReader, *, now: datetime) -> Fleet:
     """
-    Return completions and workers from a bounded number of records.
+    Return completions and workers from a bounded number of records, of today's and yesterday's uploads.
 
     Raises:
         TransientError: The table is unavailable.
     """
-    since = now - MINUTES * _MINUTE - _LONGEST_WAIT
-    (completed, is_bounded), *others = await asyncio.gather(
-        _newest_completed(reader, since=since),
-        reader.images_by_status(ImageStatus.PROCESSING, limit=MAX_IMAGES),
-        reader.images_by_status(ImageStatus.FAILED, limit=MAX_IMAGES),
-    )
-    newest = [*completed[:MAX_IMAGES], *(image for page in others for image in page.images)]
-    newest.sort(key=lambda image: image.created_at, reverse=True)
+    newest, is_bounded = await _newest(reader, now=now)
     images = await reader.images([(image.image_id, image.user_id) for image in newest[:MAX_IMAGES]])
     return Fleet(
         at=now,
-        completions=count_completions(completed, now=now, is_bounded=is_bounded),
+        completions=count_completions(newest, now=now, is_bounded=is_bounded),
         workers=tuple(seen_workers(images)),
         images_read=len(images),
     )
 
 
-async def _newest_completed(reader: FleetReader, *, since: datetime) -> tuple[Sequence[ImageSummary], bool]:
-    """Return the newest completed images uploaded since a time, and whether there are more of them."""
-    first = await reader.images_by_status(ImageStatus.COMPLETED, limit=_FIRST_PAGE)
+async def _newest(reader: FleetReader, *, now: datetime) -> tuple[Sequence[ImageSummary], bool]:
+    """
+    Return the newest images that may have been completed in the last minutes, and whether there are more.
+
+    They are read by day and not by status: a day has a bounded number of images, and a status has not.
+    """
+    days, since = ((now - _DAY).date(), now.date()), now - MINUTES * _MINUTE - _LONGEST_WAIT
+    first = await reader.recent_images(*days, limit=_FIRST_PAGE)
     if first.next_token is None or not first.images or first.images[-1].created_at < since:
         return first.images, False
-    rest = await reader.images_by_status(
-        ImageStatus.COMPLETED, limit=MAX_COMPLETED - _FIRST_PAGE, token=first.next_token
-    )
+    rest = await reader.recent_images(*days, limit=MAX_READ - _FIRST_PAGE, token=first.next_token)
     has_all = rest.next_token is None or not rest.images or rest.images[-1].created_at < since
     return (*first.images, *rest.images), not has_all
 
 
-def count_completions(completed: Iterable[ImageSummary], *, now: datetime, is_bounded: bool) -> Completions:
+def count_completions(images: Sequence[ImageSummary], *, now: datetime, is_bounded: bool) -> Completions:
     """Return how many images were completed in each of the last minutes."""
-    ages = [now - image.processed_at for image in completed if image.processed_at is not None]
+    ages = [now - image.processed_at for image in images if image.processed_at is not None]
     minutes = Counter(max(age, timedelta()) // _MINUTE for age in ages)
     return Completions(
         per_minute=tuple(minutes[back] for back in reversed(range(MINUTES))),
         last_minute=minutes[0],
-        read=len(ages),
+        read=len(images),
         is_bounded=is_bounded,
     )
 

@@ -1,7 +1,9 @@
 """`/preview`: what other settings would make of chosen images, and which settings those are."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
 from typing import Any, Final
 from urllib.parse import quote, unquote, urlencode
 
@@ -30,6 +32,7 @@ COUNTED: Final = 1000
 
 _RECENT: Final = 8
 _MAX_NAME: Final = 200
+_RECENT_DAYS: Final = timedelta(days=6)
 _PAGE_SIZE: Final = 100
 _COUNT_TIMEOUT_S: Final = 30.0
 _COUNTING: Final = web.AppKey("counting", asyncio.Lock)
@@ -56,7 +59,7 @@ async def preview(request: web.Request) -> web.Response:
     context, current = request.app[CONTEXT], request.app[CONTEXT].recipe_settings
     form = read_form(request.query, current)
     images, problems = await _chosen_images(request)
-    recent = await context.queries.images_by_status(ImageStatus.COMPLETED, limit=_RECENT)
+    recent = await _newest_completed(context)
     content: dict[str, Any] = {
         "fields": {name: asdict(field) for name, field in form.fields.items()},
         "sizes": _size_links(request, form, current),
@@ -66,7 +69,7 @@ async def preview(request: web.Request) -> web.Response:
         "images": [],
         "problems": problems,
         "maxImages": MAX_IMAGES,
-        "recent": _recent(request, recent.images, images),
+        "recent": _recent(request, recent, images),
         "count": None,
     }
     if (change := form.change) is not None:
@@ -265,8 +268,18 @@ def _size_links(request: web.Request, form: RecipeForm, current: RecipeSettings)
     ]
 
 
+async def _newest_completed(context: ConsoleContext) -> Sequence[ImageSummary]:
+    """Return the newest completed images of the last days, or of all time if there are none."""
+    today = context.clock().date()
+    page = await context.queries.recent_images(today - _RECENT_DAYS, today, limit=5 * _RECENT)
+    found = [image for image in page.images if image.status is ImageStatus.COMPLETED][:_RECENT]
+    if found:
+        return found
+    return (await context.queries.images_by_status(ImageStatus.COMPLETED, limit=_RECENT)).images
+
+
 def _recent(
-    request: web.Request, recent: tuple[ImageSummary, ...], chosen: list[Image]
+    request: web.Request, recent: Sequence[ImageSummary], chosen: list[Image]
 ) -> list[dict[str, Any]]:
     """Return the images to choose from: the chosen ones, then the newest."""
     references = {reference(image) for image in chosen}

@@ -6,7 +6,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from worker.console.context import CONTEXT
-from worker.console.live.fleet import MAX_COMPLETED, MAX_IMAGES, MINUTES, Fleet
+from worker.console.live.fleet import MAX_IMAGES, MAX_READ, MINUTES, Fleet
 from worker.console.live.live import LIVE, FleetState
 from worker.console.live.queue_poller import WINDOW, Depths, QueueHistory
 from worker.console.live.sparkline import sparkline
@@ -126,7 +126,7 @@ def _completions(fleet: Fleet) -> dict[str, Any]:
         "lastMinute": completions.last_minute,
         "perMinute": completions.per_minute,
         "read": completions.read,
-        "bound": MAX_COMPLETED,
+        "bound": MAX_READ,
         "isBounded": completions.is_bounded,
         "line": {"points": line.points, "latest": line.latest, "highest": line.highest},
     }
