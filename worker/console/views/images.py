@@ -183,7 +183,7 @@ async def _search(context: ConsoleContext, query: str) -> dict[str, Any]:
         page = await context.queries.images_of_user(query, limit=1)
         if page.images or page.unreadable or await context.profiles.get(query) is not None:
             users.append(query)
-    if query:
+    if query and not images:
         first, today = _recent_days(context)
         page = await context.queries.recent_images(first, today, limit=SEARCHED_NAMES)
         images += [image for image in page.images if Filters(name=query).match(image)][:PAGE_SIZE]
@@ -193,8 +193,8 @@ async def _search(context: ConsoleContext, query: str) -> dict[str, Any]:
         "images": [summary_to_map(summary_of(image)) for image in by_key.values()],
         "users": [{"userId": user} for user in users],
         "unreadable": unreadable_content(unreadable),
-        "bound": "Ids and keys are compared as a whole; file names in part, those of the newest "
-        f"{SEARCHED_NAMES} images of the last {RECENT_DAYS} days",
+        "bound": "Ids and keys are compared as a whole; if they find no image, file names in part, those of the "
+        f"newest {SEARCHED_NAMES} images of the last {RECENT_DAYS} days",
     }
 
 
