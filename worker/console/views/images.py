@@ -193,7 +193,7 @@ async def _search(context: ConsoleContext, query: str) -> dict[str, Any]:
         "images": [summary_to_map(summary_of(image)) for image in by_key.values()],
         "users": [{"userId": user} for user in users],
         "unreadable": unreadable_content(unreadable),
-        "bound": "Ids and keys are compared as a whole; if they find no image, file names in part, those of the "
+        "bound": "Ids and keys are compared as a whole; if none matches, file names in part, those of the "
         f"newest {SEARCHED_NAMES} images of the last {RECENT_DAYS} days",
     }
 
