@@ -79,6 +79,7 @@ class Stack:
         console: The console.
         pictures: Folder of the demo images.
         prefix: Path prefix of the console.
+        operation_id: Id of a bulk action that waits for its confirmation.
     """
 
     settings: Settings
@@ -87,10 +88,11 @@ class Stack:
     console: ConsoleProcess
     pictures: Path
     prefix: str = ""
+    operation_id: str = ""
 
     def url(self, path: str) -> str:
-        """Return the URL of a page of the console."""
-        return self.console.origin + self.prefix + path
+        """Return the URL of a page of the console; `OPERATION` in the path is the id of the bulk action."""
+        return self.console.origin + self.prefix + path.replace("OPERATION", self.operation_id)
 
     async def image(self, image_id: str, user_id: str = USER) -> record.Image | None:
         """Return an image of the record; None if it does not exist."""
@@ -192,7 +194,7 @@ def _write_pictures(folder: Path) -> None:
 
 async def _seed_failures(running: Stack) -> None:
     """Record failed images whose retry succeeds, one whose worker was killed, and one that never ended."""
-    jobs = await running.put_without_event([*RETRIED, "killed-worker", "stuck"])
+    jobs = await running.put_without_event([*RETRIED, "killed-worker", "stuck", "redriven"])
     ledger = build_ledger(running.clients.dynamodb, running.settings)
     failure = record.Failure(
         code=RETRIED_CODE,
@@ -207,6 +209,7 @@ async def _seed_failures(running: Stack) -> None:
     await running.claim(jobs["stuck"], worker="worker-2", ago_s=600)
     await running.claim(jobs["killed-worker"], worker="worker-2", ago_s=90)
     await running.send(running.settings.queue_name, to_body(jobs["killed-worker"], reason="test"))
+    await running.send(running.settings.dead_letter_queue_name, to_body(jobs["redriven"], reason="test"))
 
 
 async def _seed_uploads(running: Stack) -> None:

@@ -34,7 +34,7 @@ async def test_an_image_is_uploaded_and_followed_under_the_prefix(
     page = await context.new_page()
     await page.goto(str(prefixed.link))
     await page.goto(f"{prefixed.origin}{PREFIX}/try")
-    await page.get_by_label("User").fill(USER)
+    await page.get_by_label("User", exact=True).fill(USER)
     await drop(page, running.pictures / "tulips.webp")
     await expect(page.get_by_role("article").locator("header")).to_contain_text("completed", timeout=15_000)
     await page.get_by_role("article").get_by_role("link").last.click()

@@ -42,7 +42,7 @@ async def test_a_dropped_image_goes_through_every_stage_to_completed(
     open_page: OpenPage, running: Stack
 ) -> None:
     page = await open_page("/try")
-    await page.get_by_label("User").fill(USER)
+    await page.get_by_label("User", exact=True).fill(USER)
     await keep_this_document(page)
     await drop(page, running.pictures / "forest-from-a-phone.jpg")
 
@@ -64,8 +64,8 @@ async def test_a_broken_image_fails_with_the_reason_and_what_to_do(
     open_page: OpenPage, running: Stack
 ) -> None:
     page = await open_page("/try")
-    await page.get_by_label("User").fill(USER)
-    await page.get_by_label("Images").set_input_files(running.pictures / "broken-on-purpose.jpg")
+    await page.get_by_label("User", exact=True).fill(USER)
+    await page.get_by_label("Images", exact=True).set_input_files(running.pictures / "broken-on-purpose.jpg")
     card = page.get_by_role("article")
     await expect(card.locator("header")).to_contain_text("failed")
     await expect(card).to_contain_text("truncated")
@@ -74,8 +74,8 @@ async def test_a_broken_image_fails_with_the_reason_and_what_to_do(
 
 async def test_images_are_uploaded_without_javascript(open_page: OpenPage, running: Stack) -> None:
     page = await open_page("/try", java_script_enabled=False)
-    await page.get_by_label("User").fill(USER)
-    await page.get_by_label("Images").set_input_files(running.pictures / "tulips.webp")
+    await page.get_by_label("User", exact=True).fill(USER)
+    await page.get_by_label("Images", exact=True).set_input_files(running.pictures / "tulips.webp")
     await page.get_by_role("button", name="Upload").click()
     await expect(page.get_by_role("article")).to_contain_text("tulips.webp")
     image_id = page.url.partition("images=")[2]
@@ -88,7 +88,7 @@ async def test_a_killed_worker_shows_as_an_expired_lease_a_second_attempt_and_th
     open_page: OpenPage, running: Stack
 ) -> None:
     page = await open_page("/try")
-    await page.get_by_label("User").fill(KILLER)
+    await page.get_by_label("User", exact=True).fill(KILLER)
     await keep_this_document(page)
     await drop(page, running.pictures / "tulips.webp")
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
 
-from tests.browser.stack import HOSTILE_USER, OTHER_USERS, RETRIED_CODE, USER
+from tests.browser.stack import HOSTILE_USER, OTHER_USERS, USER
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ VIEWS: Final = (
     View("users", "users", "/users", ("user",), has_picture=True),
     View("user", "user", user_path(USER), (USER, "mountains-at-dawn"), has_picture=True),
     View("user-hostile", "user", user_path(HOSTILE_USER), ("<img src=x",)),
-    View("failures", "failures", "/failures", ("truncated", RETRIED_CODE), has_picture=True),
+    View("failures", "failures", "/failures", ("truncated", "format_not_allowed"), has_picture=True),
     View("failure", "failure", "/failures/truncated", ("truncated", "upload it again"), has_picture=True),
     View("dead-letters", "dead-letters", "/dead-letters", ("dead",), has_picture=True),
     View("queue", "queue", "/queue", ("in flight",), has_picture=True),
@@ -83,7 +83,8 @@ VIEWS: Final = (
         has_picture=True,
     ),
     View("preview-invalid", "preview", "/preview?width=wide", ("write a number from 1 to 4,096",)),
-    View("operations", "operations", "/operations", ("operation",), has_picture=True),
+    View("operations", "operations", "/operations", ("truncated",), has_picture=True),
+    View("operation", "operation", "/operations/OPERATION", ("Retry 4", "Discard"), has_picture=True),
     View("checks", "checks", "/checks", ("check",), has_picture=True),
 )
 """A page of every view, with and without entries."""

@@ -1,0 +1,50 @@
+"""Actions on many images: a dry run, a confirmation, and progress until the end."""
+
+import re
+
+from playwright.async_api import expect
+
+from tests.browser.stack import RETRIED, RETRIED_CODE, USER, Stack
+from tests.browser.watch import OpenPage
+from worker.domain.status import ImageStatus
+
+
+async def test_a_failure_group_is_retried_after_a_dry_run_and_a_confirmation(
+    open_page: OpenPage, running: Stack
+) -> None:
+    page = await open_page("/failures")
+    group = page.get_by_role("region", name=RETRIED_CODE)
+    await expect(group).to_contain_text(f"{len(RETRIED)} images")
+    await group.get_by_role("button", name="Retry group").click()
+    await page.wait_for_url(re.compile(r"/operations/[^/]+$"))
+
+    await page.get_by_role("button", name=f"Retry {len(RETRIED)}").click()
+    await expect(page.locator("main")).to_contain_text(f"{len(RETRIED)} of {len(RETRIED)}")
+
+    for image_id in RETRIED:
+        image = await running.ended(image_id)
+        assert image.status is ImageStatus.COMPLETED
+        (entry,) = [entry for entry in image.history if entry.detail.get("reason") == "retried"]
+        assert entry.detail["via"] == "console"
+    await page.goto(running.url("/failures"))
+    await expect(page.get_by_role("region", name="truncated")).to_be_visible()
+    await expect(page.get_by_role("region", name=RETRIED_CODE)).to_have_count(0)
+
+
+async def test_a_dead_letter_is_listed_on_demand_and_redriven(open_page: OpenPage, running: Stack) -> None:
+    page = await open_page("/dead-letters")
+    await expect(page.locator("main")).to_contain_text("Not listed yet")
+    await page.get_by_role("button", name="List dead letters").click()
+    row = page.get_by_role("row", name=f"uploads/{USER}/redriven.jpg")
+    await row.get_by_role("button", name="Redrive").click()
+    await page.wait_for_url(re.compile(r"/operations/[^/]+$"))
+    await page.get_by_role("button", name="Redrive 1").click()
+
+    assert (await running.ended("redriven")).status is ImageStatus.COMPLETED
+
+
+async def test_an_unconfirmed_operation_can_be_discarded(open_page: OpenPage) -> None:
+    page = await open_page("/failures/truncated")
+    await page.get_by_role("button", name="Reprocess group").click()
+    await page.get_by_role("button", name="Discard").click()
+    await expect(page.get_by_role("button", name="Discard")).to_have_count(0)
