@@ -61,7 +61,7 @@ async def running(browser: Browser) -> AsyncIterator[Stack]:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def signed_in(browser: Browser, running: Stack) -> StorageState:
-    """The cookies of a browser that has followed the link of the console; it has requested a bulk action."""
+    """The cookies of a browser that has signed in, requested a bulk action and listed the dead letters."""
     context = await browser.new_context()
     page = await context.new_page()
     await page.goto(str(running.console.link))
@@ -69,6 +69,9 @@ async def signed_in(browser: Browser, running: Stack) -> StorageState:
     await page.get_by_role("button", name="Retry group").click()
     await page.get_by_role("button", name="Discard").wait_for()
     running.operation_id = page.url.rpartition("/")[2]
+    await page.goto(running.url("/dead-letters"))
+    await page.get_by_role("button", name="List dead letters").click()
+    await page.get_by_text("Listed by").wait_for()
     state = await context.storage_state()
     await context.close()
     return state

@@ -36,7 +36,7 @@ async def test_a_view_has_no_accessibility_violations_in_either_theme(
             "(tags) => axe.run(document, {runOnly: {type: 'tag', values: tags}})", list(RULES)
         )
         found = [
-            f"{theme}: {violation['id']}: {violation['help']}: {node['target']} {node['failureSummary']}"
+            f"{theme}: {violation['id']}: {node['target']} {node['html'][:200]} {node['failureSummary']}"
             for violation in result["violations"]
             for node in violation["nodes"]
         ]

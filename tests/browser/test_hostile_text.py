@@ -45,6 +45,7 @@ _UNPRINTABLE: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u
 async def test_hostile_text_is_shown_as_text(open_page: OpenPage, problems: Problems, path: str) -> None:
     problems.expect("the server responded with a status of 404")
     page = await open_page(path, statuses=(200, 404))
+    await page.evaluate("document.querySelectorAll('details').forEach((details) => { details.open = true; })")
     foreign: list[Any] = await page.evaluate(_FOREIGN)
     assert foreign == []
     assert _UNPRINTABLE.findall(await page.evaluate(_SHOWN)) == []

@@ -33,7 +33,7 @@ async def test_an_image_that_completed_while_the_browser_was_offline_is_shown_wh
 async def test_a_page_without_a_stream_reads_itself_again_and_says_so(
     open_page: OpenPage, running: Stack, problems: Problems
 ) -> None:
-    problems.expect("ERR_FAILED|Failed to load resource")
+    problems.expect(r"ERR_FAILED|Failed to load resource|\[object Event\]")
     page = await open_page("")
     await page.context.route("**/events*", lambda route: route.abort())
     await page.goto(running.url(f"/try?user={USER}&images=polled"))

@@ -31,8 +31,8 @@
   const setPolling = (isPolling) => {
     const status = find("[data-live-status]");
     if (status) status.hidden = !isPolling;
-    clearInterval(timer);
-    if (isPolling) timer = setInterval(poll, 5000);
+    if (isPolling) timer ??= setInterval(poll, 5000); // a further failure must not start it again
+    else timer = clearInterval(timer);
   };
 
   // The extension connects elements when htmx has processed them.
