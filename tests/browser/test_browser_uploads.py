@@ -6,7 +6,7 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
 from tests.browser.stack import USER, Stack
@@ -17,7 +17,7 @@ from worker.local.embedded_aws import embedded_environment
 BACKEND = Path(__file__).parents[2] / "docs" / "examples" / "upload_backend.py"
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def example(browser: Browser, running: Stack) -> AsyncIterator[Page]:
     """The page of the example, on a bucket that allows its origin."""
     port = a_free_port()

@@ -48,7 +48,7 @@ async def test_without_javascript_the_original_and_the_result_are_next_to_each_o
 
 async def test_the_original_and_the_result_are_loaded(open_page: OpenPage) -> None:
     page = await open_page(PATH)
-    for name, width in (("before", 2700), ("after", 800)):
+    for name, width in (("before", 1350), ("after", 800)):
         await page.wait_for_function(
             "([name, width]) => document.querySelector(`img.${name}`).naturalWidth === width",
             arg=[name, width],
