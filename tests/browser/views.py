@@ -65,7 +65,7 @@ VIEWS: Final = (
         has_picture=True,
     ),
     View("image-hostile", "image", image_path("photo", HOSTILE_USER), ("<script>alert",)),
-    View("search", "search", "/search?q=incomplete", OTHER_USERS),
+    View("search", "search", "/search?q=incomplete", OTHER_USERS, has_picture=True),
     View("search-nothing", "search", "/search?q=no-such-image", ("no-such-image",)),
     View("users", "users", "/users", ("user",), has_picture=True),
     View("user", "user", user_path(USER), (USER, "mountains-at-dawn"), has_picture=True),
