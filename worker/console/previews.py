@@ -110,16 +110,19 @@ class Previews:
         self._waiting = 0
         self._is_closed = False
 
-    async def render(self, image: Image, recipe: Recipe) -> Preview:
+    async def render(
+        self, image: Image, recipe: Recipe, *, is_wanted: Callable[[], bool] = lambda: True
+    ) -> Preview:
         """
         Return what the worker would make of an image by a recipe.
 
         Args:
             image: Image whose upload is read.
             recipe: The recipe, with the content of its logo.
+            is_wanted: Returns whether somebody still waits for it, when it is its turn.
 
         Raises:
-            PreviewsBusyError: Too many previews wait, or this one took too long.
+            PreviewsBusyError: Too many previews wait, this one took too long, or it is not wanted any more.
             RejectedError: The upload cannot be read or decoded.
             SupersededError: A newer upload has replaced the one that the record names.
             ConfigurationError: The system does not confine decoders as the settings require.
@@ -129,6 +132,9 @@ class Previews:
         if (kept := self._find(key)) is not None:
             return kept
         async with self._next_turn():
+            if not is_wanted():
+                message = "the browser does not wait for this preview any more"
+                raise PreviewsBusyError(message)
             if (kept := self._find(key)) is None:  # the one before in the queue may have been the same
                 kept = await self._render(image, recipe)
                 if image.version.e_tag or image.version.version_id:  # otherwise the object may change

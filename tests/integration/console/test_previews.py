@@ -223,6 +223,25 @@ async def test_a_preview_that_takes_too_long_is_stopped_and_the_next_one_has_its
     assert uploads.read == ["slow", "other"]
 
 
+async def test_a_preview_that_nobody_waits_for_any_more_is_not_rendered() -> None:
+    uploads = Uploads(first=SMALL_JPEG, second=SMALL_JPEG)
+    uploads.is_open.clear()
+    wanted = {"second"}
+    async with previews_of(uploads) as previews:
+        first = asyncio.create_task(previews.render(image_of("first"), FAST))
+        await until(lambda: bool(uploads.read))
+        second = asyncio.create_task(
+            previews.render(image_of("second"), FAST, is_wanted=lambda: "second" in wanted)
+        )
+        await asyncio.sleep(0)
+        wanted.clear()
+        uploads.is_open.set()
+        await first
+        with pytest.raises(PreviewsBusyError, match="any more"):
+            await second
+    assert uploads.read == ["first"]
+
+
 async def test_a_decoder_that_does_not_start_is_tried_again_for_the_next_preview() -> None:
     def broken() -> DecoderPool:
         return make_pool(font=FONT.with_name("missing.ttf"))

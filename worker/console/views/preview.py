@@ -189,7 +189,12 @@ class _Recipes:
 async def _render(request: web.Request, image: Image, change: RecipeChange, recipes: _Recipes) -> Preview:
     """Render an image in the previewed size only, with the preferences of its owner."""
     recipe = replace((await recipes.of(image.user_id)).after, sizes=(change.size,))
-    return await request.app[PREVIEWS].render(image, recipe)
+    return await request.app[PREVIEWS].render(image, recipe, is_wanted=lambda: _is_connected(request))
+
+
+def _is_connected(request: web.Request) -> bool:
+    """Return whether the client still waits: a page that changes a field gives up its former request."""
+    return request.transport is not None and not request.transport.is_closing()
 
 
 async def _compare(
