@@ -364,6 +364,20 @@ async def test_a_file_that_is_gone_or_was_replaced_is_not_found(
     assert await status_of(console, media_path(image, "medium")) == 404
 
 
+async def test_in_a_versioned_bucket_the_upload_is_the_version_of_the_record(
+    console: RunningConsole, dynamodb: "DynamoDBClient", s3: "S3Client"
+) -> None:
+    bucket = console.settings.bucket
+    await s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    image = completed(console.settings)
+    first = await s3.put_object(Bucket=bucket, Key=image.key, Body=b"first")
+    await s3.put_object(Bucket=bucket, Key=image.key, Body=b"second")
+    image = replace(image, version=replace(image.version, version_id=first["VersionId"]))
+    await put_record(dynamodb, console.settings, image)
+    async with console.browser.get(media_path(image, "original")) as response:
+        assert await response.read() == b"first"
+
+
 @pytest.mark.parametrize("e_tag", ["", 'a"b', "a\r\nX-Injected: 1", "ü", "*"], ids=ascii)
 async def test_a_damaged_record_cannot_add_headers(
     console: RunningConsole, dynamodb: "DynamoDBClient", s3: "S3Client", e_tag: str
