@@ -88,7 +88,7 @@ COMMANDS: Final = (
     Entry(
         "upload-form",
         "worker.cli.upload_form",
-        "Print a presigned form for the upload of an image by a browser, as JSON.",
+        "Print a presigned form for the upload of one image by a browser, as JSON.",
         "Use",
     ),
     Entry("images", "worker.cli.images", "Show, list, retry and reprocess images.", "Use"),

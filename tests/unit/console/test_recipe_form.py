@@ -2,6 +2,7 @@
 
 import io
 
+import hypothesis
 import pytest
 from dotenv import dotenv_values
 from hypothesis import given
@@ -182,6 +183,7 @@ CURRENT = st.sampled_from(
 )
 
 
+@hypothesis.settings(deadline=None)  # builds settings twice
 @given(query=QUERIES, settings=CURRENT)
 def test_the_lines_of_the_form_make_its_recipe_that_of_the_worker(
     query: dict[str, str], settings: Settings
