@@ -202,7 +202,7 @@ def section(results: Results) -> str:
     slowest = max(report.percentile(times, 0.95) for times in results.first_byte_ms.values())
     memory = "\n".join(f"- {what}: {mib:.0f} MiB" for what, mib in results.memory_mib.items())
     return f"""## Web console
-`image-worker console` over a record of {results.images:,} images of 5,000 users in 30 days, of which 2 % have
+`image-worker console` over a record of {results.images:,} images of 5,000 users in 30 days, 2 % of them
 failed, and {_DEAD_LETTERS} dead letters. Milliseconds from the request to the first byte of the page,
 {_ROUNDS} requests one after the other, with the time of the embedded AWS, which is a Python process on the
 same machine. In the slowest view, 19 of 20 requests take at most {slowest:.0f} ms.
