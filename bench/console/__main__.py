@@ -207,8 +207,8 @@ failed, and {_DEAD_LETTERS} dead letters. Milliseconds from the request to the f
 {_ROUNDS} requests one after the other, with the time of the embedded AWS, which is a Python process on the
 same machine. In the slowest view, 19 of 20 requests take at most {slowest:.0f} ms. The slowest request of
 Failures and of Queue and fleet is the first, which reads up to 1,000 records and is then cached for seconds.
-The list of all completed images takes seconds here: for each query, the embedded AWS sorts the 12,000 items of
-an index partition, which DynamoDB reads in order.
+The list of all completed images takes seconds here: for each query, the embedded AWS sorts the 12,000 items
+of an index partition, which DynamoDB reads in order.
 
 {report.markdown_table(("view", "median, ms", "95 %, ms", "slowest, ms"), rows)}
 Resident memory of the console, without its decoder process:
