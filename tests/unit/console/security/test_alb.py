@@ -313,6 +313,21 @@ async def test_unknown_keys_cause_a_bounded_number_of_requests_and_kept_keys() -
     assert MAX_KEYS < MAX_KEY_REQUESTS_PER_MINUTE
 
 
+async def test_only_the_newest_keys_are_kept() -> None:
+    ids = [f"{number:08}{KEY_ID[8:]}" for number in range(MAX_KEYS + 1)]
+    server = KeyServer(keys=dict.fromkeys(ids, pem(KEY)))
+    async with console(server=server) as running:
+        for key_id in (*ids, ids[-1], ids[0]):
+            assert (await get(running, token(head(kid=key_id)))).status == 200
+    assert server.requests == {**dict.fromkeys(ids, 1), ids[0]: 2}
+
+
+async def test_no_more_of_a_response_is_parsed_than_a_key_has() -> None:
+    server = KeyServer(keys={KEY_ID: b" " * 5_000 + pem(KEY)})
+    async with console(server=server) as running:
+        assert (await get(running, token())).status == 503
+
+
 @pytest.mark.parametrize(
     ("arn", "url"),
     [
