@@ -52,6 +52,19 @@ class FailureGroups:
         self._loaded: Loaded | None = None
         self._loading: asyncio.Task[Loaded] | None = None
 
+    async def get_soon(self) -> tuple[Failures, float] | None:
+        """
+        Return what `get` does; None if there are no groups that are recent enough within the time to wait.
+
+        Raises:
+            TransientError: The table was unavailable.
+        """
+        try:
+            async with asyncio.timeout(2 * self._wait_s):  # the reading itself goes on
+                return await self.get()
+        except TimeoutError:
+            return None
+
     async def get(self) -> tuple[Failures, float]:
         """
         Return the groups, and their age in seconds.

@@ -67,6 +67,20 @@ async def test_a_page_waits_for_new_groups_when_those_that_it_has_are_too_old() 
     assert await number_and_age(groups) == (2, 0.0)
 
 
+async def test_the_first_page_does_not_wait_for_a_slow_read_that_goes_on() -> None:
+    table = Table()
+    table.released.clear()
+    groups = table.groups()
+    assert await groups.get_soon() is None
+    assert await groups.get_soon() is None
+    table.released.set()
+    assert await number_and_age(groups) == (1, 0.0)
+    assert table.reads == 1
+    table.now_s += STALE_S
+    assert await groups.get_soon() is not None
+    await groups.close()
+
+
 async def test_a_failed_read_leaves_recent_groups_and_is_raised_without_any() -> None:
     table = Table()
     groups = table.groups()

@@ -26,6 +26,7 @@ FLEET_INTERVAL_S: Final = 15.0
 """Time between two reads of completions and workers, while a page shows them."""
 
 _FLEET_TIMEOUT_S: Final = 10.0
+_SOON_S: Final = 0.15
 _AGE_CACHE_S: Final = 60.0
 """CloudWatch has one value a minute, and bills every request."""
 
@@ -95,6 +96,14 @@ class Live:
             timeout_s=_FLEET_TIMEOUT_S,
         )
         return FleetState(None, problem=found.sentence) if isinstance(found, Problem) else FleetState(*found)
+
+    async def fleet_state_soon(self) -> FleetState:
+        """Return what `fleet_state` does, or a state without a fleet if it is not known within a moment."""
+        try:
+            async with asyncio.timeout(_SOON_S):  # the reading itself goes on
+                return await self.fleet_state()
+        except TimeoutError:
+            return FleetState(None)
 
     async def _poll_fleet(self, latest: Latest[FleetState]) -> None:
         while True:

@@ -6,7 +6,7 @@ from aiohttp import web
 
 from worker.console.context import CONTEXT
 from worker.console.failure_groups import FRESH_S, FailureGroups
-from worker.console.page import Content, respond
+from worker.console.page import Content, prefers_json, respond
 from worker.domain.image import FailedImage
 from worker.presentation.words import error_words
 from worker.repair.failures import MAX_GROUPED, FailureGroup, Failures, find_failures
@@ -16,6 +16,7 @@ FAILURES: Final = web.AppKey("failures", FailureGroups)
 
 _SAMPLES: Final = 6
 _LISTED: Final = 100
+_RELOAD_S: Final = 1
 
 
 def add_routes(app: web.Application) -> None:
@@ -37,7 +38,11 @@ async def _close(app: web.Application) -> None:
 
 async def failures(request: web.Request) -> web.Response:
     """Show the failure groups, the largest first."""
-    found, age_s = await request.app[FAILURES].get()
+    groups = request.app[FAILURES]
+    read = await groups.get() if prefers_json(request) else await groups.get_soon()
+    if read is None:
+        return reading(request)
+    found, age_s = read
     return respond(
         request,
         "failures.html",
@@ -48,7 +53,11 @@ async def failures(request: web.Request) -> web.Response:
 async def failure(request: web.Request) -> web.Response:
     """Show a failure group with its last failed images, and offer to process them again."""
     code = request.match_info["code"]
-    found, age_s = await request.app[FAILURES].get()
+    groups = request.app[FAILURES]
+    read = await groups.get() if prefers_json(request) else await groups.get_soon()
+    if read is None:
+        return reading(request)
+    found, age_s = read
     group = found.group(code)
     words = error_words(code)
     empty = {"code": code, "count": 0, "cause": words.cause, "advice": words.advice, "images": []}
@@ -58,6 +67,13 @@ async def failure(request: web.Request) -> web.Response:
         "listed": _LISTED,
     }
     return respond(request, "failure.html", content)
+
+
+def reading(request: web.Request) -> web.Response:
+    """Return a page that loads itself again, while the failed images are being read for the first time."""
+    response = respond(request, "failures_reading.html", {"limit": MAX_GROUPED})
+    response.headers["Refresh"] = str(_RELOAD_S)
+    return response
 
 
 def bounds(found: Failures, age_s: float) -> Content:

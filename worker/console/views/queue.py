@@ -11,7 +11,7 @@ from worker.console.live.live import LIVE, FleetState
 from worker.console.live.queue_poller import WINDOW, Depths, QueueHistory
 from worker.console.live.sparkline import sparkline
 from worker.console.live.streams import Feed
-from worker.console.page import render, respond
+from worker.console.page import prefers_json, render, respond
 
 _DEPTH_PART: Final = "_queue_depth.html"
 _FLEET_PART: Final = "_queue_fleet.html"
@@ -26,7 +26,8 @@ def add_routes(app: web.Application) -> None:
 async def queue(request: web.Request) -> web.Response:
     """Return the page."""
     live = request.app[LIVE]
-    fleet_state = await live.fleet_state()
+    is_patient = prefers_json(request)
+    fleet_state = await (live.fleet_state() if is_patient else live.fleet_state_soon())
     history = await live.queue.history()
     return respond(
         request,
@@ -94,6 +95,7 @@ def fleet_content(state: FleetState) -> dict[str, Any]:
     """Return completions and workers as JSON-ready values, with the line that shows the completions."""
     fleet = state.fleet
     return {
+        "isReading": fleet is None and state.problem is None,
         "oldestAgeSeconds": state.oldest_age_s,
         "completions": _completions(fleet) if fleet else None,
         "workers": _workers(fleet) if fleet else [],
