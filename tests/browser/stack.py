@@ -46,6 +46,9 @@ from worker.sqs.events import KeyLayout, parse, to_body
 USER: Final = "alice"
 """Owner of the demo images."""
 
+PICTURED_USER: Final = "grace"
+"""Owner of some of the demo images, to whom no test uploads others: her page looks always the same."""
+
 OTHER_USERS: Final = ("bob", "carol", "dave")
 HOSTILE_USER: Final = "<img src=x onerror=alert(1)>\u202egnp.\x1b[31m&amp;'\"{{7*7}}"
 HOSTILE_TEXT: Final = "<script>alert('x')</script>\u202e\x1b[2J\"' onmouseover=alert(2) ${7*7} {{7*7}}"
@@ -217,6 +220,7 @@ async def _seed_uploads(running: Stack) -> None:
     for name in DEMO_FILES:
         content = (running.pictures / name).read_bytes()
         await running.put(name, content, metadata={"filename": name, "tags": "demo", "description": "A demo"})
+        await running.put(name, content, user_id=PICTURED_USER, metadata={"filename": name})
     broken = (running.pictures / "broken-on-purpose.jpg").read_bytes()
     for user_id in OTHER_USERS:
         await running.put("incomplete.jpg", broken[: len(broken) // 2], user_id=user_id)
@@ -231,6 +235,8 @@ async def _seed_uploads(running: Stack) -> None:
 async def _wait_for_uploads(running: Stack) -> None:
     for name in (*DEMO_FILES, "killed-worker.jpg"):
         await running.ended(name.rpartition(".")[0])
+    for name in DEMO_FILES:
+        await running.ended(name.rpartition(".")[0], PICTURED_USER)
     for user_id in OTHER_USERS:
         await running.ended("incomplete", user_id)
     for image_id in ("photo", "empty"):

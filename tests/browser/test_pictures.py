@@ -24,7 +24,7 @@ IS_UPDATE: Final = "UPDATE_PICTURES" in os.environ
 
 PICTURED: Final = tuple(view for view in VIEWS if view.has_picture)
 _COMPARED_SIZE: Final = (56, 38)
-_MAX_DIFFERENCE: Final = 10.0
+_MAX_DIFFERENCE: Final = 15.0
 """Mean difference in levels of 255 between the coarse versions of two screenshots of the same page."""
 
 MODULES: Final = Path(__file__).parents[2] / "worker" / "console" / "views"

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
 
-from tests.browser.stack import HOSTILE_USER, OTHER_USERS, USER
+from tests.browser.stack import HOSTILE_USER, OTHER_USERS, PICTURED_USER, USER
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,8 @@ VIEWS: Final = (
     View("search", "search", "/search?q=incomplete", OTHER_USERS, has_picture=True),
     View("search-nothing", "search", "/search?q=no-such-image", ("no-such-image",)),
     View("users", "users", "/users", ("user",), has_picture=True),
-    View("user", "user", user_path(USER), (USER, "mountains-at-dawn"), has_picture=True),
+    View("user", "user", user_path(USER), (USER, "mountains-at-dawn")),
+    View("user-gallery", "user", user_path(PICTURED_USER), ("tulips",), has_picture=True),
     View("user-hostile", "user", user_path(HOSTILE_USER), ("<img src=x",)),
     View("failures", "failures", "/failures", ("truncated", "format_not_allowed"), has_picture=True),
     View("failure", "failure", "/failures/truncated", ("truncated", "upload it again"), has_picture=True),
@@ -84,7 +85,7 @@ VIEWS: Final = (
     ),
     View("preview-invalid", "preview", "/preview?width=wide", ("write a number from 1 to 4,096",)),
     View("operations", "operations", "/operations", ("truncated",), has_picture=True),
-    View("operation", "operation", "/operations/OPERATION", ("Retry 4", "Discard"), has_picture=True),
+    View("operation", "operation", "/operations/OPERATION", ("Retry 5", "Discard"), has_picture=True),
     View("checks", "checks", "/checks", ("check",), has_picture=True),
 )
 """A page of every view, with and without entries."""
