@@ -31,7 +31,7 @@ MODULES: Final = Path(__file__).parents[2] / "worker" / "console" / "views"
 NO_PAGES: Final = frozenset({"home", "media", "preview-rendition", "displayable", "placeholder"})
 """Routes of files, and of the redirect to the first page."""
 
-IN_DARK_TOO: Final = frozenset({"image", "try-watched", "failures"})
+IN_DARK_TOO: Final = frozenset({"image", "failures"})
 PICTURES: Final = tuple(
     (view, theme)
     for view in PICTURED
