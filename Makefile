@@ -14,11 +14,11 @@ help: ## List the targets
 demo: $(SETUP) ## Process demo images on an embedded AWS
 	$(BIN)/image-worker demo
 
-# First all tests in parallel; then, alone, those that check what all the others recorded.
+# First all tests in parallel, more than there may be CPUs, because many wait for timeouts; then, alone, those that check what all the others recorded.
 CALLS := .pytest_cache/recorded-calls
 test: $(SETUP) ## Run all tests
 	rm -rf $(CALLS)
-	RECORDED_CALLS=$(CALLS) $(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal -m "not after_all_others"
+	RECORDED_CALLS=$(CALLS) $(BIN)/pytest -n 4 --dist worksteal -m "not after_all_others"
 	RECORDED_CALLS=$(CALLS) $(BIN)/pytest -m after_all_others
 
 simulate: $(SETUP) ## Simulate fleets of workers with faults, on virtual time (SEEDS, FIRST; SEED for one, with its trace)

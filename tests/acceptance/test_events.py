@@ -144,8 +144,9 @@ async def test_the_example_of_an_endpoint_accepts_signed_events_only(
             line = await example.stdout.readline()
         assert line == b"alice/img_0 completed: processed/alice/img_0.jpg\n"
         async with aiohttp.ClientSession() as session:
-            forged = await session.post(url, data=b'{"detail": {}}', headers={"webhook-id": "evt_1"})
-            assert forged.status == 401
+            headers = {"webhook-id": "evt_1"}
+            async with session.post(url, data=b'{"detail": {}}', headers=headers) as forged:
+                assert forged.status == 401
     finally:
         example.kill()
         await example.communicate()

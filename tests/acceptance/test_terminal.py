@@ -90,11 +90,11 @@ async def test_bash_completes_commands_options_and_values(
 @pytest.mark.parametrize(
     ("shell", "variables", "line"),
     [
-        ("zsh", {}, '"retry":"Retry an image that has failed."'),
+        ("zsh", {}, '"retry":"Retry an image that has failed, or all..."'),
         (
             "fish",
             {"_TYPER_COMPLETE_FISH_ACTION": "get-args"},
-            "retry\tRetry an image that has failed.",
+            "retry\tRetry an image that has failed, or all...",
         ),
     ],
 )

@@ -190,7 +190,9 @@ def shape(value: object) -> object:
 def test_the_record_page_runs_and_shows_items_as_a_worker_stores_them(
     run_page: RunPage, folder: Path
 ) -> None:
-    image, profile = (json.loads(block.text) for block in blocks(RECORD) if block.language == "json")
+    image, profile, _operation = (
+        json.loads(block.text) for block in blocks(RECORD) if block.language == "json"
+    )
     stored = [
         {"arguments": ["images", "get", image["imageId"], "--json"], "line": 1, "into": "image"},
         {"arguments": ["users", "set", "alice", "--size", "medium", "--json"], "line": 2, "into": "profile"},

@@ -53,6 +53,8 @@
     if (++failures >= 2) setPolling(true);
   });
   document.addEventListener("htmx:sseMessage", ({ target }) => changed(target));
+  // An image may have ended before the page of its upload is there.
+  document.addEventListener("htmx:afterSettle", ({ target }) => announce(target, true));
 
   // A browser has six connections to a server: hidden pages give theirs back.
   document.addEventListener("visibilitychange", () => document.hidden ? source?.close() : reconnect());
