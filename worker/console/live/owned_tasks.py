@@ -5,6 +5,8 @@ from collections.abc import Coroutine
 
 import structlog
 
+from worker.domain.requester import CONSOLE
+
 log = structlog.get_logger(__name__)
 
 
@@ -16,7 +18,8 @@ class OwnedTasks:
 
     def start(self, coroutine: Coroutine[object, object, None], *, name: str) -> asyncio.Task[None]:
         """Return a new task, which runs until it ends, is cancelled, or its owner is closed."""
-        task = asyncio.create_task(coroutine, name=name)
+        with structlog.contextvars.bound_contextvars(via=CONSOLE):  # some start without a request
+            task = asyncio.create_task(coroutine, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._on_done)
         return task
