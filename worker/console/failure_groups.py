@@ -60,7 +60,7 @@ class FailureGroups:
             TransientError: The table was unavailable.
         """
         try:
-            async with asyncio.timeout(2 * self._wait_s):  # the reading itself goes on
+            async with asyncio.timeout(1.5 * self._wait_s):  # the reading itself goes on
                 return await self.get()
         except TimeoutError:
             return None
