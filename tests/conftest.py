@@ -11,7 +11,12 @@ import structlog
 from worker.local.embedded_aws import EMBEDDED_CREDENTIALS
 from worker.settings import Settings
 
-pytest_plugins = ["tests.support.emulators", "tests.support.console", "tests.support.recorded_calls"]
+pytest_plugins = [
+    "tests.support.emulators",
+    "tests.support.console",
+    "tests.support.recorded_calls",
+    "tests.support.state_changes",
+]
 
 ISOLATED_PREFIXES = ("AWS_", "WORKER_")
 

@@ -10,19 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import aiohttp
-import pytest
 
 from tests.acceptance.conftest import SMALL_WORKER, Command
-from tests.integration.test_events import ends_of
-from tests.support.emulators import stack_name_of, variables_of
+from tests.support.emulators import variables_of
 from tests.support.pictures import encoded, quadrants
-from worker.bootstrap import build_queries, deploy_storage
+from tests.support.state_changes import ends_of
+from worker.bootstrap import build_queries
 from worker.domain.image import Image
 from worker.domain.status import TERMINAL_STATUSES
 from worker.settings import Settings
 
 if TYPE_CHECKING:
-    from types_aiobotocore_cloudformation import CloudFormationClient
     from types_aiobotocore_dynamodb import DynamoDBClient
     from types_aiobotocore_s3 import S3Client
 
@@ -30,15 +28,6 @@ IMAGE = encoded(quadrants(96, 72))
 EVENTS_ON = {"WORKER_EVENTS": "true"}
 UPLOADS = 24
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "events_endpoint.py"
-
-
-@pytest.fixture
-async def with_stream(
-    settings: Settings, cloudformation: "CloudFormationClient", dynamodb: "DynamoDBClient"
-) -> Settings:
-    settings = settings.model_copy(update={"events": True})
-    await deploy_storage(cloudformation, dynamodb, settings, stack_name=stack_name_of(settings))
-    return settings
 
 
 async def records(dynamodb: "DynamoDBClient", settings: Settings, count: int) -> list[Image]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,14 +13,14 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from tests.support.builders import a_requester
-from tests.support.emulators import client, stack_name_of
+from tests.support.emulators import client
 from tests.support.pictures import encoded, quadrants
+from tests.support.state_changes import ends_of
 from tests.support.whole_worker import USER, running_worker, upload, wait_until_processed
 from worker.bootstrap import (
     RETRY_POLICIES,
     build_queries,
     build_repair_writes,
-    deploy_storage,
     open_clients,
     open_repairs,
     queue_url,
@@ -41,23 +41,12 @@ from worker.repair.retention import set_retention
 from worker.settings import Settings
 
 if TYPE_CHECKING:
-    from types_aiobotocore_cloudformation import CloudFormationClient
     from types_aiobotocore_dynamodb import DynamoDBClient
     from types_aiobotocore_s3 import S3Client
     from types_aiobotocore_sqs import SQSClient
 
 IMAGE = encoded(quadrants(96, 72))
 KEY = b"k" * 32
-
-
-@pytest.fixture
-async def with_stream(
-    settings: Settings, cloudformation: "CloudFormationClient", dynamodb: "DynamoDBClient"
-) -> Settings:
-    """Settings of resources with a stream."""
-    settings = settings.model_copy(update={"events": True})
-    await deploy_storage(cloudformation, dynamodb, settings, stack_name=stack_name_of(settings))
-    return settings
 
 
 @asynccontextmanager
@@ -83,16 +72,6 @@ async def events_until(
             if len(events) >= count:
                 break
     return events
-
-
-def ends_of(images: Sequence[Image]) -> set[str]:
-    """Return the ids of the events that the histories of the images must have made."""
-    return {
-        f"{image.user_id}/{image.image_id}/{entry.attempt}/{entry.status}"
-        for image in images
-        for entry in image.history
-        if entry.step is None and entry.status in TERMINAL_STATUSES
-    }
 
 
 async def process(settings: Settings, s3: "S3Client", dynamodb: "DynamoDBClient") -> list[Image]:

@@ -2,9 +2,9 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cache
-from typing import Any, cast
+from typing import Any
 
 import aiohttp
 import pytest
@@ -12,18 +12,18 @@ from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 from yarl import URL
 
+from tests.support import console_app
 from tests.support.builders import after
 from tests.support.emulators import a_free_port
-from worker.aws.retry import RetryPolicies
 from worker.bootstrap import Clients, open_clients
 from worker.cli.support.console import open_console
 from worker.console.app import build_app
 from worker.console.context import ConsoleContext
 from worker.console.page import render
+from worker.console.recipe_form import RecipeSettings
 from worker.console.security import IDENTITY, Identity, Role, SecurityOptions, build_security
-from worker.domain.recipe import Recipe, Size
+from worker.domain.recipe import Recipe, Size, Watermark
 from worker.dynamodb.table import Table
-from worker.s3.sources import S3Sources
 from worker.settings import Settings
 
 JSON = {"Accept": "application/json"}
@@ -94,23 +94,22 @@ async def console(provisioned: Settings) -> AsyncIterator[RunningConsole]:
 
 def a_context(**changes: Any) -> ConsoleContext:
     """Return a context without clients, for what needs only names, sizes and the clock."""
-    values: dict[str, Any] = dict.fromkeys(field.name for field in fields(ConsoleContext))
     size = Size(name="medium", width=800, height=600)
-    values |= {
-        "is_local": False,
-        "region": "eu-west-1",
+    values: dict[str, Any] = {
         "bucket": "image-uploads",
         "uploads_prefix": "uploads/",
         "results_bucket": "image-uploads",
         "table": Table("image-processing-metadata", index_shards=8),
-        "sizes": {"medium": size},
-        "recipe": Recipe(sizes=(size,), watermark=None),
-        "logo_prefix": "s3://image-uploads/logos/",
-        "sources": S3Sources(cast("Any", None), retry=RetryPolicies().bucket),
+        "recipe_settings": RecipeSettings(
+            standard=Recipe(sizes=(size,), watermark=None),
+            sizes={"medium": size},
+            custom_sizes=frozenset(),
+            watermark=Watermark(text="Mark"),
+            logo_prefix="s3://image-uploads/logos/",
+        ),
         "clock": lambda: after(3600),
-        "retry": RetryPolicies(),
     }
-    return ConsoleContext(**(values | changes))
+    return console_app.a_context(**(values | changes))
 
 
 def render_html(template: str, content: Mapping[str, Any], *, role: Role = Role.OPERATOR) -> str:

@@ -3,7 +3,6 @@
 import json as json_module
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +20,7 @@ from worker.bootstrap import (
 )
 from worker.cli.support import output
 from worker.cli.support.entrypoint import asynchronous, start
+from worker.cli.support.options import parse_time
 from worker.domain import clock
 from worker.domain.clock import utc_now
 from worker.domain.errors import ConfigurationError
@@ -154,7 +154,7 @@ async def replay(
     if status is not None and status not in TERMINAL_STATUSES:
         message = f"--status is {status}, but only completed and failed images have events"
         raise ConfigurationError(message)
-    first, last = _time("--since", since), _time("--until", until) if until else utc_now()
+    first, last = parse_time("--since", since), parse_time("--until", until) if until else utc_now()
     if first >= last:
         message = f"--since {clock.to_text(first)} is not before --until {clock.to_text(last)}: exchange them"
         raise ConfigurationError(message)
@@ -218,11 +218,3 @@ def _print(event: Event, *, json: bool) -> None:
     parts += [escape(str(detail["userId"])), f"attempt {detail['attempt']}"]
     parts.append(escape(str(detail["code"] if status == ImageStatus.FAILED else detail["processedKey"])))
     output.console().print("  ".join(parts), soft_wrap=True)
-
-
-def _time(option: str, text: str) -> datetime:
-    try:
-        return clock.from_text(text)
-    except ValueError as error:
-        message = f"{option} is {text!r}: write a time as in 2024-01-31T12:00:00Z"
-        raise ConfigurationError(message) from error

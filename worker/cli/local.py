@@ -46,7 +46,7 @@ async def local(
         settings, link = embedded.settings, None
         if settings.console_port:
             link = await stack.enter_async_context(open_console(settings, embedded.clients, is_local=True))
-        with stopped_by_signals(embedded.consumer):
+        with stopped_by_signals(embedded.consumer.stop):
             _print_instructions(embedded, state, link)
             await asyncio.wait([embedded.running])
 

@@ -1,6 +1,5 @@
 """`image-worker images retry` and `images reprocess`: process images again."""
 
-from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -8,10 +7,9 @@ import typer
 from worker.bootstrap import open_clients, open_repairs
 from worker.cli.support import output
 from worker.cli.support.entrypoint import asynchronous, start
-from worker.cli.support.options import find_image, report_missing
+from worker.cli.support.options import find_image, parse_time, report_missing
 from worker.cli.support.report import DryRunOption, RateOption, Report
 from worker.cli.support.requester import requester
-from worker.domain import clock
 from worker.domain.clock import utc_now
 from worker.domain.errors import ConfigurationError
 from worker.domain.status import TERMINAL_STATUSES, ImageStatus
@@ -116,7 +114,7 @@ async def reprocess(
     if status is not None and status not in TERMINAL_STATUSES:
         message = f"--status is {status}, but only completed and failed images can be reprocessed"
         raise ConfigurationError(message)
-    ended_before = _parse_time(before) if before else None
+    ended_before = parse_time("--before", before) if before else None
     settings = start()
     report = Report("reprocessing", dry_run=dry_run, json=json)
     async with (
@@ -145,11 +143,3 @@ async def reprocess(
                     recipe_changed=recipe_changed,
                 )
     return report.finish()
-
-
-def _parse_time(text: str) -> datetime:
-    try:
-        return clock.from_text(text)
-    except ValueError as error:
-        message = f"--before is {text!r}: write a time as in 2024-01-31T12:00:00Z"
-        raise ConfigurationError(message) from error

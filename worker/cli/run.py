@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import structlog
@@ -12,7 +12,6 @@ import typer
 from worker import checks
 from worker.bootstrap import RETRY_POLICIES, open_clients, open_consumer
 from worker.cli.support.entrypoint import asynchronous, start
-from worker.delivery.consumer import Consumer
 from worker.settings import Settings
 
 app = typer.Typer(add_completion=False)
@@ -47,7 +46,7 @@ async def serve(settings: Settings) -> None:
             )
         )
         async with open_consumer(settings, clients) as consumer:
-            with stopped_by_signals(consumer):
+            with stopped_by_signals(consumer.stop):
                 log.info(
                     "service.started",
                     queue=settings.queue_name,
@@ -64,12 +63,12 @@ async def serve(settings: Settings) -> None:
 
 
 @contextmanager
-def stopped_by_signals(consumer: Consumer) -> Iterator[None]:
-    """Stop the worker on SIGTERM and SIGINT while the body runs."""
+def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """Call a function on SIGTERM and SIGINT while the body runs."""
     loop = asyncio.get_running_loop()
     signals = (signal.SIGTERM, signal.SIGINT)
     for each in signals:
-        loop.add_signal_handler(each, consumer.stop)
+        loop.add_signal_handler(each, stop)
     try:
         yield
     finally:

@@ -12,7 +12,7 @@ from worker.checks.finding import Finding
 from worker.console.recipe_form import RecipeSettings
 from worker.decoder_pool.pool import DecoderPool
 from worker.domain.clock import Clock
-from worker.domain.recipe import Recipe, Size
+from worker.domain.recipe import Recipe
 from worker.domain.requester import Requester
 from worker.dynamodb.profiles import ProfileStore
 from worker.dynamodb.queries import Queries
@@ -24,8 +24,6 @@ from worker.s3.uploads import Uploads
 from worker.sqs.dead_letters import DeadLetters
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from types_aiobotocore_cloudwatch import CloudWatchClient
     from types_aiobotocore_dynamodb import DynamoDBClient
     from types_aiobotocore_s3 import S3Client
@@ -71,9 +69,6 @@ class ConsoleContext:
         dead_letter_queue_url: URL of the dead-letter queue.
         table: The table of the records.
         max_bytes: Maximum size of an upload.
-        sizes: Every size that an image can be made in, by name.
-        recipe: Recipe for images of users without preferences.
-        logo_prefix: URL below which users' logos are stored: `s3://bucket/prefix/`.
         recipe_settings: The settings that determine recipes.
         with_logo: Adds the content of its logo to a recipe that names one.
         s3: S3 client.
@@ -104,9 +99,6 @@ class ConsoleContext:
     dead_letter_queue_url: str
     table: Table
     max_bytes: int
-    sizes: "Mapping[str, Size]"
-    recipe: Recipe
-    logo_prefix: str
     recipe_settings: RecipeSettings
     with_logo: Callable[[Recipe], Awaitable[Recipe]]
     s3: "S3Client"

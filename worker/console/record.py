@@ -8,7 +8,7 @@ from aiohttp import web
 from worker.console.context import CONTEXT
 from worker.domain.errors import UnreadableRecordError
 from worker.domain.image import Image, ImageSummary
-from worker.domain.keys import PROFILE_IMAGE_ID
+from worker.domain.keys import RESERVED_IMAGE_IDS
 
 Found: TypeAlias = Image | UnreadableRecordError
 
@@ -20,7 +20,7 @@ _MAX_USER_ID_BYTES = 1024
 def is_key(*, image_id: str = "image", user_id: str = "user") -> bool:
     """Return whether an image and a user can have these ids, so that DynamoDB accepts them in a request."""
     return (
-        image_id != PROFILE_IMAGE_ID
+        image_id not in RESERVED_IMAGE_IDS
         and _fits(image_id, _MAX_IMAGE_ID_BYTES)
         and _fits(user_id, _MAX_USER_ID_BYTES)
     )

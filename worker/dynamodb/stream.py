@@ -121,10 +121,10 @@ class TableStream:
         from_here = start
         listed_s = float("-inf")
         shards: list[ShardTypeDef] = []
-        clock = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
         while True:
-            if clock.time() - listed_s >= _LIST_INTERVAL_S or not shards:
-                shards, listed_s = await self._shards(arn), clock.time()
+            if loop.time() - listed_s >= _LIST_INTERVAL_S or not shards:
+                shards, listed_s = await self._shards(arn), loop.time()
                 known = {shard["ShardId"] for shard in shards}
                 self._positions = {shard: at for shard, at in self._positions.items() if shard in known}
             is_idle = True

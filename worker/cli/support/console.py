@@ -102,9 +102,6 @@ async def _context(
         dead_letter_queue_url=await queue_url(clients.sqs, settings.dead_letter_queue_name),
         table=table_of(settings),
         max_bytes=settings.max_bytes,
-        sizes=sizes(settings),
-        recipe=standard_recipe(settings),
-        logo_prefix=logo_prefix(settings),
         recipe_settings=RecipeSettings(
             standard=standard_recipe(settings),
             sizes=sizes(settings),

@@ -1,10 +1,12 @@
 """The ID argument and the `--user` option, and how they select an image."""
 
+from datetime import datetime
 from typing import Annotated
 
 import typer
 
 from worker.cli.support import output
+from worker.domain import clock
 from worker.domain.errors import ConfigurationError
 from worker.domain.image import Image
 from worker.dynamodb.queries import Queries
@@ -15,6 +17,20 @@ UserOption = Annotated[
     str | None,
     typer.Option("--user", help="The owner, if several users have an image with this id."),
 ]
+
+
+def parse_time(option: str, text: str) -> datetime:
+    """
+    Return the time that an option has.
+
+    Raises:
+        ConfigurationError: The text is not an ISO 8601 time.
+    """
+    try:
+        return clock.from_text(text)
+    except ValueError as error:
+        message = f"{option} is {text!r}: write a time as in 2024-01-31T12:00:00Z"
+        raise ConfigurationError(message) from error
 
 
 async def find_image(

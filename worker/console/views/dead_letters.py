@@ -69,8 +69,7 @@ def add_routes(app: web.Application) -> None:
 async def dead_letters(request: web.Request) -> web.Response:
     """Show how many dead letters there are, and the last listing of them by reason."""
     context, listing = request.app[CONTEXT], request.app[LISTINGS].last
-    queue = await context.open_dead_letters(visibility_timeout_s=LIST_VISIBILITY_S, wait_time_s=LONG_POLL_S)
-    depth = await read_depth(context.sqs, queue.url, context.retry.queue)
+    depth = await read_depth(context.sqs, context.dead_letter_queue_url, context.retry.queue)
     return respond(
         request,
         "dead_letters.html",

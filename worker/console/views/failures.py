@@ -38,8 +38,7 @@ async def _close(app: web.Application) -> None:
 
 async def failures(request: web.Request) -> web.Response:
     """Show the failure groups, the largest first."""
-    groups = request.app[FAILURES]
-    read = await groups.get() if prefers_json(request) else await groups.get_soon()
+    read = await _read(request)
     if read is None:
         return reading(request)
     found, age_s = read
@@ -53,8 +52,7 @@ async def failures(request: web.Request) -> web.Response:
 async def failure(request: web.Request) -> web.Response:
     """Show a failure group with its last failed images, and offer to process them again."""
     code = request.match_info["code"]
-    groups = request.app[FAILURES]
-    read = await groups.get() if prefers_json(request) else await groups.get_soon()
+    read = await _read(request)
     if read is None:
         return reading(request)
     found, age_s = read
@@ -67,6 +65,12 @@ async def failure(request: web.Request) -> web.Response:
         "listed": _LISTED,
     }
     return respond(request, "failure.html", content)
+
+
+async def _read(request: web.Request) -> tuple[Failures, float] | None:
+    """Return the groups and their age; None if a page would have to wait for them."""
+    groups = request.app[FAILURES]
+    return await groups.get() if prefers_json(request) else await groups.get_soon()
 
 
 def reading(request: web.Request) -> web.Response:

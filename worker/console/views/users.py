@@ -85,8 +85,8 @@ async def save_preferences(request: web.Request) -> web.Response:
                 context.profiles,
                 user_id,
                 changes,
-                sizes=context.sizes,
-                logo_prefix=context.logo_prefix,
+                sizes=context.recipe_settings.sizes,
+                logo_prefix=context.recipe_settings.logo_prefix,
                 now=context.clock(),
             )
         except ConfigurationError as error:
@@ -132,8 +132,8 @@ async def _content(request: web.Request) -> dict[str, Any]:
     records = {(image.image_id, image.user_id): image for image in await context.queries.images(keys)}
     return {
         **user_content(user_id, item, page, records, token=token),
-        "sizes": list(context.sizes),
-        "mainSize": context.recipe.main.name,
+        "sizes": list(context.recipe_settings.sizes),
+        "mainSize": context.recipe_settings.standard.main.name,
         "commands": commands(user_id, table=context.table.name, region=context.region),
     }
 
