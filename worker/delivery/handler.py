@@ -67,6 +67,14 @@ _RELEASE_TIMEOUT_S: Final = 5.0
 _DUPLICATE_DELAY_S: Final = 5.0
 """How long a message waits, on its first receive, for another delivery of the same upload to finish."""
 
+_LEASE_END_WAIT_S: Final = 2.0
+"""
+How long a delivery waits for the end of another one's lease instead of releasing its message.
+
+A first lease ends a little after the message is visible again, by the time between the receive and the claim
+and by the difference of two workers' clocks. A release would spend a receive of each worker that is killed.
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryConfig:
@@ -244,8 +252,14 @@ class MessageHandler:
             case Suspect(image=image):
                 return await self._claim_suspect(image, job, message, hold, observation)
             case LeasedByAnother(until=until):
+                lease_left_s = (until - now).total_seconds()
                 log.info("image.claim_deferred", until=until.isoformat())
-                return Release(_delay_while_leased_s((until - now).total_seconds(), message.receive_count))
+                if lease_left_s > _LEASE_END_WAIT_S:
+                    return Release(_delay_while_leased_s(lease_left_s, message.receive_count))
+                await asyncio.sleep(lease_left_s)
+                if hold.is_lost:
+                    return Abandon()
+                return await self._claim_and_process(job, message, hold, observation, suspect=suspect)
             case AlreadyDone(image=Image(error=Failure() as failure)) if self._dead_letter_may_be_missing(
                 failure, message
             ):

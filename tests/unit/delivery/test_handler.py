@@ -1,9 +1,9 @@
 """The message handler against fakes: the image's record and the message's disposition."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -31,6 +31,7 @@ from worker.delivery.handler import DeliveryConfig, MessageHandler
 from worker.delivery.isolation import Isolation
 from worker.delivery.recipes import Recipes, recipe_builder
 from worker.domain.claim import Claimed, image_retried
+from worker.domain.clock import utc_now
 from worker.domain.errors import (
     DecoderKilledError,
     KeyTooLongError,
@@ -69,8 +70,10 @@ class Scene:
     metrics: Metrics = field(default_factory=Metrics)
     isolation: Isolation = field(default_factory=Isolation)
     now: timedelta = timedelta()
+    clock: Callable[[], datetime] | None = None
 
     async def handle(self, message: Message | None = None) -> Disposition:
+        clock = self.clock or (lambda: NOON + self.now)
         handler = MessageHandler(
             parse=lambda _: self.parts,
             queue=self.queue,
@@ -83,8 +86,8 @@ class Scene:
             sources=self.sources,
             pool=self.pool,
             results=self.results,
-            observer=an_observer(self.metrics, clock=lambda: NOON + self.now),
-            clock=lambda: NOON + self.now,
+            observer=an_observer(self.metrics, clock=clock),
+            clock=clock,
             config=DeliveryConfig(
                 worker_id="worker-a", lease_s=60, max_receives=3, max_bytes=10_000_000, record_delay_s=0
             ),
@@ -274,6 +277,27 @@ async def test_the_message_of_a_leased_image_is_released_for_a_moment_and_then_u
     assert await scene.handle(a_message(receive_count=receive_count)) == Release(after_s)
 
     assert scene.sources.fetched == []
+
+
+async def test_a_delivery_that_is_received_just_before_another_lease_ends_waits_and_spends_no_receive() -> (
+    None
+):
+    scene = Scene(clock=utc_now)
+    await scene.ledger.claim(a_job(), a_claimant("killed/1", now=utc_now(), lease_s=0.05))
+
+    assert await scene.handle(a_message(receive_count=2)) == Delete()
+
+    assert (scene.image.status, scene.image.attempt) == (ImageStatus.COMPLETED, 2)
+
+
+async def test_a_message_lost_while_it_waits_for_the_end_of_another_lease_is_abandoned() -> None:
+    scene = Scene(clock=utc_now)
+    await scene.ledger.claim(a_job(), a_claimant("killed/1", now=utc_now(), lease_s=0.05))
+    asyncio.get_running_loop().call_later(0.01, setattr, scene.hold, "is_lost", True)
+
+    assert await scene.handle(a_message(receive_count=2)) == Abandon()
+
+    assert scene.image.attempt == 1
 
 
 async def test_a_worker_that_has_lost_its_lease_abandons_the_message_and_writes_nothing() -> None:
