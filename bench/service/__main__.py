@@ -304,7 +304,10 @@ def _plot(results: Results) -> Figure:
         axes.axvline(median(results.imaging_ms[series]), color="black", linestyle=":")
         axes.invert_yaxis()
         axes.set_title(f"{series}: CPU ms per image")
-        axes.set_xlabel("orange: main process; blue: other processes; dotted: image-worker's imaging alone")
+    figure.supxlabel(
+        "orange: main process; blue: other processes; dotted: image-worker's imaging alone",
+        fontsize="medium",
+    )
     return figure
 
 
