@@ -71,6 +71,12 @@ def rows(result: ChaosResult) -> Iterator[tuple[str, str]]:
     )
     backwards = sum(in_order(image.history) != image.history for image in images)
     yield "histories with decreasing timestamps", f"{backwards}, each between two workers"
+    consumer = result.consumer
+    events = sum(map(len, consumer.received.values()))
+    yield (
+        "events",
+        f"{events:,}, {consumer.lines:,} with repeated ones; consumer killed {consumer.kills} times",
+    )
     yield "dead letters", f"{found.dead_letters}"
     yield "lost", f"{found.lost}"
     yield "double counts", f"{found.double_counts}"

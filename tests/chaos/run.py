@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.chaos.actors import LEASE_S, Duplicator, ProcessKiller, Uploader
+from tests.chaos.consumer import EventConsumer
 from tests.chaos.hostile import (
     REJECTED_READS,
     hostile_messages,
@@ -42,6 +43,9 @@ _MESSAGE_PAUSE_S: Final = 0.2
 
 _CHAOS_SHARE: Final = 0.97
 """Share of images after whose end no worker is killed any more, so that the rest ends soon."""
+
+_EVENTS_TIMEOUT_S: Final = 120.0
+"""How long the consumer of events may take for the last of them, and to start for that."""
 
 _ERROR_EVENTS: Final = ("delivery.crashed", "image.attempt_crashed", "Traceback")
 
@@ -89,6 +93,7 @@ class ChaosResult:
     suspensions: int
     killed_by_images: int
     failed_starts: int
+    consumer: EventConsumer
     duplicates: int
     logged: Mapping[str, int]
     duration_s: float
@@ -115,6 +120,7 @@ async def run(options: ChaosOptions, *, endpoint_url: str, folder: Path) -> Chao
         endpoint_url,
         visibility_timeout_s=LEASE_S,
         max_receives=max_receives,
+        events=True,
     )
     async with AsyncExitStack() as stack:
         s3, sqs, dynamodb, cloudformation = [
@@ -143,8 +149,10 @@ async def run(options: ChaosOptions, *, endpoint_url: str, folder: Path) -> Chao
                 endpoint_url=proxy.endpoint_url,
                 WORKER_CONCURRENCY="6",
                 WORKER_MAX_PIXELS=str(MAX_PIXELS),
+                WORKER_EVENTS="true",
             )
         )
+        consumer = EventConsumer(folder, workers.environment, _rng(options, "consumer"))
         for slot in range(options.workers):
             await workers.start(slot)
         await wait_until(
@@ -156,12 +164,13 @@ async def run(options: ChaosOptions, *, endpoint_url: str, folder: Path) -> Chao
         intruder = asyncio.create_task(
             send_messages(sqs, duplicator.url, messages, pause_s=_MESSAGE_PAUSE_S), name="intruder"
         )
-        late = await _run_until_ended(store, uploader, duplicator, killer, options)
+        late = await _run_until_ended(store, uploader, duplicator, killer, consumer, options)
         await intruder
         duration_s = time.monotonic() - began
         proxy.is_injecting_faults = False  # otherwise a worker that is starting may not finish
         broken = [*late, *await _shut_down(workers)]
         found = await verify(store, planned_images, witness, hostile_messages=messages)
+        broken += await consumer.receive_all(found.images, within_s=_EVENTS_TIMEOUT_S)
     logs = [worker.log for worker in workers.all]
     logged = _count_events(logs)
     broken += [
@@ -181,6 +190,7 @@ async def run(options: ChaosOptions, *, endpoint_url: str, folder: Path) -> Chao
         suspensions=killer.suspensions,
         killed_by_images=workers.killed_by_images,
         failed_starts=workers.failed_starts,
+        consumer=consumer,
         duplicates=duplicator.sent,
         logged=logged,
         duration_s=duration_s,
@@ -193,10 +203,22 @@ def _rng(options: ChaosOptions, what: str) -> random.Random:
 
 
 async def _run_until_ended(
-    store: Store, uploader: Uploader, duplicator: Duplicator, killer: ProcessKiller, options: ChaosOptions
+    store: Store,
+    uploader: Uploader,
+    duplicator: Duplicator,
+    killer: ProcessKiller,
+    consumer: EventConsumer,
+    options: ChaosOptions,
 ) -> list[BrokenPromise]:
     """Run all actors until every upload has ended and no message is left."""
-    side_tasks = [asyncio.create_task(killer.run()), asyncio.create_task(duplicator.repeat())]
+    side_tasks = [
+        asyncio.create_task(run(), name=name)
+        for name, run in (
+            ("kill workers", killer.run),
+            ("repeat messages", duplicator.repeat),
+            ("consume events", consumer.run),
+        )
+    ]
     uploads = asyncio.gather(uploader.upload(), uploader.replace())
     try:
         async with asyncio.timeout(options.uploads * options.max_s_per_upload):
