@@ -32,6 +32,7 @@ from worker.delivery.step_writer import StepWriter
 from worker.domain.claim import Claimed
 from worker.domain.clock import utc_now
 from worker.domain.errors import LaterResultError, LeaseLostError, TransientError
+from worker.domain.focus import Focus
 from worker.domain.history import ATTEMPT_RAISED
 from worker.domain.image import Failure, Image
 from worker.domain.job import Job
@@ -63,7 +64,7 @@ class ColouringPool(FakePool):
     """Makes renditions in the colour of the upload's first byte, each of its size."""
 
     async def run(
-        self, content: object, recipe: Recipe, *, user_id: str
+        self, content: object, recipe: Recipe, *, user_id: str, focus: Focus | None = None
     ) -> "AsyncGenerator[DecoderOutput, None]":
         assert isinstance(content, bytes | bytearray)
         async for output in super().run(b"upload", recipe, user_id=user_id):

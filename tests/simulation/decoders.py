@@ -14,6 +14,7 @@ from worker.domain.errors import (
     RejectedError,
     TransientError,
 )
+from worker.domain.focus import Focus
 from worker.domain.recipe import Recipe
 from worker.domain.status import StepMove, StepName
 from worker.domain.step import DecoderOutput, EncodedRendition, Json, StepReport
@@ -47,7 +48,12 @@ class SimulatedPool:
         self._is_stopped = True
 
     async def run(
-        self, content: bytes | bytearray | memoryview, recipe: Recipe, *, user_id: str
+        self,
+        content: bytes | bytearray | memoryview,
+        recipe: Recipe,
+        *,
+        user_id: str,
+        focus: Focus | None = None,
     ) -> AsyncGenerator[DecoderOutput, None]:
         if recipe.watermark and len(recipe.watermark.text) > MAX_HEADER_BYTES:
             header_bytes = len(str(image_header(recipe)))

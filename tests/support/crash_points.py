@@ -27,6 +27,7 @@ from worker.delivery.handler import DeliveryConfig, MessageHandler
 from worker.delivery.recipes import Recipes, UserRecipe
 from worker.domain.clock import utc_now
 from worker.domain.errors import WORKER_KILLED
+from worker.domain.focus import Focus
 from worker.domain.image import Image
 from worker.domain.message import Message
 from worker.domain.recipe import Recipe
@@ -212,7 +213,12 @@ class StepwisePool:
         self._injector, self._error, self._beat = injector, error, beat
 
     async def run(
-        self, content: bytes | bytearray | memoryview, recipe: Recipe, *, user_id: str
+        self,
+        content: bytes | bytearray | memoryview,
+        recipe: Recipe,
+        *,
+        user_id: str,
+        focus: Focus | None = None,
     ) -> AsyncGenerator[DecoderOutput, None]:
         assert content, "the pool received an empty upload"
         for step in StepName:

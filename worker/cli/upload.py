@@ -10,6 +10,7 @@ from rich.markup import escape
 from worker.bootstrap import build_queries, build_uploads, open_clients
 from worker.cli.support import output
 from worker.cli.support.entrypoint import asynchronous, start
+from worker.cli.support.options import FocusOption, parse_focus_option
 from worker.cli.support.uploads import follow, store_all
 from worker.domain.image import Image
 from worker.domain.status import ImageStatus
@@ -30,6 +31,7 @@ async def upload(
         list[str] | None, typer.Option("--tag", help="Tag of the images; repeat it for several tags.")
     ] = None,
     description: Annotated[str | None, typer.Option(help="Description of the images.")] = None,
+    focus: FocusOption = None,
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait until the images are completed or failed.")
     ] = False,
@@ -43,7 +45,7 @@ async def upload(
 
     Example: image-worker upload beach.jpg --user alice --tag holidays --wait
     """
-    settings = start()
+    settings, point = start(), parse_focus_option(focus)
     ended: dict[str, Image] = {}
     timeout_message: str | None = None
     async with open_clients(settings) as clients:
@@ -55,6 +57,7 @@ async def upload(
                 user_id=user,
                 tags=tag or (),
                 description=description,
+                focus=point,
                 on_uploaded=partial(progress.advance, bar),
             )
             if wait:

@@ -8,6 +8,7 @@ import typer
 from worker.bootstrap import build_uploads, open_client
 from worker.cli.support import output
 from worker.cli.support.entrypoint import asynchronous, start
+from worker.cli.support.options import FocusOption, parse_focus_option
 from worker.domain.clock import utc_now
 from worker.domain.errors import ConfigurationError
 
@@ -27,6 +28,7 @@ async def upload_form(
         list[str] | None, typer.Option("--tag", help="Tag of the image; repeat it for several tags.")
     ] = None,
     description: Annotated[str, typer.Option(help="Description of the image.")] = "",
+    focus: FocusOption = None,
     expires_s: Annotated[
         int, typer.Option("--expires", min=1, max=604_800, help="Seconds until the form expires.")
     ] = 900,
@@ -35,8 +37,8 @@ async def upload_form(
     Print a presigned form for the upload of one image by a browser, as JSON.
 
     A backend makes such a form for each upload, and its page sends the file with the fields directly to S3:
-    see docs/browser-uploads.md. The key, the owner, the maximum size, tags and description are signed. The
-    command itself makes no request.
+    see docs/browser-uploads.md. The key, the owner, the maximum size, tags, description and focal point
+    are signed. The command itself makes no request.
 
     Example: image-worker upload-form --user alice --max-bytes 10000000
     """
@@ -55,6 +57,7 @@ async def upload_form(
             expires_s=expires_s,
             tags=tag or (),
             description=description,
+            focus=parse_focus_option(focus),
         )
     output.print_json(
         {

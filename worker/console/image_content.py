@@ -8,7 +8,7 @@ from typing import Any, Final
 from worker.domain import clock
 from worker.domain.image import Image, Rendition
 from worker.domain.status import TERMINAL_STATUSES, StepName
-from worker.domain.step import CONTENT_TYPES
+from worker.domain.step import CONTENT_TYPES, Json
 from worker.dynamodb.items import to_item
 from worker.dynamodb.table import Table
 from worker.presentation import timeline
@@ -63,6 +63,8 @@ def image_content(image: Image, table: Table) -> dict[str, Any]:
         "original": original(image),
         "renditions": _renditions(image),
         "appearance": appearance(image),
+        "focus": _detail(image, StepName.RESIZE).get("focus"),
+        "ignored": _ignored(image),
         "credits": {name: text for name, text in image.metadata.items() if name.lower() in _CREDITS},
         "steps": [
             {
@@ -84,8 +86,7 @@ def image_content(image: Image, table: Table) -> dict[str, Any]:
 
 def upload_format(image: Image) -> str | None:
     """Return the format that validation found in the upload; None if it was not validated."""
-    validation = image.steps.get(StepName.VALIDATION)
-    found = validation.detail.get("format") if validation else None
+    found = _detail(image, StepName.VALIDATION).get("format")
     return found if isinstance(found, str) else None
 
 
@@ -107,8 +108,7 @@ def original(image: Image) -> dict[str, Any]:
 
 
 def _dimensions(image: Image) -> dict[str, int | None]:
-    resized = image.steps.get(StepName.RESIZE)
-    match resized.detail if resized else {}:
+    match _detail(image, StepName.RESIZE):
         case {"dimensions": {"original": {"width": int(width), "height": int(height)}}}:
             return {"width": width, "height": height}
     return {"width": None, "height": None}
@@ -116,13 +116,28 @@ def _dimensions(image: Image) -> dict[str, int | None]:
 
 def appearance(image: Image) -> dict[str, str | None]:
     """Return the dominant colour, the BlurHash and the perceptual hash, as far as they are known."""
-    resized = image.steps.get(StepName.RESIZE)
-    detail: Mapping[str, Any] = resized.detail if resized else {}
+    detail = _detail(image, StepName.RESIZE)
     found = {name: detail.get(name) for name in ("dominantColor", "blurHash", "perceptualHash")}
     colour = found["dominantColor"]
     if not (isinstance(colour, str) and _COLOUR.fullmatch(colour)):
         found["dominantColor"] = None  # it becomes an attribute of the page
     return {name: value if isinstance(value, str) else None for name, value in found.items()}
+
+
+def _ignored(image: Image) -> dict[str, str]:
+    """Return the name of each preference and metadata value that cannot be used, and why."""
+    detail = _detail(image, StepName.VALIDATION)
+    found: dict[str, str] = {}
+    for name in ("ignoredPreferences", "ignoredMetadata"):
+        match detail.get(name):
+            case dict(ignored):
+                found |= {each: str(reason) for each, reason in ignored.items()}
+    return found
+
+
+def _detail(image: Image, step: StepName) -> Mapping[str, Json]:
+    record = image.steps.get(step)
+    return record.detail if record else {}
 
 
 def _error(image: Image) -> dict[str, Any] | None:

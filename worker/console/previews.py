@@ -188,7 +188,10 @@ class Previews:
         pool = await self._running_pool()
         reports: list[StepReport] = []
         renditions: dict[str, EncodedRendition] = {}
-        async with aclosing(pool.run(source.content, recipe, user_id=image.user_id)) as outputs:
+        outputs_of_image = pool.run(
+            source.content, recipe, user_id=image.user_id, focus=source.description.focus
+        )
+        async with aclosing(outputs_of_image) as outputs:
             async for output in outputs:
                 match output:
                     case StepReport():

@@ -24,6 +24,7 @@ from worker.domain.errors import (
     RejectedError,
     TransientError,
 )
+from worker.domain.focus import Focus
 from worker.domain.recipe import Animation, Limits, Recipe
 from worker.domain.status import StepName
 from worker.domain.step import DecoderOutput, StepReport
@@ -174,7 +175,7 @@ class DecoderPool:
         await self.stop()
 
     async def run(
-        self, content: Content, recipe: Recipe, *, user_id: str
+        self, content: Content, recipe: Recipe, *, user_id: str, focus: Focus | None = None
     ) -> AsyncGenerator[DecoderOutput, None]:
         """
         Run all steps on an image in a single decoder; see `worker.delivery.ports.Pool.run`.
@@ -188,7 +189,7 @@ class DecoderPool:
             TransientError: No decoder can be started, or the pool was stopped.
             DecoderKilledError: Something else killed the decoder, such as the kernel for lack of memory.
         """
-        decoder = await self._send_to_decoder(content, recipe, user_id)
+        decoder = await self._send_to_decoder(content, recipe, user_id, focus)
         is_intact = False
         try:
             *early, last = StepName
@@ -213,7 +214,9 @@ class DecoderPool:
         for output in final:
             yield output
 
-    async def _send_to_decoder(self, content: Content, recipe: Recipe, user_id: str) -> DecoderProcess:
+    async def _send_to_decoder(
+        self, content: Content, recipe: Recipe, user_id: str, focus: Focus | None
+    ) -> DecoderProcess:
         """Return a decoder that has accepted the image; try another if a decoder exits before it accepts."""
         for _ in range(_MAX_HANDOVER_ATTEMPTS):
             decoder = await self._supervisor.acquire(user_id)
@@ -221,7 +224,7 @@ class DecoderPool:
             try:
                 self._check_guarantees(decoder)
                 async with asyncio.timeout(self._step_timeout_s):
-                    await decoder.send_image(content, recipe, user_id=user_id)
+                    await decoder.send_image(content, recipe, user_id=user_id, focus=focus)
                 is_accepted = True
             except (TimeoutError, DecoderDisconnectedError, UnexpectedMessageError) as error:
                 reason = str(error) or f"no response within {self._step_timeout_s:g} s"

@@ -10,6 +10,7 @@ from worker.decoder_pool.child_process import ChildProcess
 from worker.decoder_pool.frame_io import receive_frame, send_frame
 from worker.decoder_pool.process_memory import resident_bytes
 from worker.domain.confinement import Guarantee
+from worker.domain.focus import Focus
 from worker.domain.recipe import Recipe
 from worker.ipc.framing import Content, Frame, InvalidFrameError, TruncatedFrameError
 from worker.ipc.messages import ACCEPTED, UnexpectedMessageError, image_header, logo_header
@@ -57,7 +58,9 @@ class DecoderProcess:
         """Process id."""
         return self._process.pid
 
-    async def send_image(self, content: Content, recipe: Recipe, *, user_id: str) -> None:
+    async def send_image(
+        self, content: Content, recipe: Recipe, *, user_id: str, focus: Focus | None = None
+    ) -> None:
         """
         Send an image and wait until the decoder has accepted it.
 
@@ -73,7 +76,7 @@ class DecoderProcess:
             if logo is not None and logo.e_tag != self._logo_e_tag:
                 await send_frame(self._connection, logo_header(logo), logo.content)
                 self._logo_e_tag = logo.e_tag
-            await send_frame(self._connection, image_header(recipe), content)
+            await send_frame(self._connection, image_header(recipe, focus), content)
         frame = await self.receive()
         if frame.header != ACCEPTED:
             raise UnexpectedMessageError(expected="accepted", received=frame.header.get("kind"))

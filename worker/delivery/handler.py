@@ -51,12 +51,19 @@ from worker.domain.errors import (
     RecordRejectedError,
     TransientError,
 )
-from worker.domain.image import Failure, Image, Rendition, Source
+from worker.domain.image import Description, Failure, Image, Rendition, Source
 from worker.domain.job import Job
 from worker.domain.message import Abandon, Delete, Disposition, Message, Release, Unreadable
 from worker.domain.recipe import Recipe
 from worker.domain.status import ImageStatus, StepName
-from worker.domain.step import EncodedRendition, StepReport, with_ignored_preferences, with_type_mismatch
+from worker.domain.step import (
+    EncodedRendition,
+    StepReport,
+    with_focus,
+    with_ignored_metadata,
+    with_ignored_preferences,
+    with_type_mismatch,
+)
 from worker.domain.transition import Transition
 
 log = structlog.get_logger(__name__)
@@ -329,17 +336,17 @@ class MessageHandler:
         """Validate, resize and watermark the image in a decoder process; return its renditions."""
         encoded: list[EncodedRendition] = []
         with attempt.observation.step("compute"):
-            outputs_of_image = self._pool.run(source.content, attempt.recipe, user_id=attempt.job.user_id)
+            outputs_of_image = self._pool.run(
+                source.content,
+                attempt.recipe,
+                user_id=attempt.job.user_id,
+                focus=source.description.focus,
+            )
             async with aclosing(outputs_of_image) as outputs:
                 async for output in outputs:
                     match output:
                         case StepReport():
-                            report = with_type_mismatch(
-                                output,
-                                content_type=source.description.file_type,
-                                key=attempt.job.key,
-                            )
-                            report = with_ignored_preferences(report, attempt.ignored_preferences)
+                            report = _with_notes(output, attempt, source.description)
                             attempt.writer.add(*_step_transitions(report, attempt.writer))
                             attempt.observation.step_reported(report)
                         case EncodedRendition():
@@ -431,6 +438,14 @@ def _delay_while_leased_s(lease_left_s: float, receive_count: int) -> float:
     """
     is_first = receive_count == 1
     return max(1, math.ceil(min(lease_left_s, _DUPLICATE_DELAY_S) if is_first else lease_left_s))
+
+
+def _with_notes(report: StepReport, attempt: Attempt, description: Description) -> StepReport:
+    """Return the report with what the decoder does not know about the upload and its owner."""
+    report = with_type_mismatch(report, content_type=description.file_type, key=attempt.job.key)
+    report = with_ignored_preferences(report, attempt.ignored_preferences)
+    report = with_ignored_metadata(report, description.ignored)
+    return with_focus(report, description.focus)
 
 
 def _step_transitions(report: StepReport, writer: StepWriter) -> list[Transition]:

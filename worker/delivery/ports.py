@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from worker.domain.claim import Claimant, ClaimResult, RenewLease
+from worker.domain.focus import Focus
 from worker.domain.image import Image, Rendition, Source
 from worker.domain.job import Job
 from worker.domain.message import Message, Unreadable
@@ -196,7 +197,12 @@ class Pool(Protocol):
     """The decoder processes."""
 
     def run(
-        self, content: bytes | bytearray | memoryview, recipe: Recipe, *, user_id: str
+        self,
+        content: bytes | bytearray | memoryview,
+        recipe: Recipe,
+        *,
+        user_id: str,
+        focus: Focus | None = None,
     ) -> AsyncGenerator[DecoderOutput, None]:
         """
         Run all steps on an image in one decoder process; yield its output as it arrives.
@@ -208,6 +214,7 @@ class Pool(Protocol):
             content: Upload.
             recipe: What to make of it.
             user_id: Owner of the upload: a process may be reserved for the images of one user.
+            focus: Focal point of the image, for sizes that crop.
 
         Raises:
             RejectedError: The image cannot be processed; the step that failed follows the last reported one.

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
+from worker.domain.focus import Focus
 from worker.domain.job import SourceVersion
 from worker.domain.status import ImageStatus, StepName, StepStatus
 from worker.domain.step import Json
@@ -195,13 +196,21 @@ class FailedImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Description:
-    """Metadata of an uploaded object."""
+    """
+    Metadata of an uploaded object.
+
+    Attributes:
+        focus: Focal point that the uploader names.
+        ignored: Name of each value that cannot be used, and why.
+    """
 
     file_name: str | None
     file_size: int
     file_type: str
     tags: tuple[str, ...] = ()
+    focus: Focus | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    ignored: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

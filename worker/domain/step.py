@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
+from worker.domain.focus import Focus
 from worker.domain.status import StepMove, StepName
 
 Json: TypeAlias = str | int | bool | list["Json"] | dict[str, "Json"] | None
@@ -115,3 +116,17 @@ def with_ignored_preferences(report: StepReport, ignored: Mapping[str, str]) -> 
     if report.step is not StepName.VALIDATION or not ignored:
         return report
     return replace(report, detail={**report.detail, "ignoredPreferences": dict(ignored)})
+
+
+def with_ignored_metadata(report: StepReport, ignored: Mapping[str, str]) -> StepReport:
+    """Return the report of validation with the uploader's metadata that cannot be used, and why."""
+    if report.step is not StepName.VALIDATION or not ignored:
+        return report
+    return replace(report, detail={**report.detail, "ignoredMetadata": dict(ignored)})
+
+
+def with_focus(report: StepReport, focus: Focus | None) -> StepReport:
+    """Return the report of the resize step with the focal point that it has used."""
+    if report.step is not StepName.RESIZE or focus is None:
+        return report
+    return replace(report, detail={**report.detail, "focus": str(focus)})

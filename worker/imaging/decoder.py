@@ -24,6 +24,7 @@ from worker.ipc.framing import Frame, Header, TruncatedFrameError, read_frame, w
 from worker.ipc.messages import (
     ACCEPTED,
     Setup,
+    focus_from_header,
     ready_header,
     recipe_from_header,
     rejected_header,
@@ -82,7 +83,12 @@ def _process_image(
     try:
         recipe = recipe_from_header(message.header, logos)
         outputs = process(
-            message.body, recipe, limits=setup.limits, fonts=fonts, limit_cpu_time=limit_cpu_time
+            message.body,
+            recipe,
+            limits=setup.limits,
+            fonts=fonts,
+            focus=focus_from_header(message.header),
+            limit_cpu_time=limit_cpu_time,
         )
         for output in outputs:
             if isinstance(output, EncodedRendition):

@@ -65,6 +65,27 @@ def offset(outer: Extent, inner: Extent, anchor: tuple[float, float]) -> tuple[i
     return round((outer.width - inner.width) * anchor[0]), round((outer.height - inner.height) * anchor[1])
 
 
+def window_at(side: int, share: float, anchor: float) -> tuple[float, float]:
+    """
+    Return the start and end of a window that is aligned with a side at an anchor.
+
+    Args:
+        side: Length of the side in pixels.
+        share: Length of the window as a share of the side: above 0, to 1.
+        anchor: 0 aligns their starts, 0.5 their middles, 1 their ends.
+    """
+    length = side * share
+    start = (side - length) * anchor
+    return start, start + length
+
+
+def window_around(side: int, share: float, focus: float) -> tuple[float, float]:
+    """Return the start and end of a window whose middle is as close to a point as the side's ends allow."""
+    length = side * share
+    start = min(max(0.0, side * focus - length / 2), side - length)
+    return start, start + length
+
+
 def _cover(original: Extent, size: Size) -> Layout:
     scale = max(size.width / original.width, size.height / original.height)
     if not size.enlarge:

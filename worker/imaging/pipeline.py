@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
+from worker.domain.focus import Focus
 from worker.domain.recipe import Limits, Recipe
 from worker.domain.status import StepName
 from worker.domain.step import DecoderOutput, EncodedRendition, StepReport
@@ -36,7 +37,12 @@ class Step:
 
 
 def steps(
-    recipe: Recipe, *, limits: Limits, fonts: Fonts, limit_cpu_time: Callable[[int], None] = lambda _: None
+    recipe: Recipe,
+    *,
+    limits: Limits,
+    fonts: Fonts,
+    focus: Focus | None = None,
+    limit_cpu_time: Callable[[int], None] = lambda _: None,
 ) -> tuple[Step, ...]:
     """Return the steps of a recipe, in order."""
     check = partial(
@@ -50,7 +56,7 @@ def steps(
     )
     return (
         Step(StepName.VALIDATION, check),
-        Step(StepName.RESIZE, partial(resize, sizes=recipe.sizes)),
+        Step(StepName.RESIZE, partial(resize, sizes=recipe.sizes, focus=focus)),
         Step(StepName.WATERMARK, partial(_watermark_and_encode, recipe=recipe, fonts=fonts)),
     )
 
@@ -61,6 +67,7 @@ def process(
     *,
     limits: Limits,
     fonts: Fonts,
+    focus: Focus | None = None,
     limit_cpu_time: Callable[[int], None] = lambda _: None,
 ) -> Iterator[DecoderOutput]:
     """
@@ -71,6 +78,7 @@ def process(
         recipe: Sizes, watermark and options.
         limits: Largest image that is decoded.
         fonts: Fonts for watermark texts.
+        focus: Focal point of the image.
         limit_cpu_time: See `validate`.
 
     Raises:
@@ -78,7 +86,7 @@ def process(
         Exception: Any other error of an image library.
     """
     value: Any = content
-    for step in steps(recipe, limits=limits, fonts=fonts, limit_cpu_time=limit_cpu_time):
+    for step in steps(recipe, limits=limits, fonts=fonts, focus=focus, limit_cpu_time=limit_cpu_time):
         start = time.perf_counter()
         value, note = step.do(value)
         yield StepReport(

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Final
 from cykooz_resizer import CropBox, FilterType, ResizeAlg, ResizeOptions, Resizer
 from PIL import Image
 
+from worker.domain.focus import Focus
 from worker.domain.recipe import Fit, Size
 from worker.imaging.canvas import pad_to_canvas
 from worker.imaging.colour import drop_opaque_alpha, reason_profile_ignored, to_scalable_mode, to_srgb
-from worker.imaging.geometry import WHOLE, Layout, layout
+from worker.imaging.geometry import WHOLE, Layout, layout, window_around, window_at
 from worker.imaging.orientation import (
     UPRIGHT,
     point_as_stored,
@@ -40,7 +41,9 @@ class _Source:
     profile: bytes | None = None
 
 
-def resize(decoded: DecodedUpload, *, sizes: tuple[Size, ...]) -> tuple[tuple[Picture, ...], StepNote]:
+def resize(
+    decoded: DecodedUpload, *, sizes: tuple[Size, ...], focus: Focus | None = None
+) -> tuple[tuple[Picture, ...], StepNote]:
     """
     Make each size of the recipe, upright and in sRGB, for every frame that is processed.
 
@@ -51,18 +54,19 @@ def resize(decoded: DecodedUpload, *, sizes: tuple[Size, ...]) -> tuple[tuple[Pi
     Args:
         decoded: Upload in any mode and orientation.
         sizes: Sizes of the recipe, in pixels as displayed; the main size first.
+        focus: Point of the upright picture that crops are centred on, in place of the sizes' gravity.
 
     Returns:
         A picture for each size, in the order of `sizes`.
     """
     layouts = {size.name: layout(decoded.original, size) for size in sizes}
     reason_ignored = reason_profile_ignored(decoded.profile, decoded.image.mode)
-    first, first_ms = _resize_frame(decoded, sizes, layouts), _duration_ms(decoded.image)
+    first, first_ms = _resize_frame(decoded, sizes, layouts, focus), _duration_ms(decoded.image)
     plays = _plays(decoded)
     later_frames: dict[str, list[TimedImage]] = {size.name: [] for size in sizes}
     for number in range(1, decoded.frames):
         decoded.image.seek(number)
-        for name, image in _resize_frame(decoded, sizes, layouts).items():
+        for name, image in _resize_frame(decoded, sizes, layouts, focus).items():
             later_frames[name].append(TimedImage(image, _duration_ms(decoded.image)))
     pictures = tuple(
         Picture(
@@ -109,7 +113,7 @@ def scale(image: Image.Image, extent: Extent, *, box: Box | None = None) -> Imag
 
 
 def _resize_frame(
-    decoded: DecodedUpload, sizes: tuple[Size, ...], layouts: dict[str, Layout]
+    decoded: DecodedUpload, sizes: tuple[Size, ...], layouts: dict[str, Layout], focus: Focus | None
 ) -> dict[str, Image.Image]:
     """Return every size of the current frame, by the name of the size."""
     image, profile = to_scalable_mode(decoded.image, decoded.profile)
@@ -120,7 +124,7 @@ def _resize_frame(
         plan = layouts[size.name]
         large_enough = [image for image in larger if _is_large_enough(image, plan)]
         source = _Source(large_enough[-1]) if large_enough else frame
-        visible = _visible_part(source, plan, size)
+        visible = _visible_part(source, plan, size, focus)
         visible.info = {}  # drop profile, comment and thumbnail of the upload
         if plan.visible_share == WHOLE:
             larger.append(visible)
@@ -129,15 +133,17 @@ def _resize_frame(
     return results
 
 
-def _visible_part(source: _Source, plan: Layout, size: Size) -> Image.Image:
+def _visible_part(source: _Source, plan: Layout, size: Size, focus: Focus | None) -> Image.Image:
     """Return the visible part of the picture, scaled, upright and in sRGB."""
     box = None
     if plan.visible_share != WHOLE:
         shares = shares_as_stored(plan.visible_share, source.orientation)
-        anchor = point_as_stored(size.gravity.point, source.orientation)
-        width, height = source.image.width * shares[0], source.image.height * shares[1]
-        left, top = (source.image.width - width) * anchor[0], (source.image.height - height) * anchor[1]
-        box = (left, top, left + width, top + height)
+        point = point_as_stored(focus or size.gravity.point, source.orientation)
+        window = window_around if focus else window_at
+        (left, right), (top, bottom) = (
+            window(side, share, at) for side, share, at in zip(source.image.size, shares, point, strict=True)
+        )
+        box = (left, top, right, bottom)
     scaled = scale(source.image, turn_extent(plan.visible, source.orientation), box=box)
     return drop_opaque_alpha(to_srgb(turn_upright(scaled, source.orientation), source.profile))
 

@@ -24,6 +24,7 @@ from typing import Any, Final, Literal, TypeAlias, TypedDict, cast
 
 from worker.domain.confinement import Guarantee
 from worker.domain.errors import RejectedError
+from worker.domain.focus import Focus
 from worker.domain.recipe import (
     Anchor,
     Animation,
@@ -83,6 +84,7 @@ class ImageHeader(TypedDict):
     kind: Literal["image"]
     recipe: _Fields
     logo: LogoReference | None
+    focus: Sequence[float] | None
 
 
 class ReadyHeader(TypedDict):
@@ -207,13 +209,18 @@ def logo_header(logo: Logo) -> LogoHeader:
     return {"kind": "logo", "e_tag": logo.e_tag}
 
 
-def image_header(recipe: Recipe) -> ImageHeader:
-    """Return the header of the message that carries an upload: its recipe, without the logo's content."""
+def image_header(recipe: Recipe, focus: Focus | None = None) -> ImageHeader:
+    """
+    Return the header of the message that carries an upload.
+
+    It has the recipe, without the logo's content, and the focal point of the image.
+    """
     logo = recipe.logo
     return {
         "kind": "image",
         "recipe": _recipe_fields(recipe.with_logo(None) if logo else recipe),
         "logo": {"source": logo.source, "e_tag": logo.e_tag} if logo else None,
+        "focus": focus,
     }
 
 
@@ -237,6 +244,12 @@ def recipe_from_header(header: Header, logos: Mapping[str, bytes]) -> Recipe:
     if logo is None:
         return recipe
     return recipe.with_logo(Logo(**logo, content=logos.get(logo["e_tag"], b"")))
+
+
+def focus_from_header(header: Header) -> Focus | None:
+    """Parse the focal point in the header of an `image` message."""
+    focus = cast("ImageHeader", header)["focus"]
+    return Focus(*focus) if focus else None
 
 
 def _recipe_from_fields(fields: _Fields) -> Recipe:

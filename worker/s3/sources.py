@@ -30,6 +30,7 @@ from worker.domain.errors import (
     TooManyBytesError,
     TransientError,
 )
+from worker.domain.focus import Focus, parse_focus
 from worker.domain.image import Description, Source
 from worker.domain.job import Job
 
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 _MAX_VALUE_LENGTH = 500
 _MAX_TAGS = 20
 
-_SEPARATE = {"tags", "filename"}
+_SEPARATE = {"tags", "filename", "focus"}
 """User metadata with attributes of their own in the record; the rest becomes its `metadata`."""
 
 
@@ -164,12 +165,21 @@ def describe(response: "GetObjectOutputTypeDef", *, size_bytes: int) -> Descript
         if value
     }
     tags = [tag.strip() for tag in values.get("tags", "").split(",")]
+    focus: Focus | None = None
+    ignored: dict[str, str] = {}
+    if (text := values.get("focus")) is not None:
+        try:
+            focus = parse_focus(text)
+        except ValueError as error:
+            ignored["focus"] = str(error)
     return Description(
         file_name=values.get("filename"),
         file_size=size_bytes,
         file_type=response.get("ContentType", "application/octet-stream"),
         tags=tuple(tag for tag in tags if tag)[:_MAX_TAGS],
+        focus=focus,
         metadata={name: value for name, value in values.items() if name not in _SEPARATE},
+        ignored=ignored,
     )
 
 

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from worker.aws.retry import RetryPolicy, call_with_retry
 from worker.domain.errors import InvalidUploadError, UnreadableMessageError
+from worker.domain.focus import Focus
 from worker.domain.keys import MAX_KEY_BYTES, parse_upload_key
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class Uploads:
         user_id: str,
         tags: Sequence[str] = (),
         description: str = "",
+        focus: Focus | None = None,
     ) -> Upload:
         """
         Store a file under a new image id.
@@ -86,13 +88,14 @@ class Uploads:
             user_id: Owner of the image.
             tags: Tags of the image.
             description: Description of the image.
+            focus: Focal point of the image.
 
         Raises:
             InvalidUploadError: The user id cannot be part of a key, or the metadata is too long for S3.
             TransientError: S3 is unreachable or rejects the upload.
         """
         upload = self._new_upload(file_name, user_id)
-        metadata = _metadata(file_name, tags=tags, description=description)
+        metadata = _metadata(file_name, tags=tags, description=description, focus=focus)
         content_type = mimetypes.guess_type(file_name)[0] or "application/octet-stream"
 
         async def put() -> None:
@@ -113,6 +116,7 @@ class Uploads:
         expires_s: int,
         tags: Sequence[str] = (),
         description: str = "",
+        focus: Focus | None = None,
     ) -> UploadForm:
         """
         Return a presigned form for one image of a user, with a new image id.
@@ -127,12 +131,13 @@ class Uploads:
             expires_s: How long the form can be used, in seconds; not longer than the credentials.
             tags: Tags of the image.
             description: Description of the image.
+            focus: Focal point of the image.
 
         Raises:
             InvalidUploadError: The user id cannot be part of a key, or the metadata is too long for S3.
         """
         upload = self._new_upload("", user_id)
-        metadata = _metadata("", tags=tags, description=description)
+        metadata = _metadata("", tags=tags, description=description, focus=focus)
         fields = {
             "success_action_status": str(HTTPStatus.CREATED.value),
             **{f"x-amz-meta-{name}": value for name, value in metadata.items()},
@@ -176,9 +181,16 @@ class Uploads:
         return Upload(file_name=file_name, user_id=user_id, image_id=image_id, key=key)
 
 
-def _metadata(file_name: str, *, tags: Sequence[str], description: str) -> dict[str, str]:
+def _metadata(
+    file_name: str, *, tags: Sequence[str], description: str, focus: Focus | None
+) -> dict[str, str]:
     """Return the metadata of an upload; it is ASCII only, and the worker decodes the percent-encoding."""
-    fields = {"filename": file_name, "tags": ",".join(tags), "description": description}
+    fields = {
+        "filename": file_name,
+        "tags": ",".join(tags),
+        "description": description,
+        "focus": str(focus) if focus else "",
+    }
     metadata = {
         name: quote(value, safe=" ,", errors="replace").strip() for name, value in fields.items() if value
     }

@@ -8,6 +8,7 @@ from dataclasses import replace
 from tests.support.builders import a_description, a_rendition, a_report
 from worker.domain.claim import RenewLease
 from worker.domain.errors import LeaseLostError, RejectedError, TransientError
+from worker.domain.focus import Focus
 from worker.domain.image import Image, Rendition, Source
 from worker.domain.job import Job
 from worker.domain.message import Message, Unreadable
@@ -119,6 +120,7 @@ class FakeSources:
         self.fetched: list[Job] = []
         self.error: Exception | None = None
         self.gate: asyncio.Event | None = None
+        self.description = a_description()
         self.fetch_started = asyncio.Event()
 
     async def fetch(self, job: Job, *, max_bytes: int) -> Source:
@@ -128,7 +130,7 @@ class FakeSources:
             await self.gate.wait()
         if self.error is not None:
             raise self.error
-        return Source(content=b"upload", description=a_description())
+        return Source(content=b"upload", description=self.description)
 
 
 class FakePool:
@@ -137,11 +139,13 @@ class FakePool:
     def __init__(self) -> None:
         self.errors: Mapping[StepName, RejectedError | TransientError] = {}
         self.before_step: Callable[[StepName], None] = lambda _: None
+        self.focus: Focus | None = None
 
     async def run(
-        self, content: object, recipe: Recipe, *, user_id: str
+        self, content: object, recipe: Recipe, *, user_id: str, focus: Focus | None = None
     ) -> AsyncGenerator[DecoderOutput, None]:
         assert content == b"upload"
+        self.focus = focus
         for step in StepName:
             self.before_step(step)
             if step in self.errors:

@@ -10,6 +10,7 @@ import pytest
 from tests.support.builders import (
     NOON,
     a_claimant,
+    a_description,
     a_job,
     a_message,
     a_recipe,
@@ -41,6 +42,7 @@ from worker.domain.errors import (
     TransientError,
     TruncatedError,
 )
+from worker.domain.focus import Focus
 from worker.domain.image import Failure, Image, Lease
 from worker.domain.job import Job
 from worker.domain.message import Abandon, Delete, Disposition, Message, Release, Unreadable
@@ -165,6 +167,29 @@ async def test_a_preference_that_cannot_be_used_is_named_in_the_record_and_the_i
         "watermarkText": "it is not text",
         "defaultImageSize": "there is no size 'gigantic'",
     }
+
+
+async def test_the_focal_point_reaches_the_decoder_and_the_record_names_it() -> None:
+    scene = Scene()
+    scene.sources.description = replace(a_description(), focus=Focus(0.4, 0.2))
+
+    await scene.handle()
+
+    assert scene.pool.focus == Focus(0.4, 0.2)
+    assert scene.image.steps[StepName.RESIZE].detail["focus"] == "0.4,0.2"
+
+
+async def test_metadata_that_cannot_be_used_is_named_in_the_record_and_the_image_is_processed() -> None:
+    scene = Scene()
+    scene.sources.description = replace(a_description(), ignored={"focus": "'x' is not two numbers"})
+
+    await scene.handle()
+
+    assert (scene.image.status, scene.pool.focus) == (ImageStatus.COMPLETED, None)
+    assert scene.image.steps[StepName.VALIDATION].detail["ignoredMetadata"] == {
+        "focus": "'x' is not two numbers"
+    }
+    assert "focus" not in scene.image.steps[StepName.RESIZE].detail
 
 
 async def test_the_recorded_recipe_includes_the_logo_that_was_used() -> None:

@@ -1,6 +1,8 @@
 """Fits, gravities and output formats of sizes, on pixels."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from tests.support.pictures import (
@@ -16,16 +18,17 @@ from tests.support.pictures import (
     quadrants,
     stored_as,
 )
-from worker.domain.recipe import Anchor, Fit, Limits, OutputFormat, Size
+from worker.domain.focus import Focus
+from worker.domain.recipe import Anchor, Animation, Fit, Limits, OutputFormat, Size
 from worker.imaging.encode import encode
 from worker.imaging.picture import Picture
 from worker.imaging.resize import resize
 from worker.imaging.validate import validate
 
 
-def resized(content: bytes, *sizes: Size) -> tuple[Picture, ...]:
+def resized(content: bytes, *sizes: Size, focus: Focus | None = None) -> tuple[Picture, ...]:
     decoded, _ = validate(content, limits=Limits(), sizes=sizes)
-    return resize(decoded, sizes=sizes)[0]
+    return resize(decoded, sizes=sizes, focus=focus)[0]
 
 
 def is_close(found: object, expected: tuple[int, ...], *, within: int = 14) -> bool:
@@ -57,6 +60,87 @@ def test_cover_keeps_the_corner_of_its_gravity_in_every_orientation(
     down = 10 if "top" in gravity else 190
     assert is_close(wide.image.getpixel((across, 20)), expected)
     assert is_close(high.image.getpixel((20, down)), expected)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize(
+    ("focus", "expected"),
+    [
+        (Focus(0, 0), RED),
+        (Focus(1, 0), GREEN),
+        (Focus(0, 1), BLUE),
+        (Focus(1, 1), WHITE),
+        (Focus(0.2, 0.9), BLUE),
+    ],
+)
+def test_cover_keeps_the_focal_point_in_every_orientation_whatever_the_gravity_is(
+    orientation: int, focus: Focus, expected: tuple[int, int, int]
+) -> None:
+    sizes = tuple(
+        Size(name, *box, fit=Fit.COVER, gravity=gravity)
+        for name, box in {"wide": (200, 40), "high": (40, 200)}.items()
+        for gravity in (Anchor.CENTER, Anchor.TOP_RIGHT)
+    )
+    content = stored_as(orientation, upright=quadrants(640, 400))
+    for picture in resized(content, *sizes, focus=focus):
+        width, height = picture.image.size
+        corner = round(focus.x * (width - 1)), round(focus.y * (height - 1))
+        assert is_close(picture.image.getpixel(corner), expected)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("focus", [Focus(0.25, 0.3), Focus(0.5, 0.5), Focus(0.8, 0.65)])
+def test_a_crop_is_centred_on_the_focal_point(orientation: int, focus: Focus) -> None:
+    upright = Image.new("RGB", (800, 500))
+    spot = round(800 * focus.x), round(500 * focus.y)
+    upright.paste((255, 255, 255), (spot[0] - 20, spot[1] - 20, spot[0] + 20, spot[1] + 20))
+    content = stored_as(orientation, upright=upright)
+    sizes = Size("wide", 200, 40, fit=Fit.COVER), Size("high", 40, 200, fit=Fit.COVER)
+    wide, high = resized(content, *sizes, focus=focus)
+    left, top, right, bottom = shown(wide.image)
+    assert (top + bottom) / 2 == pytest.approx(20, abs=1)
+    left, top, right, bottom = shown(high.image)
+    assert (left + right) / 2 == pytest.approx(20, abs=1)
+
+
+def shown(image: Image.Image) -> tuple[int, int, int, int]:
+    """Return the box of the light pixels."""
+    box = image.convert("L").point(lambda level: 255 if level > 127 else 0).getbbox()
+    assert box is not None
+    return box
+
+
+@pytest.mark.parametrize("fit", [Fit.INSIDE, Fit.CONTAIN, Fit.FILL])
+def test_a_focal_point_changes_nothing_that_is_not_cropped(fit: Fit) -> None:
+    content, size = encoded(noise(120, 80), "PNG"), Size("box", 60, 60, fit=fit, gravity=Anchor.BOTTOM)
+    (without,), (with_focus,) = resized(content, size), resized(content, size, focus=Focus(0, 0))
+    assert without.image.tobytes() == with_focus.image.tobytes()
+
+
+@given(
+    st.tuples(st.integers(1, 90), st.integers(1, 90)),
+    st.tuples(st.integers(1, 60), st.integers(1, 60)),
+    st.tuples(st.floats(0, 1), st.floats(0, 1)),
+    st.booleans(),
+)
+def test_every_focal_point_of_every_image_can_be_cropped_to(
+    extent: tuple[int, int], box: tuple[int, int], focus: tuple[float, float], enlarge: bool
+) -> None:
+    size = Size("box", *box, fit=Fit.COVER, enlarge=enlarge)
+    (picture,) = resized(encoded(quadrants(*extent), "BMP"), size, focus=Focus(*focus))
+    assert picture.image.width <= size.width
+    assert picture.image.height <= size.height
+
+
+def test_the_frames_of_an_animation_are_cropped_alike() -> None:
+    frames = [quadrants(64, 40), quadrants(64, 40).transpose(Image.Transpose.FLIP_LEFT_RIGHT)]
+    content = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=100)
+    size = Size("box", 20, 20, fit=Fit.COVER)
+    decoded, _ = validate(content, limits=Limits(), sizes=(size,), animation=Animation.KEEP)
+    ((picture,), _) = resize(decoded, sizes=(size,), focus=Focus(1, 0))
+    assert is_close(picture.image.convert("RGB").getpixel((17, 2)), GREEN)
+    (second,) = picture.frames
+    assert is_close(second.image.convert("RGB").getpixel((17, 2)), RED)
 
 
 def test_contain_pads_with_the_background() -> None:

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.domain.recipe import Anchor, Fit, Size
-from worker.imaging.geometry import fit_inside, layout, offset
+from worker.imaging.geometry import fit_inside, layout, offset, window_around, window_at
 from worker.imaging.orientation import point_as_stored
 from worker.imaging.picture import Extent
 
@@ -49,6 +49,31 @@ def test_cover_keeps_the_aspect_ratio_of_the_visible_part(original: Extent, size
 def test_a_picture_fills_the_box_in_a_direction_unless_it_is_smaller(original: Extent, box: Size) -> None:
     result = fit_inside(original, box)
     assert result == original or result.width == box.width or result.height == box.height
+
+
+shares = st.floats(min_value=0, max_value=1)
+
+
+@given(sides, shares.filter(bool), shares)
+def test_a_window_is_inside_its_side_and_as_long_as_its_share(side: int, share: float, at: float) -> None:
+    for window in (window_at, window_around):
+        start, end = window(side, share, at)
+        assert 0 <= start <= end <= side
+        assert end - start == pytest.approx(side * share)
+
+
+@given(sides, shares.filter(bool), shares)
+def test_a_window_around_a_point_contains_it_in_the_middle_or_ends_at_an_edge(
+    side: int, share: float, at: float
+) -> None:
+    start, end = window_around(side, share, at)
+    middle, point = (start + end) / 2, side * at
+    assert start - 1e-6 <= point <= end + 1e-6
+    assert (
+        middle == pytest.approx(point)
+        or (middle > point and start == 0)
+        or (middle < point and end == pytest.approx(side))
+    )
 
 
 def test_full_hd_becomes_800_by_450_in_the_medium_box() -> None:

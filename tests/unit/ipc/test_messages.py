@@ -1,8 +1,12 @@
+import json
+
 import pytest
 
+from worker.domain.focus import Focus
 from worker.domain.recipe import Limits, Recipe, Size, Watermark
 from worker.ipc.messages import (
     Setup,
+    focus_from_header,
     image_header,
     max_rendition_bytes,
     recipe_from_header,
@@ -22,6 +26,13 @@ def test_a_setup_is_parsed_from_its_header() -> None:
 def test_a_recipe_is_parsed_from_its_header(mark: Watermark | None) -> None:
     recipe = Recipe(sizes=(MEDIUM, Size("small", 400, 400)), watermark=mark, quality=70)
     assert recipe_from_header(image_header(recipe), {}) == recipe
+
+
+@pytest.mark.parametrize("focus", [None, Focus(0, 0), Focus(0.4, 0.2)])
+def test_a_focal_point_is_parsed_from_its_header(focus: Focus | None) -> None:
+    recipe = Recipe(sizes=(MEDIUM,), watermark=None)
+    header = json.loads(json.dumps(image_header(recipe, focus)))
+    assert focus_from_header(header) == focus
 
 
 def test_the_size_limit_of_a_rendition_exceeds_its_uncompressed_pixels() -> None:

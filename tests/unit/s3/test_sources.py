@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worker.domain.focus import Focus
 from worker.domain.image import Description
 from worker.s3.sources import describe
 
@@ -54,3 +55,16 @@ def test_a_file_name_is_decoded_as_it_was_encoded(stored: str, expected: str) ->
 )
 def test_any_metadata_becomes_text_that_can_be_stored(value: str) -> None:
     assert all(text.encode() for text in described(comment=value).metadata.values())
+
+
+@pytest.mark.parametrize("name", ["focus", "Focus", "FOCUS"])
+def test_a_focal_point_is_read_from_the_metadata(name: str) -> None:
+    description = described(**{name: "0.4%2C0.2"})
+    assert (description.focus, description.ignored, description.metadata) == (Focus(0.4, 0.2), {}, {})
+
+
+@given(st.text(min_size=1))
+def test_a_focal_point_that_cannot_be_used_is_ignored_with_the_reason(text: str) -> None:
+    description = described(focus=text)
+    assert (description.focus is None) == ("focus" in description.ignored)
+    assert len(description.ignored.get("focus", "")) < 700

@@ -8,6 +8,7 @@ from botocore.exceptions import EndpointConnectionError
 
 from worker.aws.retry import RetryPolicy
 from worker.domain.errors import InvalidUploadError, TransientError
+from worker.domain.focus import Focus
 from worker.domain.keys import MAX_KEY_BYTES, parse_upload_key
 from worker.s3.sources import describe
 from worker.s3.uploads import Uploads
@@ -60,7 +61,12 @@ async def test_an_upload_has_the_image_id_that_the_worker_derives_from_its_key()
 async def test_the_worker_reads_the_file_name_as_it_was(name: str) -> None:
     s3 = FakeS3()
     await uploads(s3).store(
-        b"content", file_name=name, user_id="alice", tags=("a", "b c"), description="50 %"
+        b"content",
+        file_name=name,
+        user_id="alice",
+        tags=("a", "b c"),
+        description="50 %",
+        focus=Focus(0.4, 1),
     )
     metadata = s3.stored[0]["Metadata"]
     assert all(value.isascii() and value.isprintable() for value in metadata.values())
@@ -68,6 +74,7 @@ async def test_the_worker_reads_the_file_name_as_it_was(name: str) -> None:
     assert described.file_name == name
     assert described.tags == ("a", "b c")
     assert described.metadata == {"description": "50 %"}
+    assert described.focus == Focus(0.4, 1)
 
 
 @pytest.mark.parametrize("name", ["a.jp/g", "a.j pg", "a." + "x" * 500, "a.\N{SNOWMAN}", "a.jpg\n"])

@@ -1,4 +1,4 @@
-"""The ID argument and the `--user` option, and how they select an image."""
+"""Arguments and options that several commands have, and what they mean."""
 
 from datetime import datetime
 from typing import Annotated
@@ -8,6 +8,7 @@ import typer
 from worker.cli.support import output
 from worker.domain import clock
 from worker.domain.errors import ConfigurationError
+from worker.domain.focus import Focus, parse_focus
 from worker.domain.image import Image
 from worker.dynamodb.queries import Queries
 from worker.settings import Settings
@@ -17,6 +18,30 @@ UserOption = Annotated[
     str | None,
     typer.Option("--user", help="The owner, if several users have an image with this id."),
 ]
+
+
+FocusOption = Annotated[
+    str | None,
+    typer.Option(
+        "--focus",
+        metavar="X,Y",
+        help="Focal point, which crops keep in the middle: shares of width and height, as in 0.4,0.2.",
+    ),
+]
+
+
+def parse_focus_option(text: str | None) -> Focus | None:
+    """
+    Return the focal point that `--focus` has; None if it is not given.
+
+    Raises:
+        ConfigurationError: The text is not a focal point.
+    """
+    try:
+        return None if text is None else parse_focus(text)
+    except ValueError as error:
+        message = f"--focus: {error}"
+        raise ConfigurationError(message) from error
 
 
 def parse_time(option: str, text: str) -> datetime:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
+from worker.domain.focus import Focus
 from worker.domain.image import Image
 from worker.domain.status import TERMINAL_STATUSES
 from worker.dynamodb.queries import Queries
@@ -23,6 +24,7 @@ async def store_all(
     user_id: str,
     tags: Sequence[str] = (),
     description: str | None = None,
+    focus: Focus | None = None,
     on_uploaded: Callable[[], None] = lambda: None,
 ) -> list[Upload]:
     """
@@ -34,6 +36,7 @@ async def store_all(
         user_id: Owner of the images.
         tags: Tags of each image.
         description: Description of each image.
+        focus: Focal point of each image.
         on_uploaded: Called after each upload.
 
     Raises:
@@ -47,7 +50,12 @@ async def store_all(
         async with semaphore:
             content = await asyncio.to_thread(file.read_bytes)
             upload = await uploads.store(
-                content, file_name=file.name, user_id=user_id, tags=tags, description=description or ""
+                content,
+                file_name=file.name,
+                user_id=user_id,
+                tags=tags,
+                description=description or "",
+                focus=focus,
             )
         on_uploaded()
         return upload
