@@ -30,6 +30,7 @@ GROUPS: Final = MappingProxyType(
         "Names and prefixes": (
             *("bucket", "output_bucket", "uploads_prefix", "processed_prefix"),
             *("queue_name", "dead_letter_queue_name", "table_name", "index_shards", "cors_origins"),
+            "require_scan",
         ),
         "Processing": (
             *("processes", "concurrency", "visibility_timeout_s", "wait_time_s", "max_receives"),

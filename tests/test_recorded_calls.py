@@ -110,8 +110,9 @@ def needed(call: Call) -> set[tuple[str, str]]:
     kinds = {kind for item in parameters.get("TransactItems", []) for kind in item}
     if kinds:
         required = {IN_TRANSACTIONS[kind] for kind in kinds}
-    elif name == "get_object":
-        required = {"s3:GetObjectVersion" if "VersionId" in parameters else "s3:GetObject"}
+    elif name in {"get_object", "get_object_tagging"}:
+        kind = name.removeprefix("get_object").title().replace("_", "")
+        required = {f"s3:GetObject{'Version' if 'VersionId' in parameters else ''}{kind}"}
     elif name == "put_object" and "IfMatch" in parameters:
         required = {"s3:PutObject", "s3:GetObject"}
     else:

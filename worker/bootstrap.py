@@ -49,6 +49,7 @@ from worker.repair.context import RepairContext, Reporter
 from worker.repair.control import UNCONTROLLED, Control
 from worker.s3.logos import Logos
 from worker.s3.results import S3Results
+from worker.s3.scans import S3Scans
 from worker.s3.sources import S3Sources
 from worker.s3.uploads import Uploads
 from worker.settings import FONT, Settings
@@ -224,6 +225,7 @@ def storage_parameters(settings: Settings) -> dict[str, str]:
         "VisibilityTimeout": str(settings.visibility_timeout_s),
         "MaxReceiveCount": str(settings.queue_receives),
         "TableName": settings.table_name,
+        "RequireScan": "true" if settings.require_scan else "false",
         "CorsOrigins": ",".join(settings.cors_origins),
         "Stream": "Enabled" if settings.events else "Disabled",
         "EventsDeadLetterQueueName": settings.events_dead_letter_queue_name,
@@ -413,7 +415,7 @@ async def open_consumer(settings: Settings, clients: Clients) -> AsyncIterator[C
         pool = build_decoder_pool(settings)
         isolation = Isolation()
         handler = MessageHandler(
-            parse=partial(parse, key_layout=key_layout(settings)),
+            parse=partial(parse, key_layout=key_layout(settings), requires_scan=settings.require_scan),
             queue=queue,
             ledger=ledger,
             recipes=Recipes(profiles, recipe_builder_from(settings), logos.fill),
@@ -424,6 +426,7 @@ async def open_consumer(settings: Settings, clients: Clients) -> AsyncIterator[C
             clock=utc_now,
             config=delivery_config(settings),
             isolation=isolation,
+            scans=S3Scans(clients.s3, retry=RETRY_POLICIES.bucket) if settings.require_scan else None,
         )
         agent_uri = os.environ.get("ECS_AGENT_URI")  # ECS sets it in every task
         protection = ScaleInProtection(agent_uri) if agent_uri else None

@@ -249,6 +249,10 @@ class Settings(BaseSettings):
     profile_cache_s: float = Field(
         60.0, ge=0, le=86_400, description="How long a user's preferences are cached."
     )
+    require_scan: bool = Field(
+        default=False,
+        description="Whether images start only after GuardDuty has found no malware in them.",
+    )
     cors_origins: list[str] = Field(
         default_factory=list,
         description="Origins whose pages may upload by a form, as a JSON list; used by `provision`.",

@@ -25,6 +25,7 @@ def a_context(**changes: Any) -> ConsoleContext:
         "region": "eu-west-1",
         "table": Table("metadata", index_shards=8),
         "max_bytes": 1000,
+        "requires_scan": False,
         "retry": RetryPolicies(),
         "sources": S3Sources(absent["s3"], retry=RetryPolicies().bucket),
         "clock": lambda: NOON,

@@ -99,11 +99,14 @@ def _notification_finding(
         if each["QueueArn"].rpartition(":")[2] == settings.queue_name
     ]
     prefixes = _notified_prefixes(queues)
+    notifies_eventbridge = "EventBridgeConfiguration" in set(configured)  # present, but empty
+    if settings.require_scan:
+        return _scan_finding(what, settings, notifies_eventbridge=notifies_eventbridge)
     if settings.uploads_prefix in prefixes:
         return passed(what, f"S3 notifies {settings.queue_name} of uploads under {settings.uploads_prefix}")
     if settings.uploads_prefix in _notified_prefixes(configured.get("TopicConfigurations", [])):
         return passed(what, f"S3 notifies an SNS topic of uploads under {settings.uploads_prefix}")
-    if "EventBridgeConfiguration" in set(configured):  # present, but empty
+    if notifies_eventbridge:
         return passed(what, f"S3 notifies EventBridge of uploads to {settings.bucket}")
     fix = PROVISION
     if prefixes:
@@ -118,6 +121,17 @@ def _notification_finding(
             f"{settings.bucket} does not notify {settings.queue_name} of uploads: no image would be processed"
         )
     return failed(what, message, fix=fix)
+
+
+def _scan_finding(what: str, settings: "Settings", *, notifies_eventbridge: bool) -> Finding:
+    bucket = settings.bucket
+    if not notifies_eventbridge:
+        message = (
+            f"images start from scan results (WORKER_REQUIRE_SCAN), but {bucket} does not notify EventBridge "
+            "of uploads: GuardDuty would scan none, and notifications of uploads alone start no image"
+        )
+        return failed(what, message, fix=PROVISION)
+    return passed(what, f"S3 notifies EventBridge of uploads to {bucket}, so that GuardDuty can scan them")
 
 
 def _notified_prefixes(

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -60,7 +60,9 @@ async def _check_attributes(sqs: "SQSClient", url: str, settings: "Settings") ->
             request_failed("queue attributes", error, action="sqs:GetQueueAttributes", on=settings.queue_name)
         ]
     attributes = response.get("Attributes", {})
+    policy = json.loads(attributes.get("Policy", "{}"))
     return [
+        *([_scan_results(policy, settings)] if settings.require_scan else []),
         _redrive_policy(json.loads(attributes.get("RedrivePolicy", "{}")), settings),
         _long_polling(int(attributes.get("ReceiveMessageWaitTimeSeconds", "0"))),
         _visibility_timeout(int(attributes.get("VisibilityTimeout", "30")), settings),
@@ -76,6 +78,30 @@ async def _check_permissions(sqs: "SQSClient", url: str, settings: "Settings") -
     }
     on = settings.queue_name
     return [await check_permission(action, on=on, call=call) for action, call in calls.items()]
+
+
+def _scan_results(policy: Mapping[str, Any], settings: "Settings") -> Finding:
+    what = "scan results"
+    if not any(map(_allows_eventbridge, policy.get("Statement", []))):
+        message = (
+            f"images start from scan results (WORKER_REQUIRE_SCAN), but {settings.queue_name} receives none: "
+            "its policy does not allow EventBridge to send messages"
+        )
+        return failed(what, message, fix=PROVISION)
+    return passed(what, f"{settings.queue_name} receives scan results from EventBridge")
+
+
+def _allows_eventbridge(statement: Mapping[str, Any]) -> bool:
+    principal, actions = statement.get("Principal"), statement.get("Action", [])
+    services = principal.get("Service", []) if isinstance(principal, dict) else []
+    return (
+        statement.get("Effect") == "Allow"
+        and "events.amazonaws.com" in ([services] if isinstance(services, str) else services)
+        and any(
+            action.lower() in {"sqs:sendmessage", "sqs:*"}
+            for action in ([actions] if isinstance(actions, str) else actions)
+        )
+    )
 
 
 def _redrive_policy(policy: Mapping[str, str | int], settings: "Settings") -> Finding:

@@ -80,6 +80,7 @@ def build_app(context: ConsoleContext, security: Security, *, prefix: str = "") 
         app,
         build_pool=context.build_decoder_pool,
         fetch=partial(context.sources.fetch, max_bytes=context.max_bytes),
+        requires_scan=context.requires_scan,
     )
     security.add_routes(app)
     for view in VIEWS:

@@ -69,6 +69,7 @@ class ConsoleContext:
         dead_letter_queue_url: URL of the dead-letter queue.
         table: The table of the records.
         max_bytes: Maximum size of an upload.
+        requires_scan: Whether uploads are decoded only after a malware scan.
         recipe_settings: The settings that determine recipes.
         with_logo: Adds the content of its logo to a recipe that names one.
         s3: S3 client.
@@ -99,6 +100,7 @@ class ConsoleContext:
     dead_letter_queue_url: str
     table: Table
     max_bytes: int
+    requires_scan: bool
     recipe_settings: RecipeSettings
     with_logo: Callable[[Recipe], Awaitable[Recipe]]
     s3: "S3Client"

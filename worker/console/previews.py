@@ -13,9 +13,10 @@ from typing import Final
 
 from aiohttp import web
 
+from worker.console.image_content import upload_format
 from worker.decoder_pool.pool import DecoderPool
 from worker.domain.confinement import Guarantee
-from worker.domain.errors import TransientError
+from worker.domain.errors import NotScannedError, TransientError
 from worker.domain.image import Image, Source
 from worker.domain.job import Job, SourceVersion
 from worker.domain.recipe import Animation, OutputFormat, Recipe, Size
@@ -87,6 +88,7 @@ class Previews:
     Args:
         build_pool: Returns a pool that has not been started, of one decoder.
         fetch: Returns an upload; raises the errors of `worker.delivery.ports.Sources.fetch`.
+        requires_scan: Whether to decode only uploads that a worker has validated, after their malware scan.
         max_waiting: Maximum number of previews that are rendered or wait.
         timeout_s: How long a preview may take, from its request, in seconds.
         max_kept_bytes: Total size of the previews that are kept.
@@ -97,11 +99,12 @@ class Previews:
         *,
         build_pool: Callable[[], DecoderPool],
         fetch: Callable[[Job], Awaitable[Source]],
+        requires_scan: bool = False,
         max_waiting: int = 16,
         timeout_s: float = 30.0,
         max_kept_bytes: int = 24 * 1024 * 1024,
     ) -> None:
-        self._build_pool, self._fetch = build_pool, fetch
+        self._build_pool, self._fetch, self._requires_scan = build_pool, fetch, requires_scan
         self._max_waiting, self._timeout_s = max_waiting, timeout_s
         self._max_kept_bytes, self._kept_bytes = max_kept_bytes, 0
         self._kept: OrderedDict[_Key, Preview] = OrderedDict()
@@ -124,10 +127,13 @@ class Previews:
         Raises:
             PreviewsBusyError: Too many previews wait, this one took too long, or it is not wanted any more.
             RejectedError: The upload cannot be read or decoded.
+            NotScannedError: It may not have been scanned for malware, as required.
             SupersededError: A newer upload has replaced the one that the record names.
             ConfigurationError: The system does not confine decoders as the settings require.
             TransientError: The bucket is unavailable, or no decoder can be started.
         """
+        if self._requires_scan and upload_format(image) is None:
+            raise NotScannedError(bucket=image.bucket, key=image.key)
         key = _Key(image.bucket, image.key, image.version, recipe.hash)
         if (kept := self._find(key)) is not None:
             return kept
@@ -240,10 +246,14 @@ PREVIEWS: Final = web.AppKey("previews", Previews)
 
 
 def add_previews(
-    app: web.Application, *, build_pool: Callable[[], DecoderPool], fetch: Callable[[Job], Awaitable[Source]]
+    app: web.Application,
+    *,
+    build_pool: Callable[[], DecoderPool],
+    fetch: Callable[[Job], Awaitable[Source]],
+    requires_scan: bool = False,
 ) -> None:
     """Add the previews to an application, which kills their decoder at the end."""
-    app[PREVIEWS] = Previews(build_pool=build_pool, fetch=fetch)
+    app[PREVIEWS] = Previews(build_pool=build_pool, fetch=fetch, requires_scan=requires_scan)
 
     async def close(_: web.Application) -> None:
         await app[PREVIEWS].close()

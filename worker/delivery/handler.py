@@ -29,7 +29,17 @@ from worker.delivery.outcome import (
     outcome_of,
     retry_delay_s,
 )
-from worker.delivery.ports import Hold, Ledger, MessageQueue, Observation, Observer, Pool, Results, Sources
+from worker.delivery.ports import (
+    Hold,
+    Ledger,
+    MessageQueue,
+    Observation,
+    Observer,
+    Pool,
+    Results,
+    Scans,
+    Sources,
+)
 from worker.delivery.recipes import Recipes
 from worker.delivery.step_writer import StepWriter
 from worker.domain import transition
@@ -38,6 +48,7 @@ from worker.domain.claim import (
     Claimant,
     Claimed,
     LeasedByAnother,
+    Superseded,
     Suspect,
     has_killed,
     worker_killed,
@@ -147,6 +158,7 @@ class MessageHandler:
         clock: Returns the current time.
         config: Limits and timeouts.
         isolation: Lets a delivery run alone; shared with the consumer.
+        scans: Results of malware scans; None if uploads need no scan.
     """
 
     def __init__(  # noqa: PLR0913 - one argument per dependency on the path of a message
@@ -163,12 +175,14 @@ class MessageHandler:
         clock: Clock,
         config: DeliveryConfig,
         isolation: Isolation | None = None,
+        scans: Scans | None = None,
     ) -> None:
         self._parse, self._queue = parse, queue
         self._ledger, self._recipes = ledger, recipes
         self._sources, self._pool, self._results = sources, pool, results
         self._observer, self._clock, self._config = observer, clock, config
         self._isolation = isolation or Isolation()
+        self._scans = scans
 
     async def handle(self, message: Message, hold: Hold) -> Disposition:
         """
@@ -202,7 +216,11 @@ class MessageHandler:
                 await self._send_to_dead_letter_queue(part, code="unreadable", reason=part.reason)
                 return Delete()
             with self._observer.observing(part, message) as observation:
-                return await self._claim_and_process(part, message, hold, observation)
+                job = await self._scans.find_upload(part) if self._scans else part
+                if job is None:
+                    log.info("scan_result.skipped", reason="another upload has replaced the scanned object")
+                    return Delete()
+                return await self._claim_and_process(job, message, hold, observation)
         except (RecordError, RecordRejectedError) as error:
             log.warning("image.record_unusable", code=error.code, reason=str(error))
             await self._send_to_dead_letter_queue(part, code=error.code, reason=str(error))
@@ -272,9 +290,18 @@ class MessageHandler:
             ):
                 await self._send_to_dead_letter_queue(job, code=failure.code, reason=failure.message)
                 return Delete()
+            case Superseded(image=image) if (newer := await self._newer_upload(job, image)) is not None:
+                return await self._claim_and_process(newer, message, hold, observation)
             case _:
                 log.debug("image.claim_skipped", result=type(result).__name__)
                 return Delete()
+
+    async def _newer_upload(self, job: Job, recorded: Image) -> Job | None:
+        """Return the job of a scan result as newer than the recorded upload if its object is stored now."""
+        if self._scans is None or job.scan is None or not job.supersedes:
+            return None
+        found = await self._scans.find_upload(job, recorded=recorded)
+        return found if found and found.supersedes else None
 
     async def _claim_suspect(
         self, image: Image, job: Job, message: Message, hold: Hold, observation: Observation
@@ -320,6 +347,8 @@ class MessageHandler:
     async def _process(self, attempt: Attempt) -> None:
         """Take the image from its upload to its stored renditions, writing each step to the record."""
         self._results.check_keys(attempt.image, attempt.recipe)
+        if self._scans is not None:
+            await self._scans.require_clean(attempt.job)
         source = await self._fetch(attempt)
         encoded = await self._decode(attempt, source)
         stored = await self._store(attempt, encoded)

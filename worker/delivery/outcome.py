@@ -26,6 +26,7 @@ from worker.domain.errors import (
     ConfigurationError,
     DecoderKilledError,
     LeaseLostError,
+    NotScannedError,
     RejectedError,
     SupersededError,
     TransientError,
@@ -43,6 +44,7 @@ WORKER_STOPPED: Final = "worker_stopped"
 RETRIES_EXHAUSTED_CODES: Final = frozenset(
     {
         TransientError.code,
+        NotScannedError.code,
         INTERNAL_ERROR,
         WORKER_KILLED,
         "access_denied",

@@ -157,6 +157,29 @@ class Profiles(Protocol):
         ...
 
 
+class Scans(Protocol):
+    """Results of malware scans, where uploads have to be scanned."""
+
+    async def find_upload(self, job: Job, *, recorded: Image | None = None) -> Job | None:
+        """
+        Return the job for the upload that was scanned, or None if another one has replaced it.
+
+        If the record is about another upload and was read before, the one that is found is the newer one.
+        Raises `TransientError` when the bucket is unavailable.
+        """
+        ...
+
+    async def require_clean(self, job: Job) -> None:
+        """
+        Return if a scan of the upload has found no threat.
+
+        Raises:
+            RejectedError: A threat was found, or the upload could not be scanned or was deleted.
+            TransientError: There is no scan result yet, or the bucket is unavailable.
+        """
+        ...
+
+
 class Sources(Protocol):
     """Uploads in S3."""
 

@@ -114,8 +114,8 @@ def decide(existing: Image | None, job: Job, claimant: Claimant) -> ClaimResult:
     Return whether the claimant may claim the image, with the image as the claim writes it.
 
     An absent, expired or pending image can be claimed. A processing one can be claimed when its lease has
-    expired or this upload is newer; a completed or failed one only when this upload is newer. An upload older
-    than the recorded one can never be claimed.
+    expired or this upload is newer; a completed or failed one only when this upload is newer. An upload that
+    is older than the recorded one, or another one that is not newer, can never be claimed.
     """
     if existing is None:
         return Claimed(_claimed(_new_image(job, claimant), claimant))
@@ -124,9 +124,11 @@ def decide(existing: Image | None, job: Job, claimant: Claimant) -> ClaimResult:
     is_leased = existing.is_leased(claimant.now, lease_time=claimant.lease_until - claimant.now)
     if existing.is_expired(claimant.now) and not is_leased:
         return Claimed(_claimed(_replacing_expired(_new_image(job, claimant), existing), claimant))
-    if existing.version.is_newer_than(job.version):
+    is_newer = job.supersedes and job.version.is_newer_than(existing.version)
+    is_same = job.version.is_same_object_as(existing.version)
+    if existing.version.is_newer_than(job.version) or not (is_newer or is_same):
         return Superseded(existing)
-    if job.version.is_newer_than(existing.version):
+    if is_newer:
         return Claimed(_claimed(_with_newer_upload(existing, job, claimant), claimant))
     if existing.status in TERMINAL_STATUSES:
         return AlreadyDone(existing)

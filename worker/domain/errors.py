@@ -21,9 +21,12 @@ ImageWorkerError
 │   ├── SourceArchivedError     source_archived
 │   ├── SourceUnreadableError   source_unreadable
 │   ├── AccessDeniedError       access_denied
+│   ├── ThreatFoundError        threat_found
+│   ├── ScanFailedError         scan_failed
 │   ├── KeyTooLongError         key_too_long
 │   └── RecordRejectedError     record_rejected
 ├── TransientError           transient: the image and the message are released for a retry
+│   ├── NotScannedError         not_scanned
 │   └── DecoderKilledError      decoder_killed; alone in its worker, the image fails with this code
 ├── LeaseLostError           another worker owns the image: nothing is written, the message is abandoned
 │   └── LaterResultError        the bucket has a result of a later attempt, which may be that of a lost record
@@ -287,6 +290,32 @@ class AccessDeniedError(RejectedError):
         self.bucket, self.key, self.reason = bucket, key, reason
 
 
+class ThreatFoundError(RejectedError):
+    """Raised when a malware scan has found a threat in the upload."""
+
+    code = "threat_found"
+
+    def __init__(self, *, bucket: str, key: str) -> None:
+        super().__init__(
+            f"GuardDuty has found malware in s3://{bucket}/{key}, which was not read; delete the object"
+        )
+        self.bucket, self.key = bucket, key
+
+
+class ScanFailedError(RejectedError):
+    """Raised when the upload could not be scanned for malware."""
+
+    code = "scan_failed"
+    retryable = True
+
+    def __init__(self, *, bucket: str, key: str, status: str) -> None:
+        super().__init__(
+            f"GuardDuty could not scan s3://{bucket}/{key} ({status[:_QUOTED_CHARACTERS]}), and it was not "
+            "read; remove the cause, scan the object again, then retry the image"
+        )
+        self.bucket, self.key, self.status = bucket, key, status
+
+
 class KeyTooLongError(RejectedError):
     """Raised when the key of a result would be longer than S3 allows."""
 
@@ -330,6 +359,20 @@ class TransientError(ImageWorkerError):
         super().__init__(message)
         self.is_dependency_failure = is_dependency_failure
         self.code = code or self.code
+
+
+class NotScannedError(TransientError):
+    """Raised when the upload has to be scanned for malware, and no scan result is stored with it."""
+
+    code = "not_scanned"
+
+    def __init__(self, *, bucket: str, key: str) -> None:
+        super().__init__(
+            f"s3://{bucket}/{key} has no tag with the result of a malware scan, which WORKER_REQUIRE_SCAN "
+            "requires; turn on tagging in GuardDuty, scan the object, then retry the image",
+            is_dependency_failure=False,
+        )
+        self.bucket, self.key = bucket, key
 
 
 class DecoderKilledError(TransientError):

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from worker.domain.errors import ImageIdTakenError
 from worker.domain.keys import next_image_id
+from worker.domain.scan import ScanStatus
 
 _SEQUENCER_DIGITS = 32
 
@@ -50,6 +51,9 @@ class Job:
         image_id: Id of the image, from the key; see `worker.domain.keys`.
         version: Identifies this upload of the key.
         size_bytes: Size according to the message, unverified; None if the message does not contain it.
+        scan: Result of the malware scan that the message announces; None for other messages.
+        supersedes: Whether it can replace another upload in the record: not if its object was not found, and
+            may be an older one.
     """
 
     bucket: str
@@ -58,6 +62,8 @@ class Job:
     image_id: str
     version: SourceVersion
     size_bytes: int | None = None
+    scan: ScanStatus | None = None
+    supersedes: bool = True
 
     @property
     def created_at(self) -> datetime:

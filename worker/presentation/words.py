@@ -104,6 +104,21 @@ _ERRORS: Final[Mapping[str, ErrorWords]] = {
             "restore the object, then run `image-worker images retry` with its id",
         ),
         (
+            "threat_found",
+            "A malware scan has found a threat in the upload, which was not read.",
+            "delete the object; if the scan was wrong, scan it again and run `image-worker images retry`",
+        ),
+        (
+            "scan_failed",
+            "The upload could not be scanned for malware, and was not read.",
+            "see why GuardDuty could not scan it, scan it again, then run `image-worker images retry`",
+        ),
+        (
+            "not_scanned",
+            "WORKER_REQUIRE_SCAN is set, and the upload has no scan result.",
+            "scan the object with GuardDuty, with tagging, then run `image-worker images retry`",
+        ),
+        (
             "source_unreadable",
             "S3 does not return the upload although it returns others.",
             "store the object without a key of its own, then run `image-worker images retry`",

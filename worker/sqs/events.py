@@ -2,9 +2,11 @@
 Parse SQS messages into jobs.
 
 Accepted are S3 notifications (version 2.x, any number of records), the same wrapped by SNS, EventBridge's
-events of S3, `s3:TestEvent`, and the jobs that image-worker itself sends. Only events of created objects are
-jobs; folders made in the S3 console are not. The keys in S3 notifications are form-encoded, the others are
-not.
+events of S3, `s3:TestEvent`, GuardDuty's results of malware scans, and the jobs that image-worker itself
+sends. Only events of created objects are jobs; folders made in the S3 console are not. The keys in S3
+notifications are form-encoded, the others are not.
+
+Where uploads have to be scanned, images start from scan results, and the events of uploads are skipped.
 """
 
 import json
@@ -19,11 +21,15 @@ from worker.domain.errors import UnreadableMessageError
 from worker.domain.job import Job, SourceVersion, padded_sequencer
 from worker.domain.keys import MAX_KEY_BYTES, image_ids, is_folder, parse_upload_key
 from worker.domain.message import Message, Unreadable
+from worker.domain.scan import ScanStatus
 
 JsonValue: TypeAlias = "JsonObject | list[JsonValue] | str | int | float | bool | None"
 JsonObject: TypeAlias = "dict[str, JsonValue]"
 
 JOB_VERSION = 1
+
+_UPLOADED = "Object Created"
+_SCANNED = "GuardDuty Malware Protection Object Scan Result"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +48,23 @@ class KeyLayout:
     processed_prefix: str | None
 
 
-def parse(message: Message, key_layout: KeyLayout) -> list[Job | Unreadable]:
-    """Return the jobs in a message, and its unreadable parts; skip results, folders and other events."""
+def parse(
+    message: Message, key_layout: KeyLayout, *, requires_scan: bool | None = None
+) -> list[Job | Unreadable]:
+    """
+    Return the jobs in a message, and its unreadable parts; skip results, folders and other events.
+
+    Args:
+        message: A received message.
+        key_layout: Where uploads and results are stored.
+        requires_scan: Whether images start from scan results and not from uploads; None reads both.
+    """
     try:
         body = _object(json.loads(message.body), "the message")
         if isinstance(notification := body.get("Message"), str) and "TopicArn" in body:
             body = _object(json.loads(notification), "the message inside the SNS notification")
+        if _skips(body, requires_scan=requires_scan):
+            return []
         return list(_parts(body, message, key_layout))
     except (UnreadableMessageError, ValueError, RecursionError) as error:
         reason = str(error) if isinstance(error, UnreadableMessageError) else f"it is not JSON: {error}"
@@ -71,6 +88,23 @@ def to_body(job: Job, *, reason: str) -> str:
     return json.dumps({name: value for name, value in body.items() if value is not None})
 
 
+def _skips(body: JsonObject, *, requires_scan: bool | None) -> bool:
+    """
+    Return whether a message is an event that starts no image with this setting.
+
+    Raises:
+        UnreadableMessageError: It is a scan result although no scan is required: uploads may then have no
+            other event, and must not be lost.
+    """
+    if body.get("detail-type") == _SCANNED and requires_scan is False:
+        reason = (
+            "it is the result of a malware scan, and images start from events of uploads; "
+            "set WORKER_REQUIRE_SCAN=true, or remove the rule that sends scan results"
+        )
+        raise UnreadableMessageError(reason)
+    return requires_scan is True and ("Records" in body or body.get("detail-type") == _UPLOADED)
+
+
 def _parts(body: JsonObject, message: Message, key_layout: KeyLayout) -> Iterator[Job | Unreadable]:
     if body.get("Event") == "s3:TestEvent":
         return
@@ -81,14 +115,19 @@ def _parts(body: JsonObject, message: Message, key_layout: KeyLayout) -> Iterato
             raise UnreadableMessageError(reason)
         for record in records:
             yield from _part(_from_s3, record, {"Records": [record]}, message, key_layout)
-    elif body.get("detail-type") == "Object Created":
+    elif body.get("detail-type") == _UPLOADED:
         yield from _part(_from_eventbridge, body, body, message, key_layout)
+    elif body.get("detail-type") == _SCANNED:
+        yield from _part(_from_scan_result, body, body, message, key_layout)
     elif str(body.get("detail-type")).startswith("Object "):
         return  # deleted, tagged, restored, ...: skipped, as in S3's own notifications
     elif "version" in body and "key" in body:
         yield from _part(_from_own_job, body, body, message, key_layout)
     else:
-        reason = "it is not an S3 notification, an SNS or EventBridge event of one, or a job of image-worker"
+        reason = (
+            "it is not an S3 notification, an SNS or EventBridge event of one, the result of a malware scan, "
+            "or a job of image-worker"
+        )
         raise UnreadableMessageError(reason)
 
 
@@ -142,6 +181,28 @@ def _from_eventbridge(event: JsonObject, message: Message, key_layout: KeyLayout
         uploaded_at=_time(event.get("time"), message),
         key_layout=key_layout,
     )
+
+
+def _from_scan_result(event: JsonObject, message: Message, key_layout: KeyLayout) -> Job | None:
+    detail = _object(event.get("detail"), "detail")
+    found = _object(detail.get("s3ObjectDetails"), "detail.s3ObjectDetails")
+    status = _text(_object(detail.get("scanResultDetails"), "detail.scanResultDetails"), "scanResultStatus")
+    try:
+        scan = ScanStatus(status)
+    except ValueError as error:
+        reason = f"its scanResultStatus is {status!r}; known are {', '.join(ScanStatus)}"
+        raise UnreadableMessageError(reason) from error
+    job = _job(
+        bucket=_text(found, "bucketName"),
+        key=_text(found, "objectKey"),
+        e_tag=_text(found, "eTag"),
+        version_id=found.get("versionId"),
+        sequencer=None,
+        size=None,
+        uploaded_at=_time(event.get("time"), message),
+        key_layout=key_layout,
+    )
+    return replace(job, scan=scan) if job else None
 
 
 def _from_own_job(body: JsonObject, message: Message, key_layout: KeyLayout) -> Job | None:

@@ -4,16 +4,25 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 
 from tests.support.builders import a_description, a_rendition, a_report
 from worker.domain.claim import RenewLease
-from worker.domain.errors import LeaseLostError, RejectedError, TransientError
+from worker.domain.errors import (
+    LeaseLostError,
+    NotScannedError,
+    RejectedError,
+    ScanFailedError,
+    ThreatFoundError,
+    TransientError,
+)
 from worker.domain.focus import Focus
 from worker.domain.image import Image, Rendition, Source
 from worker.domain.job import Job
 from worker.domain.message import Message, Unreadable
 from worker.domain.profile import Profile
 from worker.domain.recipe import Recipe
+from worker.domain.scan import ScanStatus
 from worker.domain.status import StepName
 from worker.domain.step import DecoderOutput, EncodedRendition
 
@@ -111,6 +120,30 @@ class FakeLogos:
 
     async def fill(self, recipe: Recipe) -> Recipe:
         return recipe if self.quality is None else replace(recipe, quality=self.quality)
+
+
+class FakeScans:
+    """Finds every upload as the job names it, unless it is missing or replaced; no upload has a tag."""
+
+    def __init__(self, *, is_missing: bool = False, is_replaced: bool = False) -> None:
+        self.is_missing, self.is_replaced = is_missing, is_replaced
+
+    async def find_upload(self, job: Job, *, recorded: Image | None = None) -> Job | None:
+        if self.is_replaced:
+            return None
+        if recorded is not None:
+            later = recorded.version.uploaded_at + timedelta(milliseconds=1)
+            job = replace(job, version=replace(job.version, sequencer=None, uploaded_at=later))
+        return replace(job, supersedes=not self.is_missing)
+
+    async def require_clean(self, job: Job) -> None:
+        match job.scan:
+            case None:
+                raise NotScannedError(bucket=job.bucket, key=job.key)
+            case ScanStatus.THREATS_FOUND:
+                raise ThreatFoundError(bucket=job.bucket, key=job.key)
+            case ScanStatus.UNSUPPORTED | ScanStatus.ACCESS_DENIED | ScanStatus.FAILED as status:
+                raise ScanFailedError(bucket=job.bucket, key=job.key, status=status)
 
 
 class FakeSources:

@@ -16,12 +16,20 @@ def policies(*, of_the_key: bool = False) -> dict[str, list[dict[str, Any]]]:
     return {
         name: [
             one
-            for one in resource["Properties"]["PolicyDocument"]["Statement"]
+            for one in map(unconditional, resource["Properties"]["PolicyDocument"]["Statement"])
             if (one["Sid"] == "UseKey") is of_the_key
         ]
         for name, resource in resources.items()
         if resource["Type"] == "AWS::IAM::ManagedPolicy"
     }
+
+
+def unconditional(statement: dict[str, Any]) -> dict[str, Any]:
+    """Return a statement that only some parameters add as if it was always there."""
+    match statement:
+        case {"Fn::If": [_, then, {"Ref": "AWS::NoValue"}]}:
+            return dict(then)
+    return statement
 
 
 def actions(statement: dict[str, Any]) -> set[str]:

@@ -68,6 +68,7 @@ def test_the_worker_gets_the_same_values_as_the_storage_stack(template: dict[str
         "DeadLetterQueueName": "WORKER_DEAD_LETTER_QUEUE_NAME",
         "VisibilityTimeout": "WORKER_VISIBILITY_TIMEOUT_S",
         "TableName": "WORKER_TABLE_NAME",
+        "RequireScan": "WORKER_REQUIRE_SCAN",
     }
     of_provisioning = {"MaxReceiveCount", "CorsOrigins", "Stream", "EventsDeadLetterQueueName"}
     assert settings.keys() == storage_parameters(Settings()).keys() - of_provisioning

@@ -107,7 +107,7 @@ def test_the_key_is_rotated_every_year(template: dict[str, Any]) -> None:
 
 
 def test_the_key_policy_allows_iam_and_the_notifications_of_the_bucket(template: dict[str, Any]) -> None:
-    account, bucket = _properties(template, "Key")["KeyPolicy"]["Statement"]
+    account, bucket = _statements(template, "Key")
     assert account["Principal"] == {"AWS": {"Fn::Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:root"}}
     assert bucket == {
         "Sid": "AllowS3Notifications",
@@ -155,7 +155,8 @@ def test_the_key_is_used_only_through_the_services_that_need_it(
 
 
 def test_only_uploads_cause_notifications(template: dict[str, Any]) -> None:
-    assert _properties(template, "Bucket")["NotificationConfiguration"] == {
+    configuration = _properties(template, "Bucket")["NotificationConfiguration"]
+    assert _chosen(template, configuration) == {
         "QueueConfigurations": [
             {
                 "Event": "s3:ObjectCreated:*",
@@ -188,6 +189,54 @@ def test_only_the_bucket_in_this_account_may_send_to_the_queue(template: dict[st
     ]
 
 
+def test_with_required_scans_the_queue_receives_scan_results_in_place_of_uploads(
+    template: dict[str, Any],
+) -> None:
+    assert template["Resources"]["ScanResults"]["Condition"] == "RequiresScan"
+    configuration = _properties(template, "Bucket")["NotificationConfiguration"]
+    assert _chosen(template, configuration, RequireScan="true") == {
+        "EventBridgeConfiguration": {"EventBridgeEnabled": True}
+    }
+    rule = _properties(template, "ScanResults")
+    assert rule["Targets"] == [{"Id": "queue", "Arn": {"Fn::GetAtt": "Queue.Arn"}}]
+    queue, key, worker = (
+        [
+            each
+            for each in _statements(template, name, RequireScan="true")
+            if each not in _statements(template, name)
+        ]
+        for name in ("QueuePolicy", "Key", "WorkerPolicy")
+    )
+    assert queue == [
+        {
+            "Sid": "AllowScanResults",
+            "Effect": "Allow",
+            "Principal": {"Service": "events.amazonaws.com"},
+            "Action": "sqs:SendMessage",
+            "Resource": {"Fn::GetAtt": "Queue.Arn"},
+            "Condition": {"ArnEquals": {"aws:SourceArn": {"Fn::GetAtt": "ScanResults.Arn"}}},
+        }
+    ]
+    assert key == [
+        {
+            "Sid": "AllowScanResults",
+            "Effect": "Allow",
+            "Principal": {"Service": "events.amazonaws.com"},
+            "Action": ["kms:Decrypt", "kms:GenerateDataKey*"],
+            "Resource": "*",
+            "Condition": {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}},
+        }
+    ]
+    assert worker == [
+        {
+            "Sid": "ReadScanResults",
+            "Effect": "Allow",
+            "Action": ["s3:GetObjectTagging", "s3:GetObjectVersionTagging"],
+            "Resource": {"Fn::Sub": "${Bucket.Arn}/${UploadsPrefix}*"},
+        }
+    ]
+
+
 @pytest.mark.parametrize(
     "name", ["QueuePolicy", "DeadLetterQueuePolicy", "BucketPolicy", "OutputBucketPolicy"]
 )
@@ -214,8 +263,24 @@ def test_dead_letters_are_kept_longer_than_messages_live(template: dict[str, Any
     assert queue["MessageRetentionPeriod"] < dead["MessageRetentionPeriod"]
 
 
-def _statements(template: dict[str, Any], name: str) -> list[dict[str, Any]]:
-    return _properties(template, name)["PolicyDocument"]["Statement"]
+def _statements(template: dict[str, Any], name: str, **parameters: str) -> list[dict[str, Any]]:
+    """Return the statements of a policy, without those that other parameters would add."""
+    properties = _properties(template, name)
+    document = properties["PolicyDocument" if "PolicyDocument" in properties else "KeyPolicy"]
+    return [
+        statement
+        for each in document["Statement"]
+        if (statement := _chosen(template, each, **parameters)) != {"Ref": "AWS::NoValue"}
+    ]
+
+
+def _chosen(template: dict[str, Any], value: Any, **parameters: str) -> Any:
+    """Return what a choice at the top of a part of the template comes to."""
+    match value:
+        case {"Fn::If": [condition, then, otherwise]}:
+            is_true = templates.resolved(template["Conditions"][condition], template, **parameters)
+            return then if is_true else otherwise
+    return value
 
 
 def _keys(resource: dict[str, Any]) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -26,6 +27,7 @@ from tests.support.fakes.ports import (
     FakePool,
     FakeProfiles,
     FakeResults,
+    FakeScans,
     FakeSources,
 )
 from worker.delivery.handler import DeliveryConfig, MessageHandler
@@ -48,6 +50,7 @@ from worker.domain.job import Job
 from worker.domain.message import Abandon, Delete, Disposition, Message, Release, Unreadable
 from worker.domain.profile import Preferences, Profile
 from worker.domain.recipe import Size
+from worker.domain.scan import ScanStatus
 from worker.domain.status import ImageStatus, StepName, StepStatus
 from worker.domain.transition import SourceDescribed, Transition
 from worker.telemetry.metrics import Metrics
@@ -71,6 +74,7 @@ class Scene:
     hold: FakeHold = field(default_factory=FakeHold)
     metrics: Metrics = field(default_factory=Metrics)
     isolation: Isolation = field(default_factory=Isolation)
+    scans: FakeScans | None = None
     now: timedelta = timedelta()
     clock: Callable[[], datetime] | None = None
 
@@ -94,6 +98,7 @@ class Scene:
                 worker_id="worker-a", lease_s=60, max_receives=3, max_bytes=10_000_000, record_delay_s=0
             ),
             isolation=self.isolation,
+            scans=self.scans,
         )
         async with self.isolation.delivery():
             return await handler.handle(message or a_message(), self.hold)
@@ -618,3 +623,86 @@ async def test_an_image_released_by_a_shutdown_remains_to_be_processed_alone() -
     assert scene.image.error
     assert (scene.image.status, scene.image.error.code) == (ImageStatus.PENDING, "worker_killed")
     assert scene.isolation.is_open
+
+
+def a_scanned_job(status: ScanStatus, *, upload: int = 1, **changes: Any) -> Job:
+    return replace(a_job(upload=upload), scan=status, **changes)
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (ScanStatus.THREATS_FOUND, "threat_found"),
+        (ScanStatus.UNSUPPORTED, "scan_failed"),
+        (ScanStatus.ACCESS_DENIED, "scan_failed"),
+        (ScanStatus.FAILED, "scan_failed"),
+    ],
+)
+async def test_an_upload_without_a_clean_scan_fails_and_is_never_read(status: ScanStatus, code: str) -> None:
+    scene = Scene(parts=[a_scanned_job(status)], scans=FakeScans())
+
+    assert await scene.handle() == Delete()
+
+    assert scene.image.error
+    assert (scene.image.status, scene.image.error.code) == (ImageStatus.FAILED, code)
+    assert scene.sources.fetched == []
+
+
+async def test_an_upload_with_a_clean_scan_is_processed() -> None:
+    scene = Scene(parts=[a_scanned_job(ScanStatus.NO_THREATS_FOUND)], scans=FakeScans())
+
+    assert await scene.handle() == Delete()
+
+    assert scene.image.status is ImageStatus.COMPLETED
+
+
+async def test_the_scan_result_of_a_replaced_object_is_skipped() -> None:
+    scene = Scene(parts=[a_scanned_job(ScanStatus.THREATS_FOUND)], scans=FakeScans(is_replaced=True))
+
+    assert await scene.handle() == Delete()
+
+    assert scene.ledger.images == {}
+
+
+async def test_a_job_without_a_scan_result_is_retried_and_then_becomes_a_dead_letter() -> None:
+    scene = Scene(scans=FakeScans())
+
+    assert isinstance(await scene.handle(), Release)
+    assert scene.image.error
+    assert (scene.image.status, scene.image.error.code) == (ImageStatus.PENDING, "not_scanned")
+    await scene.handle(a_message(receive_count=3))
+
+    assert (scene.image.status, scene.image.error.code) == (ImageStatus.FAILED, "not_scanned")
+    assert [reasons["code"] for _, reasons in scene.queue.dead_letters] == ["not_scanned"]
+    assert scene.sources.fetched == []
+
+
+async def test_an_upload_that_seems_as_old_as_the_recorded_one_is_looked_up_again_and_processed() -> None:
+    scene = Scene(parts=[a_scanned_job(ScanStatus.NO_THREATS_FOUND)], scans=FakeScans())
+    await scene.handle()
+    tied = scene.image.version
+    second = replace(tied, e_tag="another")
+    scene.parts = [replace(a_scanned_job(ScanStatus.NO_THREATS_FOUND), version=second)]
+
+    await scene.handle()
+
+    assert (scene.image.status, scene.image.attempt, scene.image.version.e_tag) == (
+        ImageStatus.COMPLETED,
+        2,
+        "another",
+    )
+
+
+async def test_an_object_that_no_longer_exists_never_replaces_another_upload_in_the_record() -> None:
+    scene = Scene(parts=[a_scanned_job(ScanStatus.NO_THREATS_FOUND)], scans=FakeScans())
+    await scene.handle()
+    completed = scene.image
+    later = replace(
+        completed.version, e_tag="another", uploaded_at=completed.version.uploaded_at + timedelta(hours=1)
+    )
+    scene.scans = FakeScans(is_missing=True)
+    scene.parts = [replace(a_scanned_job(ScanStatus.THREATS_FOUND), version=later)]
+
+    assert await scene.handle() == Delete()
+
+    assert scene.image == completed

@@ -16,10 +16,12 @@ from worker.domain.errors import (
     RecordRejectedError,
     RejectedError,
     ResultKeyTakenError,
+    ScanFailedError,
     SourceArchivedError,
     SourceMissingError,
     SourceUnreadableError,
     SupersededError,
+    ThreatFoundError,
     TooManyBytesError,
     TooManyFramesError,
     TooManyPixelsError,
@@ -74,6 +76,14 @@ REJECTIONS = [
     (
         AccessDeniedError(**UPLOAD, reason="Access Denied"),
         "denies access to s3://image-uploads/uploads/u/i.jpg: Access Denied; allow s3:GetObject",
+    ),
+    (
+        ThreatFoundError(**UPLOAD),
+        "has found malware in s3://image-uploads/uploads/u/i.jpg, which was not read; delete the object",
+    ),
+    (
+        ScanFailedError(**UPLOAD, status="UNSUPPORTED"),
+        "could not scan s3://image-uploads/uploads/u/i.jpg (UNSUPPORTED), and it was not read; remove the",
     ),
     (
         KeyTooLongError(key="processed/" + 1015 * "k", length_bytes=1025, limit_bytes=1024),
@@ -134,6 +144,7 @@ def test_only_errors_whose_cause_may_be_outside_the_file_are_retryable() -> None
         "source_archived",
         "source_unreadable",
         "access_denied",
+        "scan_failed",
         "record_rejected",
     }
 

@@ -6,6 +6,7 @@ from worker.domain.errors import (
     INTERNAL_ERROR,
     WORKER_KILLED,
     DecoderKilledError,
+    NotScannedError,
     RejectedError,
     TransientError,
 )
@@ -17,6 +18,7 @@ CODES = sorted(
     {
         *(error.code for error in RejectedError.__subclasses__()),
         DecoderKilledError.code,
+        NotScannedError.code,
         TransientError.code,
         "result_rejected",
         INTERNAL_ERROR,

@@ -102,6 +102,7 @@ async def _context(
         dead_letter_queue_url=await queue_url(clients.sqs, settings.dead_letter_queue_name),
         table=table_of(settings),
         max_bytes=settings.max_bytes,
+        requires_scan=settings.require_scan,
         recipe_settings=RecipeSettings(
             standard=standard_recipe(settings),
             sizes=sizes(settings),
