@@ -32,6 +32,11 @@ def image_path(image_id: str, user_id: str = USER) -> str:
     return f"/images/{quote(image_id, safe='')}?user={quote(user_id, safe='')}"
 
 
+def similar_path(image_id: str) -> str:
+    """Return the path of the page with the images that are similar to one."""
+    return image_path(image_id).replace("?", "/similar?")
+
+
 def user_path(user_id: str) -> str:
     """Return the path of a user's page."""
     return f"/users/{quote(user_id, safe='')}"
@@ -65,6 +70,15 @@ VIEWS: Final = (
         has_picture=True,
     ),
     View("image-hostile", "image", image_path("photo", HOSTILE_USER), ("<script>alert",)),
+    View(
+        "similar",
+        "similar",
+        f"/images/mountains-at-dawn/similar?user={USER}",
+        ("Similar images", "newest 1,000"),
+    ),
+    View(
+        "similar-failed", "similar", f"/images/broken-on-purpose/similar?user={USER}", ("No perceptual hash",)
+    ),
     View("search", "search", "/search?q=incomplete", OTHER_USERS, has_picture=True),
     View("search-nothing", "search", "/search?q=no-such-image", ("no-such-image",)),
     View("users", "users", "/users", ("user",), has_picture=True),

@@ -37,6 +37,7 @@ from worker.console.views import (
     operations,
     preview,
     queue,
+    similar,
     upload,
     users,
 )
@@ -49,6 +50,7 @@ VIEWS: Final = (
     image,
     image_events,
     image_actions,
+    similar,
     users,
     media,
     failures,

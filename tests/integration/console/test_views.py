@@ -25,7 +25,7 @@ from worker.domain.clock import utc_now
 from worker.domain.image import Image, Rendition
 from worker.domain.job import SourceVersion
 from worker.domain.printable import UNPRINTABLE
-from worker.domain.status import ImageStatus
+from worker.domain.status import ImageStatus, StepName
 from worker.domain.transition import apply_all
 from worker.dynamodb.attributes import encode_map
 from worker.dynamodb.items import to_item
@@ -438,3 +438,70 @@ async def test_every_page_has_the_same_content_as_json(
         html = unescape(await console.html(path))
         for text in ("img_1", "user_1", "vacation-photo.jpg", clock.to_text(image.created_at)):
             assert (text in document) is (text in html), (path, text)
+
+
+# Similar images
+
+
+def with_hash(image: Image, digits: str) -> Image:
+    resized = image.steps[StepName.RESIZE]
+    detail = {**resized.detail, "perceptualHash": digits}
+    return replace(image, steps={**image.steps, StepName.RESIZE: replace(resized, detail=detail)})
+
+
+async def test_similar_images_of_the_same_user_are_listed_nearest_first(
+    console: RunningConsole, dynamodb: "DynamoDBClient"
+) -> None:
+    user_id = "<b>\x1b&user"
+    hashes = {"img_1": "f0" * 8, "near": "f0" * 7 + "f1", "nearer": "f0" * 8, "far": "0f" * 8}
+    for image_id, digits in hashes.items():
+        image = with_hash(completed(console.settings, image_id, user_id), digits)
+        await put_record(dynamodb, console.settings, image)
+    of_another = with_hash(completed(console.settings, "img_1", "somebody else"), "f0" * 8)
+    await put_record(dynamodb, console.settings, of_another)
+
+    page = await console.html(image_path("img_1", user_id))
+    (path,) = re.findall(r'href="([^"]+)">Similar images of this user', page)
+    content = await console.json(unescape(path))
+    assert [(image["imageId"], image["distance"]) for image in content["images"]] == [
+        ("nearer", 0),
+        ("near", 1),
+    ]
+    assert (content["searched"], content["maxDistance"]) == (3, 10)
+    assert content["bound"].startswith("Compared with 3 images of this user, of the newest 1,000")
+
+    html = await console.html(unescape(path))
+    assert html.count("<li data-row>") == 2
+    assert "1 bit differs" in html
+    (quoted,) = re.findall(r'name="quoted_user" value="([^"]+)"', html)
+    searched = await console.json(f"/images/img_1/similar?quoted_user={quote(unescape(quoted))}&distance=64")
+    assert [image["imageId"] for image in searched["images"]] == ["nearer", "near", "far"]
+
+
+async def test_an_image_without_a_hash_and_a_user_without_copies_have_a_page_that_says_so(
+    console: RunningConsole, dynamodb: "DynamoDBClient"
+) -> None:
+    image = with_hash(completed(console.settings, "alone"), "f0" * 8)
+    await put_record(dynamodb, console.settings, image)
+    decision = decide(None, a_job("new"), a_claimant())
+    assert isinstance(decision, Claimed)
+    await put_record(dynamodb, console.settings, decision.image)
+    assert "No similar images" in await console.html("/images/alone/similar?user=user_1")
+    assert "No perceptual hash" in await console.html("/images/new/similar?user=user_1")
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("user=user_1&distance=65", 400),
+        ("user=user_1&distance=-1", 400),
+        ("user=user_1&distance=1e1", 400),
+        ("user=user_1&distance=%D9%A3", 400),
+        ("user=nobody", 404),
+        ("", 404),
+    ],
+)
+async def test_a_distance_or_image_that_does_not_exist_has_an_error_page(
+    console: RunningConsole, query: str, status: int
+) -> None:
+    assert await status_of(console, f"/images/img_1/similar?{query}") == status
