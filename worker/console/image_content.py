@@ -63,7 +63,7 @@ def image_content(image: Image, table: Table) -> dict[str, Any]:
         "original": original(image),
         "renditions": _renditions(image),
         "appearance": appearance(image),
-        "focus": _detail(image, StepName.RESIZE).get("focus"),
+        "focus": focus if isinstance(focus := _detail(image, StepName.RESIZE).get("focus"), str) else None,
         "ignored": _ignored(image),
         "credits": {name: text for name, text in image.metadata.items() if name.lower() in _CREDITS},
         "steps": [

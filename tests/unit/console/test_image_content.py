@@ -19,6 +19,7 @@ from worker.domain.history import SUMMARISED
 from worker.domain.image import Failure, HistoryEntry, Image
 from worker.domain.printable import UNPRINTABLE
 from worker.domain.status import ImageStatus, StepName, StepStatus
+from worker.domain.step import Json
 from worker.domain.transition import apply_all, failed, image_completed, image_released
 from worker.dynamodb.items import to_item
 
@@ -63,6 +64,26 @@ def test_a_completed_image_shows_its_result_with_what_it_saves() -> None:
     text = text_of(html_of(completed()))
     assert "medium 800\N{MULTIPLICATION SIGN}450 jpeg, 82 kB, 96 % smaller" in text
     assert "14.0 s after the upload" in text
+
+
+def test_the_focal_point_and_what_was_ignored_are_shown() -> None:
+    image = completed()
+    ignored: dict[str, Json] = {
+        "ignoredMetadata": {"focus": "'x' is no point"},
+        "ignoredPreferences": {"a": "b"},
+    }
+    details: dict[StepName, dict[str, Json]] = {
+        StepName.RESIZE: {"focus": "0.4,0.2"},
+        StepName.VALIDATION: ignored,
+    }
+    steps = {
+        step: replace(record, detail={**record.detail, **details.get(step, {})})
+        for step, record in image.steps.items()
+    }
+    text = text_of(html_of(replace(image, steps=steps)))
+    assert "Focal point 0.4,0.2" in text
+    assert "Ignored focus: 'x' is no point" in text
+    assert "Ignored a: b" in text
 
 
 def test_the_content_has_the_record_as_the_command_line_prints_it() -> None:
@@ -157,12 +178,15 @@ def hostile(text: str) -> Image:
     )
     steps = {
         step: replace(
-            record, detail={**record.detail, "reason": text, "blurHash": text, "dominantColor": text}
+            record,
+            detail={**record.detail, "reason": text, "blurHash": text, "dominantColor": text, "focus": text},
         )
         for step, record in image.steps.items()
     }
     steps[StepName.VALIDATION] = replace(
-        steps[StepName.VALIDATION], detail={"format": text}, status=StepStatus.FAILED
+        steps[StepName.VALIDATION],
+        detail={"format": text, "ignoredMetadata": {text: text}, "ignoredPreferences": text},
+        status=StepStatus.FAILED,
     )
     rendition = replace(a_rendition(), key=text, format=text, e_tag=text)
     return replace(
