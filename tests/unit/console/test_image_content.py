@@ -4,7 +4,7 @@ import json
 import re
 from dataclasses import replace
 from html import unescape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -19,9 +19,11 @@ from worker.domain.history import SUMMARISED
 from worker.domain.image import Failure, HistoryEntry, Image
 from worker.domain.printable import UNPRINTABLE
 from worker.domain.status import ImageStatus, StepName, StepStatus
-from worker.domain.step import Json
 from worker.domain.transition import apply_all, failed, image_completed, image_released
 from worker.dynamodb.items import to_item
+
+if TYPE_CHECKING:
+    from worker.domain.step import Json
 
 CONTEXT = a_context()
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7*7 }}\x1b[31m\u202eevil\x00"
