@@ -86,7 +86,7 @@ async def test_the_same_file_with_another_focal_point_is_a_new_upload(
     s3: "S3Client", dynamodb: "DynamoDBClient", cropping: Settings
 ) -> None:
     async with running_worker(cropping):
-        key = await upload(s3, cropping, "img_1", TURNED, focus="0.9,1")
+        key = await upload(s3, cropping, "img_1", TURNED, focus="0.9,0.5")
         await wait_until_processed(dynamodb, cropping, "img_1")
         # S3 changes metadata only by a copy, which has its own event; the ETag of the content stays.
         await s3.copy_object(
@@ -101,7 +101,8 @@ async def test_the_same_file_with_another_focal_point_is_a_new_upload(
             (image,) = await wait_until_processed(dynamodb, cropping, "img_1")
             attempt = image.attempt
     assert image.steps[StepName.RESIZE].detail["focus"] == "0.1,1"
-    assert is_close(await corner_of(s3, cropping, image, "square"), BLUE)
+    assert is_close(await corner_of(s3, cropping, image, "square"), RED)
+    assert is_close(await corner_of(s3, cropping, image, "banner"), BLUE)
 
 
 async def test_a_focal_point_that_cannot_be_used_is_noted_and_the_crop_is_that_of_the_size(

@@ -83,9 +83,9 @@ def test_the_focal_point_and_what_was_ignored_are_shown() -> None:
         for step, record in image.steps.items()
     }
     text = text_of(html_of(replace(image, steps=steps)))
-    assert "Focal point 0.4,0.2" in text
-    assert "Ignored focus: 'x' is no point" in text
-    assert "Ignored a: b" in text
+    assert "Focal point0.4,0.2" in text
+    assert "Ignoredfocus: 'x' is no point" in text
+    assert "Ignoreda: b" in text
 
 
 def test_the_content_has_the_record_as_the_command_line_prints_it() -> None:
