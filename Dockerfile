@@ -10,6 +10,8 @@ RUN python -m venv --without-pip /venv \
         --require-hashes -r "${LOCK}" \
     && pip install --no-cache-dir --root-user-action ignore --only-binary :all: \
         --require-hashes -r requirements/build.lock
+COPY config/docker/remove-x265.sh config/docker/remove-x265.sh
+RUN config/docker/remove-x265.sh "$(/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("platlib"))')"
 COPY pyproject.toml README.md LICENSE ./
 COPY worker worker
 COPY config/cloudformation/storage.yaml config/cloudformation/storage.yaml
@@ -43,7 +45,7 @@ ARG REVISION=unknown
 ARG CREATED=unknown
 LABEL org.opencontainers.image.title="image-worker" \
     org.opencontainers.image.description="Validates, resizes and watermarks images uploaded to S3" \
-    org.opencontainers.image.licenses="MIT" \
+    org.opencontainers.image.licenses="MIT AND LGPL-3.0-or-later" \
     org.opencontainers.image.base.name="docker.io/library/python:3.13-slim-trixie" \
     org.opencontainers.image.version="${VERSION}" \
     org.opencontainers.image.revision="${REVISION}" \

@@ -65,9 +65,9 @@ LOCK := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-ha
 lock: $(SETUP) ## Pin all dependencies with hashes in requirements/
 	$(LOCK) pyproject.toml --all-extras --group dev -o requirements/dev.lock
 	$(LOCK) --group pyproject.toml:build -c requirements/dev.lock -o requirements/build.lock
-	$(LOCK) pyproject.toml --extra console --extra heic --extra otel -c requirements/dev.lock \
+	$(LOCK) pyproject.toml --extra console --extra otel -c requirements/dev.lock \
 		-o requirements/runtime.lock
-	$(LOCK) pyproject.toml --extra heic --extra otel --extra local -c requirements/dev.lock -o requirements/demo.lock
+	$(LOCK) pyproject.toml --extra otel --extra local -c requirements/dev.lock -o requirements/demo.lock
 	$(LOCK) --group pyproject.toml:checkov -o requirements/checkov.lock
 
 image: ## Build the container image with docker, podman or buildah

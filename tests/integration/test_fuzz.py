@@ -9,6 +9,7 @@ import struct
 import time
 import zlib
 
+import pillow_heif
 import pytest
 from PIL import Image, PngImagePlugin
 
@@ -19,7 +20,6 @@ from worker.decoder_pool.pool import DecoderPool
 from worker.decoder_pool.process_memory import resident_bytes
 from worker.domain.errors import RejectedError
 from worker.domain.recipe import Animation, Limits, Recipe, Size, Watermark
-from worker.imaging.image_file import missing_extra
 
 CASES = int(os.environ.get("IMAGE_WORKER_FUZZ_CASES", "2000"))
 STEP_TIMEOUT_S = 10.0
@@ -53,13 +53,9 @@ def seeds() -> list[bytes]:
         encoded(small, "BMP"),
         encoded(small, "AVIF"),
     ]
-    if missing_extra("heic") is None:
-        from pillow_heif import from_pillow
-
-        file = io.BytesIO()
-        from_pillow(small).save(file)
-        files.append(file.getvalue())
-    return files
+    file = io.BytesIO()
+    pillow_heif.from_pillow(small).save(file)
+    return [*files, file.getvalue()]
 
 
 def resident_mb(pid: int) -> int:

@@ -15,10 +15,8 @@ from worker.domain.errors import (
     RejectedError,
 )
 from worker.domain.step import EncodedRendition, StepReport
-from worker.imaging.image_file import missing_extra
 
 PHOTOS = Path(os.environ.get("IMAGE_WORKER_PHOTOS", Path(__file__).parents[2] / ".." / "shared" / "photos"))
-needs_heic = pytest.mark.skipif(missing_extra("heic") is not None, reason="without the extra heic")
 pytestmark = pytest.mark.skipif(not PHOTOS.is_dir(), reason="IMAGE_WORKER_PHOTOS is not a folder")
 
 
@@ -39,9 +37,7 @@ async def test_photographs_of_every_orientation_make_the_same_rendition(pool: De
     assert all(difference(images[0], image) < 3 for image in images)
 
 
-@pytest.mark.parametrize(
-    "name", ["phone_gps_9mp.jpg", "iphone_8mp.jpg", pytest.param("iphone_13_pro_max.heic", marks=needs_heic)]
-)
+@pytest.mark.parametrize("name", ["phone_gps_9mp.jpg", "iphone_8mp.jpg", "iphone_13_pro_max.heic"])
 async def test_the_location_of_a_photograph_is_not_in_its_renditions(pool: DecoderPool, name: str) -> None:
     content = (PHOTOS / name).read_bytes()
     allowed = replace(RECIPE, record_location=True)
@@ -80,7 +76,7 @@ async def test_damaged_files_are_rejected(pool: DecoderPool, name: str, code: st
         "big_icc_profile.jpg",
         "cmyk.jpg",
         "flower.webp",
-        pytest.param("iphone_13_pro_max.heic", marks=needs_heic),
+        "iphone_13_pro_max.heic",
         "iphone_8mp.jpg",
         "multi_picture.mpo",
         "phone_gps_9mp.jpg",

@@ -30,7 +30,7 @@ def decode_in_calling_thread() -> bool:
     Replace the call that starts threads.
 
     Returns:
-        False if pillow-heif is not loaded, or its libraries are linked in another way; True on systems
+        False if the libraries of pillow-heif are linked in another way; True on systems
         without seccomp, which do not need it.
     """
     if sys.platform != "linux":

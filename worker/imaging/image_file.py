@@ -3,9 +3,9 @@
 import io
 import warnings
 from collections.abc import Callable, Mapping
-from importlib.util import find_spec
 from typing import Final
 
+import pillow_heif.options
 from PIL import (
     AvifImagePlugin,
     BmpImagePlugin,
@@ -14,6 +14,7 @@ from PIL import (
     JpegImagePlugin,
     WebPImagePlugin,
 )
+from pillow_heif import HeifImageFile
 
 from worker.imaging.gif import GifFile
 from worker.imaging.png import PngFile
@@ -21,6 +22,8 @@ from worker.imaging.tiff import open_tiff
 
 Image.MAX_IMAGE_PIXELS = None  # `validate` applies the configured limit, before anything is decoded
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+pillow_heif.options.DECODE_THREADS = 0
+pillow_heif.options.THUMBNAILS = pillow_heif.options.DEPTH_IMAGES = pillow_heif.options.AUX_IMAGES = False
 
 _DECODERS: Final[Mapping[str, Callable[[io.BytesIO], ImageFile.ImageFile]]] = {
     "jpeg": JpegImagePlugin.JpegImageFile,
@@ -30,15 +33,8 @@ _DECODERS: Final[Mapping[str, Callable[[io.BytesIO], ImageFile.ImageFile]]] = {
     "tiff": open_tiff,
     "bmp": BmpImagePlugin.BmpImageFile,
     "avif": AvifImagePlugin.AvifImageFile,
+    "heic": HeifImageFile,
 }
-EXTRAS: Final[Mapping[str, str]] = {"heic": "pillow_heif"}
-"""Format -> the module that decodes it, installed by the extra of the same name as the format."""
-
-
-def missing_extra(image_format: str) -> str | None:
-    """Return the name of the extra that this format needs; None if it is installed or not needed."""
-    module = EXTRAS.get(image_format)
-    return image_format if module is not None and find_spec(module) is None else None
 
 
 def open_image(content: bytes, *, image_format: str) -> ImageFile.ImageFile:
@@ -52,7 +48,7 @@ def open_image(content: bytes, *, image_format: str) -> ImageFile.ImageFile:
         Exception: Any type of error, if the file is damaged.
     """
     with warnings.catch_warnings(action="ignore"):
-        return _decoder_of(image_format)(io.BytesIO(content))
+        return _DECODERS[image_format](io.BytesIO(content))
 
 
 def load(image: ImageFile.ImageFile) -> None:
@@ -64,15 +60,3 @@ def load(image: ImageFile.ImageFile) -> None:
     """
     with warnings.catch_warnings(action="ignore"):
         image.load()
-
-
-def _decoder_of(image_format: str) -> Callable[[io.BytesIO], ImageFile.ImageFile]:
-    return _heic_decoder() if image_format == "heic" else _DECODERS[image_format]
-
-
-def _heic_decoder() -> type[ImageFile.ImageFile]:
-    """Return the HEIC decoder of the extra; it decodes in the calling thread."""
-    from pillow_heif import HeifImageFile, options
-
-    options.DECODE_THREADS = 0
-    return HeifImageFile

@@ -166,12 +166,6 @@ def _allowed_format(content: Content) -> str:
         raise NotAnImageError
     if found not in ALLOWED_FORMATS:
         raise FormatNotAllowedError(found=found, allowed=ALLOWED_FORMATS, hint=hint_for(found))
-    if extra := image_file.missing_extra(found):
-        raise FormatNotAllowedError(
-            found=found,
-            allowed=tuple(name for name in ALLOWED_FORMATS if name != found),
-            hint=f"install its decoder: pip install 'image-worker[{extra}]'",
-        )
     return found
 
 

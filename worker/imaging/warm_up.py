@@ -4,7 +4,6 @@ import contextlib
 import importlib
 import io
 from dataclasses import replace
-from importlib.util import find_spec
 from typing import Any, Final
 
 from PIL import Image, ImageCms
@@ -14,7 +13,6 @@ from worker.domain.recipe import Animation, Limits, OutputFormat, Recipe, Size, 
 from worker.imaging.fonts import Fonts
 from worker.imaging.geometry import layout
 from worker.imaging.heic_threads import decode_in_calling_thread
-from worker.imaging.image_file import EXTRAS
 from worker.imaging.picture import Extent
 from worker.imaging.pipeline import process
 from worker.imaging.watermark import collapse_whitespace, fitting_tile
@@ -61,13 +59,12 @@ def warm_up(fonts: Fonts) -> None:
     Raises:
         RuntimeError: HEIC images cannot be decoded without threads.
     """
-    for module in (*_MODULES, *EXTRAS.values()):
-        if find_spec(module) is not None:
-            importlib.import_module(module)
-    if find_spec(EXTRAS["heic"]) is not None and not decode_in_calling_thread():
+    for module in _MODULES:
+        importlib.import_module(module)
+    if not decode_in_calling_thread():
         message = (
             "the installed pillow-heif decodes in threads, which a decoder process cannot start: "
-            "install its wheel from PyPI, or remove it"
+            "install its wheel from PyPI"
         )
         raise RuntimeError(message)
     for content in _samples():

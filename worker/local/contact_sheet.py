@@ -66,7 +66,7 @@ def contact_sheet(pairs: Sequence[Pair], *, path: Path) -> None:
     """
     Write a PNG file that shows all pairs.
 
-    Uploads that cannot be opened, such as HEIC, get a placeholder.
+    Uploads that cannot be opened get a placeholder.
 
     Args:
         pairs: Uploads and results, in the order of the rows.

@@ -1,5 +1,6 @@
-"""Write the demo images: the five bundled ones in many formats and modes, and a truncated file."""
+"""Write the demo images: the bundled ones in many formats and modes, and a truncated file."""
 
+import shutil
 import zlib
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
@@ -12,6 +13,9 @@ from PIL import ExifTags, Image, ImageDraw, ImageFilter
 Size = tuple[int, int]
 
 BUNDLED: Final = Path(__file__).parents[1] / "data" / "demo"
+HEIC_NAME: Final = "lake-from-an-iphone.heic"
+"""Bundled as it is, because a demo cannot encode HEIC everywhere: the container image has no encoder."""
+
 TRUNCATED_NAME: Final = "broken-on-purpose.jpg"
 
 _ORIENTATION_ROTATED: Final = 6
@@ -83,7 +87,8 @@ def write_demo_images(folder: Path) -> list[Path]:
     same bytes.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    return [_write(variant, folder / variant.name) for variant in _VARIANTS]
+    heic = Path(shutil.copyfile(BUNDLED / HEIC_NAME, folder / HEIC_NAME))
+    return [heic, *(_write(variant, folder / variant.name) for variant in _VARIANTS)]
 
 
 def _write(variant: Variant, path: Path) -> Path:
@@ -93,7 +98,7 @@ def _write(variant: Variant, path: Path) -> Path:
     options = dict(variant.options)
     if variant is _PHONE:
         image = image.transpose(Image.Transpose.ROTATE_90)
-        options["exif"] = _phone_exif()
+        options["exif"] = phone_exif()
     elif variant is _TRANSPARENT:
         image.putalpha(_oval(image.size))
     elif variant is _ANIMATED:
@@ -130,7 +135,7 @@ def _panned(image: Image.Image) -> list[Image.Image]:
     return [image.crop((left, 0, left + width, height)).quantize(256) for left in lefts]
 
 
-def _phone_exif() -> Image.Exif:
+def phone_exif() -> Image.Exif:
     """Return metadata as a phone writes it: orientation, camera, time and place."""
     exif = Image.Exif()
     exif[ExifTags.Base.Make] = "Acme"

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Final
 
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from pillow_heif import register_heif_opener
 
-_FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF")
+_FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "HEIF")
 """Formats that are opened: some of Pillow's other readers start programs (EPS) or read other files."""
+
+register_heif_opener()
 
 _MAX_PIXELS: Final = 120_000_000
 

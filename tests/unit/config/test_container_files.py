@@ -1,8 +1,11 @@
+import io
 import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,14 +14,27 @@ from pathlib import Path
 from shutil import which
 from typing import Any
 
+import pillow_heif
 import pytest
 import yaml
+from PIL import Image
 
+from tests.support.pictures import difference, quadrants
 from worker.cli.app import COMMANDS
 from worker.settings import Settings
 
 ROOT = Path(__file__).parents[3]
 Instructions = list[tuple[str, str]]
+
+DECODE_HEIC = """
+import io
+from worker.imaging.heic_threads import decode_in_calling_thread
+from worker.imaging.image_file import open_image
+assert decode_in_calling_thread()
+assert b"x265" not in open("/proc/self/maps", "rb").read()
+image = open_image(sys.stdin.buffer.read(), image_format="heic")
+sys.stdout.buffer.write(image.tobytes())
+"""
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +88,35 @@ def test_the_final_stage_copies_only_the_environment_from_the_build_stage(stages
 @pytest.mark.parametrize("package", ["hatchling", "editables", "moto", "pytest", "ministack"])
 def test_the_production_image_contains_no_build_tools_and_no_emulators(package: str) -> None:
     assert not _locks("requirements/runtime.lock", package)
+
+
+def test_no_lock_has_the_discontinued_decoder() -> None:
+    assert not any(_locks(f"requirements/{name}.lock", "pi-heif") for name in ("runtime", "demo", "dev"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the script changes an ELF library")
+def test_heic_is_decoded_after_the_encoder_has_been_removed(
+    tmp_path: Path, stages: list[Instructions]
+) -> None:
+    script = next(rest for name, rest in stages[0] if name == "RUN" and "remove-x265" in rest).split()[0]
+    installed = Path(pillow_heif.__file__).parents[1]
+    for name in ("pillow_heif", "pillow_heif.libs"):
+        shutil.copytree(installed / name, tmp_path / name, ignore=shutil.ignore_patterns("libx265*"))
+    for file in installed.glob("_pillow_heif*"):
+        shutil.copy(file, tmp_path)
+    for file in (installed / "pillow_heif.libs").glob("libx265*"):
+        (tmp_path / "pillow_heif.libs" / file.name).touch()
+    heic, program = io.BytesIO(), f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n{DECODE_HEIC}"
+    pillow_heif.from_pillow(quadrants(64, 40)).save(heic, quality=90)
+
+    subprocess.run([ROOT / script, tmp_path], check=True, env={"PATH": os.environ["PATH"]})
+
+    decoded = subprocess.run(
+        [sys.executable, "-c", program], input=heic.getvalue(), capture_output=True, check=True
+    )
+    assert not list(tmp_path.glob("**/*x265*"))
+    pixels = Image.frombytes("RGB", (64, 40), decoded.stdout)
+    assert difference(pixels, quadrants(64, 40)) < 3
 
 
 def test_the_demo_image_adds_only_the_embedded_aws() -> None:

@@ -4,6 +4,7 @@ import io
 import struct
 
 import numpy as np
+import pillow_heif
 import pytest
 import pyvips
 from PIL import Image
@@ -26,7 +27,6 @@ from tests.support.profiles import (
 )
 from worker.domain.recipe import Limits, Size
 from worker.imaging.boxes import coded_colours
-from worker.imaging.image_file import missing_extra
 from worker.imaging.resize import resize
 from worker.imaging.validate import validate
 
@@ -35,7 +35,6 @@ COLOUR = (200, 60, 60)
 P3_PRIMARIES = ((0.3127, 0.3290), (0.680, 0.320), (0.265, 0.690), (0.150, 0.060))
 SRGB_PRIMARIES = ((0.3127, 0.3290), (0.64, 0.33), (0.30, 0.60), (0.15, 0.06))
 ADOBE_PRIMARIES = ((0.3127, 0.3290), (0.64, 0.33), (0.21, 0.71), (0.15, 0.06))
-needs_heic = pytest.mark.skipif(missing_extra("heic") is not None, reason="without the extra heic")
 
 
 def converted(content: bytes) -> Image.Image:
@@ -59,7 +58,6 @@ def p3(rgb: tuple[int, int, int]) -> tuple[int, ...]:
 
 
 def heic(image: Image.Image, **options: object) -> bytes:
-    pillow_heif = pytest.importorskip("pillow_heif")
     file = io.BytesIO()
     pillow_heif.from_pillow(image).save(file, quality=-1, **options)
     return file.getvalue()
@@ -79,9 +77,7 @@ def bmp(rgb: tuple[int, int, int], *, space: bytes, description: bytes = b"", pr
     return struct.pack("<2sIHHI", b"BM", 14 + 124 + len(pixels), 0, 0, 138) + header + pixels + profile
 
 
-@pytest.mark.parametrize(
-    "image_format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", pytest.param("HEIC", marks=needs_heic)]
-)
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIC"])
 @pytest.mark.parametrize("name", ["sRGB", "linear sRGB built-in", "P3 with sRGB Transfer"])
 def test_a_profile_is_applied_whatever_its_name(image_format: str, name: str) -> None:
     profile = rgb_profile(DISPLAY_P3, gamma=1.0, name=name)
@@ -310,7 +306,7 @@ def test_a_gamma_applies_to_grey(gamma: float, kind: int) -> None:
     assert centre(plain(stored, gama(gamma), kind=kind)) == pytest.approx((expected,) * 3, abs=1)
 
 
-@pytest.mark.parametrize("image_format", ["AVIF", pytest.param("HEIC", marks=needs_heic)])
+@pytest.mark.parametrize("image_format", ["AVIF", "HEIC"])
 @pytest.mark.parametrize(
     ("primaries", "transfer", "expected"),
     [

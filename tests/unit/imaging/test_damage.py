@@ -8,6 +8,7 @@ from functools import cache, partial
 from typing import Any, Final
 
 import numpy as np
+import pillow_heif
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -86,7 +87,6 @@ VARIANTS: Final[Mapping[str, Callable[[], bytes]]] = {
 
 
 def heic(image: Image.Image, **options: Any) -> bytes:
-    pillow_heif = pytest.importorskip("pillow_heif", reason="HEIC needs the extra 'heic'")
     pillow_heif.register_heif_opener()
     return encoded(image, "HEIF", **options)
 

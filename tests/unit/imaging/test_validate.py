@@ -3,6 +3,7 @@ import io
 import struct
 import zlib
 
+import pillow_heif
 import pytest
 from PIL import Image
 
@@ -19,7 +20,6 @@ from worker.domain.errors import (
     TruncatedError,
 )
 from worker.domain.recipe import Animation, Limits, Size
-from worker.imaging import image_file
 from worker.imaging.picture import DecodedUpload, StepNote
 from worker.imaging.validate import validate
 
@@ -210,17 +210,7 @@ def test_a_multi_picture_jpeg_is_a_jpeg_of_one_frame() -> None:
     assert (note.detail["format"], note.detail["frames"]) == ("jpeg", 1)
 
 
-def test_heic_without_its_extra_is_rejected_with_the_command_that_installs_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(image_file, "find_spec", lambda _: None)
-    with pytest.raises(FormatNotAllowedError, match=r"image-worker\[heic\]"):
-        validated(b"\0\0\0\x18ftypheic\0\0\0\0heicmif1" + b"\0" * 100)
-
-
-@pytest.mark.skipif(image_file.missing_extra("heic") is not None, reason="without the extra heic")
 def test_a_heic_is_decoded_upright() -> None:
-    pillow_heif = pytest.importorskip("pillow_heif")
     file = io.BytesIO()
     pillow_heif.from_pillow(quadrants(64, 40)).save(file)
     decoded, note = validated(file.getvalue())

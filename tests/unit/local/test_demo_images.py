@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import ExifTags, Image, ImageStat
 
+from worker.imaging.colour import profile_name
 from worker.local.demo_images import BUNDLED, TRUNCATED_NAME, bundled_image, write_demo_images
 
 
@@ -13,13 +14,13 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {path.name: path for path in write_demo_images(tmp_path_factory.mktemp("demo") / "created")}
 
 
-def test_more_than_a_dozen_images_in_six_formats_are_written(images: dict[str, Path]) -> None:
+def test_more_than_a_dozen_images_in_seven_formats_are_written(images: dict[str, Path]) -> None:
     assert len(images) >= 14
     formats = set()
     for path in images.values():
         with Image.open(path) as image:
             formats.add(image.format)
-    assert formats == {"JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP"}
+    assert formats == {"JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "HEIF"}
 
 
 def test_all_but_the_truncated_image_can_be_decoded(images: dict[str, Path]) -> None:
@@ -42,6 +43,15 @@ def test_the_modes_and_encodings_that_need_care_are_among_them(images: dict[str,
     assert kinds["forest-transparent.png"] == ("RGBA", False)
     assert kinds["tulips-palette.png"] == ("P", False)
     assert kinds["sea-at-sunset-progressive.jpg"] == ("RGB", True)
+
+
+def test_the_heic_is_as_phones_write_it(images: dict[str, Path]) -> None:
+    with Image.open(images["lake-from-an-iphone.heic"]) as image:
+        assert image.size == (3024, 4032)
+        assert image.info["tiling"]["tile_width"] == 512
+        assert profile_name(image.info["icc_profile"]) == "Display P3"
+        assert image.info["original_orientation"] != 1
+        assert image.getexif().get_ifd(ExifTags.IFD.GPSInfo)
 
 
 def test_the_gif_is_animated(images: dict[str, Path]) -> None:
