@@ -19,10 +19,12 @@ from worker.domain.status import ImageStatus
 from worker.dynamodb.items import summary_to_map, to_item
 from worker.dynamodb.queries import Page
 from worker.dynamodb.similar import perceptual_hash, similar_images
+from worker.presentation.picture_element import picture_element
 from worker.presentation.units import human_bytes
 from worker.presentation.words import error_words
 from worker.repair.failures import MAX_GROUPED, FailureGroup, find_failures
 from worker.repair.retention import DAY_S, MAX_DAYS, set_retention
+from worker.settings import Settings
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -45,21 +47,42 @@ async def get(
     *,
     user: UserOption = None,
     consistent: Annotated[bool, typer.Option("--consistent", help="Use a strongly consistent read.")] = False,
+    html: Annotated[
+        bool,
+        typer.Option("--html", help="Print a <picture> element with the renditions, to copy into a page."),
+    ] = False,
+    base_url: Annotated[
+        str | None,
+        typer.Option("--base-url", help="With --html: URL of the results bucket or its CDN; default: S3's."),
+    ] = None,
+    alt: Annotated[
+        str | None, typer.Option("--alt", help="With --html: alternative text; default: the description.")
+    ] = None,
     json: output.JsonOption = False,
 ) -> int:
     """
     Show an image: its status, steps, history, and why it failed.
 
-    Exit status 1: the image does not exist.
+    Exit status 1: the image does not exist, or, with --html, has no renditions.
 
     Example: image-worker images get img_1234567890abcdef
     """
+    if json and html:
+        message = "--json and --html exclude each other: use one of them"
+        raise ConfigurationError(message)
     settings = start()
     async with open_client("dynamodb", settings) as dynamodb:
         image = await find_image(build_queries(dynamodb, settings), image_id, user, consistent=consistent)
     if image is None:
         return report_missing(image_id, settings)
-    if json:
+    if html:
+        base_url = (base_url or _bucket_url(settings)).rstrip("/")
+        element = picture_element(image, base_url=base_url, alt=alt)
+        if element is None:
+            output.print_note(f"image {image_id} is {image.status} and has no renditions: complete it first")
+            return 1
+        output.print_text(element)
+    elif json:
         output.print_json(to_item(image, table_of(settings)))
     else:
         output.console().print(timeline.render(image))
@@ -303,6 +326,15 @@ async def retention(
 
 app.command()(retry)
 app.command()(reprocess)
+
+
+def _bucket_url(settings: Settings) -> str:
+    """Return the URL of the results bucket, at which S3 or an emulator serves it."""
+    bucket = settings.results_bucket
+    if settings.endpoint_url:
+        return f"{settings.endpoint_url}/{bucket}"
+    region = f".{settings.region}" if settings.region else ""
+    return f"https://{bucket}.s3{region}.amazonaws.com"
 
 
 def _parse_day(text: str, option: str) -> date:

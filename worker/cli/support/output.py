@@ -33,6 +33,7 @@ __all__ = [
     "moment",
     "print_json",
     "print_note",
+    "print_text",
     "status_text",
     "stderr_console",
     "table",
@@ -111,6 +112,11 @@ def _progress(on: Console, *columns: ProgressColumn) -> Progress:
 def print_note(text: str) -> None:
     """Print a line on stderr, without the characters that a terminal would act on."""
     typer.echo(printable(text), err=True)
+
+
+def print_text(text: str) -> None:
+    """Print text on stdout as it is, but without the characters that a terminal would act on."""
+    typer.echo(printable(text))
 
 
 def print_json(value: object) -> None:

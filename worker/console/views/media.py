@@ -16,12 +16,12 @@ from worker.aws.errors import is_not_found, is_precondition_failed
 from worker.aws.retry import call_with_retry
 from worker.console.context import CONTEXT
 from worker.console.image_content import upload_format
-from worker.console.placeholder import placeholder_png
 from worker.console.record import find_image
 from worker.console.security import attachment
 from worker.domain.image import Image, Rendition
 from worker.domain.printable import printable
 from worker.domain.step import CONTENT_TYPES, EXTENSIONS, type_mismatch
+from worker.presentation.placeholder import placeholder_png
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3.type_defs import GetObjectRequestTypeDef

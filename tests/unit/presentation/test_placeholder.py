@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from worker.console.placeholder import PIXELS, placeholder_png
 from worker.imaging.visual_summary import visual_summary
+from worker.presentation.placeholder import PIXELS, placeholder_png
 
 
 def decoded(blur_hash: str) -> Image.Image:
