@@ -12,7 +12,7 @@ from typing import Final
 
 from PIL import Image, ImageDraw, ImageFont
 
-from worker.domain.recipe import Anchor, Fit, Limits, Logo, Size, Watermark
+from worker.domain.recipe import Anchor, Fit, Gravity, Limits, Logo, Size, Watermark
 from worker.imaging.fonts import Fonts
 from worker.imaging.picture import Picture
 from worker.imaging.resize import resize
@@ -38,7 +38,7 @@ def main() -> None:
         _file(bundled_image(name).reduce(2)) for name in ("lake", "tulips", "sea", "forest")
     )
     _save("fits", [_fit(lake, fit) for fit in Fit], columns=4)
-    _save("gravity", [_gravity(tulips, anchor) for anchor in Anchor], columns=9)
+    _save("gravity", [_gravity(tulips, Gravity(anchor)) for anchor in Anchor], columns=9)
     _save("anchors", [_position(sea, anchor) for anchor in Anchor], columns=3)
     _save("tiling", _tilings(lake), columns=3)
     _save("opacity", _opacities(sea), columns=4)
@@ -54,9 +54,9 @@ def _fit(content: bytes, fit: Fit) -> Example:
     return fit.value, box
 
 
-def _gravity(content: bytes, anchor: Anchor) -> Example:
-    size = Size("box", 92, 140, fit=Fit.COVER, gravity=anchor)
-    return anchor.value, _resized(content, size).image
+def _gravity(content: bytes, gravity: Gravity) -> Example:
+    size = Size("box", 92, 140, fit=Fit.COVER, gravity=gravity)
+    return gravity.value, _resized(content, size).image
 
 
 def _position(content: bytes, anchor: Anchor) -> Example:

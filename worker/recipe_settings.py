@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from worker.delivery.recipes import UserRecipe, recipe_builder
 from worker.domain.profile import Profile
-from worker.domain.recipe import Anchor, Animation, Fit, Logo, OutputFormat, Recipe, Size, Watermark
+from worker.domain.recipe import Anchor, Animation, Fit, Gravity, Logo, OutputFormat, Recipe, Size, Watermark
 from worker.settings import SIZES, Settings, SizeSettings
 
 
@@ -18,7 +18,7 @@ def sizes(settings: Settings) -> dict[str, Size]:
             width=box["width"],
             height=box["height"],
             fit=Fit(box.get("fit", Fit.INSIDE)),
-            gravity=Anchor(box.get("gravity", Anchor.CENTER)),
+            gravity=Gravity(box.get("gravity", Gravity.CENTER)),
             background=box.get("background", "#ffffff"),
             enlarge=box.get("enlarge", False),
             format=OutputFormat(box.get("format", OutputFormat.SOURCE)),

@@ -22,6 +22,7 @@ SIZES: Final[dict[str, tuple[int, int]]] = {
 Anchor = Literal[
     "top-left", "top", "top-right", "left", "center", "right", "bottom-left", "bottom", "bottom-right"
 ]
+Gravity = Anchor | Literal["smart"]
 Colour = Annotated[str, Field(pattern="^#[0-9a-fA-F]{6}$")]
 Background = Annotated[str, Field(pattern="^#[0-9a-fA-F]{6}([0-9a-fA-F]{2})?$")]
 Side = Annotated[int, Field(ge=1, le=16_384)]
@@ -34,7 +35,7 @@ class SizeSettings(TypedDict, total=False):
     width: Required[Side]
     height: Required[Side]
     fit: Literal["inside", "cover", "contain", "fill"]
-    gravity: Anchor
+    gravity: Gravity
     background: Background
     enlarge: bool
     format: Literal["source", "jpeg", "png", "webp", "avif", "auto"]

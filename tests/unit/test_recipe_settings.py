@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from worker.domain.profile import Preferences, recipe_for
-from worker.domain.recipe import Anchor, Animation, Fit, Logo, OutputFormat, Recipe, Size, Watermark
+from worker.domain.recipe import Anchor, Animation, Fit, Gravity, Logo, OutputFormat, Recipe, Size, Watermark
 from worker.recipe_settings import sizes, standard_recipe
 from worker.settings import FONT, Settings, SizeSettings
 from worker.settings import Anchor as AnchorSetting
@@ -32,7 +32,7 @@ def test_sizes_of_the_settings_are_added_to_the_built_in_ones() -> None:
         }
     )
     assert standard_recipe(settings).sizes == (
-        Size("card", 600, 400, fit=Fit.COVER, gravity=Anchor.TOP, format=OutputFormat.WEBP),
+        Size("card", 600, 400, fit=Fit.COVER, gravity=Gravity.TOP, format=OutputFormat.WEBP),
         Size("thumbnail", 99, 99, target_bytes=4000),
     )
     assert sizes(settings).keys() == {"thumbnail", "small", "medium", "large", "card"}

@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 from worker.domain.keys import MAX_KEY_BYTES
 from worker.domain.printable import printable
 from worker.domain.profile import MAX_TEXT_CHARACTERS
-from worker.domain.recipe import Anchor, Fit, Logo, OutputFormat, Recipe, Size, Watermark
+from worker.domain.recipe import Anchor, Fit, Gravity, Logo, OutputFormat, Recipe, Size, Watermark
 
 Choice = TypeVar("Choice", bound=StrEnum)
 
@@ -144,7 +144,7 @@ def _read_size(fields: "_Fields", before: Size, quality: int) -> tuple[Size, int
         width=fields.number("width", "Width", before.width, (1, MAX_PREVIEW_SIDE_PX)),
         height=fields.number("height", "Height", before.height, (1, MAX_PREVIEW_SIDE_PX)),
         fit=Fit(fields.choice("fit", "Fit", before.fit, Fit)),
-        gravity=Anchor(fields.choice("gravity", "Gravity", before.gravity, Anchor)),
+        gravity=Gravity(fields.choice("gravity", "Gravity", before.gravity, Gravity)),
         background=fields.colour(
             "background", "Background", before.background, _BACKGROUND, written="#rrggbb or #rrggbbaa"
         ),

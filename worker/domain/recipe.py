@@ -44,6 +44,27 @@ class Anchor(StrEnum):
         return x, y
 
 
+class Gravity(StrEnum):
+    """Which part `cover` keeps, and where `contain` places the image: an anchor, or by the content."""
+
+    TOP_LEFT = Anchor.TOP_LEFT.value
+    TOP = Anchor.TOP.value
+    TOP_RIGHT = Anchor.TOP_RIGHT.value
+    LEFT = Anchor.LEFT.value
+    CENTER = Anchor.CENTER.value
+    RIGHT = Anchor.RIGHT.value
+    BOTTOM_LEFT = Anchor.BOTTOM_LEFT.value
+    BOTTOM = Anchor.BOTTOM.value
+    BOTTOM_RIGHT = Anchor.BOTTOM_RIGHT.value
+    SMART = "smart"
+    """The part that draws the eye: contrast, edges and skin. `contain` centres the image."""
+
+    @property
+    def point(self) -> tuple[float, float]:
+        """Position as fractions of width and height; of `smart`, where the content does not decide."""
+        return Anchor.CENTER.point if self is Gravity.SMART else Anchor(self).point
+
+
 class OutputFormat(StrEnum):
     """Format of a rendition."""
 
@@ -75,7 +96,7 @@ class Size:
         width: Width of the box in pixels.
         height: Height of the box in pixels.
         fit: How the image is fitted into the box.
-        gravity: Part that `cover` keeps, and position of the image with `contain`.
+        gravity: Part that `cover` keeps, unless the image has a focal point, and position with `contain`.
         background: `#rrggbb` or `#rrggbbaa`: around an image fitted with `contain`, and behind transparent
             pixels in formats without transparency.
         enlarge: Whether an image smaller than the box is scaled up.
@@ -88,7 +109,7 @@ class Size:
     width: int
     height: int
     fit: Fit = Fit.INSIDE
-    gravity: Anchor = Anchor.CENTER
+    gravity: Gravity = Gravity.CENTER
     background: str = "#ffffff"
     enlarge: bool = False
     format: OutputFormat = OutputFormat.SOURCE

@@ -29,6 +29,7 @@ from worker.domain.recipe import (
     Anchor,
     Animation,
     Fit,
+    Gravity,
     Limits,
     Logo,
     OutputFormat,
@@ -268,7 +269,7 @@ def _size_from_fields(fields: _Fields) -> Size:
         **fields
         | {
             "fit": Fit(fields["fit"]),
-            "gravity": Anchor(fields["gravity"]),
+            "gravity": Gravity(fields["gravity"]),
             "format": OutputFormat(fields["format"]),
         }
     )

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.console.recipe_form import RecipeForm, RecipeSettings, read_form
-from worker.domain.recipe import Anchor, Fit, OutputFormat, Size
+from worker.domain.recipe import Anchor, Fit, Gravity, OutputFormat, Size
 from worker.recipe_settings import sizes, standard_recipe, standard_watermark
 from worker.settings import Settings
 
@@ -58,7 +58,7 @@ def test_a_changed_size_is_written_with_the_other_sizes_of_the_settings() -> Non
     read = form({"width": "900", "fit": "cover", "gravity": "top", "format": "webp"}, sizes={"card": CARD})
     assert read.change
     assert read.change.size == Size(
-        "medium", 900, 600, fit=Fit.COVER, gravity=Anchor.TOP, format=OutputFormat.WEBP
+        "medium", 900, 600, fit=Fit.COVER, gravity=Gravity.TOP, format=OutputFormat.WEBP
     )
     assert read.change.env_file() == (
         'WORKER_SIZES={"card":{"width":600,"height":400,"fit":"cover","quality":70,"target_bytes":40000},'

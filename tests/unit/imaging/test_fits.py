@@ -19,7 +19,7 @@ from tests.support.pictures import (
     stored_as,
 )
 from worker.domain.focus import Focus
-from worker.domain.recipe import Anchor, Animation, Fit, Limits, OutputFormat, Size
+from worker.domain.recipe import Animation, Fit, Gravity, Limits, OutputFormat, Size
 from worker.imaging.encode import encode
 from worker.imaging.picture import Picture
 from worker.imaging.resize import resize
@@ -40,14 +40,14 @@ def is_close(found: object, expected: tuple[int, ...], *, within: int = 14) -> b
 @pytest.mark.parametrize(
     ("gravity", "expected"),
     [
-        (Anchor.TOP_LEFT, RED),
-        (Anchor.TOP_RIGHT, GREEN),
-        (Anchor.BOTTOM_LEFT, BLUE),
-        (Anchor.BOTTOM_RIGHT, WHITE),
+        (Gravity.TOP_LEFT, RED),
+        (Gravity.TOP_RIGHT, GREEN),
+        (Gravity.BOTTOM_LEFT, BLUE),
+        (Gravity.BOTTOM_RIGHT, WHITE),
     ],
 )
 def test_cover_keeps_the_corner_of_its_gravity_in_every_orientation(
-    orientation: int, gravity: Anchor, expected: tuple[int, int, int]
+    orientation: int, gravity: Gravity, expected: tuple[int, int, int]
 ) -> None:
     sizes = (
         Size("wide", 200, 40, fit=Fit.COVER, gravity=gravity),
@@ -79,7 +79,7 @@ def test_cover_keeps_the_focal_point_in_every_orientation_whatever_the_gravity_i
     sizes = tuple(
         Size(name, *box, fit=Fit.COVER, gravity=gravity)
         for name, box in {"wide": (200, 40), "high": (40, 200)}.items()
-        for gravity in (Anchor.CENTER, Anchor.TOP_RIGHT)
+        for gravity in (Gravity.CENTER, Gravity.TOP_RIGHT)
     )
     content = stored_as(orientation, upright=quadrants(640, 400))
     for picture in resized(content, *sizes, focus=focus):
@@ -112,7 +112,7 @@ def shown(image: Image.Image) -> tuple[int, int, int, int]:
 
 @pytest.mark.parametrize("fit", [Fit.INSIDE, Fit.CONTAIN, Fit.FILL])
 def test_a_focal_point_changes_nothing_that_is_not_cropped(fit: Fit) -> None:
-    content, size = encoded(noise(120, 80), "PNG"), Size("box", 60, 60, fit=fit, gravity=Anchor.BOTTOM)
+    content, size = encoded(noise(120, 80), "PNG"), Size("box", 60, 60, fit=fit, gravity=Gravity.BOTTOM)
     (without,), (with_focus,) = resized(content, size), resized(content, size, focus=Focus(0, 0))
     assert without.image.tobytes() == with_focus.image.tobytes()
 
@@ -146,7 +146,7 @@ def test_the_frames_of_an_animation_are_cropped_alike() -> None:
 def test_contain_pads_with_the_background() -> None:
     (picture,) = resized(
         encoded(quadrants(600, 200), "PNG"),
-        Size("box", 300, 300, fit=Fit.CONTAIN, gravity=Anchor.BOTTOM, background="#336699"),
+        Size("box", 300, 300, fit=Fit.CONTAIN, gravity=Gravity.BOTTOM, background="#336699"),
     )
     assert picture.image.size == (300, 300)
     assert picture.image.getpixel((150, 20)) == (0x33, 0x66, 0x99)
@@ -181,7 +181,7 @@ def test_cover_never_allocates_more_than_the_box() -> None:
 
 def test_a_cropped_size_made_from_a_larger_size_equals_one_made_alone() -> None:
     content = encoded(noise(64, 48).resize((1600, 1200), Image.Resampling.BICUBIC), "PNG")
-    square = Size("square", 150, 150, fit=Fit.COVER, gravity=Anchor.RIGHT)
+    square = Size("square", 150, 150, fit=Fit.COVER, gravity=Gravity.RIGHT)
     _, together = resized(content, Size("medium", 800, 600), square)
     (alone,) = resized(content, square)
     assert difference(together.image, alone.image) < 1
