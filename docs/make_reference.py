@@ -47,7 +47,7 @@ GROUPS: Final = MappingProxyType(
             ),
         ),
         "Results": (
-            *("sizes", "default_size", "extra_sizes", "animation", "quality"),
+            *("sizes", "default_size", "extra_sizes", "animation", "quality", "encoder_effort"),
             *("keep_credits", "record_location"),
         ),
         "Watermark": (

@@ -5,7 +5,19 @@ from collections.abc import Callable
 
 from worker.delivery.recipes import UserRecipe, recipe_builder
 from worker.domain.profile import Profile
-from worker.domain.recipe import Anchor, Animation, Fit, Gravity, Logo, OutputFormat, Recipe, Size, Watermark
+from worker.domain.recipe import (
+    Anchor,
+    Animation,
+    Effort,
+    Fit,
+    Gravity,
+    Logo,
+    OutputFormat,
+    Recipe,
+    Size,
+    Subsampling,
+    Watermark,
+)
 from worker.settings import SIZES, Settings, SizeSettings
 
 
@@ -24,6 +36,8 @@ def sizes(settings: Settings) -> dict[str, Size]:
             format=OutputFormat(box.get("format", OutputFormat.SOURCE)),
             quality=box.get("quality"),
             target_bytes=box.get("target_bytes"),
+            progressive=box.get("progressive", False),
+            subsampling=Subsampling(box.get("subsampling", Subsampling.AUTO)),
         )
         for name, box in (boxes | settings.sizes).items()
     }
@@ -36,6 +50,7 @@ def standard_recipe(settings: Settings) -> Recipe:
         sizes=tuple(by_name[name] for name in dict.fromkeys(names)),
         watermark=standard_watermark(settings) if settings.watermark_enabled else None,
         quality=settings.quality,
+        effort=Effort(settings.encoder_effort),
         animation=Animation(settings.animation),
         keep_credits=settings.keep_credits,
         record_location=settings.record_location,

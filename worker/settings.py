@@ -41,6 +41,8 @@ class SizeSettings(TypedDict, total=False):
     format: Literal["source", "jpeg", "png", "webp", "avif", "auto"]
     quality: Annotated[int, Field(ge=1, le=100)]
     target_bytes: Annotated[int, Field(ge=1000)]
+    progressive: bool
+    subsampling: Literal["auto", "4:4:4", "4:2:2", "4:2:0"]
 
 
 class LogFormat(StrEnum):
@@ -198,6 +200,9 @@ class Settings(BaseSettings):
         description="Whether the GPS position of the upload is recorded; results never contain it.",
     )
     quality: int = Field(82, ge=1, le=100, description="Quality of JPEG, WebP and AVIF results.")
+    encoder_effort: Literal["low", "medium", "high"] = Field(
+        "low", description="How much CPU time encoders take to make results of the same quality smaller."
+    )
     watermark_enabled: bool = Field(
         default=True, description="Whether results get a watermark unless the user's preferences turn it off."
     )

@@ -7,7 +7,19 @@ import pytest
 from pydantic import ValidationError
 
 from worker.domain.profile import Preferences, recipe_for
-from worker.domain.recipe import Anchor, Animation, Fit, Gravity, Logo, OutputFormat, Recipe, Size, Watermark
+from worker.domain.recipe import (
+    Anchor,
+    Animation,
+    Effort,
+    Fit,
+    Gravity,
+    Logo,
+    OutputFormat,
+    Recipe,
+    Size,
+    Subsampling,
+    Watermark,
+)
 from worker.recipe_settings import sizes, standard_recipe
 from worker.settings import FONT, Settings, SizeSettings
 from worker.settings import Anchor as AnchorSetting
@@ -26,16 +38,21 @@ def test_sizes_of_the_settings_are_added_to_the_built_in_ones() -> None:
             "sizes": {
                 "card": {"width": 600, "height": 400, "fit": "cover", "gravity": "top", "format": "webp"},
                 "thumbnail": {"width": 99, "height": 99, "target_bytes": 4000},
+                "hero": {"width": 9, "height": 5, "progressive": True, "subsampling": "4:2:2"},
             },
             "default_size": "card",
-            "extra_sizes": ["thumbnail"],
+            "extra_sizes": ["thumbnail", "hero"],
+            "encoder_effort": "high",
         }
     )
-    assert standard_recipe(settings).sizes == (
+    recipe = standard_recipe(settings)
+    assert recipe.effort is Effort.HIGH
+    assert recipe.sizes == (
         Size("card", 600, 400, fit=Fit.COVER, gravity=Gravity.TOP, format=OutputFormat.WEBP),
         Size("thumbnail", 99, 99, target_bytes=4000),
+        Size("hero", 9, 5, progressive=True, subsampling=Subsampling.HALF_ACROSS),
     )
-    assert sizes(settings).keys() == {"thumbnail", "small", "medium", "large", "card"}
+    assert sizes(settings).keys() == {"thumbnail", "small", "medium", "large", "card", "hero"}
 
 
 @pytest.mark.parametrize(
@@ -61,8 +78,11 @@ def test_the_settings_accept_every_value_that_the_domain_knows() -> None:
     hints = get_type_hints(SizeSettings)
     assert set(get_args(AnchorSetting)) == set(Anchor)
     assert set(get_args(hints["fit"])) == set(Fit)
+    assert {value for one in get_args(hints["gravity"]) for value in get_args(one)} == set(Gravity)
+    assert set(get_args(hints["subsampling"])) == set(Subsampling)
     assert set(get_args(hints["format"])) == set(OutputFormat)
     assert set(get_args(Settings.model_fields["animation"].annotation)) == set(Animation)
+    assert set(get_args(Settings.model_fields["encoder_effort"].annotation)) == set(Effort)
     assert set(hints) | {"name"} == set(Size.__slots__)
 
 

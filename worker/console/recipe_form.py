@@ -139,8 +139,8 @@ def read_form(query: Mapping[str, str], settings: RecipeSettings) -> RecipeForm:
 def _read_size(fields: "_Fields", before: Size, quality: int) -> tuple[Size, int]:
     """Return the size, and the quality of all sizes that have none of their own."""
     written = fields.number("quality", "Quality", before.quality or quality, (1, _MAX_QUALITY))
-    size = Size(
-        name=before.name,
+    size = replace(
+        before,
         width=fields.number("width", "Width", before.width, (1, MAX_PREVIEW_SIDE_PX)),
         height=fields.number("height", "Height", before.height, (1, MAX_PREVIEW_SIDE_PX)),
         fit=Fit(fields.choice("fit", "Fit", before.fit, Fit)),
@@ -210,7 +210,10 @@ def _change(
 def _definition(size: Size) -> dict[str, object]:
     """Return a size as WORKER_SIZES has it, without the values that are the default."""
     default = Size(size.name, size.width, size.height)
-    names = ("fit", "gravity", "background", "enlarge", "format", "quality", "target_bytes")
+    names = (
+        *("fit", "gravity", "background", "enlarge", "format", "quality", "target_bytes"),
+        *("progressive", "subsampling"),
+    )
     changed = {name: value for name in names if (value := getattr(size, name)) != getattr(default, name)}
     return {"width": size.width, "height": size.height, **changed}
 

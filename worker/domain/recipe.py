@@ -78,6 +78,24 @@ class OutputFormat(StrEnum):
     """PNG for graphics with few colours, JPEG for opaque photographs, WebP for transparent ones."""
 
 
+class Subsampling(StrEnum):
+    """Resolution of the colours of a JPEG or AVIF."""
+
+    AUTO = "auto"
+    """Full for drawings, text and small images, half for photographs."""
+    FULL = "4:4:4"
+    HALF_ACROSS = "4:2:2"
+    HALF = "4:2:0"
+
+
+class Effort(StrEnum):
+    """How much time encoders take to make files smaller."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+
 class Animation(StrEnum):
     """How an image with several frames is handled."""
 
@@ -103,6 +121,8 @@ class Size:
         format: Format of the rendition.
         quality: 1 to 100, for JPEG, WebP and AVIF; None for the recipe's quality.
         target_bytes: Maximum file size, to which the quality is lowered; None for no maximum.
+        progressive: Whether a JPEG is shown whole, and then finer, while it arrives.
+        subsampling: Resolution of the colours of a JPEG or AVIF.
     """
 
     name: str
@@ -115,6 +135,8 @@ class Size:
     format: OutputFormat = OutputFormat.SOURCE
     quality: int | None = None
     target_bytes: int | None = None
+    progressive: bool = False
+    subsampling: Subsampling = Subsampling.AUTO
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +223,7 @@ class Recipe:
         sizes: Sizes of the renditions, the main one first.
         watermark: The watermark; None for no watermark.
         quality: 1 to 100, for JPEG, WebP and AVIF.
+        effort: How much time encoders take to make files smaller.
         animation: How animations are handled.
         keep_credits: Whether renditions keep the artist and copyright of the upload.
         record_location: Whether the record includes where a photo was taken; renditions never do.
@@ -209,6 +232,7 @@ class Recipe:
     sizes: tuple[Size, ...]
     watermark: Watermark | None
     quality: int = 82
+    effort: Effort = Effort.LOW
     animation: Animation = Animation.FIRST
     keep_credits: bool = True
     record_location: bool = False

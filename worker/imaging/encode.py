@@ -2,12 +2,12 @@
 
 import io
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final, NotRequired, TypedDict
 
 from PIL import Image
 
-from worker.domain.recipe import OutputFormat, Size
+from worker.domain.recipe import Effort, OutputFormat, Size, Subsampling
 from worker.domain.step import NONCE_BYTES, EncodedRendition
 from worker.imaging.colour import flatten
 from worker.imaging.drawing import FEW_COLOURS, is_drawing, is_flat, is_small, needs_full_chroma, with_palette
@@ -29,14 +29,38 @@ _DRAWING_FORMATS: Final = frozenset({"tiff", "bmp"})
 """Formats of uploads whose drawings become PNG: it is smaller than JPEG, and exact."""
 _MIN_QUALITY: Final = 20
 _ANIMATED: Final = frozenset({"gif", "webp"})
-_AVIF_SPEED: Final = 8
-_PNG_LEVEL: Final = 3
 _DRAWING_EFFORT, _PHOTOGRAPH_EFFORT = 75, 20
 """Effort of WebP without loss, up to 100: for photographs, more of it doubles the time and saves 1 %."""
 _RESTORE_BACKGROUND: Final = 2
 """GIF disposal method: each frame is drawn on an empty canvas."""
 _MAX_PLAYS: Final = 65_535
 _LOSSLESS: Final = frozenset({"png", "gif"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Effort:
+    """Options of the encoders that make the same pixels smaller, or the same quality."""
+
+    webp_method: int
+    avif_speed: int
+    png_level: int
+    optimize_jpeg: bool
+
+
+_EFFORTS: Final[Mapping[Effort, _Effort]] = {
+    Effort.LOW: _Effort(webp_method=2, avif_speed=8, png_level=3, optimize_jpeg=False),
+    Effort.MEDIUM: _Effort(webp_method=4, avif_speed=6, png_level=6, optimize_jpeg=True),
+    Effort.HIGH: _Effort(webp_method=6, avif_speed=4, png_level=9, optimize_jpeg=True),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoder:
+    """How a rendition is encoded, apart from its quality."""
+
+    format: str
+    size: Size
+    effort: _Effort
 
 
 class _ExifOptions(TypedDict):
@@ -50,7 +74,7 @@ class _FrameOptions(TypedDict):
     loop: NotRequired[int]
 
 
-def encode(picture: Picture, *, size: Size, quality: int) -> EncodedRendition:
+def encode(picture: Picture, *, size: Size, quality: int, effort: Effort = Effort.LOW) -> EncodedRendition:
     """
     Encode a rendition.
 
@@ -58,18 +82,20 @@ def encode(picture: Picture, *, size: Size, quality: int) -> EncodedRendition:
         picture: Its images have no metadata; see `Picture`.
         size: Size with the format, background and target weight, and optionally a quality of its own.
         quality: Quality of JPEG, WebP and AVIF, 1 to 100, if the size has none.
+        effort: How much time to take to make the file smaller.
     """
     chosen_format = output_format(picture, size)
+    encoder = _Encoder(chosen_format, size, _EFFORTS[effort])
     if chosen_format == "jpeg" and picture.image.mode == "RGBA":
         picture = picture.with_image(flatten(picture.image, size.background))
     if size.format is not OutputFormat.SOURCE:
         picture = replace(picture, is_lossless=False)
     quality = size.quality or quality
-    file = _encode(picture, chosen_format, quality)
+    file = _encode(picture, encoder, quality)
     target_bytes = size.target_bytes and max(0, size.target_bytes - NONCE_BYTES)
     if target_bytes and len(file) > target_bytes and chosen_format not in _LOSSLESS:
         picture = replace(picture, is_lossless=False)
-        file = _encode_within(picture, chosen_format, max_quality=quality - 1, target_bytes=target_bytes)
+        file = _encode_within(picture, encoder, max_quality=quality - 1, target_bytes=target_bytes)
     width, height = picture.image.size
     return EncodedRendition(
         size=picture.size, width=width, height=height, format=chosen_format, content=file.getbuffer()
@@ -101,13 +127,13 @@ class _File(io.BytesIO):
         return self.getbuffer().nbytes
 
 
-def _encode_within(picture: Picture, chosen_format: str, *, max_quality: int, target_bytes: int) -> _File:
+def _encode_within(picture: Picture, encoder: _Encoder, *, max_quality: int, target_bytes: int) -> _File:
     """Return the encoding of the highest quality within the target, or of the lowest quality at least."""
     low = min(_MIN_QUALITY, max_quality)
-    best = _encode(picture, chosen_format, low)
+    best = _encode(picture, encoder, low)
     while low < max_quality:
         quality = (low + max_quality + 1) // 2
-        file = _encode(picture, chosen_format, quality)
+        file = _encode(picture, encoder, quality)
         if len(file) <= target_bytes:
             low, best = quality, file
         else:
@@ -115,37 +141,48 @@ def _encode_within(picture: Picture, chosen_format: str, *, max_quality: int, ta
     return best
 
 
-def _encode(picture: Picture, chosen_format: str, quality: int) -> _File:
+def _encode(picture: Picture, encoder: _Encoder, quality: int) -> _File:
     file = _File()
     exif = _exif(picture)
-    match chosen_format:
+    effort = encoder.effort
+    match encoder.format:
         case "jpeg":
-            subsampling = _subsampling(picture.image)
-            picture.image.save(file, "JPEG", quality=quality, subsampling=subsampling, **exif)
+            picture.image.save(
+                file,
+                "JPEG",
+                quality=quality,
+                subsampling=_subsampling(picture.image, encoder.size),
+                progressive=encoder.size.progressive,
+                optimize=effort.optimize_jpeg,
+                **exif,
+            )
         case "webp" if picture.is_lossless:
-            return _encode_lossless_webp(picture)
+            return _encode_lossless_webp(picture, effort)
         case "webp":
             picture.image.save(
-                file, "WEBP", quality=quality, method=2, **exif, **_frame_options(picture, chosen_format)
+                file,
+                "WEBP",
+                quality=quality,
+                method=effort.webp_method,
+                **exif,
+                **_frame_options(picture, "webp"),
             )
-            return _smaller_webp(file, picture)
+            return _smaller_webp(file, picture, effort)
         case "avif":
             picture.image.save(
                 file,
                 "AVIF",
                 quality=quality,
-                subsampling=_subsampling(picture.image),
-                speed=_AVIF_SPEED,
+                subsampling=_subsampling(picture.image, encoder.size),
+                speed=effort.avif_speed,
                 max_threads=1,
                 alpha_premultiplied=False,
                 **exif,
             )
         case "gif":
-            picture.image.save(
-                file, "GIF", disposal=_RESTORE_BACKGROUND, **_frame_options(picture, chosen_format)
-            )
+            picture.image.save(file, "GIF", disposal=_RESTORE_BACKGROUND, **_frame_options(picture, "gif"))
         case _:
-            return _encode_png(picture)
+            return _encode_png(picture, effort)
     return file
 
 
@@ -153,42 +190,44 @@ def _exif(picture: Picture) -> _ExifOptions:
     return {"exif": picture.credits} if picture.credits else {}
 
 
-def _subsampling(image: Image.Image) -> str:
-    return "4:4:4" if needs_full_chroma(image) else "4:2:0"
+def _subsampling(image: Image.Image, size: Size) -> str:
+    if size.subsampling is not Subsampling.AUTO:
+        return size.subsampling.value
+    return Subsampling.FULL.value if needs_full_chroma(image) else Subsampling.HALF.value
 
 
-def _encode_lossless_webp(picture: Picture) -> _File:
+def _encode_lossless_webp(picture: Picture, effort: _Effort) -> _File:
     file = _File()
-    effort = _DRAWING_EFFORT if needs_full_chroma(picture.image) else _PHOTOGRAPH_EFFORT
+    quality = _DRAWING_EFFORT if needs_full_chroma(picture.image) else _PHOTOGRAPH_EFFORT
     options = {**_exif(picture), **_frame_options(picture, "webp")}
-    picture.image.save(file, "WEBP", lossless=True, quality=effort, method=2, **options)
+    picture.image.save(file, "WEBP", lossless=True, quality=quality, method=effort.webp_method, **options)
     return file
 
 
-def _smaller_webp(lossy: _File, picture: Picture) -> _File:
+def _smaller_webp(lossy: _File, picture: Picture, effort: _Effort) -> _File:
     """Return a drawing without loss if that is smaller, or if it is small: WebP with loss blurs colours."""
     is_drawn = is_drawing(picture.image)
     if picture.frames or not (is_drawn or is_flat(picture.image)):
         return lossy
-    lossless = _encode_lossless_webp(picture)
+    lossless = _encode_lossless_webp(picture, effort)
     is_exact = is_drawn and is_small(picture.image)
     return lossless if is_exact or len(lossless) <= len(lossy) else lossy
 
 
-def _encode_png(picture: Picture) -> _File:
+def _encode_png(picture: Picture, effort: _Effort) -> _File:
     """Encode at most 256 colours with a palette or as grey, if that is smaller."""
     image = with_palette(picture.image)
-    file = None if image is None else _save_png(image, picture)
+    file = None if image is None else _save_png(image, picture, effort)
     is_certain = image is not None and (image.mode == "L" or image.getcolors(FEW_COLOURS))
     if file is not None and is_certain and not is_small(picture.image):
         return file
-    full = _save_png(picture.image, picture)
+    full = _save_png(picture.image, picture, effort)
     return full if file is None or len(full) < len(file) else file
 
 
-def _save_png(image: Image.Image, picture: Picture) -> _File:
+def _save_png(image: Image.Image, picture: Picture, effort: _Effort) -> _File:
     file = _File()
-    image.save(file, "PNG", compress_level=_PNG_LEVEL, **_exif(picture))
+    image.save(file, "PNG", compress_level=effort.png_level, **_exif(picture))
     return file
 
 

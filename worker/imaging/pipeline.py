@@ -104,7 +104,7 @@ def _watermark_and_encode(
 ) -> tuple[tuple[EncodedRendition, ...], StepNote]:
     marked, note = watermark(pictures, mark=recipe.watermark, fonts=fonts)
     renditions = tuple(
-        encode(picture, size=size, quality=recipe.quality)
+        encode(picture, size=size, quality=recipe.quality, effort=recipe.effort)
         for picture, size in zip(marked, recipe.sizes, strict=True)
     )
     return renditions, note

@@ -28,6 +28,7 @@ from worker.domain.focus import Focus
 from worker.domain.recipe import (
     Anchor,
     Animation,
+    Effort,
     Fit,
     Gravity,
     Limits,
@@ -35,6 +36,7 @@ from worker.domain.recipe import (
     OutputFormat,
     Recipe,
     Size,
+    Subsampling,
     Watermark,
 )
 from worker.domain.step import EncodedRendition, Json, StepReport
@@ -260,6 +262,7 @@ def _recipe_from_fields(fields: _Fields) -> Recipe:
             "sizes": tuple(_size_from_fields(size) for size in fields["sizes"]),
             "watermark": _watermark_from_fields(fields["watermark"]),
             "animation": Animation(fields["animation"]),
+            "effort": Effort(fields["effort"]),
         }
     )
 
@@ -271,6 +274,7 @@ def _size_from_fields(fields: _Fields) -> Size:
             "fit": Fit(fields["fit"]),
             "gravity": Gravity(fields["gravity"]),
             "format": OutputFormat(fields["format"]),
+            "subsampling": Subsampling(fields["subsampling"]),
         }
     )
 

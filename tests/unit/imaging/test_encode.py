@@ -2,7 +2,8 @@ import pytest
 from PIL import ExifTags, Image, PngImagePlugin
 
 from tests.support.pictures import difference, encoded, noise, opened, quadrants
-from worker.domain.recipe import Limits, Recipe, Size
+from worker.decoder_pool.rendition_files import check_rendition_file
+from worker.domain.recipe import Effort, Limits, OutputFormat, Recipe, Size, Subsampling
 from worker.domain.step import EncodedRendition
 from worker.imaging.encode import encode
 from worker.imaging.fonts import Fonts
@@ -79,3 +80,59 @@ def test_renditions_carry_no_metadata() -> None:
             "timestamp",
             "duration",
         }
+
+
+def photograph() -> Image.Image:
+    """Return an image that is encoded as a photograph is: with colours at half the resolution."""
+    return noise(40, 30).resize((400, 300), Image.Resampling.BICUBIC)
+
+
+def is_progressive(content: bytes | memoryview) -> bool:
+    return b"\xff\xc2" in bytes(content)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_is_progressive_if_its_size_is(*, progressive: bool) -> None:
+    size = Size("box", 400, 400, progressive=progressive)
+    rendition = encode(Picture("box", photograph(), "jpeg"), size=size, quality=82)
+    assert is_progressive(rendition.content) is progressive
+    check_rendition_file(rendition.content, image_format="jpeg", extent=(400, 300))
+
+
+@pytest.mark.parametrize("output_format", [OutputFormat.JPEG, OutputFormat.AVIF])
+def test_subsampling_is_that_of_the_size(output_format: OutputFormat) -> None:
+    lengths = [
+        len(
+            encode(
+                Picture("box", photograph(), "jpeg"),
+                size=Size("box", 400, 400, format=output_format, subsampling=subsampling),
+                quality=90,
+            ).content
+        )
+        for subsampling in (Subsampling.AUTO, Subsampling.HALF, Subsampling.HALF_ACROSS, Subsampling.FULL)
+    ]
+    assert lengths[0] == lengths[1] < lengths[2] < lengths[3]
+
+
+@pytest.mark.parametrize("effort", Effort)
+@pytest.mark.parametrize(
+    "output_format", [OutputFormat.JPEG, OutputFormat.PNG, OutputFormat.WEBP, OutputFormat.AVIF]
+)
+def test_every_effort_makes_a_file_that_the_worker_process_accepts(
+    output_format: OutputFormat, effort: Effort
+) -> None:
+    size = Size("box", 400, 400, format=output_format, progressive=True)
+    rendition = encode(Picture("box", photograph(), "png"), size=size, quality=82, effort=effort)
+    check_rendition_file(rendition.content, image_format=output_format, extent=(400, 300))
+    assert difference(opened(rendition.content), photograph()) < 5
+
+
+@pytest.mark.parametrize("output_format", [OutputFormat.JPEG, OutputFormat.PNG])
+def test_more_effort_makes_the_same_pixels_smaller(output_format: OutputFormat) -> None:
+    size = Size("box", 400, 400, format=output_format)
+    low, high = (
+        encode(Picture("box", photograph(), "png"), size=size, quality=82, effort=effort)
+        for effort in (Effort.LOW, Effort.HIGH)
+    )
+    assert len(high.content) < len(low.content)
+    assert opened(high.content).tobytes() == opened(low.content).tobytes()

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from worker.domain.focus import Focus
-from worker.domain.recipe import Limits, Recipe, Size, Watermark
+from worker.domain.recipe import Effort, Gravity, Limits, Recipe, Size, Subsampling, Watermark
 from worker.ipc.messages import (
     Setup,
     focus_from_header,
@@ -24,8 +24,12 @@ def test_a_setup_is_parsed_from_its_header() -> None:
 
 @pytest.mark.parametrize("mark", [None, Watermark("hello", opacity=0.3)])
 def test_a_recipe_is_parsed_from_its_header(mark: Watermark | None) -> None:
-    recipe = Recipe(sizes=(MEDIUM, Size("small", 400, 400)), watermark=mark, quality=70)
-    assert recipe_from_header(image_header(recipe), {}) == recipe
+    small = Size("small", 400, 400, gravity=Gravity.SMART, subsampling=Subsampling.FULL, progressive=True)
+    recipe = Recipe(sizes=(MEDIUM, small), watermark=mark, quality=70, effort=Effort.HIGH)
+    parsed = recipe_from_header(image_header(recipe), {})
+    assert parsed == recipe
+    assert (parsed.sizes[1].gravity, parsed.effort) == (Gravity.SMART, Effort.HIGH)
+    assert isinstance(parsed.sizes[1].gravity, Gravity)
 
 
 @pytest.mark.parametrize("focus", [None, Focus(0, 0), Focus(0.4, 0.2)])
