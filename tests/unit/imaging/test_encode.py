@@ -87,7 +87,7 @@ def photograph() -> Image.Image:
     return noise(40, 30).resize((400, 300), Image.Resampling.BICUBIC)
 
 
-def is_progressive(content: bytes | memoryview) -> bool:
+def is_progressive(content: bytes | bytearray | memoryview) -> bool:
     return b"\xff\xc2" in bytes(content)
 
 
