@@ -109,7 +109,11 @@ def test_heic_is_decoded_after_the_encoder_has_been_removed(
     heic, program = io.BytesIO(), f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n{DECODE_HEIC}"
     pillow_heif.from_pillow(quadrants(64, 40)).save(heic, quality=90)
 
-    subprocess.run([ROOT / script, tmp_path], check=True, env={"PATH": os.environ["PATH"]})
+    subprocess.run(
+        [ROOT / script, tmp_path],
+        check=True,
+        env={"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+    )
 
     decoded = subprocess.run(
         [sys.executable, "-c", program], input=heic.getvalue(), capture_output=True, check=True
