@@ -36,6 +36,7 @@ from worker.domain.confinement import Guarantee, describe_missing, missing_guara
 from worker.domain.errors import ConfigurationError, TransientError
 from worker.domain.recipe import Limits
 from worker.domain.requester import Requester
+from worker.domain.result_keys import ResultKeyTemplate
 from worker.dynamodb.backups import Backups
 from worker.dynamodb.ledger import DynamoLedger
 from worker.dynamodb.profiles import CachedProfiles, ProfileStore
@@ -291,7 +292,7 @@ def build_results(
         s3,
         retry=RETRY_POLICIES.bucket,
         bucket=settings.results_bucket,
-        prefix=settings.processed_prefix,
+        keys=ResultKeyTemplate.parse(settings.result_key, prefix=settings.processed_prefix),
         table_id=table_identity.get if table_identity else None,
         size_names=sizes(settings),
     )

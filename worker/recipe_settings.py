@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from typing import Final
 
 from worker.delivery.recipes import UserRecipe, recipe_builder
 from worker.domain.profile import Profile
@@ -18,7 +19,14 @@ from worker.domain.recipe import (
     Subsampling,
     Watermark,
 )
+from worker.domain.result_keys import VERSION
 from worker.settings import SIZES, Settings, SizeSettings
+
+REVALIDATED: Final = "no-cache"
+"""A cache may keep the response, and asks the server before each use whether it has changed."""
+
+IMMUTABLE: Final = "public, max-age=31536000, immutable"
+"""A cache may use the response for a year without asking."""
 
 
 def sizes(settings: Settings) -> dict[str, Size]:
@@ -54,7 +62,20 @@ def standard_recipe(settings: Settings) -> Recipe:
         animation=Animation(settings.animation),
         keep_credits=settings.keep_credits,
         record_location=settings.record_location,
+        cache_control=cache_control(settings),
     )
+
+
+def cache_control(settings: Settings) -> str:
+    """
+    Return the `Cache-Control` header of results.
+
+    By default, caches compare a result with the bucket before each use, unless its key changes with its
+    content.
+    """
+    if settings.cache_control is not None:
+        return settings.cache_control
+    return IMMUTABLE if VERSION in settings.result_key else REVALIDATED
 
 
 def standard_watermark(settings: Settings) -> Watermark:

@@ -9,6 +9,8 @@ from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from typing_extensions import TypedDict
 
+from worker.domain.result_keys import DEFAULT_RESULT_KEY, ResultKeyTemplate, ResultKeyTemplateError
+
 FONT: Final = Path(__file__).parent / "data" / "fonts" / "DejaVuSans-Bold.ttf"
 
 SIZES: Final[dict[str, tuple[int, int]]] = {
@@ -96,6 +98,11 @@ class Settings(BaseSettings):
         "uploads/", description="Key prefix of uploads: {prefix}{userId}/{imageId}.{ext}."
     )
     processed_prefix: str = Field("processed/", description="Key prefix of results.")
+    result_key: str = Field(
+        DEFAULT_RESULT_KEY,
+        description="Key of a result: a template of {prefix}, {userId}, {imageId}, {@size} or {size}, "
+        "{version} and {ext}.",
+    )
     queue_name: str = Field("image-events", description="Queue that receives the S3 event notifications.")
     dead_letter_queue_name: str = Field(
         "image-events-dead", description="Dead-letter queue for messages that cannot be processed."
@@ -198,6 +205,12 @@ class Settings(BaseSettings):
     record_location: bool = Field(
         default=False,
         description="Whether the GPS position of the upload is recorded; results never contain it.",
+    )
+    cache_control: str | None = Field(
+        None,
+        max_length=256,
+        description="Cache-Control header of results, or empty for none; if unset, no-cache, and with "
+        "{version} in their keys: public, max-age=31536000, immutable.",
     )
     quality: int = Field(82, ge=1, le=100, description="Quality of JPEG, WebP and AVIF results.")
     encoder_effort: Literal["low", "medium", "high"] = Field(
@@ -428,6 +441,25 @@ class Settings(BaseSettings):
                 f"WORKER_PROCESSED_PREFIX {self.processed_prefix!r} and WORKER_UPLOADS_PREFIX "
                 f"{self.uploads_prefix!r} overlap in one bucket, so S3 would announce results as uploads; "
                 "choose prefixes that do not overlap, or set WORKER_OUTPUT_BUCKET"
+            )
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _require_distinct_result_keys(self) -> Self:
+        try:
+            ResultKeyTemplate.parse(self.result_key, prefix=self.processed_prefix)
+        except ResultKeyTemplateError as error:
+            message = f"WORKER_RESULT_KEY is {self.result_key!r}, which {error}"
+            raise ValueError(message) from error
+        return self
+
+    @model_validator(mode="after")
+    def _require_header_value(self) -> Self:
+        if self.cache_control and not (self.cache_control.isascii() and self.cache_control.isprintable()):
+            message = (
+                f"WORKER_CACHE_CONTROL is {self.cache_control!r}, which is not a header value; "
+                "set directives such as public, max-age=300"
             )
             raise ValueError(message)
         return self

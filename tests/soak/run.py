@@ -20,7 +20,7 @@ from tests.support.emulators import client, messages_in, stack_name_of, unique_s
 from tests.support.fault_proxy import FaultProxy, ProxyFault, fault_proxy
 from tests.support.watched import WatchedWorker, watched_worker
 from worker.bootstrap import deploy_storage
-from worker.domain.keys import result_key
+from worker.domain.result_keys import DEFAULT_RESULT_KEY, ResultKeyTemplate
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -81,8 +81,16 @@ class _Load:
                 await self._delete(range(self.put - _KEPT_OBJECTS - 50, self.put - _KEPT_OBJECTS))
 
     async def _delete(self, numbers: range) -> None:
+        template = ResultKeyTemplate.parse(DEFAULT_RESULT_KEY, prefix="processed/")
         keys = [_key(number) for number in numbers] + [
-            result_key(prefix="processed/", user_id=_USER, image_id=_name(number), extension=extension)
+            template.key(
+                user_id=_USER,
+                image_id=_name(number),
+                extension=extension,
+                size="medium",
+                is_main=True,
+                version="",
+            )
             for number in numbers
             for extension in ("jpg", "png", "webp")
         ]

@@ -42,7 +42,12 @@ Http: TypeAlias = Any  # a request, response, session or parser of aiobotocore, 
 
 _JSON_OPERATIONS: Final = {"DeleteMessageBatch", "ReceiveMessage", "TransactWriteItems", "UpdateItem"}
 _OBJECT_OPERATIONS: Final = {"GetObject": "GET", "PutObject": "PUT"}
-_HEADERS: Final = {"ContentType": "content-type", "IfMatch": "if-match", "IfNoneMatch": "if-none-match"}
+_HEADERS: Final = {
+    "CacheControl": "cache-control",
+    "ContentType": "content-type",
+    "IfMatch": "if-match",
+    "IfNoneMatch": "if-none-match",
+}
 _OBJECT_PARAMETERS: Final = {"Body", "Bucket", "Key", "Metadata", "VersionId", *_HEADERS}
 _CHECKSUM: Final = "x-amz-checksum-crc32"
 _MAX_BODY_BYTES: Final = 2**20  # aiohttp warns of larger ones; botocore streams them

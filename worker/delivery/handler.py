@@ -66,7 +66,7 @@ from worker.domain.image import Description, Failure, Image, Rendition, Source
 from worker.domain.job import Job
 from worker.domain.message import Abandon, Delete, Disposition, Message, Release, Unreadable
 from worker.domain.recipe import Recipe
-from worker.domain.status import ImageStatus, StepName
+from worker.domain.status import TERMINAL_STATUSES, ImageStatus, StepName
 from worker.domain.step import (
     EncodedRendition,
     StepReport,
@@ -273,7 +273,9 @@ class MessageHandler:
                 with structlog.contextvars.bound_contextvars(image_id=image.image_id, attempt=image.attempt):
                     if suspect is not None and image.attempt - 1 == claimant.fails_attempt:
                         return await self._end(attempt, RetriesExhausted(worker_killed(suspect)))
-                    return await self._run(attempt)
+                    disposition = await self._run(attempt)
+                    await self._delete_leftovers(attempt.writer.image, message)
+                    return disposition
             case Suspect(image=image):
                 return await self._claim_suspect(image, job, message, hold, observation)
             case LeasedByAnother(until=until):
@@ -292,6 +294,9 @@ class MessageHandler:
                 return Delete()
             case Superseded(image=image) if (newer := await self._newer_upload(job, image)) is not None:
                 return await self._claim_and_process(newer, message, hold, observation)
+            case AlreadyDone(image=image) if image.leftovers:  # its worker died before it had deleted them
+                await self._delete_leftovers(image, message)
+                return Delete()
             case _:
                 log.debug("image.claim_skipped", result=type(result).__name__)
                 return Delete()
@@ -397,20 +402,47 @@ class MessageHandler:
         self, attempt: Attempt, rendition: EncodedRendition, *, is_main: bool
     ) -> Rendition:
         """Store a rendition, in place of a later or another record's result if the lease is still held."""
+        store = partial(
+            self._results.store,
+            rendition=rendition,
+            is_main=is_main,
+            cache_control=attempt.recipe.cache_control,
+        )
         try:
-            return await self._results.store(attempt.writer.image, rendition, is_main=is_main)
+            return await store(attempt.writer.image)
         except LaterResultError as error:
             # A claim is recorded before its result is stored: a later attempt that the record does not have
             # is of a record that was deleted, or was lost when the table was restored.
             await attempt.writer.raise_attempt(above=error.stored_attempt)
             log.warning("image.attempt_raised", new_attempt=attempt.writer.image.attempt)
-            return await self._results.store(attempt.writer.image, rendition, is_main=is_main)
+            return await store(attempt.writer.image)
 
     async def _complete(self, attempt: Attempt, stored: Mapping[str, Rendition]) -> None:
         main, writer = attempt.recipe.main.name, attempt.writer
         with attempt.observation.step("settle"):
             await writer.settle(transition.image_completed(stored, main_size=main, at=writer.now()))
         attempt.observation.completed()
+
+    async def _delete_leftovers(self, image: Image, message: Message) -> None:
+        """
+        Delete the results that an ended image no longer has, then remove them from its record.
+
+        Raises:
+            TransientError: The bucket or the table is unavailable: the next receive of the message continues.
+        """
+        if not image.leftovers or image.status not in TERMINAL_STATUSES:
+            return
+        try:
+            for leftover in image.leftovers:
+                await self._results.delete(leftover.key, e_tag=leftover.e_tag)
+            await self._ledger.clear_leftovers(image)
+        except TransientError as error:
+            if error.is_dependency_failure and message.receive_count < self._config.max_receives:
+                raise
+            # The image has its results: this is left to its next completion, or to `reconcile --orphans`.
+            log.warning("image.leftovers_kept", leftovers=len(image.leftovers), reason=str(error))
+        else:
+            log.info("image.leftovers_deleted", leftovers=len(image.leftovers))
 
     def _outcome_of(self, error: BaseException, attempt: Attempt) -> Outcome:
         return outcome_of(

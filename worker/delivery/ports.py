@@ -46,6 +46,10 @@ class Ledger(Protocol):
         """Write the transitions that end the attempt (completed, failed or released) and the statistics."""
         ...
 
+    async def clear_leftovers(self, image: Image) -> None:
+        """Remove the leftovers of an ended image, which are deleted, unless it was claimed again."""
+        ...
+
 
 class Hold(Protocol):
     """A message in flight, which the heartbeat keeps invisible to other workers."""
@@ -204,7 +208,9 @@ class Results(Protocol):
         """Raise `KeyTooLongError` if a result of the recipe cannot be stored under its key."""
         ...
 
-    async def store(self, image: Image, rendition: EncodedRendition, *, is_main: bool) -> Rendition:
+    async def store(
+        self, image: Image, rendition: EncodedRendition, *, is_main: bool, cache_control: str = ""
+    ) -> Rendition:
         """
         Store a rendition unless a later attempt, or one of another record of the image, has stored one.
 
@@ -212,6 +218,15 @@ class Results(Protocol):
             LaterResultError: Such an attempt has stored a rendition, and this one's number is not raised yet.
             ResultKeyTakenError: A rendition of another image is stored under the same key.
             TransientError: The bucket is unavailable, even after retries.
+        """
+        ...
+
+    async def delete(self, key: str, *, e_tag: str) -> bool:
+        """
+        Delete a result if it has this ETag; return whether it did.
+
+        Raises:
+            TransientError: The bucket is unavailable, even after retries, or does not allow it.
         """
         ...
 

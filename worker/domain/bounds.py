@@ -6,11 +6,11 @@ Together with the bounds of `history`, of S3 (keys of 1,024 bytes, 2 kB of user 
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from worker.domain.image import Description, Failure
+from worker.domain.image import Description, Failure, Leftover
 from worker.domain.step import Json
 
 MAX_ITEM_BYTES: Final = 64 * 1024
@@ -19,6 +19,7 @@ MAX_ITEM_BYTES: Final = 64 * 1024
 MAX_MESSAGE_BYTES: Final = 1024
 MAX_DETAIL_BYTES: Final = 2048
 MAX_METADATA_BYTES: Final = 8192
+MAX_LEFTOVERS_BYTES: Final = 8192
 _MAX_NAME_BYTES: Final = 1024
 _MAX_TYPE_BYTES: Final = 256
 _MAX_TAGS_BYTES: Final = 2048
@@ -55,6 +56,17 @@ def bounded_description(description: Description) -> Description:
         file_type=bounded_text(description.file_type, _MAX_TYPE_BYTES),
         tags=tuple(_while_within(description.tags, _MAX_TAGS_BYTES)),
     )
+
+
+def bounded_leftovers(leftovers: Sequence[Leftover]) -> tuple[Leftover, ...]:
+    """Return the last leftovers that have at most `MAX_LEFTOVERS_BYTES`: `reconcile` finds the others."""
+    kept, left = [], MAX_LEFTOVERS_BYTES
+    for leftover in reversed(leftovers):
+        left -= len(leftover.key.encode(errors="replace")) + len(leftover.e_tag)
+        if left < 0:
+            break
+        kept.append(leftover)
+    return tuple(reversed(kept))
 
 
 def with_metadata(existing: Mapping[str, str], added: Mapping[str, str]) -> Mapping[str, str]:

@@ -50,6 +50,20 @@ class Rendition:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Leftover:
+    """
+    A stored result that the image no longer has: of an earlier upload, extension, size or key template.
+
+    Attributes:
+        key: Key in the results bucket.
+        e_tag: ETag in S3, without quotes: an object with another one is not deleted.
+    """
+
+    key: str
+    e_tag: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """Why an image failed or was released."""
 
@@ -95,6 +109,7 @@ class Image:
         attempt: Number of claims; the fencing token that every write is conditional on.
         renditions: Results by size name.
         processed_key: Key of the main result; the previous attempt's until this one completes.
+        leftovers: Results that completed attempts have left over, until they are deleted.
         counted_bytes: Bytes included for this image in the owner's statistics; None if it is not included.
         ttl: Expiry time in seconds since 1970.
     """
@@ -117,6 +132,7 @@ class Image:
     recipe: str | None = None
     renditions: Mapping[str, Rendition] = field(default_factory=dict)
     processed_key: str | None = None
+    leftovers: tuple[Leftover, ...] = ()
     error: Failure | None = None
     history: tuple[HistoryEntry, ...] = ()
     tags: tuple[str, ...] = ()

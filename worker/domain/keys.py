@@ -1,5 +1,5 @@
 """
-Object keys: parse those of uploads, build those of results.
+Parse the object keys of uploads; `result_keys` builds those of results.
 
 Uploads of different keys are always different images. The image id is the `{imageId}` of the key
 `uploads/{userId}/{imageId}.{ext}`. If another key has it already, as `a.jpg` after `a.png`, the image id has
@@ -9,7 +9,7 @@ the extension too, and if that is taken as well, it ends in a hash of the key.
 import hashlib
 from dataclasses import dataclass
 
-from worker.domain.errors import KeyTooLongError, UnreadableMessageError
+from worker.domain.errors import UnreadableMessageError
 
 MAX_KEY_BYTES = 1024
 """Limit of S3 for the length of a key in UTF-8."""
@@ -22,9 +22,6 @@ OPERATION_IMAGE_ID = "console_operation"
 
 RESERVED_IMAGE_IDS = frozenset({PROFILE_IMAGE_ID, OPERATION_IMAGE_ID})
 """Image ids of items that are not images."""
-
-SIZE_SEPARATOR = "@"
-"""Separates the image id from the name of the size in the key of a result; no name of a size contains it."""
 
 _FOLDER_SUFFIXES = ("/", "_$folder$")
 """Ends of the keys of empty objects that programs show as folders: the S3 console's, and Hadoop's."""
@@ -113,29 +110,3 @@ def next_image_id(image_id: str, *, key: str) -> str | None:
 def _without_extension(name: str) -> str:
     folder, slash, file_name = name.rpartition("/")
     return folder + slash + (file_name.rpartition(".")[0] or file_name)
-
-
-def result_key(*, prefix: str, user_id: str, image_id: str, extension: str, size: str | None = None) -> str:
-    """
-    Return the key of a result: `processed/{userId}/{imageId}.{ext}`, other sizes `{imageId}@{size}.{ext}`.
-
-    Different images, sizes and formats have different keys. The main result of an image id whose file name
-    contains the separator has the suffix of a size without a name: `processed/{userId}/a@b@.jpg`.
-
-    Args:
-        prefix: Key prefix of results, with its slash.
-        user_id: Id of the owner.
-        image_id: Id of the image.
-        extension: File extension of the format, without the dot.
-        size: Name of the size, without slashes and separators; None for the main one.
-
-    Raises:
-        KeyTooLongError: S3 would reject the key.
-    """
-    is_ambiguous = SIZE_SEPARATOR in image_id.rpartition("/")[2]
-    suffix = f"{SIZE_SEPARATOR}{size or ''}" if size or is_ambiguous else ""
-    key = f"{prefix}{user_id}/{image_id}{suffix}.{extension}"
-    length = len(key.encode(errors="surrogatepass"))
-    if length > MAX_KEY_BYTES:
-        raise KeyTooLongError(key=key, length_bytes=length, limit_bytes=MAX_KEY_BYTES)
-    return key

@@ -227,6 +227,8 @@ class Recipe:
         animation: How animations are handled.
         keep_credits: Whether renditions keep the artist and copyright of the upload.
         record_location: Whether the record includes where a photo was taken; renditions never do.
+        cache_control: `Cache-Control` header of the renditions; empty for none. Part of the hash, because a
+            header changes only when the rendition is stored again.
     """
 
     sizes: tuple[Size, ...]
@@ -236,6 +238,7 @@ class Recipe:
     animation: Animation = Animation.FIRST
     keep_credits: bool = True
     record_location: bool = False
+    cache_control: str = ""
 
     @property
     def main(self) -> Size:

@@ -11,9 +11,15 @@ from datetime import datetime
 from functools import reduce
 from typing import TypeAlias
 
-from worker.domain.bounds import bounded_description, bounded_detail, bounded_failure, with_metadata
+from worker.domain.bounds import (
+    bounded_description,
+    bounded_detail,
+    bounded_failure,
+    bounded_leftovers,
+    with_metadata,
+)
 from worker.domain.history import ATTEMPT_RAISED
-from worker.domain.image import Description, Failure, HistoryEntry, Image, Rendition, StepRecord
+from worker.domain.image import Description, Failure, HistoryEntry, Image, Leftover, Rendition, StepRecord
 from worker.domain.requester import Requester
 from worker.domain.status import (
     ImageMove,
@@ -185,6 +191,7 @@ def apply(image: Image, transition: Transition) -> Image:
                 error=None,
                 processed_at=at,
                 renditions=transition.renditions,
+                leftovers=_leftovers(image, transition.renditions),
                 counted_bytes=counted if image.counted_bytes is None else image.counted_bytes,
                 processed_key=transition.renditions[transition.main_size].key,
             )
@@ -211,6 +218,13 @@ def _released_steps(steps: Mapping[StepName, StepRecord]) -> Mapping[StepName, S
         else record
         for step, record in steps.items()
     }
+
+
+def _leftovers(image: Image, renditions: Mapping[str, Rendition]) -> tuple[Leftover, ...]:
+    """Return the stored results that an image has no more: what is stored under another key than its own."""
+    replaced = [Leftover(key=each.key, e_tag=each.e_tag) for each in image.renditions.values()]
+    keys = {rendition.key for rendition in renditions.values()}
+    return bounded_leftovers([each for each in (*image.leftovers, *replaced) if each.key not in keys])
 
 
 def _move_step(image: Image, moved: StepMoved) -> Image:

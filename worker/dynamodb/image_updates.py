@@ -70,6 +70,14 @@ def renew_update(image: Image, until_ms: int, table: Table) -> "UpdateTypeDef":
     return expression.request(table, image_id=image.image_id, user_id=image.user_id)
 
 
+def clear_leftovers_update(image: Image, table: Table) -> "UpdateTypeDef":
+    """Return the request that removes an image's leftovers, if it was not claimed since it was read."""
+    expression = UpdateExpression()
+    expression.remove("leftovers")
+    expression.require_unchanged(image)
+    return expression.request(table, image_id=image.image_id, user_id=image.user_id)
+
+
 def was_applied(stored: Image, before: Image, after: Image) -> bool:
     """
     Return whether a rejected update had been applied by an earlier request, whose response was lost.

@@ -58,6 +58,12 @@ class _Rendition(TypedDict):
 
 
 @with_config(_OPEN)
+class _Leftover(TypedDict):
+    key: str
+    eTag: str
+
+
+@with_config(_OPEN)
 class _Failure(TypedDict):
     code: str
     message: str
@@ -101,6 +107,7 @@ class _Image(_Summary):
     leaseExpiresAt: NotRequired[EpochMilliseconds]
     recipe: NotRequired[str]
     renditions: NotRequired[dict[str, _Rendition]]
+    leftovers: NotRequired[list[_Leftover]]
     error: NotRequired[_Failure]
     history: NotRequired[list[_Entry]]
     tags: NotRequired[list[str]]

@@ -12,6 +12,7 @@ from worker.domain.image import (
     Image,
     ImageSummary,
     Lease,
+    Leftover,
     Rendition,
     StepRecord,
 )
@@ -61,6 +62,7 @@ def to_item(image: Image, table: Table) -> Item:
         "leaseExpiresAt": clock.to_epoch_ms(image.lease.expires_at) if image.lease else None,
         "recipe": image.recipe,
         "renditions": {size: _rendition_to_map(each) for size, each in image.renditions.items()} or None,
+        "leftovers": [{"key": each.key, "eTag": each.e_tag} for each in image.leftovers] or None,
         "error": _failure_to_map(image.error) if image.error else None,
         "history": [_entry_to_map(entry) for entry in image.history],
         "countedBytes": image.counted_bytes,
@@ -106,6 +108,7 @@ def from_item(item: Mapping[str, Any]) -> Image:
         recipe=item.get("recipe"),
         renditions={size: _rendition_from_map(each) for size, each in item.get("renditions", {}).items()},
         processed_key=item.get("processedS3Key"),
+        leftovers=tuple(Leftover(key=each["key"], e_tag=each["eTag"]) for each in item.get("leftovers", ())),
         error=_failure_from_map(item["error"]) if "error" in item else None,
         history=tuple(_entry_from_map(entry) for entry in item.get("history", [])),
         tags=tuple(item.get("tags", ())),

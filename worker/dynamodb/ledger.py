@@ -17,6 +17,7 @@ from worker.domain.transition import Transition, apply_all
 from worker.dynamodb.conditional_update import Applied, UpdateResult, conditional_update
 from worker.dynamodb.image_updates import (
     claim_update,
+    clear_leftovers_update,
     create_update,
     progress_update,
     renew_update,
@@ -110,6 +111,11 @@ class DynamoLedger:
         else:
             await self._update_held(image, after, what="end the attempt")
         return after
+
+    async def clear_leftovers(self, image: Image) -> None:
+        """Remove an image's leftovers from its record; if it was claimed again, its next end does so."""
+        request = clear_leftovers_update(image, self._table)
+        await self._update(request, what="record that results were deleted")
 
     async def close(self) -> None:
         """Wait for the transactions in flight."""

@@ -22,10 +22,11 @@ from worker.aws.retry import RetryPolicy, call_with_retry
 from worker.domain.errors import LaterResultError, ResultKeyTakenError, TransientError
 from worker.domain.history import has_raised_attempt, outcomes
 from worker.domain.image import Image, Rendition
-from worker.domain.keys import result_key
 from worker.domain.recipe import Recipe
+from worker.domain.result_keys import ResultKeyTemplate, version_of
 from worker.domain.status import ImageStatus
 from worker.domain.step import CONTENT_TYPES, EXTENSIONS, EncodedRendition
+from worker.s3.deletes import delete_object
 from worker.s3.heads import head_object
 from worker.s3.nonce import new_nonce, with_nonce
 
@@ -42,8 +43,8 @@ _MAX_IDENTITY = 1024
 _MAX_DIGITS = 15
 """A longer number in the metadata of an object was not written by a worker."""
 
-_SOURCE_AND_RECIPE = ("recipe", "source-etag", "source-sequencer")
-"""Metadata of an object that is equal for all attempts at one upload by one recipe."""
+_SAME_RESULT = ("record", "recipe", "source-etag", "source-sequencer")
+"""Metadata of an object that is equal for all attempts of a record at one upload by one recipe."""
 
 
 class S3Results:
@@ -54,7 +55,7 @@ class S3Results:
         client: S3 client.
         retry: Retry policy for S3 requests.
         bucket: Name of the bucket.
-        prefix: Prefix of all keys, with its slash.
+        keys: Template of their keys.
         table_id: Returns the id of the table of the records; None keeps results apart from records, so that
             they never show that an image was counted.
         size_names: Names of the sizes, which earlier versions appended to image ids: see `_other_owner`.
@@ -66,11 +67,11 @@ class S3Results:
         *,
         retry: RetryPolicy,
         bucket: str,
-        prefix: str,
+        keys: ResultKeyTemplate,
         table_id: Callable[[], Awaitable[str]] | None = None,
         size_names: Iterable[str] = (),
     ) -> None:
-        self._client, self._retry, self._bucket, self._prefix = client, retry, bucket, prefix
+        self._client, self._retry, self._bucket, self._keys = client, retry, bucket, keys
         self._table_id = table_id
         self._former_suffixes = tuple(f"_{name}" for name in size_names)
 
@@ -83,18 +84,29 @@ class S3Results:
         """
         extension = min(EXTENSIONS.values(), key=len)
         for size in recipe.sizes:
-            name = None if size is recipe.main else size.name
-            result_key(
-                prefix=self._prefix,
-                user_id=image.user_id,
-                image_id=image.image_id,
-                extension=extension,
-                size=name,
-            )
+            self._key(image, extension=extension, size=size.name, is_main=size is recipe.main)
 
-    async def store(self, image: Image, rendition: EncodedRendition, *, is_main: bool) -> Rendition:
+    def _key(self, image: Image, *, extension: str, size: str, is_main: bool) -> str:
+        return self._keys.key(
+            user_id=image.user_id,
+            image_id=image.image_id,
+            extension=extension,
+            size=size,
+            is_main=is_main,
+            version=version_of(image) if self._keys.has_version else "",
+        )
+
+    async def store(
+        self, image: Image, rendition: EncodedRendition, *, is_main: bool, cache_control: str = ""
+    ) -> Rendition:
         """
         Store a rendition unless a later attempt has stored its own.
+
+        Args:
+            image: The image, as its attempt has recorded it.
+            rendition: The rendition.
+            is_main: Whether it is the main result.
+            cache_control: `Cache-Control` header that it is served with; empty for none.
 
         Raises:
             LaterResultError: A later attempt, or one of another record, has stored one: see its docstring.
@@ -102,13 +114,8 @@ class S3Results:
             ResultKeyTakenError: A rendition of another image is stored under the key.
             TransientError: The bucket was unavailable, or rejected the rendition.
         """
-        key = result_key(
-            prefix=self._prefix,
-            user_id=image.user_id,
-            image_id=image.image_id,
-            extension=EXTENSIONS[rendition.format],
-            size=None if is_main else rendition.size,
-        )
+        extension = EXTENSIONS[rendition.format]
+        key = self._key(image, extension=extension, size=rendition.size, is_main=is_main)
         origin = _origin(image, await self._table_id() if self._table_id else "")
         counted_bytes: int | None = None
         content = with_nonce(rendition, new_nonce())
@@ -136,6 +143,7 @@ class S3Results:
                 key,
                 content,
                 content_type=CONTENT_TYPES[rendition.format],
+                cache_control=cache_control,
                 origin=origin,
                 replaced_e_tag=replaced_e_tag,
             )
@@ -146,6 +154,10 @@ class S3Results:
             is_stored = True
         message = f"s3://{self._bucket}/{key} changed {_MAX_ROUNDS} times while it was being written"
         raise TransientError(message, is_dependency_failure=False)
+
+    async def delete(self, key: str, *, e_tag: str) -> bool:
+        """Delete a result if it has this ETag; see `delete_object`."""
+        return await delete_object(self._client, bucket=self._bucket, key=key, e_tag=e_tag, retry=self._retry)
 
     def _other_owner(self, stored: "HeadObjectOutputTypeDef", image: Image, key: str) -> str | None:
         """
@@ -169,6 +181,7 @@ class S3Results:
         content: bytes,
         *,
         content_type: str,
+        cache_control: str,
         origin: dict[str, str],
         replaced_e_tag: str | None,
     ) -> str | None:
@@ -185,6 +198,8 @@ class S3Results:
             "ContentType": content_type,
             "Metadata": origin,
         }
+        if cache_control:
+            request["CacheControl"] = cache_control
         if replaced_e_tag is None:
             request["IfNoneMatch"] = "*"
         else:
@@ -288,13 +303,15 @@ def _can_be_kept(stored: "HeadObjectOutputTypeDef", image: Image, origin: dict[s
 
     Only objects of this attempt and the preceding one are kept: an attempt in between may have seen an older
     object and be about to replace it. Replacing it here gives it another ETag, which makes that write fail.
+    Older objects, and those of other records, may be deleted as leftovers or orphans at any time: replacing
+    one here makes that deletion fail.
 
     Raises:
         LaterResultError: The object is of a later attempt, or of another record.
     """
     metadata = stored["Metadata"]
     attempt = _number(metadata, "attempt") or 0
-    is_same = all(metadata.get(name) == origin[name] for name in _SOURCE_AND_RECIPE)
+    is_same = all(metadata.get(name, "") == origin[name] for name in _SAME_RESULT)
     if origin["source-etag"] and is_same and attempt >= image.attempt - 1:
         return True
     is_later = attempt > image.attempt or (attempt == image.attempt and not is_same)

@@ -61,6 +61,11 @@ class MemoryLedger:
         self._store(after)
         return after
 
+    async def clear_leftovers(self, image: Image) -> None:
+        stored = self.images[image.image_id, image.user_id]
+        if (stored.attempt, stored.status) == (image.attempt, image.status):
+            self._store(replace(stored, leftovers=()))
+
     def _leased(self, image: Image) -> Image:
         stored = self.images.get((image.image_id, image.user_id))
         if (

@@ -189,19 +189,38 @@ class FakePool:
 
 
 class FakeResults:
-    """Keeps the stored renditions, or raises `error`; `key_error` is raised before the image is read."""
+    """
+    Keeps the stored renditions, or raises `error`; `key_error` is raised before the image is read.
+
+    Attributes:
+        extension: Extension of the keys.
+        deleted: Keys and ETags of the deleted results.
+        delete_error: Raised in place of a deletion.
+    """
 
     def __init__(self) -> None:
         self.stored: list[tuple[Image, EncodedRendition, bool]] = []
         self.error: Exception | None = None
         self.key_error: Exception | None = None
+        self.extension = "jpg"
+        self.deleted: list[tuple[str, str]] = []
+        self.delete_error: Exception | None = None
 
     def check_keys(self, image: Image, recipe: Recipe) -> None:
         if self.key_error is not None:
             raise self.key_error
 
-    async def store(self, image: Image, rendition: EncodedRendition, *, is_main: bool) -> Rendition:
+    async def store(
+        self, image: Image, rendition: EncodedRendition, *, is_main: bool, cache_control: str = ""
+    ) -> Rendition:
         if self.error is not None:
             raise self.error
         self.stored.append((image, rendition, is_main))
-        return a_rendition(image.image_id, image.user_id, size_bytes=len(rendition.content))
+        stored = a_rendition(image.image_id, image.user_id, size_bytes=len(rendition.content))
+        return replace(stored, key=stored.key.replace(".jpg", f".{self.extension}"))
+
+    async def delete(self, key: str, *, e_tag: str) -> bool:
+        if self.delete_error is not None:
+            raise self.delete_error
+        self.deleted.append((key, e_tag))
+        return True

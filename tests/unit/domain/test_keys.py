@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.domain.errors import UnreadableMessageError
-from worker.domain.keys import UploadKey, image_ids, next_image_id, parse_upload_key, result_key
-from worker.domain.step import EXTENSIONS
+from worker.domain.keys import UploadKey, image_ids, next_image_id, parse_upload_key
 
 
 def parsed(key: str) -> UploadKey:
@@ -117,38 +116,6 @@ def test_any_key_is_parsed_or_rejected(rest: str) -> None:
     assert DOTS.isdisjoint(rest.split("/"))
 
 
-def test_the_key_of_the_main_result_has_no_size() -> None:
-    key = result_key(prefix="processed/", user_id="user_1", image_id="img_1", extension="jpg")
-
-    assert key == "processed/user_1/img_1.jpg"
-
-
-def test_the_key_of_another_size_ends_in_its_name() -> None:
-    key = result_key(
-        prefix="processed/", user_id="user_1", image_id="2024/img_1", extension="webp", size="small"
-    )
-
-    assert key == "processed/user_1/2024/img_1@small.webp"
-
-
-@pytest.mark.parametrize(
-    ("image_id", "size", "expected"),
-    [
-        ("icon@2x", None, "icon@2x@.png"),
-        ("icon@2x", "small", "icon@2x@small.png"),
-        ("icon@", None, "icon@@.png"),
-        ("a@b/icon", None, "a@b/icon.png"),
-        ("pic_thumbnail", None, "pic_thumbnail.png"),
-    ],
-)
-def test_an_image_id_with_the_separator_of_sizes_is_told_apart(
-    image_id: str, size: str | None, expected: str
-) -> None:
-    key = result_key(prefix="processed/", user_id="u", image_id=image_id, extension="png", size=size)
-
-    assert key == f"processed/u/{expected}"
-
-
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
@@ -189,7 +156,6 @@ NAMES = (
     .map("".join)
     .filter(lambda name: not name.endswith("/"))
 )
-SIZES = st.none() | st.sampled_from(["small", "Small", "_small", "a", "a-b"])
 
 
 def is_accepted(name: str) -> bool:
@@ -220,36 +186,3 @@ def test_uploads_of_different_keys_have_different_image_ids_in_any_order(names: 
     assert len(forward) == len(backward) == len(names)
     for image_id, key in [*forward.items(), *backward.items()]:
         assert image_id in image_ids(key, prefix="uploads/")
-
-
-@given(
-    st.lists(NAMES.filter(is_accepted), unique=True, min_size=1, max_size=5),
-    st.sets(SIZES, min_size=1),
-    st.sets(st.sampled_from(sorted(EXTENSIONS.values())), min_size=1),
-)
-def test_every_image_size_and_format_has_a_result_key_of_its_own(
-    names: list[str], sizes: set[str | None], extensions: set[str]
-) -> None:
-    keys = [
-        result_key(prefix="processed/", user_id="u", image_id=image_id, extension=extension, size=size)
-        for image_id in image_ids_after(names)
-        for size in sizes
-        for extension in extensions
-    ]
-
-    assert len(set(keys)) == len(keys)
-
-
-USERS_AND_IMAGES = st.tuples(USERS, IMAGES | NAMES)
-
-
-@given(USERS_AND_IMAGES, USERS_AND_IMAGES, SIZES, SIZES)
-def test_no_two_images_share_a_result_key(
-    first: tuple[str, str], second: tuple[str, str], first_size: str | None, second_size: str | None
-) -> None:
-    def key(image: tuple[str, str], size: str | None) -> str:
-        user_id, image_id = image
-        return result_key(prefix="p/", user_id=user_id, image_id=image_id, extension="jpg", size=size)
-
-    is_same = (first, first_size) == (second, second_size)
-    assert (key(first, first_size) == key(second, second_size)) is is_same

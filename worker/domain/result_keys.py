@@ -1,0 +1,211 @@
+"""
+Object keys of results, built from a template so that no two images or sizes share a key.
+
+A template is text with placeholders. `{version}` gives the results of a new upload, or of another recipe,
+other keys, and so other URLs; the same upload has the same keys whenever it is processed by the same recipe.
+"""
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from worker.domain import clock
+from worker.domain.errors import KeyTooLongError
+from worker.domain.image import Image
+from worker.domain.keys import MAX_KEY_BYTES
+
+DEFAULT_RESULT_KEY: Final = "{prefix}{userId}/{imageId}{@size}.{ext}"
+
+PREFIX, USER, IMAGE, VERSION, EXTENSION = "{prefix}", "{userId}", "{imageId}", "{version}", "{ext}"
+SIZE: Final = "{size}"
+"""Name of the size."""
+SIZE_UNLESS_MAIN: Final = "{@size}"
+"""`@` and the name of the size; empty for the main result."""
+
+PLACEHOLDERS: Final = (PREFIX, USER, IMAGE, SIZE_UNLESS_MAIN, SIZE, VERSION, EXTENSION)
+
+SIZE_SEPARATOR: Final = "@"
+"""Separates the image id from the name of the size; no name of a size contains it."""
+
+_VERSION_DIGITS: Final = 12
+_OTHER_CHARACTER: Final = re.compile(r"[^A-Za-z0-9/._~@=+,!-]")
+_OF_SIZE_NAMES: Final = re.compile(r"[A-Za-z0-9_-]")
+_OF_EXTENSIONS: Final = re.compile(r"[A-Za-z0-9]")
+
+
+class ResultKeyTemplateError(ValueError):
+    """Raised for a template that is invalid; its message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResultKeyTemplate:
+    """
+    A valid template; see `parse`.
+
+    Attributes:
+        parts: Texts and placeholders, in order.
+    """
+
+    parts: Sequence[str]
+
+    @classmethod
+    def parse(cls, template: str, *, prefix: str) -> "ResultKeyTemplate":
+        """
+        Return the template.
+
+        Args:
+            template: Text with `PLACEHOLDERS`; begins with the prefix or its placeholder.
+            prefix: Prefix of all results, with its slash.
+
+        Raises:
+            ResultKeyTemplateError: The template is invalid, or two images or sizes could have the same key.
+        """
+        if template.startswith(PREFIX):
+            template = prefix + template.removeprefix(PREFIX)
+        if not template.startswith(prefix):
+            message = f"does not begin with the prefix of results, {prefix!r}; begin it with {PREFIX}"
+            raise ResultKeyTemplateError(message)
+        below = [part for part in re.split(r"(\{[^{}]*\})", template.removeprefix(prefix)) if part]
+        _require_known_parts(below)
+        _require_distinct_keys(below)
+        found = cls((prefix, *below))
+        _require_plain_segments(found)
+        return found
+
+    @property
+    def has_version(self) -> bool:
+        """Whether the key of a result changes with the upload and the recipe."""
+        return VERSION in self.parts
+
+    def key(
+        self, *, user_id: str, image_id: str, extension: str, size: str, is_main: bool, version: str
+    ) -> str:
+        """
+        Return the key of a result.
+
+        Different images and sizes have different keys. Where `{@size}` follows text with its separator in the
+        same segment, as in the image id `icon@2x`, the main result has the separator too: `icon@2x@.png`.
+
+        Args:
+            user_id: Id of the owner.
+            image_id: Id of the image.
+            extension: File extension of the format, without the dot.
+            size: Name of the size, without slashes and separators.
+            is_main: Whether it is the main result.
+            version: Identifies upload and recipe: see `version_of`.
+
+        Raises:
+            KeyTooLongError: S3 would reject the key.
+        """
+        values: Mapping[str, str] = {
+            USER: user_id,
+            IMAGE: image_id,
+            SIZE: size,
+            VERSION: version,
+            EXTENSION: extension,
+        }
+        key = ""
+        for part in self.parts:
+            if part == SIZE_UNLESS_MAIN:
+                is_ambiguous = SIZE_SEPARATOR in key.rpartition("/")[2]
+                key += f"{SIZE_SEPARATOR}{'' if is_main else size}" if is_ambiguous or not is_main else ""
+            else:
+                key += values.get(part, part)
+        length = len(key.encode(errors="surrogatepass"))
+        if length > MAX_KEY_BYTES:
+            raise KeyTooLongError(key=key, length_bytes=length, limit_bytes=MAX_KEY_BYTES)
+        return key
+
+
+def version_of(image: Image) -> str:
+    """
+    Return the text that stands for an image's upload and recipe in the keys of its results.
+
+    It is the same for every message about the upload, and for every attempt.
+    """
+    source = image.version
+    if source.e_tag:
+        identity = [source.e_tag]
+    else:
+        identity = [source.version_id or "", source.sequencer or "", clock.to_text(source.uploaded_at)]
+    text = "\n".join([*identity, image.recipe or ""])
+    return hashlib.sha256(text.encode()).hexdigest()[:_VERSION_DIGITS]
+
+
+def _require_known_parts(parts: Sequence[str]) -> None:
+    known = [placeholder for placeholder in PLACEHOLDERS if placeholder != PREFIX]
+    for part in parts:
+        if part == PREFIX:
+            message = f"contains {PREFIX} after its beginning; remove it there"
+            raise ResultKeyTemplateError(message)
+        if part.startswith("{") and part not in known:
+            message = f"contains the unknown placeholder {part}; use {', '.join(known)}"
+            raise ResultKeyTemplateError(message)
+        if part not in known and (other := _OTHER_CHARACTER.search(part)):
+            message = f"contains {other[0]!r}; use letters, digits, /._~@=+,!- and {', '.join(known)}"
+            raise ResultKeyTemplateError(message)
+    for placeholder, times in Counter(part for part in parts if part in known).items():
+        if times > 1:
+            message = f"contains {placeholder} {times} times; keep one of them"
+            raise ResultKeyTemplateError(message)
+
+
+def _require_distinct_keys(parts: Sequence[str]) -> None:
+    """Require that keys can be read back: every value is found by its position or its neighbours."""
+    for placeholder, whose in ((USER, "users"), (IMAGE, "images")):
+        if placeholder not in parts:
+            message = f"does not contain {placeholder}, so that {whose} would share keys; add it"
+            raise ResultKeyTemplateError(message)
+    if (SIZE in parts) is (SIZE_UNLESS_MAIN in parts):
+        message = (
+            f"contains both {SIZE_UNLESS_MAIN} and {SIZE}; keep one of them"
+            if SIZE in parts
+            else f"contains neither {SIZE_UNLESS_MAIN} nor {SIZE}, so that sizes would share a key; add one"
+        )
+        raise ResultKeyTemplateError(message)
+    before, after = _neighbours(parts, USER)
+    if parts.index(USER) > parts.index(IMAGE) or not (before.endswith("/") and after.startswith("/")):
+        message = (
+            f"does not have {USER} as a segment of its own before {IMAGE}, so that users could share keys; "
+            f"write {USER}/ before {IMAGE}"
+        )
+        raise ResultKeyTemplateError(message)
+    for placeholder, of_value, what in (
+        (SIZE, _OF_SIZE_NAMES, "letters, digits, _ or -"),
+        (EXTENSION, _OF_EXTENSIONS, "letters or digits"),
+    ):
+        if placeholder in parts:
+            before, after = _neighbours(parts, placeholder)
+            if any(text in "{}" or of_value.match(text) for text in (before[-1], after[:1] or "/")):
+                message = (
+                    f"has {what} or a placeholder next to {placeholder}, so that keys could be equal; "
+                    f"separate it with another character, as in .{placeholder}"
+                )
+                raise ResultKeyTemplateError(message)
+    if SIZE_UNLESS_MAIN in parts:
+        _, after = _neighbours(parts, SIZE_UNLESS_MAIN)
+        is_separated = after[:1] != "{" and not _OF_SIZE_NAMES.match(after)
+        if parts.index(SIZE_UNLESS_MAIN) < parts.index(IMAGE) or not is_separated:
+            message = (
+                f"does not have {SIZE_UNLESS_MAIN} behind {IMAGE} and before a character that no name of a "
+                f"size has, so that keys could be equal; write {IMAGE}{SIZE_UNLESS_MAIN}.{EXTENSION}"
+            )
+            raise ResultKeyTemplateError(message)
+
+
+def _neighbours(parts: Sequence[str], placeholder: str) -> tuple[str, str]:
+    """Return the parts before and after a placeholder; the prefix before the first one ends with a slash."""
+    index = parts.index(placeholder)
+    return parts[index - 1] if index else "/", parts[index + 1] if index + 1 < len(parts) else ""
+
+
+def _require_plain_segments(template: ResultKeyTemplate) -> None:
+    for is_main in (True, False):
+        key = template.key(user_id="u", image_id="i", extension="jpg", size="s", is_main=is_main, version="v")
+        for segment in key.split("/"):
+            if segment in {"", ".", ".."}:
+                message = f"makes keys with the segment {segment!r}; write a name between two slashes"
+                raise ResultKeyTemplateError(message)
