@@ -532,6 +532,9 @@ async def open_repairs(
             bucket=settings.bucket,
             uploads_prefix=settings.uploads_prefix,
             results_bucket=settings.results_bucket,
+            results_prefix=settings.processed_prefix,
+            results=build_results(clients.s3, settings),
+            table_id=build_table_identity(clients.dynamodb, settings).get,
             s3=clients.s3,
             s3_retry=RETRY_POLICIES.bucket,
             queries=build_queries(

@@ -7,11 +7,13 @@ import typer
 
 from worker.bootstrap import open_clients, open_repairs
 from worker.cli.support import output
+from worker.cli.support.confirmation import confirm
 from worker.cli.support.entrypoint import asynchronous, start
 from worker.cli.support.report import DryRunOption, RateOption, Report
 from worker.cli.support.requester import requester
 from worker.domain.clock import utc_now
 from worker.repair.context import DEFAULT_RATE_PER_S
+from worker.repair.orphans import reconcile_orphans
 from worker.repair.reconcile import PENDING_TIMEOUTS, reconcile_all
 from worker.repair.result_state import reconcile_results
 
@@ -39,6 +41,17 @@ async def reconcile(
             "result. Images with a missing or another result are reprocessed.",
         ),
     ] = False,
+    orphans: Annotated[
+        bool,
+        typer.Option(
+            "--orphans",
+            help="Also list the results that no record names: one S3 request for each result in the bucket.",
+        ),
+    ] = False,
+    remove_orphans: Annotated[
+        bool, typer.Option("--remove-orphans", help="Delete these results, after a confirmation.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     rate: RateOption = DEFAULT_RATE_PER_S,
     dry_run: DryRunOption = False,
     json: output.JsonOption = False,
@@ -52,11 +65,21 @@ async def reconcile(
 
     After a table was restored, use --objects: it finds results that are missing, or differ from the record.
 
+    Results become orphans when their record is deleted or expires, or when a worker dies before it has
+    recorded them. Only those of this very table are deleted: results of another table, or of this one before
+    it was restored, are listed.
+
     Exit status 1: some images could not be checked or requeued.
 
     Example: image-worker reconcile --objects --dry-run
     """
     settings = start()
+    if remove_orphans and not (yes or dry_run):
+        confirm(
+            f"This deletes the results in s3://{settings.results_bucket}/{settings.processed_prefix} that no "
+            f"record of the table {settings.table_name} names: --orphans lists them.",
+            expected=settings.table_name,
+        )
     pending_for_s = PENDING_TIMEOUTS * settings.visibility_timeout_s if older_than is None else older_than
     with Report("reconciling", dry_run=dry_run, json=json) as report:
         async with (
@@ -73,4 +96,6 @@ async def reconcile(
             await reconcile_all(repairs, now=utc_now(), pending_for=timedelta(seconds=pending_for_s))
             if objects:
                 await reconcile_results(repairs)
+            if orphans or remove_orphans:
+                await reconcile_orphans(repairs, report, now=utc_now(), removes=remove_orphans)
     return report.finish()

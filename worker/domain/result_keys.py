@@ -70,7 +70,8 @@ class ResultKeyTemplate:
             raise ResultKeyTemplateError(message)
         below = [part for part in re.split(r"(\{[^{}]*\})", template.removeprefix(prefix)) if part]
         _require_known_parts(below)
-        _require_distinct_keys(below)
+        _require_needed_parts(below)
+        _require_readable_keys(below)
         found = cls((prefix, *below))
         _require_plain_segments(found)
         return found
@@ -79,6 +80,18 @@ class ResultKeyTemplate:
     def has_version(self) -> bool:
         """Whether the key of a result changes with the upload and the recipe."""
         return VERSION in self.parts
+
+    def prefixes(self, *, user_id: str, image_id: str) -> Sequence[str]:
+        """Return what the keys of all results of an image begin with; those of some other images do, too."""
+        behind = self.parts.index(IMAGE) + 1
+        values = {USER: user_id, IMAGE: image_id}
+        beginning = "".join(values.get(part, part) for part in self.parts[:behind])
+        first, second = (
+            part if part not in PLACEHOLDERS else "" for part in (*self.parts, "", "")[behind:][:2]
+        )
+        if SIZE_UNLESS_MAIN in self.parts[behind : behind + 1]:
+            return [f"{beginning}{SIZE_SEPARATOR}", f"{beginning}{second}"]
+        return [f"{beginning}{first}"]
 
     def key(
         self, *, user_id: str, image_id: str, extension: str, size: str, is_main: bool, version: str
@@ -153,8 +166,7 @@ def _require_known_parts(parts: Sequence[str]) -> None:
             raise ResultKeyTemplateError(message)
 
 
-def _require_distinct_keys(parts: Sequence[str]) -> None:
-    """Require that keys can be read back: every value is found by its position or its neighbours."""
+def _require_needed_parts(parts: Sequence[str]) -> None:
     for placeholder, whose in ((USER, "users"), (IMAGE, "images")):
         if placeholder not in parts:
             message = f"does not contain {placeholder}, so that {whose} would share keys; add it"
@@ -173,25 +185,33 @@ def _require_distinct_keys(parts: Sequence[str]) -> None:
             f"write {USER}/ before {IMAGE}"
         )
         raise ResultKeyTemplateError(message)
+    if early := [part for part in parts[: parts.index(IMAGE)] if part in PLACEHOLDERS and part != USER]:
+        message = (
+            f"has {early[0]} before {IMAGE}, so that the results of an image could not be listed; "
+            f"write it behind {IMAGE}"
+        )
+        raise ResultKeyTemplateError(message)
+
+
+def _require_readable_keys(parts: Sequence[str]) -> None:
+    """
+    Require that what follows the image id can be read back from the end of a key: no two keys are equal then.
+
+    A version has a fixed length. Other values end where a character begins that none of them contains.
+    """
     for placeholder, of_value, what in (
         (SIZE, _OF_SIZE_NAMES, "letters, digits, _ or -"),
+        (SIZE_UNLESS_MAIN, _OF_SIZE_NAMES, "letters, digits, _ or -"),
         (EXTENSION, _OF_EXTENSIONS, "letters or digits"),
     ):
-        if placeholder in parts:
-            before, after = _neighbours(parts, placeholder)
-            if any(text in "{}" or of_value.match(text) for text in (before[-1], after[:1] or "/")):
-                message = (
-                    f"has {what} or a placeholder next to {placeholder}, so that keys could be equal; "
-                    f"separate it with another character, as in .{placeholder}"
-                )
-                raise ResultKeyTemplateError(message)
-    if SIZE_UNLESS_MAIN in parts:
-        _, after = _neighbours(parts, SIZE_UNLESS_MAIN)
-        is_separated = after[:1] != "{" and not _OF_SIZE_NAMES.match(after)
-        if parts.index(SIZE_UNLESS_MAIN) < parts.index(IMAGE) or not is_separated:
+        if placeholder not in parts:
+            continue
+        before, after = _neighbours(parts, placeholder)
+        neighbours = [after[:1] or "/", SIZE_SEPARATOR if placeholder == SIZE_UNLESS_MAIN else before[-1]]
+        if any(text in "{}" or of_value.match(text) for text in neighbours):
             message = (
-                f"does not have {SIZE_UNLESS_MAIN} behind {IMAGE} and before a character that no name of a "
-                f"size has, so that keys could be equal; write {IMAGE}{SIZE_UNLESS_MAIN}.{EXTENSION}"
+                f"has {what} or a placeholder next to {placeholder}, so that keys could be equal; "
+                "separate it with another character, such as a dot"
             )
             raise ResultKeyTemplateError(message)
 

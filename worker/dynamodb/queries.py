@@ -152,6 +152,20 @@ class Queries:
         items = await get_items(self._client, self._table, self._retry, keys, consistent=consistent)
         return self._report_unreadable([self._read(item) for item in items])
 
+    async def records(
+        self, keys: Iterable[tuple[str, str]], *, consistent: bool = False
+    ) -> dict[tuple[str, str], Image | UnreadableRecordError]:
+        """Return the images that exist, or their records' errors, by key; expired ones are included."""
+        items = await get_items(self._client, self._table, self._retry, keys, consistent=consistent)
+        found: dict[tuple[str, str], Image | UnreadableRecordError] = {}
+        for item in items:
+            key = (str(item["imageId"]), str(item["userId"]))
+            try:
+                found[key] = from_item(item)
+            except UnreadableRecordError as error:
+                found[key] = error
+        return found
+
     async def failed_images(self, keys: Iterable[tuple[str, str]]) -> FailedImages:
         """Return what lists show of the images with the given keys, as far as they exist and have failed."""
         items = await get_items(self._client, self._table, self._retry, keys, attributes=FAILED_ATTRIBUTES)

@@ -17,6 +17,7 @@ from worker.dynamodb.queries import Queries
 from worker.dynamodb.repair_writes import RepairWrites
 from worker.repair.control import UNCONTROLLED, Control
 from worker.repair.requests import RequeueRequest
+from worker.s3.results import S3Results
 from worker.sqs.batch import MAX_BATCH_ENTRIES
 from worker.sqs.events import to_body
 from worker.sqs.sender import JobSender, RateLimiter
@@ -55,6 +56,9 @@ class RepairContext:
         bucket: Bucket of the uploads.
         uploads_prefix: Key prefix of the uploads.
         results_bucket: Bucket of the results.
+        results_prefix: Key prefix of the results.
+        results: Deletes results.
+        table_id: Returns the id of the table, which a restored table does not share.
         s3: S3 client.
         s3_retry: Retry policy for requests to S3.
         queries: Reads images from the table.
@@ -74,6 +78,9 @@ class RepairContext:
     bucket: str
     uploads_prefix: str
     results_bucket: str
+    results_prefix: str
+    results: S3Results
+    table_id: Callable[[], Awaitable[str]]
     s3: "S3Client"
     s3_retry: RetryPolicy
     queries: Queries

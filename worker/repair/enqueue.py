@@ -1,10 +1,8 @@
 """Enqueue the uploads in the bucket that the table does not have, or has an older version of."""
 
-from collections.abc import AsyncIterator, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from worker.aws.retry import RetryPolicy, call_with_retry
 from worker.domain.clock import to_milliseconds
 from worker.domain.errors import TransientError, UnreadableMessageError, UnreadableRecordError
 from worker.domain.image import Image
@@ -12,34 +10,22 @@ from worker.domain.job import Job, SourceVersion
 from worker.domain.keys import parse_upload_key
 from worker.repair.context import RepairContext
 from worker.repair.source_state import SourceStatus, check_source
+from worker.s3.lists import list_objects
 
 if TYPE_CHECKING:
-    from types_aiobotocore_s3 import S3Client
-    from types_aiobotocore_s3.type_defs import ListObjectsV2RequestTypeDef, ObjectTypeDef
+    from types_aiobotocore_s3.type_defs import ObjectTypeDef
 
 _BATCH_SIZE: Final = 100
 
 
 async def enqueue_all(repairs: RepairContext, *, prefix: str) -> None:
     """Enqueue every upload under a key prefix that is not recorded in its current version."""
-    async for objects in _list_objects(repairs.s3, repairs.s3_retry, bucket=repairs.bucket, prefix=prefix):
+    async for objects in list_objects(
+        repairs.s3, bucket=repairs.bucket, prefix=prefix, retry=repairs.s3_retry
+    ):
         jobs = [job for found in objects if (job := _job_of_object(repairs, found)) is not None]
         for start in range(0, len(jobs), _BATCH_SIZE):
             await _enqueue_unrecorded(repairs, jobs[start : start + _BATCH_SIZE])
-
-
-async def _list_objects(
-    client: "S3Client", retry: RetryPolicy, *, bucket: str, prefix: str
-) -> "AsyncIterator[Sequence[ObjectTypeDef]]":
-    request: ListObjectsV2RequestTypeDef = {"Bucket": bucket, "Prefix": prefix}
-    while True:
-        page = await call_with_retry(
-            partial(client.list_objects_v2, **request), retry, what=f"list s3://{bucket}/{prefix}"
-        )
-        yield page.get("Contents", [])
-        if not page.get("IsTruncated"):
-            return
-        request["ContinuationToken"] = page["NextContinuationToken"]
 
 
 def _job_of_object(repairs: RepairContext, found: "ObjectTypeDef") -> Job | None:

@@ -9,6 +9,7 @@ from worker.domain.errors import TransientError
 from worker.domain.image import Image, Rendition
 from worker.domain.status import ImageStatus
 from worker.repair.context import RepairContext
+from worker.repair.leftovers import delete_leftovers
 from worker.repair.reprocess import requeue_images
 from worker.s3.heads import head_object
 from worker.s3.results import identity_of
@@ -30,13 +31,16 @@ async def reconcile_results(repairs: RepairContext) -> None:
     """
     Compare all results of completed images with the bucket; requeue the images whose results differ.
 
-    It reads each record, and the metadata of each of its results: one HEAD request for each result.
+    Results that workers have left over are deleted. It reads each record, and the metadata of each of its
+    results: one HEAD request for each result.
     """
     async for images in repairs.images_with_status(ImageStatus.COMPLETED):
         await _reconcile(repairs, [image for image in images if image.status is ImageStatus.COMPLETED])
 
 
 async def _reconcile(repairs: RepairContext, images: Sequence[Image]) -> None:
+    for image in images:
+        await delete_leftovers(repairs, image)
     limit = asyncio.Semaphore(MAX_REQUESTS)
     states = await asyncio.gather(*(_state_or_report(repairs, image, limit) for image in images))
     found: dict[ResultState, list[Image]] = {}

@@ -1,4 +1,4 @@
-"""Delete objects on condition that they are unchanged."""
+"""Delete objects on condition that they have not been replaced."""
 
 from typing import TYPE_CHECKING
 
@@ -13,33 +13,23 @@ if TYPE_CHECKING:
 
 async def delete_object(client: "S3Client", *, bucket: str, key: str, e_tag: str, retry: RetryPolicy) -> bool:
     """
-    Delete the current version of an object if it has this ETag.
-
-    A bucket with versions keeps the content as a noncurrent version. IAM has to allow `s3:DeleteObject` and
-    `s3:GetObject`.
-
-    Args:
-        client: S3 client.
-        bucket: Name of the bucket.
-        key: Key of the object.
-        e_tag: ETag, without quotes.
-        retry: Retry policy.
+    Delete an object if it still has an ETag, with or without quotes; a versioned bucket adds a delete marker.
 
     Returns:
-        Whether this request deleted it; False if there is no object, or another one, or if an earlier request
-        had deleted it and its response was lost.
+        Whether the object is gone; False if another one has replaced it.
 
     Raises:
-        TransientError: The bucket was unavailable, or does not allow the request.
+        TransientError: The bucket was unavailable, or rejected the request.
     """
     try:
         await call_with_retry(
-            lambda: client.delete_object(Bucket=bucket, Key=key, IfMatch=f'"{e_tag}"'),
+            lambda: client.delete_object(Bucket=bucket, Key=key, IfMatch=f'"{e_tag.strip(chr(34))}"'),
             retry,
             what=f"delete s3://{bucket}/{key}",
         )
     except ClientError as error:
-        if is_precondition_failed(error) or is_not_found(error):
+        if is_precondition_failed(error):
             return False
-        raise
+        if not is_not_found(error):
+            raise
     return True

@@ -88,9 +88,9 @@ def test_an_image_id_with_the_separator_of_sizes_is_told_apart(
             "processed/user_1/img_1-0123456789ab@small.jpg",
         ),
         (
-            "processed/{version}/{userId}/{size}/{imageId}.{ext}",
-            "processed/0123456789ab/user_1/medium/img_1.jpg",
-            "processed/0123456789ab/user_1/small/img_1.jpg",
+            "processed/of/{userId}/{imageId}/{size}/{version}.{ext}",
+            "processed/of/user_1/img_1/medium/0123456789ab.jpg",
+            "processed/of/user_1/img_1/small/0123456789ab.jpg",
         ),
         (
             "{prefix}{userId}/{imageId}/{size}",
@@ -123,15 +123,19 @@ def test_a_template_determines_the_keys(template: str, main: str, small: str) ->
             "{prefix}{userId}/{imageId}.{ext}",
             "contains neither {@size} nor {size}, so that sizes would share",
         ),
-        ("{prefix}{userId}/{size}/{imageId}{@size}", "contains both {@size} and {size}; keep one"),
+        ("{prefix}{userId}/{imageId}/{size}{@size}", "contains both {@size} and {size}; keep one"),
         ("{prefix}{userId}-{imageId}{@size}.{ext}", "does not have {userId} as a segment of its own"),
         ("{prefix}{imageId}/{userId}/{size}.{ext}", "does not have {userId} as a segment of its own before"),
         ("{prefix}{userId}/{imageId}_{size}.{ext}", "next to {size}, so that keys could be equal; separate"),
         ("{prefix}{userId}/{imageId}{size}.{ext}", "next to {size}, so that keys could be equal; separate"),
         ("{prefix}{userId}/{imageId}/{size}{ext}", "next to {size}, so that keys could be equal; separate"),
         ("{prefix}{userId}/{imageId}{@size}x{ext}", "next to {ext}, so that keys could be equal; separate"),
-        ("{prefix}{userId}/{@size}/{imageId}", "does not have {@size} behind {imageId}"),
-        ("{prefix}{userId}/{imageId}{@size}-{version}", "before a character that no name of a size has"),
+        ("{prefix}{userId}/{@size}/{imageId}", "has {@size} before {imageId}, so that the results of an"),
+        (
+            "{prefix}{version}/{userId}/{imageId}{@size}",
+            "has {version} before {imageId}, so that",
+        ),
+        ("{prefix}{userId}/{imageId}{@size}-{version}", "next to {@size}, so that keys could be equal"),
         ("{prefix}{userId}/{imageId}/.{@size}", "makes keys with the segment '.'"),
         ("{prefix}{userId}/../{imageId}{@size}", "makes keys with the segment '..'"),
         ("{prefix}{userId}//{imageId}{@size}", "makes keys with the segment ''"),
@@ -166,8 +170,8 @@ VALID = [
     VERSIONED,
     "{prefix}{userId}/{imageId}-{version}{@size}.{ext}",
     "{prefix}{userId}/{imageId}/{version}/{size}.{ext}",
-    "{prefix}{version}/{userId}/{size}/{imageId}.{ext}",
-    "{prefix}{size}/{ext}/{userId}/{version}{imageId}",
+    "{prefix}a/{userId}/-{imageId}.{size}.{ext}",
+    "{prefix}{userId}/{imageId}{version}{@size}",
     "{prefix}{userId}/{imageId}@{version}{@size}@{ext}",
     "{prefix}{userId}/{imageId}.{size}.{version}",
 ]
@@ -213,6 +217,26 @@ def test_no_accepted_template_lets_two_images_or_sizes_share_a_key(
     except ResultKeyTemplateError:
         return
     assert keys_differ(template, results)
+
+
+@given(st.sampled_from(VALID), RESULTS)
+def test_the_keys_of_an_image_begin_with_its_prefixes(
+    template: str, result: tuple[str, str, str | None, str, str]
+) -> None:
+    user, image, size, extension, version = result
+    found = parsed(template)
+
+    key = key_of(found, user_id=user, image_id=image, size=size, extension=extension, version=version)
+
+    assert key.startswith(tuple(found.prefixes(user_id=user, image_id=image)))
+
+
+def test_the_prefixes_of_an_image_exclude_most_others() -> None:
+    assert parsed(DEFAULT_RESULT_KEY).prefixes(user_id="u", image_id="a") == [
+        "processed/u/a@",
+        "processed/u/a.",
+    ]
+    assert parsed(VERSIONED).prefixes(user_id="u", image_id="a") == ["processed/u/a/"]
 
 
 def claimed(job: Job, *, recipe: str = "recipe") -> Image:

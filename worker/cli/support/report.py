@@ -29,7 +29,7 @@ _PROGRESS_EVERY: Final = 1000
 
 class Report:
     """
-    Implements `repair.context.Reporter`; as a context manager, shows progress while its body runs.
+    Implements `Reporter` and `ObjectReporter` of `worker.repair`; as a context manager, shows its progress.
 
     Args:
         title: What the command is doing, for the progress bar: `reconciling`.
@@ -42,6 +42,7 @@ class Report:
         self.errors: list[str] = []
         self._title, self._dry_run, self._json = title, dry_run, json
         self._images: list[dict[str, str]] = []
+        self._objects: list[dict[str, str]] = []
         self._out, self._err = output.console(), output.stderr_console()
         # When both are the same terminal, lines have to be printed above the progress bar.
         is_shared = self._out.is_terminal and self._err.is_terminal
@@ -80,6 +81,21 @@ class Report:
             self.errors.append(f"{subject}: {message}")
         self._err.print(f"{escape(subject)}: {escape(message)}", soft_wrap=True)
 
+    def found(self, what: str, *, key: str) -> None:
+        """Count and print an object that is left as it is."""
+        self._object(what, key)
+
+    def removed(self, what: str, *, key: str) -> None:
+        """Count and print an object that was removed, or would be in a dry run."""
+        self._object(f"{'would be ' if self._dry_run else ''}removed: {what}", key)
+
+    def _object(self, what: str, key: str) -> None:
+        self._count(what)
+        if len(self._objects) < _MAX_LISTED:
+            self._objects.append({"key": key, "found": what})
+        if not self._json:
+            self._lines.print(f"{escape(key)}  {what}", soft_wrap=True)
+
     def finish(self) -> int:
         """Print the counts; return the exit status of the command."""
         if self._json:
@@ -88,6 +104,7 @@ class Report:
                     "dryRun": self._dry_run,
                     "counts": dict(self.counts),
                     "images": self._images,
+                    **({"objects": self._objects} if self._objects else {}),
                     "errors": self.errors,
                 }
             )
