@@ -113,8 +113,8 @@ def needed(call: Call) -> set[tuple[str, str]]:
     elif name in {"get_object", "get_object_tagging"}:
         kind = name.removeprefix("get_object").title().replace("_", "")
         required = {f"s3:GetObject{'Version' if 'VersionId' in parameters else ''}{kind}"}
-    elif name == "put_object" and "IfMatch" in parameters:
-        required = {"s3:PutObject", "s3:GetObject"}
+    elif name in {"delete_object", "put_object"} and "IfMatch" in parameters:
+        required = {f"s3:{call.operation}", "s3:GetObject"}
     else:
         required = AUTHORISED_BY.get(name, {f"{call.service}:{call.operation}"})
     return {(action, resource_of(call)) for action in required}

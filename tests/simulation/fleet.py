@@ -29,9 +29,11 @@ MAX_RECEIVES: Final = 5
 
 
 @lru_cache
-def settings(version: int, processes: int) -> Settings:
-    """Return the settings of a version of the worker; the second makes other renditions."""
+def settings(version: int, processes: int, *, moves_results: bool = False) -> Settings:
+    """Return the settings of a version of the worker; the second makes other renditions, with other keys."""
     more: dict[str, Any] = {"quality": 70, "record_delay_ms": 0} if version > 1 else {}
+    if version > 1 and moves_results:
+        more["result_key"] = "{prefix}{userId}/{imageId}/{version}{@size}.{ext}"
     return Settings(
         region="eu-west-1",
         processes=processes,

@@ -17,7 +17,7 @@ from tests.simulation.dynamodb import DynamoDB, Key, Write, item_bytes
 from tests.simulation.expressions import Item
 from tests.simulation.fleet import LEASE_S
 from tests.simulation.loop import ProcessLoop, Scheduler
-from tests.simulation.s3 import S3, Put, Stored
+from tests.simulation.s3 import S3, Deletion, Put, Stored
 from tests.simulation.schedule import Upload
 from tests.simulation.uploads import EXPECTED, UNREADABLE, identity_of
 from worker.domain.bounds import MAX_ITEM_BYTES
@@ -220,6 +220,40 @@ class Oracle:
                 raise Violation("results belong to one image", message)
             message = f"{put.key}, the result of the completed image {key[0]}, was overwritten"
             raise Violation(_FENCING, message)
+
+    def object_deleted(self, deletion: Deletion, *, is_of_old_table: bool) -> None:
+        """Check an applied deletion of an object."""
+        if is_of_old_table:
+            self.overwritten.add(deletion.key)
+            return
+        for key in self._by_result.get(deletion.key, ()):
+            item = self._item(key)
+            if item is None or item["status"]["S"] != ImageStatus.COMPLETED or key in self.rolled_back:
+                continue
+            if {"key": deletion.key, "eTag": deletion.before.e_tag} in _named(item):
+                who = deletion.sender.name if deletion.sender else "-"
+                message = f"{deletion.key}, the result of the completed image {key[0]}, was deleted by {who}"
+                raise Violation(_RESULTS_EXIST, message)
+
+    def unnamed_results(self) -> list[str]:
+        """Return the keys of results that no record names as they are, those left over included."""
+        assert self.table
+        assert self.bucket
+        named = [each for item in self.table.items.values() for each in _named(item)]
+        return [
+            key
+            for key, stored in self.bucket.objects.items()
+            if key.startswith(_RESULTS) and {"key": key, "eTag": stored.e_tag} not in named
+        ]
+
+    def leftovers(self) -> list[str]:
+        """Return the records that name results which are still to be deleted, with these."""
+        assert self.table
+        return [
+            f"{image_id} of {user_id}: {decode(item['leftovers'])}"
+            for (image_id, user_id), item in self.table.items.items()
+            if "leftovers" in item
+        ]
 
     def _counted_again(self, key: Key, item: Item) -> None:
         """Expect exact statistics once the image of a deleted record is counted by its new record."""
@@ -520,6 +554,11 @@ def _added(before: list[Any], after: list[Any]) -> list[Any] | None:
         if after[index] == before[-1]:
             return after[index + 1 :] if index < len(before) else None
     return None
+
+
+def _named(item: Item) -> list[dict[str, str]]:
+    """Return key and eTag of each result that a record names."""
+    return [{"key": each["key"], "eTag": each["eTag"]} for each in _renditions(item).values()]
 
 
 def _renditions(item: Item | None) -> dict[str, Any]:

@@ -57,6 +57,15 @@ class Put:
     after: Stored
 
 
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """An applied deletion of an object."""
+
+    sender: ProcessLoop | None
+    key: str
+    before: Stored
+
+
 class S3:
     """
     The bucket of uploads and results.
@@ -65,12 +74,21 @@ class S3:
         scheduler: Returns the time.
         versioned: Whether the bucket keeps versions.
         on_put: Called after each applied write.
+        on_delete: Called after each applied deletion by a process.
     """
 
     name = "s3"
 
-    def __init__(self, scheduler: Scheduler, *, versioned: bool, on_put: Callable[[Put], None]) -> None:
-        self._scheduler, self._versioned, self._on_put = scheduler, versioned, on_put
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        *,
+        versioned: bool,
+        on_put: Callable[[Put], None],
+        on_delete: Callable[[Deletion], None],
+    ) -> None:
+        self._scheduler, self._versioned = scheduler, versioned
+        self._on_put, self._on_delete = on_put, on_delete
         self.objects: dict[str, Stored] = {}
         self._versions: dict[tuple[str, str], Stored] = {}
         self._numbers = count(1)
@@ -163,8 +181,17 @@ class S3:
         ]
         return {"Contents": contents, "IsTruncated": False}
 
-    def _delete_object(self, parameters: Parameters, _request: Request) -> Any:
-        self.delete(parameters["Key"])
+    def _delete_object(self, parameters: Parameters, request: Request) -> Any:
+        key = parameters["Key"]
+        before = self.objects.get(key)
+        if "IfMatch" in parameters:
+            if before is None:
+                raise client_error("DeleteObject", "NoSuchKey", 404)
+            if parameters["IfMatch"].strip('"') != before.e_tag:
+                raise client_error("DeleteObject", "PreconditionFailed", 412)
+        self.delete(key)
+        if before is not None:
+            self._on_delete(Deletion(request.sender, key, before))
         return {}
 
     def _found(self, parameters: Parameters, *, is_head: bool) -> Stored:

@@ -22,7 +22,7 @@ from tests.simulation.invariants import Oracle, Violation
 from tests.simulation.loop import ProcessLoop, Scheduler, SimulatedTask, without_registry
 from tests.simulation.network import Network, Request, Weather
 from tests.simulation.old_records import old_item, old_origin, old_results, with_counted
-from tests.simulation.s3 import BUCKET, S3, Put, Stored
+from tests.simulation.s3 import BUCKET, S3, Deletion, Put, Stored
 from tests.simulation.schedule import (
     Action,
     DeleteRecord,
@@ -57,6 +57,7 @@ from worker.domain.status import TERMINAL_STATUSES, ImageStatus
 from worker.dynamodb.attributes import decode_map, encode_map
 from worker.dynamodb.items import from_item
 from worker.repair.enqueue import enqueue_all
+from worker.repair.orphans import MIN_AGE, reconcile_orphans
 from worker.repair.reconcile import reconcile_all
 from worker.repair.redrive import REDRIVE_VISIBILITY_S, redrive_all
 from worker.repair.reprocess import reprocess_all, retry_image
@@ -135,6 +136,11 @@ class _Reporter:
     def skipped(self, reason: str) -> None:
         self._trace(f"skipped: {reason}")
 
+    def found(self, what: str, *, key: str) -> None:
+        self._trace(f"{what}: {key}")
+
+    removed = found
+
     def failed(self, subject: str, message: str) -> None:
         self._trace(f"failed {subject}: {message}")
         self._on_failure(subject)
@@ -164,7 +170,12 @@ class World:
         )
         self._tables = count(1)
         self.table = self._new_table({})
-        self.bucket = S3(self.scheduler, versioned=schedule.is_versioned, on_put=self._guarded(self._put))
+        self.bucket = S3(
+            self.scheduler,
+            versioned=schedule.is_versioned,
+            on_put=self._guarded(self._put),
+            on_delete=self._guarded(self._object_deleted),
+        )
         self.sqs = SQS(
             self.scheduler,
             self.chance,
@@ -186,6 +197,8 @@ class World:
         self._repairs = count(1)
         self._calls_of_repair: dict[ProcessLoop, int] = {}
         self._processes_of_old_table: set[ProcessLoop] = set()
+        # A record that was deleted counts its image again if its results are stored under other keys.
+        self._moves_results = not any(isinstance(each, DeleteRecord) for each in schedule.actions)
         self._is_over = self._is_stopped = False
         self._needs_repair = False
         self.digest = 0
@@ -234,6 +247,10 @@ class World:
         self._settle(within_s=self._bound_s())
         if self._needs_repair:
             self._repair_everything()
+        if self.oracle.unnamed_results():
+            self._operate("reconcile --orphans")
+        if self.oracle.leftovers():
+            self._operate("reconcile --objects")
         self._check_final()
         self._shut_down()
 
@@ -289,7 +306,15 @@ class World:
         self._needs_repair = False
         self._settle(within_s=self._bound_s())
 
+    def _operate(self, command: str) -> None:
+        """Run a repair tool to its end, as an operator may at any time."""
+        self.trace(f"the operator runs {command}")
+        self._start_repair(Repair(at_s=self.scheduler.now_s, command=command))
+        self._settle(within_s=self._bound_s())
+
     def _check_final(self) -> None:
+        for leftover in self.oracle.leftovers():
+            raise Violation("what is left over is deleted", leftover)
         self.oracle.final(
             strict=self.schedule.profile not in _EXHAUSTING,
             exhausted=self._exhausted,
@@ -342,7 +367,7 @@ class World:
         worker.process, worker.consumer, worker.has_received, worker.is_stopping = process, None, False, False
         worker.kill_in = None
         clients = clients_of(self.network, process, s3=self.bucket, sqs=self.sqs, dynamodb=self.table)
-        of = settings(worker.plan.version, worker.plan.decoders)
+        of = settings(worker.plan.version, worker.plan.decoders, moves_results=self._moves_results)
 
         def started(consumer: Consumer) -> None:
             worker.consumer = consumer
@@ -598,6 +623,8 @@ class World:
                 case "reconcile --objects":
                     await reconcile_all(repairs, now=now, pending_for=timedelta(0))
                     await reconcile_results(repairs)
+                case "reconcile --orphans":
+                    await reconcile_orphans(repairs, reporter, now=now + 2 * MIN_AGE, removes=True)
                 case "redrive":
                     letters = await bootstrap.build_dead_letters(
                         clients.sqs, of, visibility_timeout_s=REDRIVE_VISIBILITY_S
@@ -673,6 +700,13 @@ class World:
         if put.sender is not None:
             self.trace(f"{put.sender.name} stores {put.key} ({put.after.e_tag[:6]})")
         self.oracle.put(put, is_of_old_table=put.sender in self._processes_of_old_table)
+
+    def _object_deleted(self, deletion: Deletion) -> None:
+        if deletion.sender is not None:
+            self.trace(f"{deletion.sender.name} deletes {deletion.key} ({deletion.before.e_tag[:6]})")
+            self.exercised["result deleted"] += 1
+        is_of_old_table = deletion.sender in self._processes_of_old_table
+        self.oracle.object_deleted(deletion, is_of_old_table=is_of_old_table)
 
     def _queue_event(self, event: str, message: QueuedMessage) -> None:
         self.digest = hash((self.digest, round(self.scheduler.now_s * 1e6), message.receives))

@@ -89,7 +89,7 @@ def _caller() -> tuple[str, str] | None:
     # These modules make calls for other modules.
     names = (
         *(f"aws/{name}.py" for name in ("calls", "fast_path", "endpoint_check", "batcher", "retry")),
-        "s3/heads.py",
+        *(f"s3/{name}.py" for name in ("deletes", "heads", "lists")),
         "telemetry/aws_calls.py",
     )
     intermediaries = [f"{worker}{name}" for name in names]

@@ -66,6 +66,12 @@ def resolved(value: Any, of: dict[str, Any], **parameters: str) -> Any:
             return values[name]
         case {"Fn::Equals": [one, other]}:
             return resolved(one, of, **parameters) == resolved(other, of, **parameters)
+        case {"Condition": str(name)}:
+            return resolved(of["Conditions"][name], of, **parameters)
+        case {"Fn::Not": [one]}:
+            return not resolved(one, of, **parameters)
+        case {"Fn::And": conditions}:
+            return all(resolved(one, of, **parameters) for one in conditions)
         case {"Fn::If": [condition, then, otherwise]}:
             chosen = then if resolved(of["Conditions"][condition], of, **parameters) else otherwise
             return resolved(chosen, of, **parameters)
@@ -73,7 +79,8 @@ def resolved(value: Any, of: dict[str, Any], **parameters: str) -> Any:
             members = {name: resolved(one, of, **parameters) for name, one in value.items()}
             return {name: one for name, one in members.items() if one != {"Ref": "AWS::NoValue"}}
         case list():
-            return [resolved(one, of, **parameters) for one in value]
+            entries = [resolved(one, of, **parameters) for one in value]
+            return [one for one in entries if one != {"Ref": "AWS::NoValue"}]
     return value
 
 

@@ -34,13 +34,19 @@ async def reconcile_results(repairs: RepairContext) -> None:
     Results that workers have left over are deleted. It reads each record, and the metadata of each of its
     results: one HEAD request for each result.
     """
+    async for images in repairs.images_with_status(ImageStatus.FAILED):
+        await _delete_leftovers(repairs, images)
     async for images in repairs.images_with_status(ImageStatus.COMPLETED):
+        await _delete_leftovers(repairs, images)
         await _reconcile(repairs, [image for image in images if image.status is ImageStatus.COMPLETED])
 
 
-async def _reconcile(repairs: RepairContext, images: Sequence[Image]) -> None:
+async def _delete_leftovers(repairs: RepairContext, images: Sequence[Image]) -> None:
     for image in images:
         await delete_leftovers(repairs, image)
+
+
+async def _reconcile(repairs: RepairContext, images: Sequence[Image]) -> None:
     limit = asyncio.Semaphore(MAX_REQUESTS)
     states = await asyncio.gather(*(_state_or_report(repairs, image, limit) for image in images))
     found: dict[ResultState, list[Image]] = {}

@@ -263,6 +263,49 @@ def test_dead_letters_are_kept_longer_than_messages_live(template: dict[str, Any
     assert queue["MessageRetentionPeriod"] < dead["MessageRetentionPeriod"]
 
 
+DISTRIBUTION = "arn:aws:cloudfront::123456789012:distribution/E2EXAMPLE"
+
+
+@pytest.mark.parametrize(
+    ("policy", "bucket", "output_bucket"),
+    [("BucketPolicy", "Bucket", ""), ("OutputBucketPolicy", "OutputBucket", "image-results")],
+)
+def test_only_a_named_distribution_may_read_results(
+    template: dict[str, Any], policy: str, bucket: str, output_bucket: str
+) -> None:
+    parameters = {"DistributionArn": DISTRIBUTION, "OutputBucketName": output_bucket}
+    allowed = {
+        "Sid": "AllowDistribution",
+        "Effect": "Allow",
+        "Principal": {"Service": "cloudfront.amazonaws.com"},
+        "Action": "s3:GetObject",
+        "Resource": {"Fn::Sub": f"${{{bucket}.Arn}}/${{ProcessedPrefix}}*"},
+        "Condition": {"StringEquals": {"aws:SourceArn": {"Ref": "DistributionArn"}}},
+    }
+
+    with_distribution = _statements(template, policy, **parameters)
+    assert [each for each in with_distribution if each["Effect"] == "Allow"] == [allowed]
+    without = _statements(template, policy, OutputBucketName=output_bucket)
+    assert [each for each in without if each["Effect"] == "Allow"] == []
+
+
+def test_a_distribution_reads_nothing_of_the_uploads_if_results_have_a_bucket(
+    template: dict[str, Any],
+) -> None:
+    parameters = {"DistributionArn": DISTRIBUTION, "OutputBucketName": "image-results"}
+    statements = _statements(template, "BucketPolicy", **parameters)
+    assert [each["Effect"] for each in statements] == ["Deny"]
+
+
+def test_a_named_distribution_may_decrypt_with_the_key(template: dict[str, Any]) -> None:
+    *_, allowed = _statements(template, "Key", DistributionArn=DISTRIBUTION)
+    assert (allowed["Principal"], allowed["Action"]) == (
+        {"Service": "cloudfront.amazonaws.com"},
+        "kms:Decrypt",
+    )
+    assert allowed["Condition"] == {"StringEquals": {"aws:SourceArn": {"Ref": "DistributionArn"}}}
+
+
 def _statements(template: dict[str, Any], name: str, **parameters: str) -> list[dict[str, Any]]:
     """Return the statements of a policy, without those that other parameters would add."""
     properties = _properties(template, name)
