@@ -28,7 +28,7 @@ GROUPS: Final = MappingProxyType(
     {
         "AWS": ("region", "endpoint_url", "aws_fast_path"),
         "Names and prefixes": (
-            *("bucket", "output_bucket", "uploads_prefix", "processed_prefix"),
+            *("bucket", "output_bucket", "uploads_prefix", "processed_prefix", "result_key"),
             *("queue_name", "dead_letter_queue_name", "table_name", "index_shards", "cors_origins"),
             "require_scan",
         ),
@@ -48,7 +48,7 @@ GROUPS: Final = MappingProxyType(
         ),
         "Results": (
             *("sizes", "default_size", "extra_sizes", "animation", "quality", "encoder_effort"),
-            *("keep_credits", "record_location"),
+            *("keep_credits", "record_location", "cache_control"),
         ),
         "Watermark": (
             *(name for name in Settings.model_fields if name.startswith("watermark_")),

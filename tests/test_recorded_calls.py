@@ -61,7 +61,7 @@ ONLY_COMMANDS = (
 """Packages and modules that only commands use, with the permissions of a person, and never the service."""
 
 
-PROBES = {"change_message_visibility", "delete_message", "put_object", "update_item"}
+PROBES = {"change_message_visibility", "delete_message", "delete_object", "put_object", "update_item"}
 """Calls by which checks find out about permissions: they have no effect, and a denied one is a finding."""
 
 

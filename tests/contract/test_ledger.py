@@ -1,18 +1,28 @@
 """The contract of every ledger."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from tests.contract.conftest import LedgerUnderTest
-from tests.support.builders import a_claimant, a_description, a_job, a_report, after, all_transitions
+from tests.support.builders import (
+    a_claimant,
+    a_description,
+    a_job,
+    a_rendition,
+    a_report,
+    after,
+    all_transitions,
+)
 from worker.domain.claim import AlreadyDone, Claimant, Claimed, LeasedByAnother, Superseded
 from worker.domain.errors import LeaseLostError
-from worker.domain.image import Failure, Image
+from worker.domain.image import Failure, Image, Leftover
 from worker.domain.job import Job
 from worker.domain.status import ImageStatus, StepName, StepStatus
 from worker.domain.transition import (
     Transition,
+    image_completed,
     image_failed,
     image_released,
     source_described,
@@ -301,3 +311,57 @@ async def test_the_history_holds_all_attempts(under_test: LedgerUnderTest) -> No
     ]
     assert [entry.worker for entry in image.history][-2:] == ["worker-b", "worker-b"]
     assert image == await under_test.image("img_1", "user_1")
+
+
+def moved_to(key: str) -> list[Transition]:
+    """Return all transitions of an image whose result is stored under a key."""
+    rendition = replace(a_rendition(), key=key)
+    return [
+        *all_transitions()[:-1],
+        image_completed({"medium": rendition}, main_size="medium", at=after(5)),
+    ]
+
+
+async def completed_twice(under_test: LedgerUnderTest) -> Image:
+    """Return an image whose second result has another key than its first."""
+    await completed(under_test)
+    image = await claimed(under_test, a_job(upload=2), a_claimant("worker-b/1"))
+    return await under_test.ledger.settle(image, moved_to("processed/user_1/img_1.png"))
+
+
+async def test_a_result_under_another_key_is_left_over_until_it_is_cleared(
+    under_test: LedgerUnderTest,
+) -> None:
+    image = await completed_twice(under_test)
+    leftover = Leftover(key=a_rendition().key, e_tag=a_rendition().e_tag)
+    assert (image.leftovers, image) == ((leftover,), await stored_image(under_test))
+
+    await under_test.ledger.clear_leftovers(image)
+    await under_test.ledger.clear_leftovers(image)
+
+    assert await stored_image(under_test) == replace(image, leftovers=())
+
+
+async def test_leftovers_of_an_image_that_was_claimed_again_stay_for_its_next_end(
+    under_test: LedgerUnderTest,
+) -> None:
+    image = await completed_twice(under_test)
+    later = await claimed(under_test, a_job(upload=3), a_claimant("worker-c/1"))
+
+    await under_test.ledger.clear_leftovers(image)
+
+    assert await stored_image(under_test) == later
+    ended = await under_test.ledger.settle(later, moved_to("processed/user_1/img_1.webp"))
+    assert [leftover.key for leftover in ended.leftovers] == [
+        "processed/user_1/img_1.jpg",
+        "processed/user_1/img_1.png",
+    ]
+
+
+async def test_a_result_that_gets_the_key_of_a_leftover_replaces_it(under_test: LedgerUnderTest) -> None:
+    await completed_twice(under_test)
+    later = await claimed(under_test, a_job(upload=3), a_claimant("worker-c/1"))
+
+    ended = await under_test.ledger.settle(later, moved_to(a_rendition().key))
+
+    assert [leftover.key for leftover in ended.leftovers] == ["processed/user_1/img_1.png"]

@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
 
 CASE_NUMBERS = count(1)
+SIZES = (Size("medium", 800, 600), Size("small", 400, 300), Size("thumbnail", 100, 75))
 NOTIFICATION_TIMEOUT_S = 20
 """How long to wait for the S3 notification of an upload."""
 
@@ -191,6 +192,12 @@ class Case:
         assert await self.statistics() == (len(images), sum(image.total_bytes() for image in images))
         assert await self.message_counts() == (0, 0)
 
+    async def result_keys(self) -> set[str]:
+        """Return the keys of all results of the case's user."""
+        prefix = f"processed/{self.user_id}/"
+        listed = await self.aws.s3.list_objects_v2(Bucket=self.aws.settings.bucket, Prefix=prefix)
+        return {found["Key"] for found in listed.get("Contents", [])}
+
     async def statistics(self) -> tuple[int, int]:
         profiles = profiles_of(self.aws.dynamodb, self.aws.settings)
         profile = await profiles.get(self.user_id)
@@ -284,6 +291,27 @@ async def test_a_crash_at_any_call_while_a_result_is_replaced_counts_only_the_ne
     print(f"covered 3 x {len(calls)} single points")
 
 
+async def test_a_crash_at_any_call_while_results_get_new_keys_leaves_only_the_newer_ones(aws: Aws) -> None:
+    result_key = "{prefix}{userId}/{imageId}/{version}{@size}.{ext}"
+    aws = replace(aws, settings=aws.settings.model_copy(update={"result_key": result_key}))
+    options = WorkerOptions(recipe=Recipe(sizes=SIZES[:2], watermark=None))
+    case = Case(aws, options)
+    await case.run(b"upload")
+    calls = (await case.run(b"newer upload")).calls_since_fault
+    assert calls.count("delete_object") == 2
+
+    for fault in faults_of(len(calls)):
+        case = Case(aws, options)
+        await case.run(b"upload")
+        result = await case.run(b"newer upload", [fault])
+        await case.check(result.images, b"newer upload", completions=2)
+        (image,) = result.images
+        assert image.leftovers == ()
+        assert await case.result_keys() == {rendition.key for rendition in image.renditions.values()}
+
+    print(f"covered 3 x {len(calls)} single points: {' '.join(calls)}")
+
+
 async def test_a_crash_at_any_call_for_a_rejected_image_records_its_code_and_counts_nothing(
     aws: Aws,
 ) -> None:
@@ -323,9 +351,6 @@ async def test_a_crash_at_any_call_of_the_last_receive_leaves_the_reason_and_a_d
 
     print(f"covered 3 x {len(calls)} single points: {' '.join(calls)}")
     assert without_letter == []
-
-
-SIZES = (Size("medium", 800, 600), Size("small", 400, 300), Size("thumbnail", 100, 75))
 
 
 @pytest.mark.parametrize(

@@ -127,9 +127,9 @@ DEFECTS: Final[Sequence[Defect]] = (
         profile=Profile.EVERYTHING,
         edits=(
             Edit(
-                "worker.domain.keys:result_key",
-                'suffix = f"{SIZE_SEPARATOR}{size or \'\'}" if size or is_ambiguous else ""',
-                'suffix = f"_{size}" if size else ""',
+                "worker.domain.result_keys:ResultKeyTemplate.key",
+                'key += f"{SIZE_SEPARATOR}{name}" if name or is_ambiguous else ""',
+                'key += f"_{name}" if name else ""',
             ),
             Edit(
                 "worker.s3.results:S3Results._other_owner",
@@ -186,7 +186,13 @@ DEFECTS: Final[Sequence[Defect]] = (
         invariant="every upload ends as it should",
         seed=100,
         profile=Profile.HOSTILE,
-        edits=(Edit("worker.domain.keys:result_key", "if length > MAX_KEY_BYTES:", "if not length:"),),
+        edits=(
+            Edit(
+                "worker.domain.result_keys:ResultKeyTemplate.key",
+                "if length > MAX_KEY_BYTES:",
+                "if not length:",
+            ),
+        ),
     ),
     Defect(
         name="a watermark text of 70,000 characters fails its user's images",

@@ -42,7 +42,7 @@ async def check_bucket(s3: "S3Client", settings: "Settings", retry: RetryPolicy)
     if uploads.ok:
         found += [await _check_notification(s3, settings), await _may_read(s3, settings)]
     if results.ok:
-        found.append(await _may_write(s3, settings))
+        found += [await _may_write(s3, settings), await _may_delete(s3, settings)]
     return found
 
 
@@ -78,6 +78,16 @@ async def _may_write(s3: "S3Client", settings: "Settings") -> Finding:
         on=f"{bucket}/{settings.processed_prefix}*",
         # Has no effect: it could only replace an object with an ETag that no object has.
         call=lambda: s3.put_object(Bucket=bucket, Key=key, Body=b"", IfMatch=MISSING_ETAG),
+    )
+
+
+async def _may_delete(s3: "S3Client", settings: "Settings") -> Finding:
+    bucket, key = settings.results_bucket, settings.processed_prefix + MISSING_OBJECT
+    return await check_permission(
+        "s3:DeleteObject",
+        on=f"{bucket}/{settings.processed_prefix}*",
+        # Has no effect either, for the same reason.
+        call=lambda: s3.delete_object(Bucket=bucket, Key=key, IfMatch=MISSING_ETAG),
     )
 
 

@@ -7,14 +7,15 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from worker.bootstrap import build_queries, build_repair_writes, open_client, table_of
+from worker.bootstrap import RETRY_POLICIES, build_queries, build_repair_writes, open_client, table_of
 from worker.cli.reprocess import reprocess, retry
 from worker.cli.support import output, timeline
 from worker.cli.support.entrypoint import asynchronous, start
 from worker.cli.support.options import IdArgument, UserOption, find_image, report_missing
 from worker.cli.support.requester import requester
 from worker.domain.clock import utc_now
-from worker.domain.errors import ConfigurationError
+from worker.domain.errors import ConfigurationError, TransientError
+from worker.domain.image import Image
 from worker.domain.status import ImageStatus
 from worker.dynamodb.items import summary_to_map, to_item
 from worker.dynamodb.queries import Page
@@ -24,6 +25,7 @@ from worker.presentation.units import human_bytes
 from worker.presentation.words import error_words
 from worker.repair.failures import MAX_GROUPED, FailureGroup, find_failures
 from worker.repair.retention import DAY_S, MAX_DAYS, set_retention
+from worker.s3.heads import head_object
 from worker.settings import Settings
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
@@ -61,7 +63,7 @@ async def get(
     json: output.JsonOption = False,
 ) -> int:
     """
-    Show an image: its status, steps, history, and why it failed.
+    Show an image: its status, results, steps, history, and why it failed.
 
     Exit status 1: the image does not exist, or, with --html, has no renditions.
 
@@ -85,8 +87,28 @@ async def get(
     elif json:
         output.print_json(to_item(image, table_of(settings)))
     else:
-        output.console().print(timeline.render(image))
+        output.console().print(timeline.render(image, caching=await _caching(image, settings)))
     return 0
+
+
+async def _caching(image: Image, settings: Settings) -> str | None:
+    """Return the `Cache-Control` header of the main result as it is stored; None if there is no result."""
+    if image.processed_key is None:
+        return None
+    bucket, key = settings.results_bucket, image.processed_key
+    async with open_client("s3", settings) as s3:
+        try:
+            head = await head_object(
+                s3,
+                {"Bucket": bucket, "Key": key},
+                retry=RETRY_POLICIES.startup,
+                what=f"read the metadata of s3://{bucket}/{key}",
+            )
+        except TransientError as error:
+            return f"unknown: {error}"
+    if head is None:
+        return "the result is missing: run image-worker reconcile --objects"
+    return head.get("CacheControl", "no Cache-Control header")
 
 
 @app.command()

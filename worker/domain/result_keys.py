@@ -123,8 +123,8 @@ class ResultKeyTemplate:
         key = ""
         for part in self.parts:
             if part == SIZE_UNLESS_MAIN:
-                is_ambiguous = SIZE_SEPARATOR in key.rpartition("/")[2]
-                key += f"{SIZE_SEPARATOR}{'' if is_main else size}" if is_ambiguous or not is_main else ""
+                name, is_ambiguous = "" if is_main else size, SIZE_SEPARATOR in key.rpartition("/")[2]
+                key += f"{SIZE_SEPARATOR}{name}" if name or is_ambiguous else ""
             else:
                 key += values.get(part, part)
         length = len(key.encode(errors="surrogatepass"))

@@ -4,7 +4,7 @@ Store results so that a late worker cannot overwrite a newer result.
 Each stored object carries the image that it was made of and the attempt that made it in its metadata, and a
 nonce that makes its ETag unique. It is written on condition that no object is stored under its key, or that
 the stored one is unchanged since it was read and is of an earlier attempt of the same image. An object that
-the preceding attempt made of the same upload by the same recipe is kept.
+the preceding attempt of the same record made of the same upload by the same recipe is kept.
 
 It also carries the table and the record of its image. If the record was deleted and created again, its result
 shows that the image has been counted in its owner's statistics, and is not counted twice.
@@ -43,8 +43,8 @@ _MAX_IDENTITY = 1024
 _MAX_DIGITS = 15
 """A longer number in the metadata of an object was not written by a worker."""
 
-_SAME_RESULT = ("record", "recipe", "source-etag", "source-sequencer")
-"""Metadata of an object that is equal for all attempts of a record at one upload by one recipe."""
+_SOURCE_AND_RECIPE = ("recipe", "source-etag", "source-sequencer")
+"""Metadata of an object that is equal for all attempts at one upload by one recipe."""
 
 
 class S3Results:
@@ -303,20 +303,21 @@ def _can_be_kept(stored: "HeadObjectOutputTypeDef", image: Image, origin: dict[s
 
     Only objects of this attempt and the preceding one are kept: an attempt in between may have seen an older
     object and be about to replace it. Replacing it here gives it another ETag, which makes that write fail.
-    Older objects, and those of other records, may be deleted as leftovers or orphans at any time: replacing
-    one here makes that deletion fail.
+    For the same reason, objects of another record are never kept: a worker that processed the image when it
+    was deleted deletes what it has stored, by its ETag.
 
     Raises:
         LaterResultError: The object is of a later attempt, or of another record.
     """
     metadata = stored["Metadata"]
     attempt = _number(metadata, "attempt") or 0
-    is_same = all(metadata.get(name, "") == origin[name] for name in _SAME_RESULT)
-    if origin["source-etag"] and is_same and attempt >= image.attempt - 1:
+    is_same = all(metadata.get(name) == origin[name] for name in _SOURCE_AND_RECIPE)
+    is_of_other_record = _is_of_other_record(metadata, origin)
+    if origin["source-etag"] and is_same and attempt >= image.attempt - 1 and not is_of_other_record:
         return True
     is_later = attempt > image.attempt or (attempt == image.attempt and not is_same)
     has_raised = has_raised_attempt(image.history, attempt=image.attempt)
-    if is_later or (_is_of_other_record(metadata, origin) and not has_raised):
+    if is_later or (is_of_other_record and not has_raised):
         stored_attempt = max(attempt, image.attempt)
         raise LaterResultError(image_id=image.image_id, attempt=image.attempt, stored_attempt=stored_attempt)
     return False

@@ -18,7 +18,7 @@ from tests.support.builders import (
 )
 from worker.cli.support import timeline
 from worker.domain.claim import Claimed, decide, image_retried, retention_set
-from worker.domain.image import Failure, HistoryEntry, Image
+from worker.domain.image import Failure, HistoryEntry, Image, Leftover
 from worker.domain.requester import CONSOLE, Requester
 from worker.domain.status import ImageMove, ImageStatus, StepMove, StepName
 from worker.domain.transition import (
@@ -44,9 +44,9 @@ def failed(code: str = "truncated", message: str = "the file ends before the pic
     return apply_all(claimed(), [step_move, image_failed(failure, at=after(1))])
 
 
-def text_of(image: Image, *, width: int = 100) -> list[str]:
+def text_of(image: Image, *, width: int = 100, caching: str | None = None) -> list[str]:
     console = Console(width=width, file=StringIO(), record=True)
-    console.print(timeline.render(image))
+    console.print(timeline.render(image, caching=caching))
     return [line.rstrip() for line in console.export_text().splitlines()]
 
 
@@ -234,3 +234,13 @@ def test_a_change_of_the_retention_is_shown_with_its_end_and_requester() -> None
     assert "kept" in first
     assert "until 2033-05-18T03:33:20.000Z, by bob@host via command line" in first
     assert "forever, by bob@host" in second
+
+
+def test_the_header_of_the_result_and_what_is_left_over_are_shown() -> None:
+    leftover = Leftover(key="processed/user_1/img_1.png", e_tag="older")
+    image = replace(apply_all(claimed(), all_transitions()), leftovers=(leftover,))
+
+    lines = text_of(image, caching="no-cache")
+
+    assert "caching      no-cache" in lines
+    assert "left over    processed/user_1/img_1.png  to be deleted" in lines

@@ -706,3 +706,90 @@ async def test_an_object_that_no_longer_exists_never_replaces_another_upload_in_
     assert await scene.handle() == Delete()
 
     assert scene.image == completed
+
+
+OUTAGE = TransientError("the bucket is unavailable")
+DENIED = TransientError("S3 denies it", is_dependency_failure=False)
+
+
+async def replaced_by_a_png(scene: Scene) -> Disposition:
+    """Process two uploads of the image, of which the second has a result with another key."""
+    await scene.handle()
+    scene.parts, scene.results.extension = [a_job(upload=2)], "png"
+    return await scene.handle()
+
+
+async def test_the_result_of_the_upload_before_is_deleted_after_completion_if_it_has_another_key() -> None:
+    scene = Scene()
+
+    assert await replaced_by_a_png(scene) == Delete()
+
+    assert scene.results.deleted == [("processed/user_1/img_1.jpg", "result-etag")]
+    assert scene.image.processed_key == "processed/user_1/img_1.png"
+    assert scene.image.leftovers == ()
+
+
+async def test_a_result_that_is_stored_under_the_same_key_is_not_deleted() -> None:
+    scene = Scene()
+    await scene.handle()
+    scene.parts = [a_job(upload=2)]
+
+    assert await scene.handle() == Delete()
+
+    assert scene.results.deleted == []
+
+
+async def test_the_next_receive_deletes_what_an_outage_has_left_over() -> None:
+    scene = Scene()
+    scene.results.delete_error = OUTAGE
+
+    assert isinstance(await replaced_by_a_png(scene), Release)
+    assert scene.image.status is ImageStatus.COMPLETED
+    assert [leftover.key for leftover in scene.image.leftovers] == ["processed/user_1/img_1.jpg"]
+    scene.results.delete_error = None
+    assert await scene.handle(a_message(receive_count=2)) == Delete()
+
+    assert scene.results.deleted == [("processed/user_1/img_1.jpg", "result-etag")]
+    assert (scene.image.attempt, scene.image.leftovers) == (2, ())
+
+
+async def test_the_next_completion_deletes_what_could_not_be_deleted() -> None:
+    scene = Scene()
+    scene.results.delete_error = DENIED
+
+    assert await replaced_by_a_png(scene) == Delete()
+    assert [leftover.key for leftover in scene.image.leftovers] == ["processed/user_1/img_1.jpg"]
+    scene.results.delete_error, scene.results.extension = None, "webp"
+    scene.parts = [a_job(upload=3)]
+    assert await scene.handle() == Delete()
+
+    assert [key for key, _ in scene.results.deleted] == [
+        "processed/user_1/img_1.jpg",
+        "processed/user_1/img_1.png",
+    ]
+    assert scene.image.leftovers == ()
+
+
+async def test_an_outage_at_the_last_receive_leaves_the_leftovers_to_reconcile() -> None:
+    scene = Scene()
+    await scene.handle()
+    scene.parts, scene.results.extension, scene.results.delete_error = [a_job(upload=2)], "png", OUTAGE
+
+    assert await scene.handle(a_message(receive_count=3)) == Delete()
+
+    assert (scene.image.status, len(scene.image.leftovers)) == (ImageStatus.COMPLETED, 1)
+    assert scene.queue.dead_letters == []
+
+
+async def test_a_newer_upload_that_fails_keeps_the_results_and_deletes_the_leftovers() -> None:
+    scene = Scene()
+    scene.results.delete_error = DENIED
+    await replaced_by_a_png(scene)
+    scene.results.delete_error = None
+    scene.parts, scene.pool.errors = [a_job(upload=3)], {StepName.RESIZE: TruncatedError()}
+
+    assert await scene.handle() == Delete()
+
+    assert scene.image.status is ImageStatus.FAILED
+    assert [key for key, _ in scene.results.deleted] == ["processed/user_1/img_1.jpg"]
+    assert scene.image.renditions["medium"].key == "processed/user_1/img_1.png"

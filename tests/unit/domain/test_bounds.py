@@ -11,6 +11,7 @@ from tests.support.fakes.metered_table import item_bytes
 from worker.domain.bounds import (
     MAX_DETAIL_BYTES,
     MAX_ITEM_BYTES,
+    MAX_LEFTOVERS_BYTES,
     MAX_MESSAGE_BYTES,
     MAX_METADATA_BYTES,
     bounded_detail,
@@ -129,14 +130,17 @@ def test_the_worst_item_stays_below_the_stated_maximum() -> None:
         for number in range(16)
     }
     main = next(iter(renditions))
+    replaced = {size: replace(each, key=f"{each.key}.gif") for size, each in renditions.items()}
     completed = apply_all(
-        decision.image, [*transitions, image_completed(renditions, main_size=main, at=after(203))]
+        replace(decision.image, renditions=replaced),
+        [*transitions, image_completed(renditions, main_size=main, at=after(203))],
     )
     failed = replace(apply_all(decision.image, [*transitions, image_failed(failure, at=after(203))]))
     failed = replace(failed, renditions=renditions, processed_key=completed.processed_key)
     pending = image_retried(failed, requester=a_requester("images retry"), at=after(204))
 
     assert len(completed.history) > MAX_ENTRIES
+    assert sum(len(each.key) + len(each.e_tag) for each in completed.leftovers) > MAX_LEFTOVERS_BYTES // 2
     assert max(map(size_of, (completed, failed, pending))) <= MAX_ITEM_BYTES
     assert failed.error
     assert len(failed.error.message.encode()) <= MAX_MESSAGE_BYTES

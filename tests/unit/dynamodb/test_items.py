@@ -10,7 +10,7 @@ from tests.support.builders import a_claimant, a_job, a_rendition, after, all_tr
 from worker.domain import clock
 from worker.domain.claim import Claimed, decide
 from worker.domain.errors import UnreadableRecordError
-from worker.domain.image import Failure, HistoryEntry, Image, Lease, Rendition, StepRecord
+from worker.domain.image import Failure, HistoryEntry, Image, Lease, Leftover, Rendition, StepRecord
 from worker.domain.job import SourceVersion, padded_sequencer
 from worker.domain.status import ImageStatus, StepName, StepStatus
 from worker.domain.step import Json
@@ -49,6 +49,7 @@ ADDED = {
     "leaseExpiresAt",
     "recipe",
     "renditions",
+    "leftovers",
     "error",
     "history",
     "countedBytes",
@@ -151,6 +152,7 @@ IMAGES = st.builds(
         max_size=2,
     ),
     processed_key=st.none() | TEXT,
+    leftovers=st.lists(st.builds(Leftover, key=TEXT, e_tag=TEXT), max_size=3).map(tuple),
     error=st.none()
     | st.builds(Failure, code=TEXT, message=TEXT, step=st.none() | STEPS, retryable=st.booleans()),
     history=st.lists(
@@ -185,7 +187,8 @@ def test_a_completed_image_has_every_documented_attribute() -> None:
 
 
 def test_an_item_has_no_undocumented_attribute() -> None:
-    image = replace(completed(), lease=processing().lease, error=FAILURE)
+    leftovers = (Leftover(key="processed/user_1/img_1.png", e_tag="older"),)
+    image = replace(completed(), lease=processing().lease, error=FAILURE, leftovers=leftovers)
 
     assert to_item(image, TABLE).keys() == DOCUMENTED | ADDED
 

@@ -18,24 +18,30 @@ from worker.presentation.units import human_bytes, human_duration, human_shape
 from worker.presentation.words import expiry_text, what_to_do
 
 
-def render(image: Image) -> RenderableType:
-    """Return an image as its attributes, a table of its steps, and its history."""
-    parts: list[RenderableType] = [_attributes(image), "", _steps(image)]
+def render(image: Image, *, caching: str | None = None) -> RenderableType:
+    """
+    Return an image as its attributes, a table of its steps, and its history.
+
+    Args:
+        image: The image.
+        caching: `Cache-Control` header of its main result; None if it is not known.
+    """
+    parts: list[RenderableType] = [_attributes(image, caching), "", _steps(image)]
     if image.history:
         parts += ["", "[bold]History[/] [dim](UTC)[/]", *_history(image)]
     return Group(*parts)
 
 
-def _attributes(image: Image) -> Table:
+def _attributes(image: Image, caching: str | None) -> Table:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
-    for name, value in _attribute_rows(image):
+    for name, value in _attribute_rows(image, caching):
         grid.add_row(name, value)
     return grid
 
 
-def _attribute_rows(image: Image) -> Iterator[tuple[str, str]]:
+def _attribute_rows(image: Image, caching: str | None) -> Iterator[tuple[str, str]]:
     yield "image", f"[bold]{escape(image.image_id)}[/]"
     yield "user", escape(image.user_id)
     attempt = f"  [dim]attempt {image.attempt}[/]" if image.attempt else ""
@@ -52,6 +58,10 @@ def _attribute_rows(image: Image) -> Iterator[tuple[str, str]]:
         about = f"{rendition_size}, {shape} {result.format}, {human_bytes(result.size_bytes)}"
         is_main = result.key == image.processed_key
         yield "result" if is_main else "", f"{escape(result.key)}  [dim]{escape(about)}[/]"
+    if caching is not None:
+        yield "caching", escape(caching)
+    for leftover in image.leftovers:
+        yield "left over", f"{escape(leftover.key)}  [dim]to be deleted[/]"
     yield "uploaded", clock.to_text(image.created_at)
     if image.processed_at is not None:
         after = human_duration(image.processed_at - image.created_at)
