@@ -178,7 +178,7 @@ async def test_a_newer_upload_changes_the_statistics_by_the_difference(under_tes
 
 async def test_an_image_whose_newer_upload_fails_is_no_longer_counted(under_test: LedgerUnderTest) -> None:
     await completed(under_test)
-    image = await claimed(under_test, a_job(upload=2), a_claimant("worker-b/1"))
+    image = await claimed(under_test, a_job(upload=2), a_claimant("worker-b/1", now=after(10)))
 
     moves: list[Transition] = [
         step_failed(TRUNCATED, step=StepName.VALIDATION, at=after(20)),
@@ -325,7 +325,7 @@ def moved_to(key: str) -> list[Transition]:
 async def completed_twice(under_test: LedgerUnderTest) -> Image:
     """Return an image whose second result has another key than its first."""
     await completed(under_test)
-    image = await claimed(under_test, a_job(upload=2), a_claimant("worker-b/1"))
+    image = await claimed(under_test, a_job(upload=2), a_claimant("worker-b/1", now=after(10)))
     return await under_test.ledger.settle(image, moved_to("processed/user_1/img_1.png"))
 
 
@@ -346,7 +346,7 @@ async def test_leftovers_of_an_image_that_was_claimed_again_stay_for_its_next_en
     under_test: LedgerUnderTest,
 ) -> None:
     image = await completed_twice(under_test)
-    later = await claimed(under_test, a_job(upload=3), a_claimant("worker-c/1"))
+    later = await claimed(under_test, a_job(upload=3), a_claimant("worker-c/1", now=after(20)))
 
     await under_test.ledger.clear_leftovers(image)
 
@@ -360,7 +360,7 @@ async def test_leftovers_of_an_image_that_was_claimed_again_stay_for_its_next_en
 
 async def test_a_result_that_gets_the_key_of_a_leftover_replaces_it(under_test: LedgerUnderTest) -> None:
     await completed_twice(under_test)
-    later = await claimed(under_test, a_job(upload=3), a_claimant("worker-c/1"))
+    later = await claimed(under_test, a_job(upload=3), a_claimant("worker-c/1", now=after(20)))
 
     ended = await under_test.ledger.settle(later, moved_to(a_rendition().key))
 

@@ -87,8 +87,8 @@ def colour_of(content: bytes | None) -> str | None:
     return ("red", "green", "blue")[pixel.index(max(pixel))]
 
 
-def picture(colour: str, **options: Any) -> bytes:
-    return encoded(Picture.new("RGB", (160, 120), colour), **options)
+def picture(colour: str, file_format: str = "JPEG") -> bytes:
+    return encoded(Picture.new("RGB", (160, 120), colour), file_format)
 
 
 async def processed(
@@ -182,7 +182,7 @@ async def test_results_of_another_extension_and_of_a_dropped_size_are_deleted_at
     }
 
     async with running_worker(provisioned):
-        await processed(s3, dynamodb, provisioned, picture("red", format="PNG"), attempt=2)
+        await processed(s3, dynamodb, provisioned, picture("red", "PNG"), attempt=2)
 
     assert await keys_in(s3, provisioned) == {f"processed/{USER}/img_1.png"}
 

@@ -79,7 +79,7 @@ class Scene:
             width=8,
             height=6,
             format=file_format,
-            content=encoded(Picture.new("RGB", (8, 6)), format=file_format.upper()),
+            content=encoded(Picture.new("RGB", (8, 6)), file_format.upper()),
         )
         return await self.results.store(image, rendition, is_main=True)
 

@@ -24,12 +24,53 @@ from worker.recipe_settings import sizes, standard_recipe
 from worker.settings import FONT, Settings, SizeSettings
 from worker.settings import Anchor as AnchorSetting
 
+VERSIONED = "{prefix}{userId}/{imageId}/{version}{@size}.{ext}"
+
 
 def test_the_default_settings_make_a_medium_size_with_a_text() -> None:
     recipe = standard_recipe(Settings())
     assert recipe == Recipe(
-        sizes=(Size("medium", 800, 600),), watermark=Watermark("Processed by Image Platform")
+        sizes=(Size("medium", 800, 600),),
+        watermark=Watermark("Processed by Image Platform"),
+        cache_control="no-cache",
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "header"),
+    [
+        ({}, "no-cache"),
+        ({"result_key": VERSIONED}, "public, max-age=31536000, immutable"),
+        ({"result_key": VERSIONED, "cache_control": "private, no-cache"}, "private, no-cache"),
+        ({"cache_control": ""}, ""),
+    ],
+)
+def test_the_header_is_sound_for_the_keys_unless_it_is_set(given: dict[str, str], header: str) -> None:
+    recipe = standard_recipe(Settings.model_validate(given))
+    assert recipe.cache_control == header
+
+
+def test_another_header_is_another_recipe() -> None:
+    another = Settings.model_validate({"cache_control": "max-age=60"})
+    assert standard_recipe(another).hash != standard_recipe(Settings()).hash
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"result_key": "{prefix}{userId}/{imageId}"},
+            "WORKER_RESULT_KEY is .* neither {@size} nor {size}.*; add one",
+        ),
+        (
+            {"cache_control": "no-cache\nSet-Cookie: a"},
+            "WORKER_CACHE_CONTROL is .* not a header value; set directives",
+        ),
+    ],
+)
+def test_invalid_keys_and_headers_are_rejected_at_the_start(given: dict[str, str], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Settings.model_validate(given)
 
 
 def test_sizes_of_the_settings_are_added_to_the_built_in_ones() -> None:

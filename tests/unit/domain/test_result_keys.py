@@ -129,7 +129,7 @@ def test_a_template_determines_the_keys(template: str, main: str, small: str) ->
         ("{prefix}{userId}/{imageId}_{size}.{ext}", "next to {size}, so that keys could be equal; separate"),
         ("{prefix}{userId}/{imageId}{size}.{ext}", "next to {size}, so that keys could be equal; separate"),
         ("{prefix}{userId}/{imageId}/{size}{ext}", "next to {size}, so that keys could be equal; separate"),
-        ("{prefix}{userId}/{imageId}{@size}x{ext}", "next to {ext}, so that keys could be equal; separate"),
+        ("{prefix}{userId}/{imageId}{@size}.x{ext}", "next to {ext}, so that keys could be equal; separate"),
         ("{prefix}{userId}/{@size}/{imageId}", "has {@size} before {imageId}, so that the results of an"),
         (
             "{prefix}{version}/{userId}/{imageId}{@size}",
