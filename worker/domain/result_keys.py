@@ -16,6 +16,7 @@ from worker.domain import clock
 from worker.domain.errors import KeyTooLongError
 from worker.domain.image import Image
 from worker.domain.keys import MAX_KEY_BYTES
+from worker.domain.status import StepName
 
 DEFAULT_RESULT_KEY: Final = "{prefix}{userId}/{imageId}{@size}.{ext}"
 
@@ -137,14 +138,16 @@ def version_of(image: Image) -> str:
     """
     Return the text that stands for an image's upload and recipe in the keys of its results.
 
-    It is the same for every message about the upload, and for every attempt.
+    It is the same for every message about the upload, and for every attempt once its steps have ended.
     """
     source = image.version
     if source.e_tag:
         identity = [source.e_tag]
     else:
         identity = [source.version_id or "", source.sequencer or "", clock.to_text(source.uploaded_at)]
-    text = "\n".join([*identity, image.recipe or ""])
+    resize = image.steps.get(StepName.RESIZE)
+    focus = str(resize.detail.get("focus", "")) if resize else ""  # uploads of equal content may differ in it
+    text = "\n".join([*identity, image.recipe or "", focus])
     return hashlib.sha256(text.encode()).hexdigest()[:_VERSION_DIGITS]
 
 

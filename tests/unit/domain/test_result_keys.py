@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.builders import a_claimant, a_job
+from tests.support.builders import a_claimant, a_job, a_report, after
 from worker.domain.claim import Claimed, decide
 from worker.domain.errors import KeyTooLongError
+from worker.domain.focus import Focus
 from worker.domain.image import Image
 from worker.domain.job import Job, SourceVersion
 from worker.domain.result_keys import (
@@ -17,7 +18,9 @@ from worker.domain.result_keys import (
     ResultKeyTemplateError,
     version_of,
 )
-from worker.domain.step import EXTENSIONS
+from worker.domain.status import StepName
+from worker.domain.step import EXTENSIONS, with_focus
+from worker.domain.transition import Transition, apply_all, step_ended, step_started
 
 VERSIONED = "{prefix}{userId}/{imageId}/{version}{@size}.{ext}"
 
@@ -262,6 +265,20 @@ def test_a_new_upload_and_another_recipe_have_another_version() -> None:
 
     assert len(set(versions)) == 3
     assert {len(version) for version in versions} == {12}
+
+
+def test_equal_uploads_with_another_focal_point_have_another_version() -> None:
+    def version(focus: Focus | None) -> str:
+        image = claimed(a_job())
+        moves: list[Transition] = [
+            step_ended(a_report(StepName.VALIDATION), at=after(1)),
+            step_started(StepName.RESIZE, at=after(1)),
+            step_ended(with_focus(a_report(StepName.RESIZE), focus), at=after(2)),
+        ]
+        return version_of(apply_all(image, moves))
+
+    assert len({version(None), version(Focus(0.4, 0.2)), version(Focus(0.4, 0.3))}) == 3
+    assert version(None) == version_of(claimed(a_job()))
 
 
 def test_uploads_whose_messages_have_no_e_tag_have_different_versions() -> None:
