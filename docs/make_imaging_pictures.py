@@ -5,12 +5,13 @@ They show the output of the current code, so run it after a change of the imagin
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from PIL import Image, ImageDraw, ImageFont
+import pyvips
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from worker.domain.recipe import Anchor, Fit, Gravity, Limits, Logo, Size, Watermark
 from worker.imaging.fonts import Fonts
@@ -39,6 +40,7 @@ def main() -> None:
     )
     _save("fits", [_fit(lake, fit) for fit in Fit], columns=4)
     _save("gravity", [_gravity(tulips, Gravity(anchor)) for anchor in Anchor], columns=9)
+    _save("smart", list(_smart()), columns=8)
     _save("anchors", [_position(sea, anchor) for anchor in Anchor], columns=3)
     _save("tiling", _tilings(lake), columns=3)
     _save("opacity", _opacities(sea), columns=4)
@@ -57,6 +59,41 @@ def _fit(content: bytes, fit: Fit) -> Example:
 def _gravity(content: bytes, gravity: Gravity) -> Example:
     size = Size("box", 92, 140, fit=Fit.COVER, gravity=gravity)
     return gravity.value, _resized(content, size).image
+
+
+def _smart() -> Iterator[Example]:
+    """Yield crops of each bundled image to two shapes: in the middle, by libvips, and by smart gravity."""
+    images = [bundled_image(name) for name in ("lake", "tulips", "sea", "forest", "mountains")]
+    for image in (_with_person(images[4], 0.15), _with_person(images[0], 0.8), *images):
+        content = _file(image)
+        for width, height in ((116, 116), (116, 56)):
+            middle = Size("box", width, height, fit=Fit.COVER)
+            yield "center", _resized(content, middle).image
+            for interest in ("attention", "entropy"):
+                loaded = pyvips.Image.new_from_buffer(content, "")
+                cropped = loaded.thumbnail_image(width, height=height, crop=interest)
+                pixels = cropped.write_to_memory()
+                yield f"libvips {interest}", Image.frombytes("RGB", (width, height), pixels)
+            yield "smart", _resized(content, replace(middle, gravity=Gravity.SMART)).image
+
+
+def _with_person(landscape: Image.Image, across: float) -> Image.Image:
+    """Return the landscape with a drawn head and shoulders before it."""
+    image = landscape.copy()
+    draw = ImageDraw.Draw(image)
+    x, y, unit = image.width * across, image.height * 0.42, image.height / 24
+
+    def oval(left: float, top: float, right: float, bottom: float, colour: str) -> None:
+        draw.ellipse((x + left * unit, y + top * unit, x + right * unit, y + bottom * unit), fill=colour)
+
+    oval(-5.5, 4.2, 5.5, 26, "#39507a")
+    draw.rectangle((x - 1.1 * unit, y + 2 * unit, x + 1.1 * unit, y + 5.4 * unit), fill="#c18f72")
+    oval(-3.2, -4.2, 3.2, 3, "#4a3527")
+    oval(-2.5, -2.8, 2.5, 4, "#d7a587")
+    for eye in (-1, 1):
+        oval(eye - 0.4, -0.3, eye + 0.4, 0.3, "#2b2422")
+    oval(-1, 1.9, 1, 2.4, "#a5544f")
+    return image.filter(ImageFilter.GaussianBlur(unit / 12))
 
 
 def _position(content: bytes, anchor: Anchor) -> Example:

@@ -7,7 +7,8 @@ from cykooz_resizer import CropBox, FilterType, ResizeAlg, ResizeOptions, Resize
 from PIL import Image
 
 from worker.domain.focus import Focus
-from worker.domain.recipe import Fit, Size
+from worker.domain.recipe import Fit, Gravity, Size
+from worker.imaging.attention import attention, focus_of_attention
 from worker.imaging.canvas import pad_to_canvas
 from worker.imaging.colour import drop_opaque_alpha, reason_profile_ignored, to_scalable_mode, to_srgb
 from worker.imaging.geometry import WHOLE, Layout, layout, window_around, window_at
@@ -61,12 +62,14 @@ def resize(
     """
     layouts = {size.name: layout(decoded.original, size) for size in sizes}
     reason_ignored = reason_profile_ignored(decoded.profile, decoded.image.mode)
-    first, first_ms = _resize_frame(decoded, sizes, layouts, focus), _duration_ms(decoded.image)
+    frame = _frame(decoded)
+    focuses = _focuses(frame, sizes, layouts, focus)
+    first, first_ms = _resize_frame(frame, sizes, layouts, focuses), _duration_ms(decoded.image)
     plays = _plays(decoded)
     later_frames: dict[str, list[TimedImage]] = {size.name: [] for size in sizes}
     for number in range(1, decoded.frames):
         decoded.image.seek(number)
-        for name, image in _resize_frame(decoded, sizes, layouts, focus).items():
+        for name, image in _resize_frame(_frame(decoded), sizes, layouts, focuses).items():
             later_frames[name].append(TimedImage(image, _duration_ms(decoded.image)))
     pictures = tuple(
         Picture(
@@ -112,19 +115,41 @@ def scale(image: Image.Image, extent: Extent, *, box: Box | None = None) -> Imag
     return scaled
 
 
-def _resize_frame(
-    decoded: DecodedUpload, sizes: tuple[Size, ...], layouts: dict[str, Layout], focus: Focus | None
-) -> dict[str, Image.Image]:
-    """Return every size of the current frame, by the name of the size."""
+def _frame(decoded: DecodedUpload) -> _Source:
+    """Return the current frame of the upload."""
     image, profile = to_scalable_mode(decoded.image, decoded.profile)
-    frame = _Source(image, decoded.orientation, profile)
+    return _Source(image, decoded.orientation, profile)
+
+
+def _focuses(
+    frame: _Source, sizes: tuple[Size, ...], layouts: dict[str, Layout], focus: Focus | None
+) -> dict[str, Focus]:
+    """
+    Return the point that each cropped size is centred on, by the name of the size; for all frames.
+
+    A size that is cropped at an anchor has none.
+    """
+    cropped = [size for size in sizes if layouts[size.name].visible_share != WHOLE]
+    if focus is not None:
+        return {size.name: focus for size in cropped}
+    smart = [size for size in cropped if size.gravity is Gravity.SMART]
+    if not smart:
+        return {}
+    found = attention(frame.image, frame.orientation)
+    return {size.name: focus_of_attention(found, layouts[size.name].visible_share) for size in smart}
+
+
+def _resize_frame(
+    frame: _Source, sizes: tuple[Size, ...], layouts: dict[str, Layout], focuses: dict[str, Focus]
+) -> dict[str, Image.Image]:
+    """Return every size of a frame, by the name of the size."""
     larger: list[Image.Image] = []
     results: dict[str, Image.Image] = {}
     for size in sorted(sizes, key=lambda size: -layouts[size.name].visible.pixels):
         plan = layouts[size.name]
         large_enough = [image for image in larger if _is_large_enough(image, plan)]
         source = _Source(large_enough[-1]) if large_enough else frame
-        visible = _visible_part(source, plan, size, focus)
+        visible = _visible_part(source, plan, size, focuses.get(size.name))
         visible.info = {}  # drop profile, comment and thumbnail of the upload
         if plan.visible_share == WHOLE:
             larger.append(visible)
