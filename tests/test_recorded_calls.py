@@ -21,6 +21,7 @@ RESOURCES = {
     "DeadLetterQueue.Arn": "dead letters",
     "Table.Arn": "table",
     "${Table.Arn}/index/*": "indexes",
+    "${Table.Arn}/index/UserImages": "indexes",
     "*": "everything",
 }
 
@@ -49,11 +50,13 @@ ONLY_COMMANDS = (
     "worker.cli",
     "worker.dynamodb.backups",
     "worker.dynamodb.batches",
+    "worker.dynamodb.deletions",
     "worker.dynamodb.queries",
     "worker.dynamodb.repair_writes",
     "worker.dynamodb.stream",
     "worker.events",
     "worker.repair",
+    "worker.s3.image_objects",
     "worker.sqs.dead_letters",
     "worker.sqs.sender",
     "worker.telemetry.table_metrics",
@@ -92,6 +95,11 @@ def calls_of_the_worker() -> list[Call]:
     """Return the recorded calls of all code that is not only for commands."""
     packages = tuple(f"{name}." for name in ONLY_COMMANDS)
     return [call for call in recorded() if not call.for_whom and not f"{call.module}.".startswith(packages)]
+
+
+def calls_of_deletions() -> list[Call]:
+    """Return the recorded calls of the commands that delete images and users."""
+    return [call for call in recorded() if call.for_whom == "deletion"]
 
 
 def calls_of_the_console(for_whom: str) -> list[Call]:
@@ -183,3 +191,14 @@ def test_the_console_made_every_call_that_the_policies_allow(request: pytest.Fix
 
 def test_operators_have_only_what_readers_do_not_have() -> None:
     assert granted("ConsoleReaderPolicy") & granted("ConsoleOperatorPolicy") == set()
+
+
+def test_the_policy_of_operators_allows_every_call_of_a_deletion() -> None:
+    assert denied(calls_of_deletions(), granted("OperatorPolicy")) == []
+
+
+def test_deletions_made_every_call_that_the_policy_of_operators_allows(
+    request: pytest.FixtureRequest,
+) -> None:
+    require_the_whole_suite(request.config)
+    assert granted("OperatorPolicy") - needed_by(calls_of_deletions()) == set()

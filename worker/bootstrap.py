@@ -38,6 +38,7 @@ from worker.domain.recipe import Limits
 from worker.domain.requester import Requester
 from worker.domain.result_keys import ResultKeyTemplate
 from worker.dynamodb.backups import Backups
+from worker.dynamodb.deletions import DeletionWrites
 from worker.dynamodb.ledger import DynamoLedger
 from worker.dynamodb.profiles import CachedProfiles, ProfileStore
 from worker.dynamodb.queries import OnUnreadable, Queries, log_unreadable
@@ -48,6 +49,8 @@ from worker.dynamodb.table_identity import TableIdentity
 from worker.recipe_settings import recipe_builder_from, sizes, standard_recipe
 from worker.repair.context import RepairContext, Reporter
 from worker.repair.control import UNCONTROLLED, Control
+from worker.repair.deletion import DeletionContext
+from worker.s3.image_objects import ImageObjects
 from worker.s3.logos import Logos
 from worker.s3.results import S3Results
 from worker.s3.scans import S3Scans
@@ -295,6 +298,16 @@ def build_results(
         keys=ResultKeyTemplate.parse(settings.result_key, prefix=settings.processed_prefix),
         table_id=table_identity.get if table_identity else None,
         size_names=sizes(settings),
+    )
+
+
+def build_image_objects(s3: "S3Client", settings: Settings) -> ImageObjects:
+    """Return what finds and deletes the objects of images."""
+    return ImageObjects(
+        s3,
+        retry=RETRY_POLICIES.bucket,
+        results_bucket=settings.results_bucket,
+        result_keys=ResultKeyTemplate.parse(settings.result_key, prefix=settings.processed_prefix),
     )
 
 
@@ -558,3 +571,46 @@ async def open_repairs(
             dry_run=dry_run,
             control=control,
         )
+
+
+def build_deletions(
+    settings: Settings,
+    clients: Clients,
+    *,
+    requester: Requester,
+    reporter: Reporter,
+    dry_run: bool = False,
+    control: Control = UNCONTROLLED,
+) -> DeletionContext:
+    """
+    Return the dependencies of deletions.
+
+    Args:
+        settings: Settings of the worker.
+        clients: Open clients.
+        requester: Who requests the deletion, for the history and the log.
+        reporter: Receives the result for each image.
+        dry_run: Report what would be deleted, and change nothing.
+        control: Pauses or stops the deletion of a user between batches of images.
+    """
+    table, retry = table_of(settings), RETRY_POLICIES.table
+    return DeletionContext(
+        bucket=settings.bucket,
+        uploads_prefix=settings.uploads_prefix,
+        results_bucket=settings.results_bucket,
+        results_prefix=settings.processed_prefix,
+        objects=build_image_objects(clients.s3, settings),
+        queries=build_queries(
+            clients.dynamodb,
+            settings,
+            on_unreadable=lambda error: reporter.failed(error.image_id, str(error)),
+        ),
+        writes=DeletionWrites(clients.dynamodb, table=table, retry=retry, requester=requester),
+        profiles=build_profile_store(clients.dynamodb, settings),
+        reporter=reporter,
+        requester=requester,
+        lease_s=settings.visibility_timeout_s,
+        clock=utc_now,
+        dry_run=dry_run,
+        control=control,
+    )

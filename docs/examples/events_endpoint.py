@@ -18,8 +18,8 @@ TOLERANCE_S = 5 * 60
 MAX_BYTES = 1_000_000
 KEY = base64.b64decode(os.environ["WORKER_WEBHOOK_SECRET"].removeprefix("whsec_"))
 
-latest: dict[str, int] = {}
-"""Image -> highest attempt that has been handled. A real consumer keeps this in its database."""
+latest: dict[tuple[str, str], int] = {}
+"""Image and record -> highest attempt that has been handled. A real consumer keeps this in its database."""
 lock = Lock()
 
 
@@ -57,11 +57,12 @@ def is_authentic(body: bytes, headers: dict[str, str]) -> bool:
 def handle(event: dict[str, str]) -> None:
     """Handle an event once: a repeated or an older one changes nothing."""
     image, attempt = f"{event['userId']}/{event['imageId']}", int(event["attempt"])
+    record = image, event["recordId"]  # an image that is uploaded again after its deletion has another record
     with lock:
-        if attempt <= latest.get(image, 0):
+        if attempt <= latest.get(record, 0):
             return
-        latest[image] = attempt
-        result = event["processedKey"] if event["status"] == "completed" else event["code"]
+        latest[record] = attempt
+        result = event["code"] if event["status"] == "failed" else event["processedKey"]
         print(f"{image} {event['status']}: {result}", flush=True)
 
 

@@ -123,3 +123,24 @@ async def test_an_invalid_repair_is_one_line_on_stderr(
     assert (ended.status, ended.stdout) == (status, "")
     assert message in ended.stderr
     assert len(ended.stderr.splitlines()) == 1
+
+
+async def test_an_image_is_deleted_and_a_user_forgotten(
+    with_resources: Command, provisioned: Settings, s3: "S3Client"
+) -> None:
+    await fail(with_resources, s3, provisioned)
+
+    unconfirmed = await with_resources.run("images", "delete", "img_1")
+    assert unconfirmed.status == 2
+    assert "add --yes" in unconfirmed.stderr
+    dry = await with_resources.run("users", "forget", "alice", "--dry-run", "--json")
+    assert json.loads(dry.stdout)["counts"] == {"deleted": 1}
+    deleted = await with_resources.run("images", "delete", "img_1", "--yes")
+    assert (deleted.status, deleted.stdout.splitlines()) == (0, ["img_1  alice  deleted", "1 deleted"])
+    missing = await with_resources.run("images", "delete", "img_1", "--yes")
+    assert missing.status == 1
+    await s3.put_object(Bucket=provisioned.bucket, Key="processed/alice/left over.jpg", Body=b"1")
+    forgotten = await with_resources.run("users", "forget", "alice", "--yes", "--json")
+    assert forgotten.status == 0
+    listed = await s3.list_objects_v2(Bucket=provisioned.bucket, Prefix="uploads/")
+    assert listed["KeyCount"] == 0

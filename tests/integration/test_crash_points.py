@@ -35,6 +35,7 @@ from worker.bootstrap import (
     RETRY_POLICIES,
     Clients,
     build_dead_letters,
+    build_deletions,
     build_ledger,
     build_queries,
     open_repairs,
@@ -51,6 +52,7 @@ from worker.domain.recipe import Recipe, Size
 from worker.domain.status import ImageStatus
 from worker.dynamodb.repair_writes import RepairWrites
 from worker.repair.context import RepairContext
+from worker.repair.deletion import DeletionContext, delete_image, forget_user
 from worker.repair.enqueue import enqueue_all
 from worker.repair.reconcile import reconcile_all
 from worker.repair.redrive import redrive_all
@@ -168,10 +170,13 @@ class Case:
         await WorkerSequence(self.aws, FaultInjector(), self.options).run_until_queue_is_empty()
 
     async def image(self, image_id: str | None = None) -> Image:
-        queries = build_queries(self.aws.dynamodb, self.aws.settings)
-        image = await queries.image(image_id or self.image_id, self.user_id, consistent=True)
+        image = await self.record(image_id)
         assert image, "the table has no item of the image"
         return image
+
+    async def record(self, image_id: str | None = None) -> Image | None:
+        queries = build_queries(self.aws.dynamodb, self.aws.settings)
+        return await queries.image(image_id or self.image_id, self.user_id, consistent=True)
 
     async def check(self, images: Sequence[Image], content: bytes, *, completions: int = 1) -> None:
         """Assert every guarantee for completed images: history, renditions, statistics, empty queues."""
@@ -527,6 +532,90 @@ async def test_a_repair_tool_that_crashes_at_any_call_and_runs_again_loses_and_d
     print(f"covered {len(faults)} distinct faults of 3 x {len(names)} points: {' '.join(names)}")
     expected = [Fault(names.index("update_item") + 1, FaultKind.CRASH_AFTER)] if needs_reconcile else []
     assert unsent == expected
+
+
+async def deletes_its_image(aws: Aws, case: Case, injector: FaultInjector) -> None:
+    """Run `images delete` for the image of a case, if it has a record."""
+    deletions = deletions_of(aws, injector)
+
+    async def work() -> None:
+        image = await deletions.queries.image(case.image_id, case.user_id, consistent=True)
+        if image is not None:
+            await delete_image(deletions, image)
+
+    await run_until_done_or_crashed(injector, work())
+
+
+async def forgets_its_user(aws: Aws, case: Case, injector: FaultInjector) -> None:
+    """Run `users forget` for the user of a case."""
+    deletions = deletions_of(aws, injector)
+    await run_until_done_or_crashed(
+        injector, forget_user(deletions, case.user_id, before=utc_now() + timedelta(seconds=1))
+    )
+
+
+def deletions_of(aws: Aws, injector: FaultInjector) -> DeletionContext:
+    return build_deletions(
+        aws.settings,
+        clients_of_new_worker(aws, injector),
+        requester=a_requester("images delete"),
+        reporter=Report("testing"),
+    )
+
+
+async def keys_of(case: Case) -> list[str]:
+    """Return the keys of the objects of a case's user."""
+    found = [
+        await case.aws.s3.list_objects_v2(Bucket=case.aws.settings.bucket, Prefix=f"{prefix}/{case.user_id}/")
+        for prefix in ("uploads", "processed")
+    ]
+    return [each["Key"] for page in found for each in page.get("Contents", [])]
+
+
+async def with_other_results(case: Case) -> None:
+    """Leave a completed image, and a result of it that no record names, as of a worker that was killed."""
+    await completed(case)
+    image = await case.image()
+    await case.aws.s3.put_object(
+        Bucket=image.bucket,
+        Key=f"processed/{image.user_id}/{image.image_id}@large.jpg",
+        Body=b"left over",
+        Metadata={"image": f"{image.user_id}/{image.image_id}"},
+    )
+
+
+Delete: TypeAlias = Callable[[Aws, Case, FaultInjector], Awaitable[None]]
+
+
+@pytest.mark.parametrize("delete", [deletes_its_image, forgets_its_user], ids=["image", "user"])
+@pytest.mark.parametrize(
+    "setup", [completed, with_other_results, rejected, lease_expired], ids=lambda setup: setup.__name__
+)
+async def test_a_deletion_that_crashes_at_any_call_and_runs_again_leaves_nothing(
+    aws: Aws, setup: Setup, delete: Delete
+) -> None:
+    aws = replace(aws, settings=aws.settings.model_copy(update={"index_shards": 1}))
+    case, without_faults = Case(aws, WorkerOptions()), FaultInjector()
+    await setup(case)
+    await delete(aws, case, without_faults)
+
+    faults = distinct_faults_of(without_faults.names)
+    for fault in [None, *faults]:
+        case, injector = Case(aws, WorkerOptions()), FaultInjector([fault] if fault else [])
+        await setup(case)
+        await delete(aws, case, injector)
+        if await keys_of(case):
+            assert await case.record(), f"objects without a record after {fault}"
+        await delete(aws, case, injector)
+        assert injector.all_injected
+        await case.finish()
+        assert await case.record() is None
+        assert await keys_of(case) == []
+        assert await case.statistics() == (0, 0)
+        assert (await case.message_counts())[0] == 0
+
+    names = without_faults.names
+    print(f"covered {len(faults)} distinct faults of 3 x {len(names)} points: {' '.join(names)}")
 
 
 async def calls_without_faults(aws: Aws, options: WorkerOptions, *, uploads: int = 1) -> list[str]:

@@ -35,12 +35,12 @@ _INDEXES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """An applied write: the item before and after it."""
+    """An applied write: the item before and after it; None if there is none."""
 
     sender: ProcessLoop | None
     key: Key
     before: Item | None
-    after: Item
+    after: Item | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +109,15 @@ class DynamoDB:
             shown = _shown(parameters, rejected.item)
             raise client_error("UpdateItem", "ConditionalCheckFailedException", 400, **shown) from None
         self._apply([(key, after)], request.sender)
+        return {}
+
+    def _delete_item(self, parameters: Parameters, request: Request) -> Any:
+        try:
+            self._check(parameters)
+        except _Rejected as rejected:
+            shown = _shown(parameters, rejected.item)
+            raise client_error("DeleteItem", "ConditionalCheckFailedException", 400, **shown) from None
+        self._apply([(_key(parameters["Key"]), None)], request.sender)
         return {}
 
     def _put_item(self, parameters: Parameters, request: Request) -> Any:
@@ -224,14 +233,17 @@ class DynamoDB:
 
     def _evaluated_together(
         self, entries: Sequence[Any]
-    ) -> tuple[list[dict[str, Any]], list[tuple[Key, Item]]]:
+    ) -> tuple[list[dict[str, Any]], list[tuple[Key, Item | None]]]:
         reasons: list[dict[str, Any]] = []
-        changes: list[tuple[Key, Item]] = []
+        changes: list[tuple[Key, Item | None]] = []
         for entry in entries:
             ((kind, parameters),) = entry.items()
             try:
                 if kind == "ConditionCheck":
                     self._check(parameters)
+                elif kind == "Delete":
+                    self._check(parameters)
+                    changes.append((_key(parameters["Key"]), None))
                 else:
                     changes.append((_key(parameters["Key"]), self._evaluated(parameters)))
                 reasons.append({"Code": "None"})
@@ -243,12 +255,15 @@ class DynamoDB:
             raise ExpressionError(message)
         return reasons, changes
 
-    def _apply(self, changes: Sequence[tuple[Key, Item]], sender: ProcessLoop | None) -> None:
+    def _apply(self, changes: Sequence[tuple[Key, Item | None]], sender: ProcessLoop | None) -> None:
         writes = []
         for key, after in changes:
             before = self.items.get(key)
             self._previous[key] = (self._scheduler.now_s, before)
-            self.items[key] = after
+            if after is None:
+                self.items.pop(key, None)
+            else:
+                self.items[key] = after
             writes.append(Write(sender, key, before, after))
         self._on_write(writes)
 

@@ -55,6 +55,7 @@ _HISTORY: Final = "the history is legal"
 _FENCING: Final = "a worker without the lease changes nothing"
 _RESULTS_EXIST: Final = "a completed record names its results"
 _LOST: Final = "no upload is lost"
+_DELETED: Final = "a result never outlives its record"
 
 
 class Violation(Exception):  # noqa: N818 - what is found, not what went wrong in the simulation
@@ -105,6 +106,8 @@ class Oracle:
             deleted, nothing shows any more that it existed.
         overwritten: Results that a worker of the table before its restore has stored since.
         forgotten: Keys whose record was deleted, and that were not uploaded again.
+        erased: Keys whose image was deleted by the command.
+        marked: ETags of the uploads whose image was to be deleted.
         old_results: Keys of results that were not stored in this simulation.
     """
 
@@ -121,6 +124,8 @@ class Oracle:
     unlisted: set[str] = field(default_factory=set)
     overwritten: set[str] = field(default_factory=set)
     forgotten: set[str] = field(default_factory=set)
+    erased: set[str] = field(default_factory=set)
+    marked: set[str | None] = field(default_factory=set)
     old_results: set[str] = field(default_factory=set)
     ended_at_s: dict[str, float] = field(default_factory=dict)
     ends: Counter[str] = field(default_factory=Counter)
@@ -190,11 +195,39 @@ class Oracle:
             users.add(user_id)
             if image_id != PROFILE_IMAGE_ID:
                 self._count(write.key, write.before, write.after)
+                if write.after is None:
+                    self._check_deletion(write)
+                    continue
                 if write.key in self.deleted:
                     self._counted_again(write.key, write.after)
                 self._check_image(write, write.after)
         for user_id in users:
             self._check_statistics(user_id)
+
+    def _check_deletion(self, write: Write) -> None:
+        """Check that a deleted record was marked, and that its results are deleted."""
+        assert write.before
+        assert self.bucket
+        image = from_item(decode_map(write.before))
+        if image.deletion is None:
+            raise Violation(_DELETED, f"the record of {image.image_id} was deleted without a mark")
+        left = [
+            rendition.key
+            for rendition in image.renditions.values()
+            if (stored := self.bucket.objects.get(rendition.key)) and stored.e_tag == rendition.e_tag
+        ]
+        if left:
+            raise Violation(_DELETED, f"{', '.join(left)} outlived the record of {image.image_id}")
+        for rendition in image.renditions.values():
+            self._by_result[rendition.key].discard(write.key)
+        del self.records[image.key]
+        versions = self.versions[image.key]
+        for version in versions:
+            self.ends[version.upload.upload_id] = 0
+        self.erased.add(image.key)
+        recorded = self._version(image)
+        if recorded is None or recorded.number == len(versions) - 1:
+            self.forgotten.add(image.key)
 
     def put(self, put: Put, *, is_of_old_table: bool) -> None:
         """Check an applied write of an object; the old table is the one before a restore."""
@@ -226,6 +259,9 @@ class Oracle:
         if is_of_old_table:
             self.overwritten.add(deletion.key)
             return
+        if not deletion.key.startswith(_RESULTS) and deletion.before.e_tag not in self.marked:
+            who = deletion.sender.name if deletion.sender else "-"
+            raise Violation(_LOST, f"{who} deleted {deletion.key}, which was not to be deleted")
         for key in self._by_result.get(deletion.key, ()):
             item = self._item(key)
             if item is None or item["status"]["S"] != ImageStatus.COMPLETED or key in self.rolled_back:
@@ -343,6 +379,9 @@ class Oracle:
 
     def _check_writer(self, sender: ProcessLoop, seen: Image | None, image: Image) -> None:
         is_same_lease = seen and seen.lease and image.lease and seen.lease.owner == image.lease.owner
+        if seen is not None and image.deletion is not None:
+            self._check_mark(sender, seen, image)
+            return
         if seen is not None and (image.attempt == seen.attempt or is_same_lease):
             self._check_progress(sender, seen, image)
             return
@@ -350,6 +389,16 @@ class Oracle:
             raise Violation(_FENCING, f"{sender.name} claimed {image.image_id} for {image.lease}")
         if seen is not None:
             self._check_claim(sender, seen, image)
+
+    def _check_mark(self, sender: ProcessLoop, seen: Image, image: Image) -> None:
+        """Check that a deletion takes the lease away, and that only its worker changes a marked image."""
+        is_fenced = image.lease is None and image.attempt > seen.attempt and image.ttl is None
+        if seen.deletion is None and is_fenced:
+            self.marked.add(image.version.e_tag)
+            return
+        lease = seen.deletion.lease if seen.deletion else None
+        if lease is None or lease.worker != sender.name or image.deletion is None or image.deletion.lease:
+            raise Violation(_FENCING, f"{sender.name} wrote {image.image_id}, which is being deleted")
 
     def _check_progress(self, sender: ProcessLoop, seen: Image, image: Image) -> None:
         if seen.lease is None or seen.lease.worker == sender.name:
@@ -461,19 +510,17 @@ class Oracle:
             key = self.records.get(upload_key)
             item = self._item(key) if key else None
             is_deleted = upload_key in deleted_uploads
-            expected = self._version_of(item) if is_deleted and upload_key in self.unlisted else None
+            is_about_any = is_deleted and upload_key in self.unlisted
+            if upload_key in self.erased and upload_key in self.forgotten:
+                is_about_any = True  # a late message about it, or about an older one, has made a record
+            expected = self._version_of(item) if is_about_any else None
             expected = expected or versions[-1]
             upload = expected.upload
             if EXPECTED[upload.kind].codes == {UNREADABLE}:
                 if upload_key in self.records:
                     raise Violation("hostile names are rejected", f"{upload_key} has a record")
                 continue
-            allowed = set(EXPECTED[upload.kind].codes)
-            stem, _, _ = upload_key.replace("uploads/", _RESULTS, 1).rpartition(".")
-            if f"{stem}.jpg" in self.old_results:
-                allowed.add("result_key_taken")
-            if is_deleted:
-                allowed |= {None, "source_missing"}
+            allowed = self._allowed(upload_key, upload, is_deleted=is_deleted)
             if not strict and upload.upload_id in exhausted:
                 allowed |= {"unavailable", "internal_error", "worker_killed"}
             if item is None and (is_deleted or upload_key in self.forgotten):
@@ -485,6 +532,27 @@ class Oracle:
             is_lost = is_deleted and key in self.disturbed and key[0] in reported
             if image.status is ImageStatus.COMPLETED and not is_lost:
                 self._check_results(image)
+
+    def _allowed(self, upload_key: str, upload: Upload, *, is_deleted: bool) -> set[str | None]:
+        """Return the codes with which an upload may have ended; None is completed."""
+        allowed = set(EXPECTED[upload.kind].codes)
+        stem, _, _ = upload_key.replace("uploads/", _RESULTS, 1).rpartition(".")
+        if f"{stem}.jpg" in self.old_results:
+            allowed.add("result_key_taken")
+        if is_deleted:
+            allowed |= {None, "source_missing"}
+        if upload_key in self.erased and upload_key in self.forgotten:
+            allowed.add("source_missing")  # a message about it arrived after that
+        return allowed
+
+    def check_orphans(self) -> None:
+        """Check that no result is left of an image that was deleted and has no record."""
+        assert self.bucket
+        for key, stored in self.bucket.objects.items():
+            identity = identity_of(stored.content) if key.startswith(_RESULTS) else None
+            upload_key = self._key_of_upload.get(identity[0]) if identity else None
+            if upload_key in self.erased and upload_key not in self.records:
+                raise Violation(_DELETED, f"{key} outlived the record of {upload_key}")
 
     def check_single_attempts(self) -> None:
         """Check that no image needed a second attempt."""

@@ -232,7 +232,9 @@ _ONLY_FOR: Final[Mapping[Fault, frozenset[str]]] = {
     Fault.PARTIAL: frozenset(
         {"delete_message_batch", "change_message_visibility_batch", "send_message_batch"}
     ),
-    Fault.CONFLICT: frozenset({"transact_write_items", "update_item", "put_object"}),
+    Fault.CONFLICT: frozenset(
+        {"transact_write_items", "update_item", "delete_item", "put_object", "delete_object"}
+    ),
     Fault.STALE_READ: frozenset({"get_item", "query"}),
 }
 

@@ -237,7 +237,7 @@ DEFECTS: Final[Sequence[Defect]] = (
         edits=(
             Edit(
                 "worker.s3.results:_can_be_kept",
-                "if is_later or (_is_of_other_record(metadata, origin) and not has_raised):",
+                "if is_later or (is_of_other_record and not has_raised):",
                 "if is_later:",
             ),
         ),

@@ -188,6 +188,22 @@ class Repair:
     killed_at_request: int | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteImage:
+    """
+    An image is deleted by `image-worker images delete`.
+
+    Attributes:
+        at_s: When.
+        key: Key of its upload.
+        killed_at_request: The request at which the command is killed; None if it is not.
+    """
+
+    at_s: float
+    key: str
+    killed_at_request: int | None = None
+
+
 Action: TypeAlias = (
     Upload
     | OldImage
@@ -203,6 +219,7 @@ Action: TypeAlias = (
     | DeleteRecord
     | RepeatEvent
     | Repair
+    | DeleteImage
 )
 
 
@@ -236,6 +253,8 @@ class Profile(StrEnum):
     OPERATORS = "operators"
     RESTORES = "restores"
     REPLACEMENTS = "replacements"
+    DELETIONS = "deletions"
+    """Not drawn by `draw`, but by `tests/simulation/test_deletions.py`."""
     EVERYTHING = "everything"
 
 

@@ -3,7 +3,7 @@
 import gc
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -25,6 +25,7 @@ from tests.simulation.old_records import old_item, old_origin, old_results, with
 from tests.simulation.s3 import BUCKET, S3, Deletion, Put, Stored
 from tests.simulation.schedule import (
     Action,
+    DeleteImage,
     DeleteRecord,
     DeleteUpload,
     Drain,
@@ -48,6 +49,7 @@ from tests.simulation.uploads import EXPECTED, Kind, content_of
 from tests.support.builders import a_requester
 from worker import bootstrap
 from worker.delivery.consumer import Consumer
+from worker.delivery.handler import BEING_DELETED
 from worker.domain import clock
 from worker.domain.errors import ConfigurationError, ImageWorkerError, TransientError
 from worker.domain.job import Job
@@ -56,6 +58,7 @@ from worker.domain.message import Message
 from worker.domain.status import TERMINAL_STATUSES, ImageStatus
 from worker.dynamodb.attributes import decode_map, encode_map
 from worker.dynamodb.items import from_item
+from worker.repair.deletion import delete_image
 from worker.repair.enqueue import enqueue_all
 from worker.repair.orphans import MIN_AGE, reconcile_orphans
 from worker.repair.reconcile import reconcile_all
@@ -299,7 +302,7 @@ class World:
         """Do what the runbook says after a restore, or after a repair tool was killed."""
         self.trace("the operator repairs what is left")
         self._advance(until_s=self.scheduler.now_s + fleet.LEASE_S + 1)
-        for command in ("redrive", "enqueue", "reconcile --objects"):
+        for command in ("delete", "redrive", "redrive being deleted", "enqueue", "reconcile --objects"):
             self._reported.clear()
             self._start_repair(Repair(at_s=self.scheduler.now_s, command=command))
             self._settle(within_s=self._bound_s())
@@ -321,6 +324,8 @@ class World:
             deleted_uploads=self._deleted_uploads,
             reported=self._reported,
         )
+        if not any(isinstance(action, Suspend) for action in self.schedule.actions):
+            self.oracle.check_orphans()
         if self.schedule.profile is Profile.BLIPS:
             self.oracle.check_single_attempts()
         for message in self.sqs.dead_letters.messages.values():
@@ -582,12 +587,29 @@ class World:
     # Repair tools.
 
     def _start_repair(self, action: Repair) -> None:
-        process = ProcessLoop(self.scheduler, f"cli-{next(self._repairs)}-{action.command}")
-        self._calls_of_repair[process] = action.killed_at_request or 0
-        if action.killed_at_request:
+        run = self._delete_marked if action.command == "delete" else self._repair
+        self._start_tool(action.command, run, killed_at_request=action.killed_at_request)
+
+    def _delete_image(self, action: DeleteImage) -> None:
+        key = self.oracle.records.get(action.key)
+        if key is not None:
+            self._start_tool(
+                "delete", partial(self._delete, [key]), killed_at_request=action.killed_at_request
+            )
+
+    def _start_tool(
+        self,
+        command: str,
+        run: Callable[[str, Any, ProcessLoop], Coroutine[Any, Any, None]],
+        *,
+        killed_at_request: int | None,
+    ) -> None:
+        process = ProcessLoop(self.scheduler, f"cli-{next(self._repairs)}-{command}")
+        self._calls_of_repair[process] = killed_at_request or 0
+        if killed_at_request:
             self._needs_repair = True
         clients = clients_of(self.network, process, s3=self.bucket, sqs=self.sqs, dynamodb=self.table)
-        task = process.start(self._repair(action.command, clients, process), name=process.name)
+        task = process.start(run(command, clients, process), name=process.name)
         task.add_done_callback(partial(self._repair_ended, process))
         if self.scheduler.current is None:
             self.scheduler.drain()
@@ -600,6 +622,20 @@ class World:
         process.kill()
         if error is not None and not isinstance(error, TransientError | ConfigurationError):
             self._violated(Violation("repair tools report errors", f"{process.name}: {error!r}"))
+
+    async def _delete(self, keys: Sequence[Key], _command: str, clients: Any, process: ProcessLoop) -> None:
+        reporter = _Reporter(lambda line: self.trace(f"{process.name}: {line}"), self._repair_needed)
+        deletions = bootstrap.build_deletions(
+            settings(1, 1), clients, requester=a_requester("images delete"), reporter=reporter
+        )
+        for image_id, user_id in keys:
+            image = await deletions.queries.image(image_id, user_id, consistent=True)
+            if image is not None:
+                await delete_image(deletions, image)
+
+    async def _delete_marked(self, command: str, clients: Any, process: ProcessLoop) -> None:
+        marked = [key for key, item in self.table.items.items() if "deletion" in item]
+        await self._delete(marked, command, clients, process)
 
     async def _repair(self, command: str, clients: Any, process: ProcessLoop) -> None:
         of = settings(1, 1)
@@ -625,11 +661,12 @@ class World:
                     await reconcile_results(repairs)
                 case "reconcile --orphans":
                     await reconcile_orphans(repairs, reporter, now=now + 2 * MIN_AGE, removes=True)
-                case "redrive":
+                case "redrive" | "redrive being deleted":
                     letters = await bootstrap.build_dead_letters(
                         clients.sqs, of, visibility_timeout_s=REDRIVE_VISIBILITY_S
                     )
-                    await redrive_all(repairs, letters, image_id=None, code="unavailable", limit=None)
+                    code = "unavailable" if command == "redrive" else BEING_DELETED
+                    await redrive_all(repairs, letters, image_id=None, code=code, limit=None)
                 case "enqueue":
                     await enqueue_all(repairs, prefix="uploads/")
 
@@ -648,6 +685,7 @@ class World:
         DeleteRecord: _delete_record,
         RepeatEvent: _repeat_event,
         Repair: _start_repair,
+        DeleteImage: _delete_image,
     }
 
     def _repair_needed(self, subject: str) -> None:
@@ -770,6 +808,8 @@ def _as_message(message: QueuedMessage) -> Message:
 def _shown(write: Write) -> str:
     if write.key[0] == PROFILE_IMAGE_ID:
         return f"{write.key[0]} of {write.key[1]}"
+    if write.after is None:
+        return f"{write.key[0]}: deleted"
     after = decode_map(write.after)
     history: Any = after.get("history", [])
     before = len(write.before["history"]["L"]) if write.before else 0

@@ -23,7 +23,8 @@ class Call(NamedTuple):
     """
     An AWS call, and the module and top-level definition of the worker that made it.
 
-    For whom is empty, or `reader` or `operator` for calls of the console: of pages, and of actions.
+    For whom is empty, or `reader` or `operator` for calls of the console, of pages and of actions, or
+    `deletion` for those of the commands that delete images and users.
     """
 
     module: str
@@ -73,14 +74,19 @@ def _for_whom() -> str:
     frame: FrameType | None = sys._getframe(3)
     operations = f"{ROOT / 'worker' / 'console' / 'operations'}/"
     console = (f"{ROOT / 'worker' / 'console'}/", str(ROOT / "worker" / "cli" / "support" / "console.py"))
+    deletions = (str(ROOT / "worker" / "repair" / "deletion.py"), str(ROOT / "worker" / "cli" / "delete.py"))
     context = structlog.contextvars.get_contextvars()
     is_console = context.get("via") == "console"
+    is_deletion = False
     while frame is not None:
         if frame.f_code.co_filename.startswith(operations):  # may go on after a restart, without a request
             return "operator"
         is_console |= frame.f_code.co_filename.startswith(console)
+        is_deletion |= frame.f_code.co_filename in deletions
         frame = frame.f_back
-    return ("operator" if "by" in context else "reader") if is_console else ""
+    if is_console:
+        return "operator" if "by" in context else "reader"
+    return "deletion" if is_deletion else ""
 
 
 def _caller() -> tuple[str, str] | None:

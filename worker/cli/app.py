@@ -91,8 +91,8 @@ COMMANDS: Final = (
         "Print a presigned form for the upload of one image by a browser, as JSON.",
         "Use",
     ),
-    Entry("images", "worker.cli.images", "Show, list, retry and reprocess images.", "Use"),
-    Entry("users", "worker.cli.users", "Show users, and set their preferences.", "Use"),
+    Entry("images", "worker.cli.images", "Show, list, retry, reprocess and delete images.", "Use"),
+    Entry("users", "worker.cli.users", "Show users, set their preferences, and forget them.", "Use"),
     Entry(
         "events",
         "worker.cli.events",

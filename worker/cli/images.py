@@ -1,4 +1,4 @@
-"""`image-worker images`: show and list images, set their retention, retry and reprocess them."""
+"""`image-worker images`: show and list images, set their retention, retry, reprocess and delete them."""
 
 import time
 from datetime import date
@@ -8,6 +8,7 @@ import typer
 from rich.markup import escape
 
 from worker.bootstrap import RETRY_POLICIES, build_queries, build_repair_writes, open_client, table_of
+from worker.cli.delete import delete
 from worker.cli.reprocess import reprocess, retry
 from worker.cli.support import output, timeline
 from worker.cli.support.entrypoint import asynchronous, start
@@ -39,7 +40,7 @@ TokenOption = Annotated[str | None, typer.Option(help="Page token: the nextToken
 
 @app.callback()
 def images() -> None:
-    """Show, list, retry and reprocess images."""
+    """Show, list, retry, reprocess and delete images."""
 
 
 @app.command()
@@ -348,6 +349,7 @@ async def retention(
 
 app.command()(retry)
 app.command()(reprocess)
+app.command()(delete)
 
 
 def _bucket_url(settings: Settings) -> str:

@@ -1,4 +1,4 @@
-"""`image-worker users`: show users and set their preferences."""
+"""`image-worker users`: show users, set their preferences, and forget them."""
 
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
@@ -7,6 +7,7 @@ import typer
 from rich.markup import escape
 
 from worker.bootstrap import build_profile_store, open_client
+from worker.cli.delete import forget
 from worker.cli.support import output
 from worker.cli.support.entrypoint import asynchronous, start
 from worker.domain.clock import utc_now
@@ -33,7 +34,7 @@ class Switch(StrEnum):
 
 @app.callback()
 def users() -> None:
-    """Show users, and set their preferences."""
+    """Show users, set their preferences, and forget them."""
 
 
 @app.command()
@@ -108,6 +109,9 @@ async def set_(
             now=utc_now(),
         )
     _print(item, json=json)
+
+
+app.command()(forget)
 
 
 def _print(item: Item, *, json: bool) -> None:

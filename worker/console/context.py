@@ -19,6 +19,7 @@ from worker.dynamodb.queries import Queries
 from worker.dynamodb.table import Table
 from worker.repair.context import RepairContext, Reporter
 from worker.repair.control import UNCONTROLLED, Control
+from worker.repair.deletion import DeletionContext
 from worker.s3.sources import S3Sources
 from worker.s3.uploads import Uploads
 from worker.sqs.dead_letters import DeadLetters
@@ -43,6 +44,20 @@ class OpenRepairs(Protocol):
         control: Control = UNCONTROLLED,
     ) -> AbstractAsyncContextManager[RepairContext]:
         """Open the dependencies; the arguments are those of `bootstrap.open_repairs`."""
+
+
+class BuildDeletions(Protocol):
+    """Builds the dependencies of deletions."""
+
+    def __call__(
+        self,
+        *,
+        requester: Requester,
+        reporter: Reporter,
+        dry_run: bool = False,
+        control: Control = UNCONTROLLED,
+    ) -> DeletionContext:
+        """Return the dependencies; the arguments are those of `bootstrap.build_deletions`."""
 
 
 class OpenDeadLetters(Protocol):
@@ -83,6 +98,7 @@ class ConsoleContext:
         uploads: Stores uploads.
         open_dead_letters: Returns the dead-letter queue.
         open_repairs: Opens the dependencies of the repair tools.
+        build_deletions: Returns the dependencies of deletions.
         check: Runs the checks of `image-worker check`.
         build_decoder_pool: Returns a pool of one decoder process, which is not started.
         clock: Returns the current time.
@@ -114,6 +130,7 @@ class ConsoleContext:
     uploads: Uploads
     open_dead_letters: OpenDeadLetters
     open_repairs: OpenRepairs
+    build_deletions: BuildDeletions
     check: Callable[[], Awaitable[Sequence[Finding]]]
     build_decoder_pool: Callable[[], DecoderPool]
     clock: Clock

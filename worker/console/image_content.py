@@ -59,6 +59,9 @@ def image_content(image: Image, table: Table) -> dict[str, Any]:
         if image.ttl is None
         else clock.to_text(datetime.fromtimestamp(min(image.ttl, _LAST_SECOND), UTC)),
         "leasedUntil": clock.to_text(image.lease.expires_at) if image.lease else None,
+        "deletion": None
+        if image.deletion is None
+        else {"at": clock.to_text(image.deletion.at), "by": image.deletion.by},
         "error": _error(image),
         "original": original(image),
         "renditions": _renditions(image),

@@ -8,7 +8,7 @@ import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from typing import Final
@@ -45,12 +45,14 @@ from worker.delivery.step_writer import StepWriter
 from worker.domain import transition
 from worker.domain.claim import (
     AlreadyDone,
+    BeingDeleted,
     Claimant,
     Claimed,
     LeasedByAnother,
     Superseded,
     Suspect,
     has_killed,
+    is_deleted,
     worker_killed,
 )
 from worker.domain.clock import Clock
@@ -93,6 +95,9 @@ A first lease ends a little after the message is visible again, by the time betw
 and by the difference of two workers' clocks. A release would spend a receive of each worker that is killed.
 """
 
+BEING_DELETED: Final = "being_deleted"
+"""Code of the dead letter of an upload to an image whose deletion has not been finished in time."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryConfig:
@@ -116,6 +121,20 @@ class DeliveryConfig:
     retention: timedelta | None = None
 
 
+@dataclass(slots=True)
+class StoredKeys:
+    """
+    The keys under which an attempt has stored a result, or may have.
+
+    Attributes:
+        keys: The keys.
+        is_storing: Whether a request to store a result has not been responded to, and may still be executed.
+    """
+
+    keys: list[str] = field(default_factory=list)
+    is_storing: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """
@@ -130,6 +149,7 @@ class Attempt:
         hold: Keeps the message invisible and the lease renewed.
         writer: Writes the attempt's steps to the record.
         observation: Metrics, trace and log line of the attempt.
+        stored: Where the attempt has stored results.
     """
 
     image: Image
@@ -140,6 +160,7 @@ class Attempt:
     hold: Hold
     writer: StepWriter
     observation: Observation
+    stored: StoredKeys = field(default_factory=StoredKeys)
 
 
 class MessageHandler:
@@ -287,19 +308,25 @@ class MessageHandler:
                 if hold.is_lost:
                     return Abandon()
                 return await self._claim_and_process(job, message, hold, observation, suspect=suspect)
-            case AlreadyDone(image=Image(error=Failure() as failure)) if self._dead_letter_may_be_missing(
-                failure, message
-            ):
-                await self._send_to_dead_letter_queue(job, code=failure.code, reason=failure.message)
-                return Delete()
+            case BeingDeleted():
+                return await self._wait_for_deletion(job, message)
             case Superseded(image=image) if (newer := await self._newer_upload(job, image)) is not None:
                 return await self._claim_and_process(newer, message, hold, observation)
-            case AlreadyDone(image=image) if image.leftovers:  # its worker died before it had deleted them
-                await self._delete_leftovers(image, message)
-                return Delete()
+            case AlreadyDone(image=image):
+                return await self._finish(image, job, message)
             case _:
                 log.debug("image.claim_skipped", result=type(result).__name__)
                 return Delete()
+
+    async def _finish(self, image: Image, job: Job, message: Message) -> Disposition:
+        """Do what the worker that ended the image has not done, if it died after that."""
+        if image.error and self._dead_letter_may_be_missing(image.error, message):
+            await self._send_to_dead_letter_queue(job, code=image.error.code, reason=image.error.message)
+        elif image.leftovers and image.deletion is None:
+            await self._delete_leftovers(image, message)
+        else:
+            log.debug("image.claim_skipped", result=AlreadyDone.__name__)
+        return Delete()
 
     async def _newer_upload(self, job: Job, recorded: Image) -> Job | None:
         """Return the job of a scan result as newer than the recorded upload if its object is stored now."""
@@ -307,6 +334,18 @@ class MessageHandler:
             return None
         found = await self._scans.find_upload(job, recorded=recorded)
         return found if found and found.supersedes else None
+
+    async def _wait_for_deletion(self, job: Job, message: Message) -> Disposition:
+        """Release the message of an upload that is newer than the image which is being deleted."""
+        if message.receive_count >= self._config.max_receives:
+            reason = (
+                f"the image {job.image_id} has been in the course of its deletion for too long; "
+                "run `image-worker images delete` with its id to finish that, then redrive this upload"
+            )
+            await self._send_to_dead_letter_queue(job, code=BEING_DELETED, reason=reason)
+            return Delete()
+        log.info("image.claim_deferred", reason=BEING_DELETED)
+        return Release(_delay_while_leased_s(self._config.lease_s, message.receive_count))
 
     async def _claim_suspect(
         self, image: Image, job: Job, message: Message, hold: Hold, observation: Observation
@@ -408,14 +447,18 @@ class MessageHandler:
             is_main=is_main,
             cache_control=attempt.recipe.cache_control,
         )
+        attempt.stored.keys.append(self._results.key_of(attempt.image, rendition, is_main=is_main))
+        attempt.stored.is_storing = True
         try:
-            return await store(attempt.writer.image)
+            stored = await store(attempt.writer.image)
         except LaterResultError as error:
             # A claim is recorded before its result is stored: a later attempt that the record does not have
             # is of a record that was deleted, or was lost when the table was restored.
             await attempt.writer.raise_attempt(above=error.stored_attempt)
             log.warning("image.attempt_raised", new_attempt=attempt.writer.image.attempt)
-            return await store(attempt.writer.image)
+            stored = await store(attempt.writer.image)
+        attempt.stored.is_storing = False
+        return stored
 
     async def _complete(self, attempt: Attempt, stored: Mapping[str, Rendition]) -> None:
         main, writer = attempt.recipe.main.name, attempt.writer
@@ -459,8 +502,32 @@ class MessageHandler:
             await self._record_outcome(attempt, outcome)
         except LeaseLostError:
             attempt.observation.lost()
+            return await self._stop(attempt)
+        return await self._stop(attempt) if isinstance(outcome, LeaseLost) else outcome.disposition
+
+    async def _stop(self, attempt: Attempt) -> Disposition:
+        """
+        Return the disposition of a message whose image has lost its lease.
+
+        If that is because the image is being deleted, or was, its results must not outlive it: those of this
+        attempt are deleted. Otherwise they stay, because the attempt that has the lease may keep them. The
+        deletion waits for the acknowledgement, but not beyond the end of the lease.
+        """
+        image = attempt.writer.image
+        try:
+            stored = await self._ledger.read(image)
+            if not is_deleted(stored, image):
+                return Abandon()
+            await self._results.discard(image, attempt.stored.keys)
+            log.info("image.results_discarded", keys=len(attempt.stored.keys))
+            if stored is None or stored.deletion is None:
+                return Abandon()
+            if not attempt.stored.is_storing:
+                await self._ledger.acknowledge_deletion(image)
+        except (TransientError, RecordError, RecordRejectedError) as error:
+            log.warning("image.results_not_discarded", reason=str(error))
             return Abandon()
-        return outcome.disposition
+        return Delete()
 
     async def _record_outcome(self, attempt: Attempt, outcome: Outcome) -> None:
         match outcome:

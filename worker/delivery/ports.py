@@ -21,7 +21,7 @@ class Ledger(Protocol):
     Write side of the image records. Every write is conditional on the state that it assumes.
 
     Every method raises `TransientError` when the table is unavailable even after retries, and
-    `RecordRejectedError` when the table rejects the content of a write. All but `claim` raise
+    `RecordRejectedError` when the table rejects the content of a write. `record`, `renew` and `settle` raise
     `LeaseLostError` when the record does not have the image's attempt and lease.
     """
 
@@ -48,6 +48,19 @@ class Ledger(Protocol):
 
     async def clear_leftovers(self, image: Image) -> None:
         """Remove the leftovers of an ended image, which are deleted, unless it was claimed again."""
+        ...
+
+    async def read(self, image: Image) -> Image | None:
+        """
+        Return the record of an image as it is now; None if there is none.
+
+        Raises:
+            UnreadableRecordError: The record cannot be read.
+        """
+        ...
+
+    async def acknowledge_deletion(self, image: Image) -> None:
+        """Record that the attempt whose lease a deletion took away stores no more results."""
         ...
 
 
@@ -228,6 +241,14 @@ class Results(Protocol):
         Raises:
             TransientError: The bucket is unavailable, even after retries, or does not allow it.
         """
+        ...
+
+    def key_of(self, image: Image, rendition: EncodedRendition, *, is_main: bool) -> str:
+        """Return the key under which a rendition is stored; raises `KeyTooLongError` as `store` does."""
+        ...
+
+    async def discard(self, image: Image, keys: Sequence[str]) -> None:
+        """Delete what the image's record has stored under the keys; raises `TransientError`."""
         ...
 
 

@@ -18,7 +18,7 @@ from typing import Protocol, TypeAlias
 
 from worker.domain.errors import WORKER_KILLED, DecoderKilledError, IllegalMoveError, ImageBusyError
 from worker.domain.history import REQUEUED, RETENTION_SET, bounded
-from worker.domain.image import Failure, HistoryEntry, Image, Lease
+from worker.domain.image import Deletion, Failure, HistoryEntry, Image, Lease
 from worker.domain.job import Job
 from worker.domain.requester import Requester
 from worker.domain.status import TERMINAL_STATUSES, ImageMove, ImageStatus, StepName, image_status_after
@@ -72,7 +72,7 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class AlreadyDone:
-    """The image has already completed or failed for the same upload."""
+    """The image has already completed or failed for the same upload, or is being deleted with it."""
 
     image: Image
 
@@ -98,7 +98,14 @@ class Superseded:
     image: Image
 
 
-ClaimResult: TypeAlias = Claimed | AlreadyDone | LeasedByAnother | Suspect | Superseded
+@dataclass(frozen=True, slots=True)
+class BeingDeleted:
+    """The image is being deleted; this upload is newer, and gets a record of its own after that."""
+
+    image: Image
+
+
+ClaimResult: TypeAlias = Claimed | AlreadyDone | LeasedByAnother | Suspect | Superseded | BeingDeleted
 
 
 class RenewLease(Protocol):
@@ -115,12 +122,16 @@ def decide(existing: Image | None, job: Job, claimant: Claimant) -> ClaimResult:
 
     An absent, expired or pending image can be claimed. A processing one can be claimed when its lease has
     expired or this upload is newer; a completed or failed one only when this upload is newer. An upload that
-    is older than the recorded one, or another one that is not newer, can never be claimed.
+    is older than the recorded one, or another one that is not newer, can never be claimed, and no upload
+    while the image is being deleted.
     """
     if existing is None:
         return Claimed(_claimed(_new_image(job, claimant), claimant))
     if existing.lease is not None and existing.lease.owner == claimant.owner:
         return Claimed(existing)  # an earlier request of this claimant succeeded, but its response was lost
+    if existing.deletion is not None:
+        is_newer = job.version.is_newer_than(existing.version)
+        return BeingDeleted(existing) if is_newer else AlreadyDone(existing)
     is_leased = existing.is_leased(claimant.now, lease_time=claimant.lease_until - claimant.now)
     if existing.is_expired(claimant.now) and not is_leased:
         return Claimed(_claimed(_replacing_expired(_new_image(job, claimant), existing), claimant))
@@ -136,9 +147,9 @@ def decide(existing: Image | None, job: Job, claimant: Claimant) -> ClaimResult:
         return LeasedByAnother(existing.lease.expires_at)
     if claimant.leaves_suspects and (existing.status is ImageStatus.PROCESSING or has_killed(existing)):
         return Suspect(existing)
-    if existing.status is ImageStatus.PROCESSING:
-        existing = lease_expired(existing, at=claimant.now)
-    return Claimed(_claimed(existing, claimant))
+    is_abandoned = existing.status is ImageStatus.PROCESSING
+    pending = lease_expired(existing, at=claimant.now) if is_abandoned else existing
+    return Claimed(_claimed(pending, claimant))
 
 
 def has_killed(image: Image) -> bool:
@@ -249,13 +260,41 @@ def retention_set(image: Image, *, ttl: int | None, requester: Requester, at: da
     Under a lease, only the worker adds to the history.
 
     Raises:
-        ImageBusyError: The image is processing.
+        ImageBusyError: The image is processing, or being deleted.
     """
+    if image.deletion is not None:
+        raise ImageBusyError(image_id=image.image_id, is_being_deleted=True)
     if image.status is ImageStatus.PROCESSING:
         raise ImageBusyError(image_id=image.image_id)
     expires: dict[str, Json] = {} if ttl is None else {"ttl": ttl}
     after = _with_entry(image, RETENTION_SET, at=at, detail={**expires, **requester.detail()})
     return replace(after, ttl=ttl)
+
+
+def deletion_begun(image: Image, *, requester: Requester, at: datetime) -> Image:
+    """
+    Mark the image as being deleted, whatever its status; its objects and its statistics stay as they are.
+
+    The attempt gets a higher number, so that a worker which is processing the image has lost its lease. The
+    record no longer expires: it has to last until its objects are deleted.
+    """
+    at = max(at, image.updated_at + timedelta(milliseconds=1))
+    fenced = replace(image, attempt=image.attempt + 1, error=None, ttl=None)
+    moved = _moved(fenced, ImageMove.DELETION_BEGUN, at=at, requester=requester)
+    detail = requester.detail()
+    deletion = Deletion(by=str(detail["by"]), via=str(detail["via"]), at=at, lease=image.lease)
+    return replace(moved, deletion=deletion)
+
+
+def is_deleted(stored: Image | None, image: Image) -> bool:
+    """
+    Return whether the record of an image is being deleted, or no longer exists.
+
+    Args:
+        stored: The record that the table has under the image's key now; None if there is none.
+        image: The image as it was claimed.
+    """
+    return stored is None or stored.deletion is not None or stored.record_id != image.record_id
 
 
 def _with_entry(image: Image, status: str, *, at: datetime, detail: Mapping[str, Json]) -> Image:

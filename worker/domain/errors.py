@@ -470,11 +470,13 @@ class ImageIdTakenError(RecordError):
 
 
 class ImageBusyError(ImageWorkerError):
-    """Raised when an image cannot be changed because a worker is processing it."""
+    """Raised when an image cannot be changed because a worker is processing it, or it is being deleted."""
 
-    def __init__(self, *, image_id: str) -> None:
+    def __init__(self, *, image_id: str, is_being_deleted: bool = False) -> None:
         super().__init__(
-            f"{image_id} is being processed, and only its worker may change its record; "
+            f"{image_id} is being deleted; run `image-worker images delete` again if that was interrupted"
+            if is_being_deleted
+            else f"{image_id} is being processed, and only its worker may change its record; "
             "try again when it is completed or failed"
         )
         self.image_id = image_id

@@ -99,6 +99,24 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Deletion:
+    """
+    A deletion of an image that has begun, and which only has to be finished.
+
+    Attributes:
+        by: Name of the person who requested it first.
+        via: How: see `worker.domain.requester`.
+        at: When it began.
+        lease: The lease that it took away, until its worker has stopped; None if there was none.
+    """
+
+    by: str
+    via: str
+    at: datetime
+    lease: Lease | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
     """
     An image's item in the table.
@@ -112,6 +130,7 @@ class Image:
         leftovers: Results that completed attempts have left over, until they are deleted.
         counted_bytes: Bytes included for this image in the owner's statistics; None if it is not included.
         ttl: Expiry time in seconds since 1970.
+        deletion: The deletion that has begun: nothing but its end changes the record any more.
     """
 
     image_id: str
@@ -140,6 +159,7 @@ class Image:
     counted_bytes: int | None = None
     ttl: int | None = None
     record_id: str | None = None
+    deletion: Deletion | None = None
 
     def is_expired(self, now: datetime) -> bool:
         """Return whether its retention has ended, although DynamoDB may not have deleted it yet."""

@@ -45,6 +45,7 @@ class ImageMove(StrEnum):
     UPLOADED_AGAIN = "uploaded_again"
     RETRIED = "retried"
     REPROCESSED = "reprocessed"
+    DELETION_BEGUN = "deletion_begun"
 
 
 class StepMove(StrEnum):
@@ -71,6 +72,7 @@ IMAGE_MOVES: Final[Mapping[ImageMove, tuple[frozenset[ImageStatus], ImageStatus]
     ImageMove.UPLOADED_AGAIN: (frozenset(_I), _I.PENDING),
     ImageMove.RETRIED: (frozenset({_I.FAILED}), _I.PENDING),
     ImageMove.REPROCESSED: (frozenset({_I.COMPLETED, _I.FAILED}), _I.PENDING),
+    ImageMove.DELETION_BEGUN: (frozenset(_I), _I.PENDING),
 }
 """Move -> (statuses it may start from, status it leads to)."""
 

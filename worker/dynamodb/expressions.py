@@ -10,12 +10,12 @@ from worker.dynamodb.attributes import encode
 from worker.dynamodb.table import Table
 
 if TYPE_CHECKING:
-    from types_aiobotocore_dynamodb.type_defs import AttributeValueTypeDef, UpdateTypeDef
+    from types_aiobotocore_dynamodb.type_defs import AttributeValueTypeDef, DeleteTypeDef, UpdateTypeDef
 
 
 class UpdateExpression:
     """
-    Builds one conditional update from assignments, removals and conditions.
+    Builds one conditional update or deletion from assignments, removals and conditions.
 
     All conditions have to hold. Paths are attribute names, with dots into maps. Every name is replaced by a
     placeholder, because many of them are reserved words of DynamoDB.
@@ -95,6 +95,19 @@ class UpdateExpression:
             "TableName": table.name,
             "Key": {"imageId": {"S": image_id}, "userId": {"S": user_id}},
             "UpdateExpression": " ".join(clauses),
+            "ConditionExpression": " AND ".join(self._conditions),
+            "ExpressionAttributeNames": self._names,
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+        if self._values:  # DynamoDB rejects an empty map
+            request["ExpressionAttributeValues"] = self._values
+        return request
+
+    def delete_request(self, table: Table, *, image_id: str, user_id: str) -> "DeleteTypeDef":
+        """Return the request that deletes the item under the conditions, which have to be all there is."""
+        request: DeleteTypeDef = {
+            "TableName": table.name,
+            "Key": {"imageId": {"S": image_id}, "userId": {"S": user_id}},
             "ConditionExpression": " AND ".join(self._conditions),
             "ExpressionAttributeNames": self._names,
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",

@@ -82,6 +82,15 @@ class _Entry(TypedDict):
 
 
 @with_config(_OPEN)
+class _Deletion(TypedDict):
+    by: str
+    via: str
+    at: Time
+    leaseOwner: NotRequired[str]
+    leaseExpiresAt: NotRequired[EpochMilliseconds]
+
+
+@with_config(_OPEN)
 class _Summary(TypedDict):
     imageId: str
     userId: str
@@ -113,6 +122,7 @@ class _Image(_Summary):
     tags: NotRequired[list[str]]
     metadata: NotRequired[dict[str, Any]]
     countedBytes: NotRequired[Number]
+    deletion: NotRequired[_Deletion]
 
 
 @with_config(_OPEN)

@@ -6,6 +6,7 @@ from typing import Any
 
 from worker.domain import clock
 from worker.domain.image import (
+    Deletion,
     FailedImage,
     Failure,
     HistoryEntry,
@@ -17,6 +18,7 @@ from worker.domain.image import (
     StepRecord,
 )
 from worker.domain.job import SourceVersion, padded_sequencer
+from worker.domain.state_change import marked_values
 from worker.domain.status import ImageStatus, StepName, StepStatus
 from worker.domain.step import Json
 from worker.dynamodb.item_schema import require_failed, require_image, require_summary, unreadable
@@ -68,6 +70,8 @@ def to_item(image: Image, table: Table) -> Item:
         "countedBytes": image.counted_bytes,
         "recordId": image.record_id,
     }
+    if image.deletion is not None:
+        item["deletion"] = {**marked_values(item), **_deletion_to_map(image.deletion)}
     return _without_none(item)
 
 
@@ -82,7 +86,10 @@ def from_item(item: Mapping[str, Any]) -> Image:
     created_at = clock.from_text(item["createdAt"])
     version = item.get("sourceVersion", {})
     owner = item.get("leaseOwner")
-    if owner and "leaseExpiresAt" not in item:
+    deletion = item.get("deletion", {})
+    if (owner and "leaseExpiresAt" not in item) or (
+        "leaseOwner" in deletion and "leaseExpiresAt" not in deletion
+    ):
         raise unreadable(item, "attribute leaseExpiresAt is missing")
     return Image(
         image_id=item["imageId"],
@@ -116,6 +123,7 @@ def from_item(item: Mapping[str, Any]) -> Image:
         counted_bytes=item.get("countedBytes"),
         ttl=item.get("ttl"),
         record_id=item.get("recordId"),
+        deletion=_deletion_from_map(deletion) if deletion else None,
     )
 
 
@@ -240,6 +248,25 @@ def _failure_from_map(values: Mapping[str, Any]) -> Failure:
         step=StepName(values["step"]) if "step" in values else None,
         retryable=values["retryable"],
     )
+
+
+def _deletion_to_map(deletion: Deletion) -> dict[str, Json]:
+    lease = deletion.lease
+    return _without_none(
+        {
+            "by": deletion.by,
+            "via": deletion.via,
+            "at": clock.to_text(deletion.at),
+            "leaseOwner": lease.owner if lease else None,
+            "leaseExpiresAt": clock.to_epoch_ms(lease.expires_at) if lease else None,
+        }
+    )
+
+
+def _deletion_from_map(values: Mapping[str, Any]) -> Deletion:
+    owner = values.get("leaseOwner")
+    lease = Lease(owner=owner, expires_at=clock.from_epoch_ms(values["leaseExpiresAt"])) if owner else None
+    return Deletion(by=values["by"], via=values["via"], at=clock.from_text(values["at"]), lease=lease)
 
 
 def _entry_to_map(entry: HistoryEntry) -> Json:

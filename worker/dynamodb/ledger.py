@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from worker.aws.retry import RetryPolicy
+from worker.aws.retry import RetryPolicy, call_with_retry
 from worker.domain import clock
 from worker.domain.claim import Claimant, Claimed, ClaimResult, decide
 from worker.domain.errors import LeaseLostError, TransientError
@@ -14,7 +14,8 @@ from worker.domain.image import Image
 from worker.domain.job import Job
 from worker.domain.status import ImageStatus
 from worker.domain.transition import Transition, apply_all
-from worker.dynamodb.conditional_update import Applied, UpdateResult, conditional_update
+from worker.dynamodb.conditional_update import Applied, Rejected, UpdateResult, conditional_update
+from worker.dynamodb.expressions import UpdateExpression
 from worker.dynamodb.image_updates import (
     claim_update,
     clear_leftovers_update,
@@ -116,6 +117,29 @@ class DynamoLedger:
         """Remove an image's leftovers from its record; if it was claimed again, its next end does so."""
         request = clear_leftovers_update(image, self._table)
         await self._update(request, what="record that results were deleted")
+
+    async def read(self, image: Image) -> Image | None:
+        """Return the record of an image as it is now; None if there is none."""
+        response = await call_with_retry(
+            lambda: self._client.get_item(
+                TableName=self._table.name,
+                Key={"imageId": {"S": image.image_id}, "userId": {"S": image.user_id}},
+                ConsistentRead=True,
+            ),
+            self._retry,
+            what="read the image",
+        )
+        return Rejected.from_attributes(response.get("Item")).image
+
+    async def acknowledge_deletion(self, image: Image) -> None:
+        """Record that the worker whose lease a deletion took away stores no more results."""
+        assert image.lease is not None  # noqa: S101 - of a claimed image
+        expression = UpdateExpression()
+        expression.remove("deletion.leaseOwner")
+        expression.remove("deletion.leaseExpiresAt")
+        expression.require_equal("deletion.leaseOwner", image.lease.owner)
+        request = expression.request(self._table, image_id=image.image_id, user_id=image.user_id)
+        await self._update(request, what="acknowledge the deletion")
 
     async def close(self) -> None:
         """Wait for the transactions in flight."""

@@ -19,9 +19,9 @@ class RepairWrites:
     """
     Changes images, on condition that they have not changed since they were read.
 
-    Each method returns the image as it is stored now, or None if it has changed since it was read. Each
-    raises `IllegalMoveError` if the image that was read has another status than the move starts from, and
-    `TransientError` if the table was unavailable.
+    Each method returns the image as it is stored now, or None if it has changed since it was read or is being
+    deleted. Each raises `IllegalMoveError` if the image that was read has another status than the move starts
+    from, and `TransientError` if the table was unavailable.
 
     Args:
         client: DynamoDB client.
@@ -74,6 +74,8 @@ class RepairWrites:
         return await self._write(image, after, what="set the retention")
 
     async def _write(self, seen: Image, after: Image, *, what: str = "requeue the image") -> Image | None:
+        if seen.deletion is not None:
+            return None
         request = repair_update(seen, after, self._table)
         result = await conditional_update(self._client, request, self._retry, what=what)
         if isinstance(result, Applied) or (

@@ -1,1 +1,1 @@
-"""Events for applications: an image is completed or failed."""
+"""Events for applications: an image is completed, failed or deleted."""

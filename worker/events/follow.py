@@ -1,10 +1,11 @@
-"""Follow the ends of images in the table's stream, from where an earlier run has stopped."""
+"""Follow the ends and deletions of images in the table's stream, from where an earlier run has stopped."""
 
 import json
 import os
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from worker.domain import clock
 from worker.domain.errors import ConfigurationError
@@ -16,7 +17,7 @@ from worker.dynamodb.stream import Change, Positions, Start, TableStream
 @dataclass(frozen=True, slots=True)
 class Event:
     """
-    An end of an image.
+    An end or a deletion of an image.
 
     Attributes:
         id: Deduplication key.
@@ -94,9 +95,8 @@ async def follow(
 
 
 def event_of(change: Change) -> Event:
-    """Return the event of a change that is the end of an image."""
-    assert change.after is not None  # noqa: S101 - for the type checker
-    detail = detail_of(change.after)
-    return Event(
-        detail["id"], envelope_of(detail, at=str(change.after.get("updatedAt") or clock.to_text(change.at)))
-    )
+    """Return the event of a change that is the end or the deletion of an image."""
+    detail = detail_of(change.after, before=change.before)
+    item: Mapping[str, Any] = change.after or change.before or {}
+    at = item.get("updatedAt") if change.after else item.get("deletion", {}).get("at")
+    return Event(detail["id"], envelope_of(detail, at=str(at or clock.to_text(change.at))))

@@ -121,6 +121,7 @@ class WaitKind(StrEnum):
     RELEASED = "released"
     FOR_RETRY = "waiting for retry"
     FOR_REPROCESSING = "waiting for reprocessing"
+    FOR_DELETION = "being deleted"
 
 
 _EXPLANATIONS: Final = {
@@ -129,6 +130,7 @@ _EXPLANATIONS: Final = {
     WaitKind.RELEASED: "its message was released, and the queue delivered it again after a delay",
     WaitKind.FOR_RETRY: "a retry was requested, and its message was in the queue",
     WaitKind.FOR_REPROCESSING: "reprocessing was requested, and its message was in the queue",
+    WaitKind.FOR_DELETION: "its deletion began; if it was interrupted, run it again",
 }
 
 _WAITS: Final = {
@@ -136,7 +138,14 @@ _WAITS: Final = {
     ImageMove.REPROCESSED.value: WaitKind.FOR_REPROCESSING,
     ImageMove.UPLOADED_AGAIN.value: WaitKind.IN_QUEUE,
     ImageMove.LEASE_EXPIRED.value: WaitKind.IN_QUEUE,
+    ImageMove.DELETION_BEGUN.value: WaitKind.FOR_DELETION,
 }
+
+_OUTCOMES: Final = {
+    ImageMove.UPLOADED_AGAIN.value: "uploaded again",
+    ImageMove.DELETION_BEGUN.value: "deletion begun",
+}
+"""Reason why an attempt could not end -> its outcome; otherwise, it was released."""
 
 
 _NOT_RECORDED: Final = "end not recorded"
@@ -303,8 +312,7 @@ class _Builder:
             self._close_attempt("lease expired")
             self._rows.append(Wait(kind=WaitKind.LEASE_EXPIRED, since=last_sign_at, until=entry.at))
         elif self._attempt is not None:
-            is_replaced = reason == ImageMove.UPLOADED_AGAIN
-            self._end_attempt(entry, outcome="uploaded again" if is_replaced else ImageMove.RELEASED.value)
+            self._end_attempt(entry, outcome=_OUTCOMES.get(reason, ImageMove.RELEASED.value))
         kind = WaitKind.RELEASED if "code" in entry.detail else _WAITS.get(reason, WaitKind.IN_QUEUE)
         self._wait = Wait(kind=kind, since=entry.at, reason=text)
 

@@ -169,6 +169,11 @@ _ERRORS: Final[Mapping[str, ErrorWords]] = {
             "once the dependency is available again, run `image-worker images retry` with its id",
         ),
         (
+            "being_deleted",
+            "The image was still being deleted when this newer upload was received for the last time.",
+            "finish that by `image-worker images delete` with its id, then redrive the dead letter",
+        ),
+        (
             "internal_error",
             "The worker has a bug.",
             "report it, then run `image-worker images retry` with its id",
@@ -187,6 +192,7 @@ _REASONS: Final[Mapping[str, str]] = {
     "retried": "a retry was requested",
     "reprocessed": "reprocessing was requested",
     "requeued": "its message was sent again",
+    "deletion_begun": "its deletion began",
     "attempt_raised": "numbered above a result of a lost record",
 }
 _UNNAMED: Final = frozenset({"code", "format", "reason", "result", "watermarkText", "watermarkType"})

@@ -33,6 +33,9 @@ _PAGE_SIZE: Final = 100
 CHANGED: Final = "changed since it was read"
 """Reason for skipping an image that another process updated first."""
 
+BEING_DELETED: Final = "being deleted"
+"""Reason for skipping an image whose deletion has begun: only the deletion may change it."""
+
 
 class Reporter(Protocol):
     """Receives the result of a repair for each image."""

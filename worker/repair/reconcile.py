@@ -52,7 +52,13 @@ async def reconcile_all(repairs: RepairContext, *, now: datetime, pending_for: t
 
 
 def is_stuck(image: Image, *, now: datetime, pending_for: timedelta, lease_s: float) -> bool:
-    """Return whether an image is processing without a valid lease, or has been pending for too long."""
+    """
+    Return whether an image is processing without a valid lease, or has been pending for too long.
+
+    One that is being deleted is not: only the deletion may change it.
+    """
+    if image.deletion is not None:
+        return False
     if image.is_leased(now, lease_time=timedelta(seconds=lease_s)):
         return False
     if is_given_up(image) and image.lease is not None:

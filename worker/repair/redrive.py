@@ -166,6 +166,8 @@ def _request_for(
         return repairs.request(part, action=action)
     if image.version.is_newer_than(part.version) or image.status is ImageStatus.COMPLETED:
         return None
+    if image.deletion is not None:
+        return None
     if image.status is ImageStatus.PROCESSING:  # only its worker may write to its record
         return repairs.request(job_of(image), action=action)
     is_failed = image.status is ImageStatus.FAILED

@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 
 from worker.domain.image import Image
 from worker.domain.status import TERMINAL_STATUSES, ImageStatus
-from worker.repair.context import RepairContext
+from worker.repair.context import BEING_DELETED, RepairContext
 from worker.repair.source_state import SourceStatus, check_source_or_report
 from worker.sqs.batch import MAX_BATCH_ENTRIES
 
@@ -20,6 +20,9 @@ MarkPending: TypeAlias = Callable[[Image], Awaitable[Image | None]]
 
 async def retry_image(repairs: RepairContext, image: Image) -> None:
     """Requeue an image if it has failed."""
+    if image.deletion is not None:
+        repairs.reporter.skipped(BEING_DELETED)
+        return
     if image.status is not ImageStatus.FAILED:
         repairs.reporter.skipped(f"already {image.status}")
         return
@@ -64,7 +67,9 @@ async def reprocess_images(
     """
     selected: list[Image] = []
     for image in images:
-        if image.status not in TERMINAL_STATUSES:
+        if image.deletion is not None:
+            repairs.reporter.skipped(BEING_DELETED)
+        elif image.status not in TERMINAL_STATUSES:
             repairs.reporter.skipped(f"already {image.status}")
         elif before is not None and (image.processed_at or image.updated_at) > before:
             repairs.reporter.skipped("ended later")

@@ -11,7 +11,7 @@ shows that the image has been counted in its owner's statistics, and is not coun
 """
 
 import hashlib
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -96,6 +96,11 @@ class S3Results:
             version=version_of(image) if self._keys.has_version else "",
         )
 
+    def key_of(self, image: Image, rendition: EncodedRendition, *, is_main: bool) -> str:
+        """Return the key under which a rendition is stored; raises `KeyTooLongError`."""
+        extension = EXTENSIONS[rendition.format]
+        return self._key(image, extension=extension, size=rendition.size, is_main=is_main)
+
     async def store(
         self, image: Image, rendition: EncodedRendition, *, is_main: bool, cache_control: str = ""
     ) -> Rendition:
@@ -114,8 +119,7 @@ class S3Results:
             ResultKeyTakenError: A rendition of another image is stored under the key.
             TransientError: The bucket was unavailable, or rejected the rendition.
         """
-        extension = EXTENSIONS[rendition.format]
-        key = self._key(image, extension=extension, size=rendition.size, is_main=is_main)
+        key = self.key_of(image, rendition, is_main=is_main)
         origin = _origin(image, await self._table_id() if self._table_id else "")
         counted_bytes: int | None = None
         content = with_nonce(rendition, new_nonce())
@@ -158,6 +162,24 @@ class S3Results:
     async def delete(self, key: str, *, e_tag: str) -> bool:
         """Delete a result if it has this ETag; see `delete_object`."""
         return await delete_object(self._client, bucket=self._bucket, key=key, e_tag=e_tag, retry=self._retry)
+
+    async def discard(self, image: Image, keys: Sequence[str]) -> None:
+        """
+        Delete what attempts of the image's record have stored under the keys, unless it was replaced.
+
+        Only for an image whose record is being deleted or no longer exists: the record of a later upload
+        replaces such an object, and never keeps it. Without the table's id, objects do not show their record.
+
+        Raises:
+            TransientError: The bucket was unavailable.
+        """
+        record = _origin(image, await self._table_id() if self._table_id else "")["record"]
+        for key in keys:
+            stored = await self._head(key)
+            if stored and record and stored["Metadata"].get("record") == record:
+                await delete_object(
+                    self._client, bucket=self._bucket, key=key, e_tag=stored["ETag"], retry=self._retry
+                )
 
     def _other_owner(self, stored: "HeadObjectOutputTypeDef", image: Image, key: str) -> str | None:
         """

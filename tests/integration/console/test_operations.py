@@ -374,3 +374,40 @@ async def test_the_pages_of_operations_have_every_state_and_end_their_polling(
         assert response.status == 286, "htmx asks no more"
         assert "<html" not in await response.text()
     assert "Reconcile stuck images" in await console.html("/operations")
+
+
+async def test_an_image_is_deleted_and_a_user_forgotten_after_a_confirmation(
+    console: RunningConsole,
+) -> None:
+    settings, clients = console.settings, console.clients
+    async with running_worker(settings):
+        for image_id in ("img_1", "img_2"):
+            await clients.s3.put_object(
+                Bucket=settings.bucket, Key=f"uploads/{USER}/{image_id}.jpg", Body=IMAGE
+            )
+        await wait_until_processed(clients.dynamodb, settings, "img_1", "img_2")
+    assert "Delete&hellip;" in await console.html(f"/images/img_1?user={USER}")
+    assert "Forget&hellip;" in await console.html(f"/users/{USER}")
+
+    for fields in ({"action": "delete", "user": USER}, {"action": "forget"}):
+        async with console.browser.post("/operations", data=fields) as response:
+            assert response.status == 400
+    path = await posted(console, "/operations", action="delete", image="img_1", user=USER)
+    await operation_at(console, path, "ready")
+    assert "1 image would be deleted" in await console.html(path)
+    assert len(await images(clients, settings, ["img_1", "img_2"])) == 2
+    await posted(console, f"{path}/confirm")
+    deleted = await operation_at(console, path, "completed")
+    assert (deleted["title"], deleted["counts"]) == (f"Delete the image img_1 of {USER}", {"deleted": 1})
+    assert [image.image_id for image in await images(clients, settings, ["img_1", "img_2"])] == ["img_2"]
+
+    path = await posted(console, "/operations", action="forget", user=USER)
+    ready = await operation_at(console, path, "ready")
+    assert (ready["expected"], ready["counted"]) == (2, {"deleted": 1, "profile deleted": 1})
+    async with console.browser.post(f"{path}/confirm") as response:
+        assert response.status == 400
+    await posted(console, f"{path}/confirm", count="2")
+    await operation_at(console, path, "completed")
+    assert await images(clients, settings, ["img_2"]) == []
+    assert "Contents" not in await clients.s3.list_objects_v2(Bucket=settings.bucket)
+    assert (await console.json(f"/users/{USER}"))["profile"] is None

@@ -66,6 +66,14 @@ class MemoryLedger:
         if (stored.attempt, stored.status) == (image.attempt, image.status):
             self._store(replace(stored, leftovers=()))
 
+    async def read(self, image: Image) -> Image | None:
+        return self.images.get((image.image_id, image.user_id))
+
+    async def acknowledge_deletion(self, image: Image) -> None:
+        stored = self.images[image.image_id, image.user_id]
+        assert stored.deletion
+        self._store(replace(stored, deletion=replace(stored.deletion, lease=None)))
+
     def _leased(self, image: Image) -> Image:
         stored = self.images.get((image.image_id, image.user_id))
         if (

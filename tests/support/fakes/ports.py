@@ -1,7 +1,7 @@
 """Fakes of the protocols in `worker.delivery.ports`."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -200,6 +200,7 @@ class FakeResults:
 
     def __init__(self) -> None:
         self.stored: list[tuple[Image, EncodedRendition, bool]] = []
+        self.discarded: list[str] = []
         self.error: Exception | None = None
         self.key_error: Exception | None = None
         self.extension = "jpg"
@@ -209,6 +210,12 @@ class FakeResults:
     def check_keys(self, image: Image, recipe: Recipe) -> None:
         if self.key_error is not None:
             raise self.key_error
+
+    def key_of(self, image: Image, rendition: EncodedRendition, *, is_main: bool) -> str:
+        return f"processed/{image.user_id}/{image.image_id}@{rendition.size}.{rendition.format}"
+
+    async def discard(self, image: Image, keys: Sequence[str]) -> None:
+        self.discarded += keys
 
     async def store(
         self, image: Image, rendition: EncodedRendition, *, is_main: bool, cache_control: str = ""

@@ -1,10 +1,12 @@
 """Arguments and reports of the repair commands."""
 
+import io
 import json
 
 import pytest
 
 from worker.cli import app as command_line
+from worker.cli import delete
 from worker.cli.enqueue import prefix_of
 from worker.cli.support.report import Report
 from worker.domain.errors import ConfigurationError
@@ -89,3 +91,23 @@ def test_a_dry_run_prints_would_be_and_an_empty_report_nothing_to_do(
         "1 retried",
         "nothing to do",
     ]
+
+
+@pytest.mark.parametrize("arguments", [["images", "delete", "img_1"], ["users", "forget", "alice"]])
+def test_a_confirmation_needs_the_whole_name(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = arguments[-1]
+    monkeypatch.setattr("sys.stdin", io.StringIO("yes\n"))
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+
+    with pytest.raises(ConfigurationError, match=f"'yes' was typed in place of '{name}'"):
+        delete._confirm("This deletes it.", expected=name)
+    assert f"Type {name} to confirm it" in capsys.readouterr().err
+
+
+def test_a_confirmation_needs_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("img_1\n"))
+
+    with pytest.raises(ConfigurationError, match="add --yes"):
+        delete._confirm("This deletes it.", expected="img_1")

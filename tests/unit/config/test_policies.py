@@ -56,6 +56,7 @@ def test_no_action_is_a_wildcard_and_no_resource_is_all(policy: str) -> None:
     [
         ("WorkerPolicy", {"s3", "sqs", "dynamodb"}),
         ("ReaderPolicy", {"dynamodb"}),
+        ("OperatorPolicy", {"s3", "dynamodb"}),
         ("ConsoleReaderPolicy", {"s3", "sqs", "dynamodb"}),
         ("ConsoleOperatorPolicy", {"s3", "sqs", "dynamodb"}),
     ],
@@ -145,3 +146,16 @@ def test_policies_have_no_names_because_those_need_another_capability() -> None:
     for name in policies():
         # A changed description would replace the policy, which is attached to roles outside the stack.
         assert set(resources[name]["Properties"]) == {"PolicyDocument"}
+
+
+def test_nobody_deletes_more_than_uploads_results_and_records() -> None:
+    uploads = {"Fn::Sub": "${Bucket.Arn}/${UploadsPrefix}*"}
+    results = statement("WorkerPolicy", "StoreResults")["Resource"]
+    deleted: dict[str, list[Any]] = {
+        "WorkerPolicy": [results],
+        "OperatorPolicy": [uploads, results],
+        "ConsoleOperatorPolicy": [uploads, results],
+    }
+    for policy, statements in policies().items():
+        found = [one["Resource"] for one in statements if "s3:DeleteObject" in actions(one)]
+        assert found == deleted.get(policy, [])

@@ -33,7 +33,7 @@ from tests.support.fakes.ports import (
 from worker.delivery.handler import DeliveryConfig, MessageHandler
 from worker.delivery.isolation import Isolation
 from worker.delivery.recipes import Recipes, recipe_builder
-from worker.domain.claim import Claimed, image_retried
+from worker.domain.claim import Claimed, deletion_begun, image_retried
 from worker.domain.clock import utc_now
 from worker.domain.errors import (
     DecoderKilledError,
@@ -793,3 +793,91 @@ async def test_a_newer_upload_that_fails_keeps_the_results_and_deletes_the_lefto
     assert scene.image.status is ImageStatus.FAILED
     assert [key for key, _ in scene.results.deleted] == ["processed/user_1/img_1.jpg"]
     assert scene.image.renditions["medium"].key == "processed/user_1/img_1.png"
+
+
+def begin_deletion(scene: Scene) -> None:
+    scene.ledger._store(deletion_begun(scene.image, requester=a_requester(), at=after(1)))
+
+
+async def test_a_worker_whose_image_is_deleted_discards_what_it_has_stored_and_acknowledges() -> None:
+    scene = Scene()
+
+    def delete(_: Sequence[Transition]) -> None:
+        if scene.results.stored and scene.image.deletion is None:
+            begin_deletion(scene)
+
+    scene.ledger.before_write = delete
+    assert await scene.handle() == Delete()
+
+    assert scene.results.discarded == [f"processed/user_1/img_1@{STANDARD.main.name}.jpeg"]
+    assert scene.image.deletion
+    assert scene.image.deletion.lease is None
+    assert scene.image.status is ImageStatus.PENDING
+    assert scene.ledger.statistics["user_1"].total_images == 0
+
+
+async def test_a_worker_that_may_still_be_storing_a_result_of_a_deleted_image_acknowledges_nothing() -> None:
+    scene = Scene()
+    scene.results.error = TransientError("no response")
+
+    def delete(_: Sequence[Transition]) -> None:
+        if scene.results.discarded == [] and scene.image.deletion is None:
+            begin_deletion(scene)
+
+    scene.ledger.before_write = delete
+    assert await scene.handle() == Delete()
+
+    assert scene.image.deletion
+    assert scene.image.deletion.lease is not None
+    assert scene.results.discarded == [f"processed/user_1/img_1@{STANDARD.main.name}.jpeg"]
+
+
+async def test_a_worker_that_lost_its_lease_to_another_one_keeps_its_results() -> None:
+    scene = Scene()
+
+    def claim(_: Sequence[Transition]) -> None:
+        if scene.results.stored:
+            lease = Lease(owner="worker-b/1", expires_at=after(100))
+            scene.ledger._store(replace(scene.image, attempt=2, lease=lease))
+
+    scene.ledger.before_write = claim
+    assert await scene.handle() == Abandon()
+
+    assert scene.results.discarded == []
+
+
+async def test_a_message_about_the_image_that_is_being_deleted_is_deleted() -> None:
+    scene = Scene()
+    await scene.handle()
+    begin_deletion(scene)
+
+    assert await scene.handle() == Delete()
+    assert scene.queue.dead_letters == []
+
+
+async def test_a_newer_upload_waits_until_the_deletion_has_ended_then_gets_a_record_of_its_own() -> None:
+    scene = Scene(parts=[a_job(upload=1)])
+    await scene.handle()
+    begin_deletion(scene)
+    scene.parts = [a_job(upload=2)]
+
+    waiting = await scene.handle()
+    assert isinstance(waiting, Release)
+    assert scene.image.deletion
+
+    scene.ledger.images.clear()
+    assert await scene.handle(a_message(receive_count=2)) == Delete()
+    assert (scene.image.status, scene.image.attempt) == (ImageStatus.COMPLETED, 1)
+
+
+async def test_a_newer_upload_becomes_a_dead_letter_when_the_deletion_is_not_finished_in_time() -> None:
+    scene = Scene(parts=[a_job(upload=1)])
+    await scene.handle()
+    begin_deletion(scene)
+    scene.parts = [a_job(upload=2)]
+
+    assert await scene.handle(a_message(receive_count=3)) == Delete()
+
+    ((job, reasons),) = scene.queue.dead_letters
+    assert isinstance(job, Job)
+    assert (job.version, reasons["code"]) == (a_job(upload=2).version, "being_deleted")

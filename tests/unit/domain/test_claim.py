@@ -3,17 +3,22 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from tests.support.builders import NOON, a_claimant, a_job, after, all_transitions
+from tests.support.builders import NOON, a_claimant, a_job, a_requester, after, all_transitions
 from worker.domain.claim import (
     AlreadyDone,
+    BeingDeleted,
     Claimed,
     ClaimResult,
     LeasedByAnother,
     Superseded,
     Suspect,
     decide,
+    deletion_begun,
     has_killed,
+    is_deleted,
+    retention_set,
 )
+from worker.domain.errors import ImageBusyError
 from worker.domain.image import Failure, HistoryEntry, Image, Lease, StepRecord
 from worker.domain.status import ImageStatus, StepName, StepStatus
 from worker.domain.transition import Transition, apply_all, image_failed, image_released, step_failed
@@ -298,3 +303,51 @@ def test_a_claim_that_only_fails_the_image_keeps_the_steps_of_the_attempt_that_k
     assert isinstance(result, Claimed)
     assert result.image.steps == seen.steps
     assert result.image.attempt == seen.attempt + 1
+
+
+@pytest.mark.parametrize("image", [pending(), processing(), lease_expired(), completed(), failed()])
+def test_no_upload_is_claimed_while_the_image_is_deleted_and_a_newer_one_waits(image: Image) -> None:
+    marked = deletion_begun(image, requester=a_requester(), at=after(3))
+    late = a_claimant("worker-b/1", now=after(86_400))
+
+    assert decide(marked, OLDER, late) == AlreadyDone(marked)
+    assert decide(marked, SAME, late) == AlreadyDone(marked)
+    assert decide(marked, NEWER, late) == BeingDeleted(marked)
+
+
+def test_the_mark_of_a_deletion_takes_the_lease_away_and_outlasts_the_retention() -> None:
+    image = replace(processing(), ttl=1)
+
+    marked = deletion_begun(image, requester=a_requester(), at=after(3))
+
+    assert (marked.status, marked.lease, marked.ttl) == (ImageStatus.PENDING, None, None)
+    assert marked.attempt == image.attempt + 1
+    assert marked.deletion
+    assert marked.deletion.lease == image.lease
+    assert marked.history[-1].detail["reason"] == "deletion_begun"
+    assert marked.history[-1].detail["by"] == a_requester().by
+
+
+def test_the_times_of_a_deletion_increase_although_the_clock_was_set_back() -> None:
+    image = completed()
+
+    marked = deletion_begun(image, requester=a_requester(), at=NOON - timedelta(days=1))
+
+    assert marked.updated_at > image.updated_at
+
+
+def test_the_retention_of_an_image_that_is_being_deleted_cannot_be_set() -> None:
+    marked = deletion_begun(completed(), requester=a_requester(), at=after(3))
+
+    with pytest.raises(ImageBusyError, match="is being deleted"):
+        retention_set(marked, ttl=1, requester=a_requester(), at=after(4))
+
+
+def test_a_record_is_deleted_if_it_is_gone_marked_or_another_one() -> None:
+    image = processing()
+
+    assert not is_deleted(image, image)
+    assert not is_deleted(replace(image, attempt=7), image)
+    assert is_deleted(None, image)
+    assert is_deleted(deletion_begun(image, requester=a_requester(), at=after(3)), image)
+    assert is_deleted(replace(image, record_id="another"), image)

@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 
 from tests.support import templates
 from tests.support.builders import a_claimant, a_job, a_rendition, a_requester
-from worker.domain.claim import Claimed, decide, image_reprocessed, image_retried, lease_expired
+from worker.domain.claim import (
+    Claimed,
+    decide,
+    deletion_begun,
+    image_reprocessed,
+    image_retried,
+    lease_expired,
+)
 from worker.domain.clock import utc_now
 from worker.domain.image import Failure, Image
 from worker.domain.job import Job
@@ -21,7 +28,9 @@ from worker.domain.status import IMAGE_MOVES, TERMINAL_STATUSES, ImageMove, Imag
 from worker.domain.transition import apply, image_completed, image_failed
 from worker.dynamodb.attributes import encode_map
 from worker.dynamodb.items import to_item
+from worker.dynamodb.stream import Change
 from worker.dynamodb.table import Table
+from worker.events.follow import event_of
 
 TABLE = Table("images", index_shards=4)
 EVENTS = templates.template("events.yaml")
@@ -40,13 +49,15 @@ def matches(pattern: Any, value: Any) -> bool:
 
 def stream_record(before: dict[str, Any] | None, after: dict[str, Any] | None) -> dict[str, Any]:
     name = "INSERT" if before is None else "REMOVE" if after is None else "MODIFY"
-    images = {"OldImage": before, "NewImage": after}
+    keys = {key: value for key, value in (after or before or {}).items() if key in {"imageId", "userId"}}
+    images = {"Keys": keys, "OldImage": before, "NewImage": after}
     return {"eventName": name, "dynamodb": {key: encode_map(item) for key, item in images.items() if item}}
 
 
 def passes_the_filter(before: dict[str, Any] | None, after: dict[str, Any] | None) -> bool:
-    (one,) = PIPE["SourceParameters"]["FilterCriteria"]["Filters"]
-    return matches(json.loads(one["Pattern"]), stream_record(before, after))
+    patterns = [json.loads(one["Pattern"]) for one in PIPE["SourceParameters"]["FilterCriteria"]["Filters"]]
+    record = stream_record(before, after)
+    return any(matches(pattern, record) for pattern in patterns)
 
 
 def rendered(template: str, record: dict[str, Any]) -> dict[str, Any]:
@@ -126,6 +137,29 @@ def test_the_template_of_the_pipe_makes_the_event_of_the_commands(image: Image) 
         name: envelope[name] for name in ("source", "detail-type", "time", "detail")
     }
     assert detail["id"] == f"{image.user_id}/{image.image_id}/{image.attempt}/{image.status}"
+
+
+@given(ended_images())
+def test_the_removal_of_a_record_is_an_event_only_if_its_deletion_had_begun(image: Image) -> None:
+    marked = deletion_begun(image, requester=a_requester(), at=utc_now())
+    before, expired = to_item(marked, TABLE), to_item(image, TABLE)
+    record = stream_record(before, None)
+    (bus, other) = PIPE["TargetParameters"]["InputTemplate"]["Fn::If"][1:]
+    event = event_of(Change(shard_id="s", sequence_number="1", at=utc_now(), before=before, after=None))
+
+    assert is_state_change(before, None)
+    assert passes_the_filter(before, None)
+    assert not is_state_change(expired, None)
+    assert not passes_the_filter(expired, None)
+    assert not is_state_change(expired, before)
+    assert rendered(bus, record) == event.envelope["detail"]
+    assert rendered(other, record) == {
+        name: event.envelope[name] for name in ("source", "detail-type", "time", "detail")
+    }
+    assert event.id == f"{image.user_id}/{image.image_id}/{image.attempt + 1}/deleted"
+    detail = rendered(bus, record)
+    assert (detail["processedKey"], detail["code"]) == (image.processed_key or "", "")
+    assert (detail["recordId"], detail["originalKey"]) == (image.record_id, image.key)
 
 
 def test_every_end_of_an_image_has_an_id_of_its_own() -> None:

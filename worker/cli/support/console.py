@@ -14,6 +14,7 @@ from worker.bootstrap import (
     Clients,
     build_dead_letters,
     build_decoder_pool,
+    build_deletions,
     build_logos,
     build_profile_store,
     build_queries,
@@ -122,6 +123,7 @@ async def _context(
         uploads=build_uploads(clients.s3, settings),
         open_dead_letters=partial(build_dead_letters, clients.sqs, settings),
         open_repairs=partial(open_repairs, settings, clients),
+        build_deletions=partial(build_deletions, settings, clients),
         check=partial(
             checks.check, clients.sqs, clients.s3, clients.dynamodb, settings, retry=RETRY_POLICIES.startup
         ),

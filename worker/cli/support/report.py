@@ -59,7 +59,7 @@ class Report:
     ) -> None:
         self._progress.stop()
         if error is not None and self.counts:
-            self._err.print(f"stopped after: {self._summary()}", soft_wrap=True)
+            self._err.print(f"stopped after: {self.summary()}", soft_wrap=True)
 
     def done(self, action: str, *, image_id: str, user_id: str) -> None:
         """Count and print an image that was repaired, or would be in a dry run."""
@@ -109,14 +109,15 @@ class Report:
                 }
             )
         else:
-            self._out.print(self._summary() or "nothing to do", soft_wrap=True)
+            self._out.print(self.summary() or "nothing to do", soft_wrap=True)
         return 1 if self.counts[_FAILED] else 0
 
     def _count(self, result: str) -> None:
         self.counts[result] += 1
-        self._progress.update(self._bar, advance=1, description=f"{self._title}: {self._summary()}")
+        self._progress.update(self._bar, advance=1, description=f"{self._title}: {self.summary()}")
         if self.counts.total() % _PROGRESS_EVERY == 0 and not self._err.is_terminal:
-            self._err.print(f"{self._title}: {self._summary()}", soft_wrap=True)
+            self._err.print(f"{self._title}: {self.summary()}", soft_wrap=True)
 
-    def _summary(self) -> str:
+    def summary(self) -> str:
+        """Return the counts in words."""
         return ", ".join(f"{count} {result}" for result, count in self.counts.items() if count)

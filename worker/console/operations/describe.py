@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
-from worker.console.operations.operation import Action, Operation, State
+from worker.console.operations.operation import DELETING, Action, Operation, State
 from worker.console.operations.store import document
 from worker.domain.status import ImageStatus
 from worker.domain.step import Json
@@ -14,6 +14,8 @@ _VERBS: Final = {
     Action.REPROCESS: "Reprocess",
     Action.REDRIVE: "Redrive",
     Action.RECONCILE: "Reconcile",
+    Action.DELETE: "Delete",
+    Action.FORGET: "Forget",
 }
 
 _BADGES: Final = {
@@ -44,6 +46,10 @@ def title(operation: Operation) -> str:
             what = "dead letters"
         case Action.RECONCILE:
             return f"{verb} stuck images" + (" and results" if selection.objects else "")
+        case Action.DELETE:
+            return f"{verb} the image {selection.image_id}{owner}"
+        case Action.FORGET:
+            return f"{verb} the user {selection.user_id}"
     code = f" with {selection.code}" if selection.code else ""
     changed = " whose recipe has changed" if selection.recipe_changed else ""
     return f"{verb} {what}{code}{changed}"
@@ -61,7 +67,8 @@ def badge(state: State) -> tuple[str, str]:
 
 def noun(operation: Operation) -> str:
     """Return what an operation counts."""
-    return "dead letters and their images" if operation.action is Action.REDRIVE else "images"
+    names = {Action.REDRIVE: "dead letters and their images", Action.FORGET: "images and profiles"}
+    return names.get(operation.action, "images")
 
 
 def content(recorded: Operation, *, now: datetime) -> Mapping[str, Json]:
@@ -82,6 +89,7 @@ def content(recorded: Operation, *, now: datetime) -> Mapping[str, Json]:
         "isActive": operation.is_active,
         "isPausable": operation.state is State.RUNNING,
         "isContinuable": operation.state in {State.STOPPED, State.FAILED},
+        "isDestructive": operation.action in DELETING,
         "needsTyping": operation.needs_typing,
         "handled": operation.handled,
         "isDryRun": operation.started_at is None,

@@ -53,6 +53,12 @@ class Action(StrEnum):
     REPROCESS = "reprocess"
     REDRIVE = "redrive"
     RECONCILE = "reconcile"
+    DELETE = "delete"
+    FORGET = "forget"
+
+
+DELETING: Final = frozenset({Action.DELETE, Action.FORGET})
+"""Actions that cannot be undone."""
 
 
 class State(StrEnum):
@@ -77,6 +83,8 @@ COMMANDS: Final[Mapping[Action, str]] = {
     Action.REPROCESS: "images reprocess",
     Action.REDRIVE: "queue redrive",
     Action.RECONCILE: "reconcile",
+    Action.DELETE: "images delete",
+    Action.FORGET: "users forget",
 }
 """Action -> the command that does the same, which the history of the images names."""
 
@@ -93,6 +101,7 @@ class Selection:
     Attributes:
         code: Error code of the failed images, or of the dead letters.
         user_id: Owner of the images.
+        image_id: Id of the image to delete, of the owner.
         status: Status of the images to reprocess.
         message_id: SQS message id of one dead letter.
         recipe_changed: Only images whose recipe has changed since they were processed.
@@ -103,6 +112,7 @@ class Selection:
 
     code: str | None = None
     user_id: str | None = None
+    image_id: str | None = None
     status: ImageStatus | None = None
     message_id: str | None = None
     recipe_changed: bool = False
@@ -174,7 +184,7 @@ class Operation:
     @property
     def needs_typing(self) -> bool:
         """Whether the number of images has to be typed to confirm it."""
-        return (self.expected or 0) > TYPED_ABOVE
+        return self.action is Action.FORGET or (self.expected or 0) > TYPED_ABOVE
 
     @property
     def handled(self) -> int:

@@ -1,13 +1,14 @@
-"""The work of an operation: the repair tools that the command line uses too."""
+"""The work of an operation: the repair tools and deletions that the command line uses too."""
 
 from datetime import timedelta
 
 from worker.console.context import ConsoleContext
-from worker.console.operations.operation import Action, Operation
+from worker.console.operations.operation import DELETING, Action, Operation
 from worker.domain.requester import Requester
 from worker.domain.status import ImageStatus
 from worker.repair.context import DEFAULT_RATE_PER_S, Reporter
 from worker.repair.control import Control
+from worker.repair.deletion import ALREADY_DELETED, DeletionContext, delete_image, forget_user
 from worker.repair.failures import retry_failed
 from worker.repair.reconcile import PENDING_TIMEOUTS, reconcile_all
 from worker.repair.redrive import REDRIVE_VISIBILITY_S, redrive_all
@@ -37,7 +38,13 @@ class Repairs:
         control: Control,
         dry_run: bool,
     ) -> None:
-        """Repair everything that the operation selects; in a dry run only report it."""
+        """Repair or delete everything that the operation selects; in a dry run only report it."""
+        if operation.action in DELETING:
+            deletions = self._context.build_deletions(
+                requester=requester, reporter=reporter, dry_run=dry_run, control=control
+            )
+            await _delete(deletions, operation)
+            return
         selection = operation.selection
         async with self._context.open_repairs(
             requester=requester,
@@ -77,3 +84,16 @@ class Repairs:
                     await reconcile_all(repairs, now=operation.before, pending_for=pending_for)
                     if selection.objects:
                         await reconcile_results(repairs)
+
+
+async def _delete(deletions: DeletionContext, operation: Operation) -> None:
+    user_id, image_id = operation.selection.user_id, operation.selection.image_id
+    assert user_id is not None  # noqa: S101 - the form requires it
+    if operation.action is Action.FORGET:
+        await forget_user(deletions, user_id, before=operation.before)
+        return
+    image = await deletions.queries.image(image_id or "", user_id, consistent=True)
+    if image is None:
+        deletions.reporter.skipped(ALREADY_DELETED)
+    else:
+        await delete_image(deletions, image)

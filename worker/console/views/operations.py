@@ -7,7 +7,13 @@ from aiohttp import web
 from worker.console.context import CONTEXT
 from worker.console.forms import choice, is_checked, text
 from worker.console.operations import describe
-from worker.console.operations.operation import Action, Operation, OperationStateError, Selection
+from worker.console.operations.operation import (
+    DELETING,
+    Action,
+    Operation,
+    OperationStateError,
+    Selection,
+)
 from worker.console.operations.repairs import Repairs
 from worker.console.operations.runner import OperationRunner
 from worker.console.operations.store import OperationStore
@@ -77,6 +83,7 @@ async def request_operation(request: web.Request) -> web.Response:
     selection = Selection(
         code=text(form, "code"),
         user_id=text(form, "user"),
+        image_id=text(form, "image"),
         status=choice(form, "status", ImageStatus),
         message_id=text(form, "message_id"),
         recipe_changed=is_checked(form, "recipe_changed"),
@@ -84,6 +91,9 @@ async def request_operation(request: web.Request) -> web.Response:
     )
     if action is Action.REPROCESS and selection.status in {ImageStatus.PENDING, ImageStatus.PROCESSING}:
         raise web.HTTPBadRequest(text="Only completed and failed images can be reprocessed.")
+    is_incomplete = selection.user_id is None or (action is Action.DELETE and selection.image_id is None)
+    if action in DELETING and is_incomplete:
+        raise web.HTTPBadRequest(text="The form does not name what to delete.")
     try:
         operation = await request.app[RUNNER].request(action, selection, by=by(request))
     except OperationStateError as error:

@@ -1,0 +1,103 @@
+"""
+Deletions race with processing, newer uploads, reprocessing, repeated events and crashes, in any interleaving.
+
+The commands and the workers are the real ones. A schedule says what happens when; its seed decides the time
+of every request and response.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.simulation.network import Fault
+from tests.simulation.schedule import (
+    Action,
+    DeleteImage,
+    Drain,
+    Kill,
+    Profile,
+    Repair,
+    RepeatEvent,
+    Schedule,
+    Trouble,
+    Upload,
+    WorkerPlan,
+)
+from tests.simulation.uploads import Kind
+from tests.simulation.world import simulate, simulating
+
+KEY = "uploads/ann/a.jpg"
+TIMES = st.integers(min_value=0, max_value=400).map(lambda hundredths: 1 + hundredths / 100)
+"""Everything happens within four seconds, of which the first upload takes up to two."""
+REQUESTS = st.none() | st.integers(min_value=1, max_value=16)
+
+
+@pytest.fixture(autouse=True)
+def _simulation() -> Iterator[None]:
+    with simulating():
+        yield
+
+
+@st.composite
+def uploads(draw: st.DrawFn, number: int) -> Upload:
+    return Upload(
+        at_s=1 + 1.2 * number,
+        upload_id=f"u{number}",
+        user="ann",
+        name="a.jpg",
+        kind=draw(st.sampled_from((Kind.GOOD, Kind.GOOD, Kind.GOOD, Kind.CORRUPT))),
+        decode_ms=draw(st.sampled_from((20, 400, 1500))),
+        events_after_s=draw(st.sampled_from(((0.05,), (0.05, 0.1), (0.05, 2.0), (1.5,)))),
+        with_sequencer=draw(st.booleans()),
+    )
+
+
+def others() -> st.SearchStrategy[Action]:
+    return st.one_of(
+        st.builds(RepeatEvent, at_s=TIMES, key=st.just(KEY)),
+        st.builds(
+            Repair,
+            at_s=TIMES,
+            command=st.sampled_from(("retry", "reprocess", "reconcile", "enqueue")),
+            killed_at_request=REQUESTS,
+        ),
+        st.builds(Kill, at_s=TIMES, worker=st.just(0), at_request=REQUESTS, is_applied=st.booleans()),
+        st.builds(Drain, at_s=TIMES, worker=st.just(0), is_forced=st.booleans()),
+        st.builds(
+            Trouble,
+            at_s=TIMES,
+            for_s=st.just(3.0),
+            service=st.sampled_from(("s3", "dynamodb")),
+            fault=st.sampled_from((Fault.SERVER_ERROR, Fault.RESPONSE_LOST, Fault.CONFLICT)),
+            share=st.sampled_from((0.1, 0.4)),
+        ),
+    )
+
+
+@st.composite
+def schedules(draw: st.DrawFn) -> Schedule:
+    actions: list[Action] = [draw(uploads(number)) for number in range(draw(st.integers(1, 3)))]
+    actions += draw(
+        st.lists(
+            st.builds(DeleteImage, at_s=TIMES, key=st.just(KEY), killed_at_request=REQUESTS),
+            min_size=1,
+            max_size=3,
+        )
+    )
+    actions += draw(st.lists(others(), max_size=4))
+    return Schedule(
+        seed=draw(st.integers(0, 10_000)),
+        profile=Profile.DELETIONS,
+        workers=draw(st.sampled_from(((WorkerPlan(),), (WorkerPlan(), WorkerPlan())))),
+        actions=tuple(sorted(actions, key=lambda action: action.at_s)),
+        is_versioned=draw(st.booleans()),
+        duplicate_share=draw(st.sampled_from((0.0, 0.0, 0.3))),
+    )
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(schedules())
+def test_every_interleaving_with_a_deletion_ends_legal_and_consistent(schedule: Schedule) -> None:
+    assert simulate(schedule).violation is None

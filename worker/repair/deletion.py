@@ -1,0 +1,286 @@
+"""
+Delete images, and everything that is stored about a user, so that a crash at any call leaves it resumable.
+
+The order: mark the record, which takes the lease away from a worker that is processing the image; wait until
+that worker has stopped; delete the upload and the results; delete the record, with its share of the
+statistics. A result never outlives its record. `docs/deletion.md` describes what each step leaves.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+
+from worker.domain.clock import Clock
+from worker.domain.errors import RecordError, TransientError
+from worker.domain.image import MAX_CLOCK_ERROR, Image
+from worker.domain.requester import Requester
+from worker.dynamodb.deletions import DeletionWrites
+from worker.dynamodb.profiles import ProfileStore
+from worker.dynamodb.queries import Queries
+from worker.repair.context import Reporter
+from worker.repair.control import UNCONTROLLED, Control
+from worker.s3.image_objects import ImageObjects, SourceEnd
+
+log = structlog.get_logger(__name__)
+
+DELETED: Final = "deleted"
+ALREADY_DELETED: Final = "already deleted"
+
+_MAX_ROUNDS: Final = 20
+"""How often the image is read again because it changed between the read and the write."""
+
+_POLL_S: Final = 1.0
+"""How often the record is read while the worker that processed the image stops."""
+
+_CONCURRENCY: Final = 8
+"""Images of a user that are deleted at the same time."""
+
+_PAGE_SIZE: Final = 100
+
+_MAX_PASSES: Final = 10
+"""How often the images of a user are listed, because the index lags behind the table."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeletionContext:
+    """
+    The dependencies of deletions.
+
+    Attributes:
+        bucket: Bucket of the uploads.
+        uploads_prefix: Key prefix of the uploads.
+        results_bucket: Bucket of the results.
+        results_prefix: Key prefix of the results.
+        objects: Finds and deletes the objects of images.
+        queries: Reads images from the table.
+        writes: Begins and ends deletions in the table.
+        profiles: Reads profiles from the table.
+        reporter: Receives the result for each image.
+        requester: Who requests the deletion.
+        lease_s: Duration of a lease in seconds.
+        clock: Returns the current time.
+        dry_run: Report what would be done, and change nothing.
+        control: Pauses or stops the deletion of a user between batches of images.
+        sleep: Waits for a number of seconds.
+    """
+
+    bucket: str
+    uploads_prefix: str
+    results_bucket: str
+    results_prefix: str
+    objects: ImageObjects
+    queries: Queries
+    writes: DeletionWrites
+    profiles: ProfileStore
+    reporter: Reporter
+    requester: Requester
+    lease_s: float
+    clock: Clock
+    dry_run: bool = False
+    control: Control = UNCONTROLLED
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+
+async def delete_image(context: DeletionContext, image: Image) -> None:
+    """
+    Delete an image: its upload, its results, its record and its share of the statistics.
+
+    A deletion that was interrupted is continued. What cannot be deleted is reported, and the marked record
+    stays for the next run.
+    """
+    reporter = context.reporter
+    if image.bucket != context.bucket or not image.key.startswith(context.uploads_prefix):
+        reporter.failed(
+            image.image_id,
+            f"its upload is s3://{image.bucket}/{image.key}, but this worker serves "
+            f"s3://{context.bucket}/{context.uploads_prefix}: set WORKER_BUCKET and WORKER_UPLOADS_PREFIX",
+        )
+        return
+    if context.dry_run:
+        reporter.done(DELETED, image_id=image.image_id, user_id=image.user_id)
+        return
+    try:
+        source = await _delete(context, image)
+    except (TransientError, RecordError) as error:
+        reporter.failed(image.image_id, f"{error}; delete it again to continue")
+        return
+    if source is None:
+        reporter.skipped(ALREADY_DELETED)
+        return
+    # This line is the record of the deletion: everything else about the image is gone.
+    log.info(
+        "image.deleted",
+        image_id=image.image_id,
+        user_id=image.user_id,
+        upload=source.value,
+        **context.requester.detail(),
+    )
+    reporter.done(DELETED, image_id=image.image_id, user_id=image.user_id)
+
+
+async def _delete(context: DeletionContext, image: Image) -> SourceEnd | None:
+    """Delete an image; return what has become of its upload, or None if its record is gone."""
+    marked = await _mark(context, image)
+    if marked is not None:
+        marked = await _wait_for_worker(context, marked)
+    if marked is None:
+        return None
+    source = await context.objects.delete_source(marked)
+    await context.objects.delete_recorded_results(marked)
+    await _delete_other_results(context, marked)
+    return source if await context.writes.finish(marked) else None
+
+
+async def _mark(context: DeletionContext, image: Image) -> Image | None:
+    """Return the image with its deletion begun; None if its record is gone."""
+    seen: Image | None = image
+    for _ in range(_MAX_ROUNDS):
+        if seen is None or seen.deletion is not None:
+            return seen
+        marked = await context.writes.begin(seen)
+        if marked is not None:
+            return marked
+        seen = await _read(context, image)
+    message = f"{image.image_id} changed {_MAX_ROUNDS} times while its deletion was begun"
+    raise TransientError(message, is_dependency_failure=False)
+
+
+async def _wait_for_worker(context: DeletionContext, marked: Image) -> Image | None:
+    """
+    Wait until the worker whose lease was taken away has stopped, or the lease would have expired.
+
+    Until then, it may store a result. Return the record as it is then; None if it is gone.
+    """
+    lease_time = timedelta(seconds=context.lease_s)
+    seen: Image | None = marked
+    while (
+        seen is not None
+        and seen.record_id == marked.record_id
+        and seen.deletion is not None
+        and seen.deletion.lease is not None
+    ):
+        now = context.clock()
+        if not is_worker_active(seen, now=now, lease_time=lease_time):
+            break
+        left_s = (seen.deletion.lease.expires_at - now).total_seconds()
+        await context.sleep(min(_POLL_S, max(left_s, 0.001)))
+        seen = await _read(context, marked)
+    return seen if seen is not None and seen.record_id == marked.record_id and seen.deletion else None
+
+
+def is_worker_active(marked: Image, *, now: datetime, lease_time: timedelta) -> bool:
+    """Return whether the worker that processed an image when its deletion began may still store results."""
+    assert marked.deletion is not None  # noqa: S101 - guaranteed by the callers
+    lease = marked.deletion.lease
+    # A lease that ends later than one that began with the deletion is the work of a wrong clock.
+    latest = marked.deletion.at + lease_time + MAX_CLOCK_ERROR
+    return lease is not None and now < min(lease.expires_at, latest)
+
+
+async def _delete_other_results(context: DeletionContext, marked: Image) -> None:
+    """
+    Delete the results of the image that its record does not name, such as those of a killed worker.
+
+    They were listed before the record is read again. If it is still the marked one, they are not of a later
+    record, which would have been created only after this one was deleted.
+    """
+    found = await context.objects.find_results(marked)
+    if not found:
+        return
+    current = await _read(context, marked)
+    if current is None or current.record_id != marked.record_id:
+        return
+    for result in found:
+        await context.objects.delete_result(result.key, e_tag=result.e_tag)
+
+
+async def _read(context: DeletionContext, image: Image) -> Image | None:
+    return await context.queries.image(image.image_id, image.user_id, consistent=True)
+
+
+async def forget_user(context: DeletionContext, user_id: str, *, before: datetime) -> None:
+    """
+    Delete everything that is stored about a user: the images, objects without a record, and the profile.
+
+    Args:
+        context: Dependencies.
+        user_id: The user.
+        before: When the run began: objects without a record that were stored later are left, because they
+            may belong to uploads that are being processed.
+
+    Raises:
+        RepairStoppedError: The deletion was asked to stop.
+        TransientError: S3 or the table was unavailable.
+    """
+    await _delete_images(context, user_id)
+    for bucket, prefix in (
+        (context.bucket, context.uploads_prefix),
+        (context.results_bucket, context.results_prefix),
+    ):
+        await _delete_objects(context, bucket, f"{prefix}{user_id}/", user_id=user_id, before=before)
+    await _forget_profile(context, user_id)
+
+
+async def _delete_images(context: DeletionContext, user_id: str) -> None:
+    """Delete all images of a user; list them again until none is left, because the index lags."""
+    seen: set[str] = set()
+    for _ in range(1 if context.dry_run else _MAX_PASSES):
+        if not await _delete_listed_images(context, user_id, seen):
+            return
+
+
+async def _delete_listed_images(context: DeletionContext, user_id: str, seen: set[str]) -> bool:
+    """Delete the images of a user that the index has; return whether any was there for the first time."""
+    has_new = False
+    token: str | None = None
+    while True:
+        await context.control.checkpoint()
+        page = await context.queries.images_of_user(user_id, limit=_PAGE_SIZE, token=token)
+        for error in page.unreadable:
+            if error.image_id not in seen:
+                context.reporter.failed(error.image_id, str(error))
+        keys = [image.image_id for image in page.images if image.image_id not in seen]
+        seen.update(keys, (error.image_id for error in page.unreadable))
+        has_new = has_new or bool(keys)
+        for start in range(0, len(keys), _CONCURRENCY):
+            await context.control.checkpoint()
+            batch = [(image_id, user_id) for image_id in keys[start : start + _CONCURRENCY]]
+            images = await context.queries.images(batch, consistent=True)
+            await asyncio.gather(*(delete_image(context, image) for image in images))
+        if page.next_token is None:
+            return has_new
+        token = page.next_token
+
+
+async def _delete_objects(
+    context: DeletionContext, bucket: str, prefix: str, *, user_id: str, before: datetime
+) -> None:
+    """Delete the objects of a user that no record names: of expired records, and of killed workers."""
+    if context.dry_run:
+        return  # which ones are left is known only when the images are deleted
+    began = before.replace(microsecond=0)  # S3 reports whole seconds
+    async for page in context.objects.list_objects(bucket, prefix):
+        await context.control.checkpoint()
+        for listed in page:
+            if listed.last_modified >= began:
+                context.reporter.skipped("objects stored since the command began")
+            elif await context.objects.delete_listed(bucket, listed):
+                context.reporter.done("object without a record deleted", image_id=listed.key, user_id=user_id)
+
+
+async def _forget_profile(context: DeletionContext, user_id: str) -> None:
+    for _ in range(_MAX_ROUNDS):
+        profile = await context.profiles.get(user_id, consistent=True)
+        if profile is None:
+            return
+        if context.dry_run or await context.writes.forget_profile(user_id, profile):
+            context.reporter.done("profile deleted", image_id="", user_id=user_id)
+            if not context.dry_run:
+                log.info("user.forgotten", user_id=user_id, **context.requester.detail())
+            return
+    message = f"the profile of {user_id} changed {_MAX_ROUNDS} times while it was being deleted"
+    raise TransientError(message, is_dependency_failure=False)
