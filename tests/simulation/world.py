@@ -302,7 +302,8 @@ class World:
         """Do what the runbook says after a restore, or after a repair tool was killed."""
         self.trace("the operator repairs what is left")
         self._advance(until_s=self.scheduler.now_s + fleet.LEASE_S + 1)
-        for command in ("delete", "redrive", "redrive being deleted", "enqueue", "reconcile --objects"):
+        deletions = ("delete", "redrive being deleted") if self.schedule.profile is Profile.DELETIONS else ()
+        for command in (*deletions, "redrive", "enqueue", "reconcile --objects"):
             self._reported.clear()
             self._start_repair(Repair(at_s=self.scheduler.now_s, command=command))
             self._settle(within_s=self._bound_s())

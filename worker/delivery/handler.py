@@ -129,10 +129,12 @@ class StoredKeys:
     Attributes:
         keys: The keys.
         is_storing: Whether a request to store a result has not been responded to, and may still be executed.
+        is_counted: Whether the results show that a deleted record of the image is still counted.
     """
 
     keys: list[str] = field(default_factory=list)
     is_storing: bool = False
+    is_counted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -458,6 +460,7 @@ class MessageHandler:
             log.warning("image.attempt_raised", new_attempt=attempt.writer.image.attempt)
             stored = await store(attempt.writer.image)
         attempt.stored.is_storing = False
+        attempt.stored.is_counted |= stored.counted_bytes is not None
         return stored
 
     async def _complete(self, attempt: Attempt, stored: Mapping[str, Rendition]) -> None:
@@ -509,20 +512,23 @@ class MessageHandler:
         """
         Return the disposition of a message whose image has lost its lease.
 
-        If that is because the image is being deleted, or was, its results must not outlive it: those of this
-        attempt are deleted. Otherwise they stay, because the attempt that has the lease may keep them. The
-        deletion waits for the acknowledgement, but not beyond the end of the lease.
+        If that is because the image is being deleted, its results must not outlive it: those of this attempt
+        are deleted. The deletion waits for the acknowledgement, but not beyond the end of the lease. If the
+        record is gone, it may have been deleted by another program, with which the image stays counted: then
+        results that show this stay, for the next record. Otherwise, the attempt that has the lease may keep
+        the results.
         """
-        image = attempt.writer.image
+        image, stored = attempt.writer.image, attempt.stored
         try:
-            stored = await self._ledger.read(image)
-            if not is_deleted(stored, image):
+            current = await self._ledger.read(image)
+            is_marked = current is not None and current.deletion is not None
+            shows_count = image.counted_bytes is not None or stored.is_counted or stored.is_storing
+            if is_marked or (is_deleted(current, image) and not shows_count):
+                await self._results.discard(image, stored.keys)
+                log.info("image.results_discarded", keys=len(stored.keys))
+            if not is_marked:
                 return Abandon()
-            await self._results.discard(image, attempt.stored.keys)
-            log.info("image.results_discarded", keys=len(attempt.stored.keys))
-            if stored is None or stored.deletion is None:
-                return Abandon()
-            if not attempt.stored.is_storing:
+            if not stored.is_storing:
                 await self._ledger.acknowledge_deletion(image)
         except (TransientError, RecordError, RecordRejectedError) as error:
             log.warning("image.results_not_discarded", reason=str(error))
