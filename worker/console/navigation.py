@@ -29,7 +29,7 @@ class Link:
 
 LINKS: Final = (
     Link("upload", "Try", "t"),
-    Link("images", "Images", "i", ("image", "search")),
+    Link("images", "Images", "i", ("image", "similar", "search")),
     Link("users", "Users", "u", ("user",)),
     Link("failures", "Failures", "f", ("failure",)),
     Link("dead-letters", "Dead letters", "d"),

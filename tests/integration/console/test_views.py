@@ -468,7 +468,7 @@ async def test_similar_images_of_the_same_user_are_listed_nearest_first(
         ("near", 1),
     ]
     assert (content["searched"], content["maxDistance"]) == (3, 10)
-    assert content["bound"].startswith("Compared with 3 images of this user, of the newest 1,000")
+    assert content["bound"].startswith("Compared with 3 other images of this user, at most the newest 1,000")
 
     html = await console.html(unescape(path))
     assert html.count("<li data-row>") == 2

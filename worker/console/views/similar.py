@@ -53,8 +53,8 @@ def similar_content(image: Image, search: Search, *, max_distance: int) -> dict[
         "images": [{**summary_to_map(each.image), "distance": each.distance} for each in search.found],
         "maxDistance": max_distance,
         "searched": search.searched,
-        "bound": f"Compared with {search.searched:,} images of this user, of the newest {MAX_SEARCHED:,}, by "
-        f"perceptual hash; at most {max_distance} of its 64 bits differ",
+        "bound": f"Compared with {search.searched:,} other images of this user, at most the newest "
+        f"{MAX_SEARCHED:,}: up to {max_distance} of the 64 bits of the perceptual hash differ",
     }
 
 
