@@ -73,12 +73,11 @@ VIEWS: Final = (
     View(
         "similar",
         "similar",
-        f"/images/mountains-at-dawn/similar?user={USER}",
-        ("Similar images", "newest 1,000"),
+        similar_path("forest-from-a-phone") + "&distance=40",
+        ("Similar images", "newest 1,000", "bits differ"),
+        has_picture=True,
     ),
-    View(
-        "similar-failed", "similar", f"/images/broken-on-purpose/similar?user={USER}", ("No perceptual hash",)
-    ),
+    View("similar-failed", "similar", similar_path("broken-on-purpose"), ("No perceptual hash",)),
     View("search", "search", "/search?q=incomplete", OTHER_USERS, has_picture=True),
     View("search-nothing", "search", "/search?q=no-such-image", ("no-such-image",)),
     View("users", "users", "/users", ("user",), has_picture=True),
