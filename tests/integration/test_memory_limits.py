@@ -1,9 +1,11 @@
 """An image within the limits completes within the memory of a decoder, in every format and mode."""
 
+import io
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image
 
@@ -21,6 +23,13 @@ MEMORY_MB = 320
 def flat(mode: str, side: int) -> Image.Image:
     colours: Mapping[str, Any] = {"CMYK": (9, 99, 199, 7), "LA": (9, 99), "RGBA": (9, 99, 199, 90)}
     return Image.new(mode, (side, side), colours.get(mode, 5 if mode in {"L", "P", "1"} else (9, 99, 199)))
+
+
+def heic(mode: str, side: int) -> bytes:
+    file = io.BytesIO()
+    options = {"enc_params": {"preset": "ultrafast"}}
+    pillow_heif.from_pillow(flat(mode, side)).save(file, quality=20, **options)
+    return file.getvalue()
 
 
 def deep_grey(side: int) -> Image.Image:
@@ -50,6 +59,8 @@ KINDS: Final[Mapping[str, tuple[str, str, Callable[[int], bytes]]]] = {
     "BMP": ("bmp", "RGB", lambda side: encoded(flat("RGB", side), "BMP")),
     "BMP of 32 bits": ("bmp", "RGB", lambda side: encoded(flat("RGBA", side), "BMP")),
     "AVIF": ("avif", "RGB", lambda side: encoded(flat("RGB", side), "AVIF", speed=10)),
+    "HEIC": ("heic", "RGB", lambda side: heic("RGB", side)),
+    "HEIC with alpha": ("heic", "RGBA", lambda side: heic("RGBA", side)),
     "AVIF with alpha": ("avif", "RGBA", lambda side: encoded(flat("RGBA", side), "AVIF", speed=10)),
 }
 
