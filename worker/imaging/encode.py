@@ -49,8 +49,8 @@ class _Effort:
 
 _EFFORTS: Final[Mapping[Effort, _Effort]] = {
     Effort.LOW: _Effort(webp_method=2, avif_speed=8, png_level=3, optimize_jpeg=False),
-    Effort.MEDIUM: _Effort(webp_method=4, avif_speed=6, png_level=6, optimize_jpeg=True),
-    Effort.HIGH: _Effort(webp_method=6, avif_speed=4, png_level=9, optimize_jpeg=True),
+    Effort.MEDIUM: _Effort(webp_method=4, avif_speed=7, png_level=6, optimize_jpeg=True),
+    Effort.HIGH: _Effort(webp_method=6, avif_speed=6, png_level=9, optimize_jpeg=True),
 }
 
 
