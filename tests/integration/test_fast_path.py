@@ -170,11 +170,14 @@ async def test_objects_are_written_and_read_as_by_botocore(provisioned: Settings
             written: dict[str, Any] = {
                 "Bucket": provisioned.bucket,
                 "Body": f"image {key}".encode() * 10_000,
+                "CacheControl": "public, max-age=31536000, immutable",
                 "ContentType": "image/jpeg",
                 "Metadata": {"attempt": "1", "Tags": "two  blanks", "empty": ""},
             }
             output = await fast.put_object(Key=key, **written)
             assert plain(output) == plain(await plain_client.put_object(Key=f"their {key}", **written))
+            head = await plain_client.head_object(Bucket=provisioned.bucket, Key=key)
+            assert head["CacheControl"] == written["CacheControl"]
 
             read: dict[str, Any] = {"Bucket": provisioned.bucket, "Key": key, "IfMatch": output["ETag"]}
             assert await made(fast, "get_object", read) == await made(plain_client, "get_object", read)
@@ -321,7 +324,7 @@ async def test_other_operations_and_parameters_are_left_to_botocore(provisioned:
         built = Built(fast)
         for _ in range(2):
             await fast.put_object(
-                Bucket=provisioned.bucket, Key=KEY, Body=b"a", CacheControl="max-age=60", ContentType="a/b"
+                Bucket=provisioned.bucket, Key=KEY, Body=b"a", ContentLanguage="en", ContentType="a/b"
             )
             await fast.head_object(Bucket=provisioned.bucket, Key=KEY)
     assert built.count == 4

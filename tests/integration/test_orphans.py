@@ -279,3 +279,24 @@ async def test_a_result_that_was_stored_in_place_of_a_leftover_is_not_deleted(sc
     await scene.reconcile(removes=False)
 
     assert await scene.keys() == {rendition.key}
+
+
+async def test_an_image_whose_result_has_an_earlier_key_that_is_now_another_images_is_processed_again(
+    scene: Scene,
+) -> None:
+    job = replace(a_job(), bucket=scene.settings.bucket)
+    await scene.s3.put_object(Bucket=job.bucket, Key=job.key, Body=b"x")
+    _, taken = await scene.completed(a_job("img_1_small"))
+    await scene.completed(job)
+    await scene.dynamodb.update_item(
+        TableName=scene.settings.table_name,
+        Key={"imageId": {"S": "img_1"}, "userId": {"S": "user_1"}},
+        UpdateExpression="SET renditions.medium.#key = :key, processedS3Key = :key",
+        ExpressionAttributeNames={"#key": "key"},
+        ExpressionAttributeValues={":key": {"S": taken.key}},
+    )
+
+    async with scene.repairs() as repairs:
+        await reconcile_results(repairs)
+
+    assert scene.report.counts["requeued: another object in place of a result"] == 1

@@ -284,7 +284,7 @@ DEFECTS: Final[Sequence[Defect]] = (
     Defect(
         name="a late worker replaces the result of a later attempt",
         invariant="a worker without the lease changes nothing",
-        seed=257,
+        seed=1862,
         profile=Profile.CRASHES,
         edits=(
             Edit(
@@ -309,6 +309,19 @@ DEFECTS: Final[Sequence[Defect]] = (
                 "worker.repair.result_state:_compare",
                 "if is_recorded else ResultState.REPLACED",
                 "if is_recorded else ResultState.AS_RECORDED",
+            ),
+        ),
+    ),
+    Defect(
+        name="a result that has replaced a leftover is deleted",
+        invariant="a completed record names its results",
+        seed=733,
+        profile=Profile.RESTORES,
+        edits=(
+            Edit(
+                "worker.s3.deletes:delete_object",
+                """Key=key, IfMatch=f'"{e_tag.strip(chr(34))}"'""",
+                "Key=key",
             ),
         ),
     ),

@@ -67,13 +67,15 @@ async def _state_or_report(
 ) -> ResultState | None:
     """Return the state of an image's results; report a failure and return None if it cannot be repaired."""
     states = [ResultState.AS_RECORDED]
-    for rendition in image.renditions.values():
+    for size, rendition in image.renditions.items():
         try:
             async with limit:
                 state = _compare(await _head(repairs, rendition), rendition, image)
         except TransientError as error:
             repairs.reporter.failed(image.image_id, str(error))
             return None
+        if state is ResultState.OF_ANOTHER_IMAGE and not repairs.results.has_own_key(image, size):
+            state = ResultState.REPLACED  # processed again, the image gets a key of its own
         if state is ResultState.OF_ANOTHER_IMAGE:
             repairs.reporter.failed(
                 image.image_id,

@@ -19,7 +19,7 @@ from botocore.exceptions import ClientError
 
 from worker.aws.errors import is_not_found, is_precondition_failed, is_rejected
 from worker.aws.retry import RetryPolicy, call_with_retry
-from worker.domain.errors import LaterResultError, ResultKeyTakenError, TransientError
+from worker.domain.errors import KeyTooLongError, LaterResultError, ResultKeyTakenError, TransientError
 from worker.domain.history import has_raised_attempt, outcomes
 from worker.domain.image import Image, Rendition
 from worker.domain.recipe import Recipe
@@ -100,6 +100,21 @@ class S3Results:
         """Return the key under which a rendition is stored; raises `KeyTooLongError`."""
         extension = EXTENSIONS[rendition.format]
         return self._key(image, extension=extension, size=rendition.size, is_main=is_main)
+
+    def has_own_key(self, image: Image, size: str) -> bool:
+        """
+        Return whether the recorded result of a size has the key that it would get again.
+
+        Otherwise an earlier version or template gave it that key, which may be another image's now.
+        """
+        rendition = image.renditions[size]
+        extension = EXTENSIONS.get(rendition.format)
+        try:
+            return extension is None or rendition.key == self._key(
+                image, extension=extension, size=size, is_main=rendition.key == image.processed_key
+            )
+        except KeyTooLongError:
+            return True  # processing the image again would fail
 
     async def store(
         self, image: Image, rendition: EncodedRendition, *, is_main: bool, cache_control: str = ""
