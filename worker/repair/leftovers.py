@@ -14,9 +14,10 @@ async def delete_leftovers(repairs: RepairContext, image: Image) -> None:
     """
     Delete the leftovers of an image that has ended, then remove them from its record; report it.
 
-    Repeating it is harmless: each result is deleted only if it has the recorded ETag.
+    Repeating it is harmless: each result is deleted only if it has the recorded ETag. A deletion of the image
+    deletes its leftovers itself.
     """
-    if not image.leftovers or image.status not in TERMINAL_STATUSES:
+    if not image.leftovers or image.status not in TERMINAL_STATUSES or image.deletion is not None:
         return
     if not repairs.dry_run:
         try:

@@ -48,7 +48,7 @@ class ResultOwner(StrEnum):
     RECORDED = "in their records"
     LEFTOVER = "left over"
     RECENT = "too recent to be judged"
-    IN_PROGRESS = "of images that have not ended"
+    IN_PROGRESS = "of images that are being processed or deleted"
     KEPT_FOR_RETRY = "of failed images, for their retry"
     REPLACED = "in place of a recorded result: use --objects"
     UNREADABLE_RECORD = "of records that cannot be read"
@@ -168,7 +168,7 @@ def _named_by(record: Image, result: StoredResult) -> ResultOwner | None:
     recorded = {each.key: each.e_tag for each in record.renditions.values()}
     if recorded.get(result.key) == result.e_tag:
         return ResultOwner.RECORDED
-    if record.status not in TERMINAL_STATUSES:
+    if record.status not in TERMINAL_STATUSES or record.deletion is not None:
         return ResultOwner.IN_PROGRESS
     if result.key in recorded:
         return ResultOwner.REPLACED
