@@ -37,7 +37,7 @@ GROUPS: Final = MappingProxyType(
             *("drain_timeout_s", "record_delay_ms", "profile_cache_s", "retention_days"),
         ),
         "Limits": (
-            *("max_bytes", "max_pixels", "max_frames", "min_side_px", "step_timeout_s"),
+            *("max_bytes", "max_pixels", "max_stored_pixels", "max_frames", "min_side_px", "step_timeout_s"),
             *(
                 "decoder_memory_mb",
                 "decoder_reuse",

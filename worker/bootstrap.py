@@ -361,6 +361,7 @@ def build_decoder_pool(settings: Settings) -> DecoderPool:
         limits=Limits(
             max_bytes=settings.max_bytes,
             max_pixels=settings.max_pixels,
+            max_stored_pixels=settings.max_stored_pixels,
             max_frames=settings.max_frames,
             min_side_px=settings.min_side_px,
         ),

@@ -157,7 +157,13 @@ class Settings(BaseSettings):
         100_000_000,
         ge=1,
         le=2**31,
-        description="Maximum number of pixels of an image, over all its frames.",
+        description="Maximum number of pixels that are decoded of an image, over all its frames.",
+    )
+    max_stored_pixels: int = Field(
+        300_000_000,
+        ge=1,
+        le=2**31,
+        description="Maximum number of pixels in a file; of a JPEG, only as many are decoded as sizes need.",
     )
     max_frames: int = Field(500, ge=1, le=100_000, description="Maximum number of frames of an image.")
     step_timeout_s: float = Field(30.0, gt=0, le=3600, description="Timeout of one step of one image.")

@@ -9,12 +9,15 @@ import pillow_heif
 import pytest
 from PIL import Image
 
+from tests.support.jpegs import flat_jpeg
 from tests.support.pictures import encoded
 from tests.support.pools import ALL_OUTPUTS, RECIPE, make_pool, outputs_of
 from worker.domain.errors import DecodeTimeoutError, TooManyPixelsError
 from worker.domain.recipe import Limits
+from worker.domain.step import EncodedRendition, StepReport
 from worker.imaging.cost import COEFFICIENT_BYTES_PER_PIXEL, max_decoding_seconds, max_pixels_in_memory
 from worker.imaging.signatures import ALLOWED_FORMATS
+from worker.settings import Settings
 
 MEMORY_MB = 320
 """A fifth of the default, so that the images can be small."""
@@ -86,6 +89,18 @@ async def test_the_largest_image_of_a_kind_completes_in_the_memory_of_a_decoder(
         assert len(await outputs_of(pool, make(largest))) == ALL_OUTPUTS
         with pytest.raises(TooManyPixelsError):
             await outputs_of(pool, make(int(1.1 * largest)))
+
+
+@pytest.mark.parametrize("extent", [(12_000, 9_000), (16_320, 12_240)], ids=["108 MP", "200 MP"])
+async def test_a_jpeg_of_a_current_phone_completes_with_the_default_settings(extent: tuple[int, int]) -> None:
+    settings = Settings(processes=1)
+    limits = Limits(max_pixels=settings.max_pixels, max_stored_pixels=settings.max_stored_pixels)
+    async with make_pool(limits=limits, decoder_memory_mb=settings.decoder_memory_mb) as pool:
+        *_, resized, _, medium, _ = await outputs_of(pool, flat_jpeg(*extent))
+    assert isinstance(resized, StepReport)
+    assert resized.detail["dimensions"]["original"] == {"width": extent[0], "height": extent[1]}  # type: ignore[call-overload, index]  # JSON
+    assert isinstance(medium, EncodedRendition)
+    assert (medium.width, medium.height) == (800, 600)
 
 
 def test_the_default_memory_is_enough_for_the_default_limit_except_for_webp() -> None:

@@ -200,7 +200,8 @@ class Limits:
 
     Attributes:
         max_bytes: Size of the file.
-        max_pixels: Number of pixels, over all frames that are decoded.
+        max_pixels: Number of pixels that are decoded, over all frames; of a JPEG, as it is scaled down.
+        max_stored_pixels: Number of pixels of a frame in the file, if it is above `max_pixels`.
         max_frames: Number of frames that are decoded.
         min_side_px: Shortest side in pixels.
         memory_mb: Address space of the decoder process in mebibytes, into which the pixels must fit; None if
@@ -209,6 +210,7 @@ class Limits:
 
     max_bytes: int = 50 * 1024 * 1024
     max_pixels: int = 100_000_000
+    max_stored_pixels: int = 300_000_000
     max_frames: int = 500
     min_side_px: int = 1
     memory_mb: int | None = None

@@ -50,7 +50,7 @@ def max_pixels_in_memory(
     memory_mb: int,
     size_bytes: int,
     sizes: tuple[Size, ...],
-    more_bytes_per_pixel: int = 0,
+    more_bytes_per_pixel: float = 0,
 ) -> int:
     """
     Return the number of pixels that a decoder process can decode and scale.

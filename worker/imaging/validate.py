@@ -87,7 +87,7 @@ def validate(
         TooManyBytesError: The file is too large.
         NotAnImageError: The first bytes are not those of any image format.
         FormatNotAllowedError: The format is not decoded by this worker.
-        TooManyPixelsError: The first frame has too many pixels.
+        TooManyPixelsError: The first frame has too many pixels, in the file or as it would be decoded.
         TooManyFramesError: There are too many frames to decode, or too many pixels in all of them together.
         TooManyScansError: A progressive JPEG has too many scans.
         TooSmallError: A side is too short.
@@ -104,24 +104,24 @@ def validate(
         file = salvaged(content, image_format=image_format)
         image = image_file.open_image(file, image_format=image_format)
         stored = Extent(*image.size)
-        _check_pixels(stored, limits)
+        _check_pixels(stored, replace(limits, max_pixels=max(limits.max_stored_pixels, limits.max_pixels)))
         _check_sides(stored, limits)
-        _check_memory(image, content, image_format, limits, sizes)
+        xmp, exif, orientation, draft = b"", Image.Exif(), UPRIGHT, stored
+        if image_format == "jpeg":  # a HEIC would be replaced by its embedded thumbnail
+            xmp, exif, orientation = _read_metadata(image, image_format)
+            draft = turn_extent(_required_extent(turn_extent(stored, orientation), sizes), orientation)
+            _draft(image, draft)
+        _check_pixels(Extent(*image.size), limits, stored=stored)
+        _check_memory(image, content, image_format, limits, sizes, stored=stored)
         is_kept = animation is Animation.KEEP and image_format in ANIMATED
         max_frames = _max_frames(stored, limits, animation=animation, is_kept=is_kept)
         frames = _checked_frames(content, image, image_format, max_frames)
         kept_frames = frames if is_kept else 1
         pixels = stored.pixels * kept_frames
         limit_cpu_time(max_decoding_seconds(pixels=pixels, size_bytes=len(content)))
-        if image_format == "png":  # EXIF may follow the pixels: to read it, Pillow would decode them
-            image_file.load(image)
-        xmp = take_xmp(image)
-        exif = read_exif(image)
-        orientation = UPRIGHT if image_format == "tiff" else read_orientation(image, exif)
+        if image_format != "jpeg":
+            xmp, exif, orientation = _read_metadata(image, image_format)
         original = turn_extent(stored, orientation)
-        draft = turn_extent(_required_extent(original, sizes), orientation)
-        if image_format == "jpeg":  # a HEIC would be replaced by its embedded thumbnail
-            _draft(image, draft)
         _load(image, frames=kept_frames)
         _check_decoded(image, file)
         for alternative in other_ends(content, file, image, image_format=image_format):
@@ -169,17 +169,32 @@ def _allowed_format(content: Content) -> str:
     return found
 
 
+def _read_metadata(image: ImageFile.ImageFile, image_format: str) -> tuple[bytes, Image.Exif, int]:
+    """Return the XMP packet, the EXIF and the orientation that is left to be applied."""
+    if image_format == "png":  # EXIF may follow the pixels: to read it, Pillow would decode them
+        image_file.load(image)
+    xmp = take_xmp(image)
+    exif = read_exif(image)
+    return xmp, exif, UPRIGHT if image_format == "tiff" else read_orientation(image, exif)
+
+
 def _check_memory(
-    image: ImageFile.ImageFile, content: Content, image_format: str, limits: Limits, sizes: tuple[Size, ...]
+    image: ImageFile.ImageFile,
+    content: Content,
+    image_format: str,
+    limits: Limits,
+    sizes: tuple[Size, ...],
+    *,
+    stored: Extent,
 ) -> None:
     """Reject an image that would not fit into the memory of the decoder process."""
-    more = COEFFICIENT_BYTES_PER_PIXEL if image.info.get("progressive") else 0
+    extent, more = Extent(*image.size), 0.0
+    if image.info.get("progressive"):
+        more += COEFFICIENT_BYTES_PER_PIXEL * stored.pixels / extent.pixels
     if "transparency" in image.info or has_deep_samples(content, image):
         more += DEEP_BYTES_PER_PIXEL
-    extent = Extent(*image.size)
-    _check_pixels(
-        extent, _fitted(limits, content, image_format, image.mode, sizes, more_bytes_per_pixel=more)
-    )
+    fitted = _fitted(limits, content, image_format, image.mode, sizes, more_bytes_per_pixel=more)
+    _check_pixels(extent, fitted, stored=stored)
 
 
 def _fitted(
@@ -189,7 +204,7 @@ def _fitted(
     mode: str,
     sizes: tuple[Size, ...],
     *,
-    more_bytes_per_pixel: int = 0,
+    more_bytes_per_pixel: float = 0,
 ) -> Limits:
     """Return the limits with no more pixels than fit into the memory of the decoder process."""
     if limits.memory_mb is None:
@@ -216,9 +231,19 @@ def _check_before_opening(
         raise CorruptError(reason=f"its colour profile is larger than {MAX_PROFILE_BYTES:,} bytes")
 
 
-def _check_pixels(extent: Extent | None, limits: Limits) -> None:
+def _check_pixels(extent: Extent | None, limits: Limits, *, stored: Extent | None = None) -> None:
+    """
+    Reject an image with too many pixels.
+
+    Args:
+        extent: Extent at which the image is decoded.
+        limits: Limits with the number of pixels that may be decoded.
+        stored: Extent of the image in the file, in whose pixels the error is stated.
+    """
     if extent is not None and extent.pixels > limits.max_pixels:
-        raise TooManyPixelsError(pixels=extent.pixels, limit=limits.max_pixels)
+        stored = stored or extent
+        limit = limits.max_pixels * stored.pixels // extent.pixels
+        raise TooManyPixelsError(pixels=stored.pixels, limit=limit)
 
 
 def _check_sides(extent: Extent, limits: Limits) -> None:

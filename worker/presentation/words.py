@@ -43,8 +43,8 @@ _ERRORS: Final[Mapping[str, ErrorWords]] = {
         ),
         (
             "too_many_pixels",
-            "The image has more pixels than WORKER_MAX_PIXELS.",
-            "scale it down, or raise WORKER_MAX_PIXELS, and upload it again",
+            "The image has more pixels than WORKER_MAX_PIXELS or WORKER_MAX_STORED_PIXELS.",
+            "scale it down, or raise the setting, and upload it again",
         ),
         (
             "too_many_frames",

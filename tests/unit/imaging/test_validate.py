@@ -2,11 +2,13 @@ import gzip
 import io
 import struct
 import zlib
+from dataclasses import replace
 
 import pillow_heif
 import pytest
 from PIL import Image
 
+from tests.support.jpegs import flat_jpeg
 from tests.support.pictures import animation, encoded, noise, quadrants, stored_as
 from worker.domain.errors import (
     CorruptError,
@@ -101,6 +103,40 @@ def test_too_many_pixels_in_the_header_are_rejected(content: bytes) -> None:
     with pytest.raises(TooManyPixelsError) as rejected:
         validated(content, limits=Limits(max_pixels=640 * 400 - 1))
     assert rejected.value.pixels == 640 * 400
+
+
+PHONE_200_MP = 16_320, 12_240
+
+
+def test_the_pixels_of_a_jpeg_are_counted_after_it_is_scaled_down_while_decoding() -> None:
+    content = flat_jpeg(*PHONE_200_MP)
+    decoded, _ = validate(content, limits=Limits(), sizes=(Size("medium", 800, 600),))
+    assert (decoded.original, decoded.image.size) == (PHONE_200_MP, (2040, 1530))
+    assert len(decoded.image.getcolors() or ()) == 1
+    with pytest.raises(TooManyPixelsError) as rejected:
+        validate(content, limits=Limits(), sizes=(Size("huge", 9000, 9000),))
+    assert (rejected.value.pixels, rejected.value.limit) == (199_756_800, 100_000_000)
+
+
+def test_the_pixels_in_the_header_of_a_jpeg_have_a_limit_of_their_own() -> None:
+    content = flat_jpeg(800, 600)
+    few = Limits(max_pixels=10_000, max_stored_pixels=800 * 600)
+    validate(content, limits=few, sizes=(Size("small", 40, 40),))
+    with pytest.raises(TooManyPixelsError) as rejected:
+        validate(
+            content, limits=replace(few, max_stored_pixels=800 * 600 - 1), sizes=(Size("small", 40, 40),)
+        )
+    assert (rejected.value.pixels, rejected.value.limit) == (800 * 600, 800 * 600 - 1)
+
+
+def test_the_limit_of_stored_pixels_is_at_least_that_of_decoded_pixels() -> None:
+    validated(encoded(quadrants(), "PNG"), limits=Limits(max_pixels=640 * 400, max_stored_pixels=1))
+
+
+def test_a_turned_jpeg_is_scaled_down_as_far_as_an_upright_one() -> None:
+    tall = stored_as(6, upright=quadrants(600, 1200))
+    decoded, _ = validate(tall, limits=Limits(max_pixels=100_000), sizes=(Size("narrow", 100, 150),))
+    assert decoded.original == (600, 1200)
 
 
 def test_a_decompression_bomb_is_rejected_before_anything_is_decoded() -> None:
