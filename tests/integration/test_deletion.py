@@ -1,6 +1,8 @@
 """Deletions on an emulator and, where it matters, with a worker."""
 
-from collections.abc import AsyncIterator
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -16,10 +18,12 @@ from tests.support.pictures import encoded, quadrants
 from tests.support.user_profiles import profile_of
 from tests.support.whole_worker import USER, running_worker, upload, wait_until_processed
 from worker.bootstrap import build_deletions, build_ledger, build_profile_store, build_queries, open_clients
+from worker.cli.app import run
 from worker.cli.support.report import Report
 from worker.domain.clock import utc_now
 from worker.domain.image import Image
 from worker.domain.status import ImageStatus
+from worker.local.embedded_aws import embedded_environment
 from worker.repair.deletion import DeletionContext, delete_image, forget_user
 from worker.repair.reconcile import reconcile_all
 from worker.repair.reprocess import reprocess_images, retry_image
@@ -29,6 +33,8 @@ from worker.settings import Settings
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
     from types_aiobotocore_s3 import S3Client
+
+Command = Callable[..., Awaitable[tuple[int, str]]]
 
 IMAGE = encoded(quadrants(96, 72))
 OTHER_IMAGE = encoded(quadrants(72, 96))
@@ -92,6 +98,43 @@ async def test_nothing_is_left_of_a_deleted_image_and_its_neighbours_are_untouch
     assert profile.statistics.total_images == 2
     (line,) = [each for each in logs if each["event"] == "image.deleted"]
     assert (line["image_id"], line["user_id"], line["by"]) == ("img_1", USER, a_requester().by)
+
+
+@pytest.fixture
+def command(
+    provisioned: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    _unconfigured_logs: None,
+) -> Command:
+    """Return a function that runs `image-worker` in this process, and returns its status and stdout."""
+    assert provisioned.endpoint_url
+    names = ("bucket", "queue_name", "dead_letter_queue_name", "table_name")
+    for name, value in (
+        *embedded_environment(provisioned.endpoint_url).items(),
+        *((f"WORKER_{name.upper()}", getattr(provisioned, name)) for name in names),
+    ):
+        monkeypatch.setenv(name, value)
+
+    async def call(*arguments: str) -> tuple[int, str]:
+        capsys.readouterr()  # what the worker has logged before
+        status = await asyncio.to_thread(run, list(arguments))
+        return status, capsys.readouterr().out
+
+    return call
+
+
+async def test_the_commands_delete_an_image_of_any_user_and_everything_of_one(
+    provisioned: Settings, s3: "S3Client", dynamodb: "DynamoDBClient", command: Command
+) -> None:
+    await processed(s3, dynamodb, provisioned, "img_1", "img_2")
+
+    assert await command("images", "delete", "img_1", "--yes") == (0, f"img_1  {USER}  deleted\n1 deleted\n")
+    status, printed = await command("users", "forget", USER, "--yes", "--json")
+
+    assert (status, json.loads(printed)["counts"]) == (0, {"deleted": 1, "profile deleted": 1})
+    assert await keys(s3, provisioned) == []
+    assert await profile_of(dynamodb, provisioned, USER) is None
 
 
 async def test_a_dry_run_deletes_nothing(

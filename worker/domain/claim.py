@@ -130,8 +130,7 @@ def decide(existing: Image | None, job: Job, claimant: Claimant) -> ClaimResult:
     if existing.lease is not None and existing.lease.owner == claimant.owner:
         return Claimed(existing)  # an earlier request of this claimant succeeded, but its response was lost
     if existing.deletion is not None:
-        is_newer = job.version.is_newer_than(existing.version)
-        return BeingDeleted(existing) if is_newer else AlreadyDone(existing)
+        return AlreadyDone(existing) if _is_deleted_too(job, existing) else BeingDeleted(existing)
     is_leased = existing.is_leased(claimant.now, lease_time=claimant.lease_until - claimant.now)
     if existing.is_expired(claimant.now) and not is_leased:
         return Claimed(_claimed(_replacing_expired(_new_image(job, claimant), existing), claimant))
@@ -150,6 +149,13 @@ def decide(existing: Image | None, job: Job, claimant: Claimant) -> ClaimResult:
     is_abandoned = existing.status is ImageStatus.PROCESSING
     pending = lease_expired(existing, at=claimant.now) if is_abandoned else existing
     return Claimed(_claimed(pending, claimant))
+
+
+def _is_deleted_too(job: Job, marked: Image) -> bool:
+    """Return whether the deletion of an image is also that of an upload: the recorded or an older one."""
+    if job.version.is_newer_than(marked.version):
+        return False
+    return marked.version.is_newer_than(job.version) or job.version.is_same_object_as(marked.version)
 
 
 def has_killed(image: Image) -> bool:

@@ -313,6 +313,8 @@ def test_no_upload_is_claimed_while_the_image_is_deleted_and_a_newer_one_waits(i
     assert decide(marked, OLDER, late) == AlreadyDone(marked)
     assert decide(marked, SAME, late) == AlreadyDone(marked)
     assert decide(marked, NEWER, late) == BeingDeleted(marked)
+    tied = replace(SAME, version=replace(SAME.version, e_tag="another", sequencer=None))
+    assert decide(marked, tied, late) == BeingDeleted(marked)
 
 
 def test_the_mark_of_a_deletion_takes_the_lease_away_and_outlasts_the_retention() -> None:
