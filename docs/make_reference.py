@@ -35,6 +35,7 @@ GROUPS: Final = MappingProxyType(
         "Processing": (
             *("processes", "concurrency", "visibility_timeout_s", "wait_time_s", "max_receives"),
             *("drain_timeout_s", "record_delay_ms", "profile_cache_s", "retention_days"),
+            "delete_expired_objects",
         ),
         "Limits": (
             *("max_bytes", "max_pixels", "max_stored_pixels", "max_frames", "min_side_px", "step_timeout_s"),

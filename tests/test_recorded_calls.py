@@ -22,12 +22,14 @@ RESOURCES = {
     "Table.Arn": "table",
     "${Table.Arn}/index/*": "indexes",
     "${Table.Arn}/index/UserImages": "indexes",
+    "${Table.Arn}/stream/*": "stream",
     "*": "everything",
 }
 
 
 AUTHORISED_BY = {
     "head_bucket": {"s3:ListBucket"},
+    "list_objects_v2": {"s3:ListBucket"},
     "head_object": {"s3:GetObject"},
     "get_object": {"s3:GetObject", "s3:GetObjectVersion"},
     "delete_message_batch": {"sqs:DeleteMessage"},
@@ -124,7 +126,8 @@ def needed(call: Call) -> set[tuple[str, str]]:
     elif name in {"delete_object", "put_object"} and "IfMatch" in parameters:
         required = {f"s3:{call.operation}", "s3:GetObject"}
     else:
-        required = AUTHORISED_BY.get(name, {f"{call.service}:{call.operation}"})
+        service = {"dynamodbstreams": "dynamodb"}.get(call.service, call.service)
+        required = AUTHORISED_BY.get(name, {f"{service}:{call.operation}"})
     return {(action, resource_of(call)) for action in required}
 
 
@@ -134,6 +137,8 @@ def resource_of(call: Call) -> str:
             return "indexes"
         case "dynamodb", _:
             return "table"
+        case "dynamodbstreams", _:
+            return "stream"
         case "cloudwatch", _:
             return "everything"
         case "sqs", {"QueueUrl": name} | {"QueueName": name}:

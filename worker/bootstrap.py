@@ -46,6 +46,7 @@ from worker.dynamodb.repair_writes import RepairWrites
 from worker.dynamodb.stream import TableStream
 from worker.dynamodb.table import Table
 from worker.dynamodb.table_identity import TableIdentity
+from worker.events.expiry import Expiry
 from worker.recipe_settings import recipe_builder_from, sizes, standard_recipe
 from worker.repair.context import RepairContext, Reporter
 from worker.repair.control import UNCONTROLLED, Control
@@ -231,7 +232,7 @@ def storage_parameters(settings: Settings) -> dict[str, str]:
         "TableName": settings.table_name,
         "RequireScan": "true" if settings.require_scan else "false",
         "CorsOrigins": ",".join(settings.cors_origins),
-        "Stream": "Enabled" if settings.events else "Disabled",
+        "Stream": "Enabled" if settings.events or settings.delete_expired_objects else "Disabled",
         "EventsDeadLetterQueueName": settings.events_dead_letter_queue_name,
     }
 
@@ -242,6 +243,16 @@ def build_queries(
     """Return the queries on the table; `on_unreadable` is called with the error of each record left out."""
     return Queries(
         dynamodb, table=table_of(settings), retry=RETRY_POLICIES.table, on_unreadable=on_unreadable
+    )
+
+
+def build_expiry(dynamodb: "DynamoDBClient", s3: "S3Client", settings: Settings) -> Expiry:
+    """Return what deletes the objects of images whose records have expired."""
+    return Expiry(
+        bucket=settings.bucket,
+        uploads_prefix=settings.uploads_prefix,
+        objects=build_image_objects(s3, settings),
+        queries=build_queries(dynamodb, settings),
     )
 
 

@@ -303,6 +303,10 @@ class Settings(BaseSettings):
     retention_days: int | None = Field(
         None, ge=1, le=36_500, description="How long records are kept after the upload; forever if unset."
     )
+    delete_expired_objects: bool = Field(
+        default=False,
+        description="Whether `events delete-expired` deletes upload and results when a record expires.",
+    )
     http_host: str = Field(
         "127.0.0.1",
         min_length=1,

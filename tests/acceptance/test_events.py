@@ -5,6 +5,7 @@ import base64
 import json
 import os
 import random
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,6 +78,22 @@ async def test_a_consumer_killed_at_random_receives_every_end_while_workers_are_
     while received != ends_of(images):
         await consume(at_least=rng.randint(5, 15), up_to=ends_of(images))
     assert {name.rpartition("/")[2] for name in received} == {"completed", "failed"}
+
+
+async def test_expired_records_are_followed_until_ctrl_c(
+    command: Command, with_stream: Settings, tmp_path: Path
+) -> None:
+    variables = {**variables_of(with_stream), "WORKER_DELETE_EXPIRED_OBJECTS": "true"}
+    checkpoint = tmp_path / "expired.json"
+    arguments = ("events", "delete-expired", "--checkpoint", str(checkpoint))
+    async with command.started(*arguments, **variables) as follower, asyncio.timeout(60):
+        while not checkpoint.exists():
+            await asyncio.sleep(0.05)
+        follower.send_signal(signal.SIGINT)
+        assert await follower.wait() == 130
+    assert isinstance(json.loads(checkpoint.read_text()), dict)
+    rejected = await command.run(*arguments, **variables_of(with_stream))
+    assert (rejected.status, "set it to true to delete them" in rejected.stderr) == (2, True)
 
 
 async def test_check_names_the_stream_and_the_pipe(command: Command, provisioned: Settings) -> None:

@@ -73,7 +73,11 @@ NOT_RUN: tuple[tuple[str, str, Check], ...] = (
     (r"make( [\w-]+)+", "creates an environment, or runs this test", check_make_targets),
     (r"\S*image-worker local( .*)?", "uses port 4566, which may be in use", no_check),
     (r"\S*image-worker console", "runs until a signal, on port 8081", no_check),
-    (r"\S*image-worker events (tail|forward) .*", "runs until Ctrl-C; acceptance tests run it", no_check),
+    (
+        r"\S*image-worker events (tail|forward|delete-expired) .*",
+        "runs until Ctrl-C; acceptance tests run it",
+        no_check,
+    ),
     (r"docker compose .*", "needs a container engine", check_compose_services),
     (r"aws cloudformation deploy .*", "needs an AWS account", check_template_parameters),
     (r"aws cloudformation describe-stacks .*", "needs an AWS account", no_check),

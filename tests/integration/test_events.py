@@ -188,7 +188,9 @@ async def test_latest_begins_with_the_next_change(
 
 
 async def test_a_table_without_a_stream_is_a_configuration_error(provisioned: Settings) -> None:
-    with pytest.raises(ConfigurationError, match="set WORKER_EVENTS=true and run `image-worker provision`"):
+    with pytest.raises(
+        ConfigurationError, match=r"set WORKER_EVENTS=true, .* and run `image-worker provision`"
+    ):
         await events_until(provisioned, 1)
 
 

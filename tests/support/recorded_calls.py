@@ -24,7 +24,7 @@ class Call(NamedTuple):
     An AWS call, and the module and top-level definition of the worker that made it.
 
     For whom is empty, or `reader` or `operator` for calls of the console, of pages and of actions, or
-    `deletion` for those of the commands that delete images and users.
+    `deletion` for those of the commands that delete images, users and the objects of expired records.
     """
 
     module: str
@@ -74,7 +74,9 @@ def _for_whom() -> str:
     frame: FrameType | None = sys._getframe(3)
     operations = f"{ROOT / 'worker' / 'console' / 'operations'}/"
     console = (f"{ROOT / 'worker' / 'console'}/", str(ROOT / "worker" / "cli" / "support" / "console.py"))
-    deletions = (str(ROOT / "worker" / "repair" / "deletion.py"), str(ROOT / "worker" / "cli" / "delete.py"))
+    deletions = {
+        str(ROOT / "worker" / name) for name in ("repair/deletion.py", "events/expiry.py", "cli/delete.py")
+    }
     context = structlog.contextvars.get_contextvars()
     is_console = context.get("via") == "console"
     is_deletion = False

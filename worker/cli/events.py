@@ -1,4 +1,4 @@
-"""`image-worker events`: follow, forward and replay the events that images are completed or failed."""
+"""`image-worker events`: follow, forward and replay the events of images, and act on expired records."""
 
 import json as json_module
 from collections.abc import AsyncIterator
@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from worker.bootstrap import (
     RETRY_POLICIES,
+    build_expiry,
     build_queries,
     build_table_stream,
     open_client,
@@ -117,6 +118,43 @@ async def forward(
         batches = follow(stream, start=from_, checkpoint=Checkpoint(checkpoint))
         output.print_note(f"forwarding events to {url}; press Ctrl-C to stop")
         await forward_events(batches, Webhook(session, url, key=key, attempts=attempts), dead_letters)
+
+
+@app.command("delete-expired")
+@asynchronous
+async def delete_expired(
+    *,
+    from_: Annotated[
+        Start,
+        typer.Option("--from", help="Where to begin without a checkpoint: oldest (24 hours ago) or latest."),
+    ] = Start.OLDEST,
+    checkpoint: CheckpointOption = None,
+) -> None:
+    """
+    Delete the upload and the results of each image whose record expires, until Ctrl-C.
+
+    Needs WORKER_DELETE_EXPIRED_OBJECTS=true, with which `image-worker provision` turns the stream on. Run one
+    such process: see docs/deletion.md.
+
+    Example: image-worker events delete-expired --checkpoint expired.json
+    """
+    settings = start()
+    if not settings.delete_expired_objects:
+        message = (
+            "WORKER_DELETE_EXPIRED_OBJECTS is false, so that the objects of expired images are kept: "
+            "set it to true to delete them"
+        )
+        raise ConfigurationError(message)
+    async with (
+        _stream(settings) as stream,
+        open_client("dynamodb", settings) as dynamodb,
+        open_client("s3", settings) as s3,
+    ):
+        expiry = build_expiry(dynamodb, s3, settings)
+        output.print_note("deleting the objects of expired images; press Ctrl-C to stop")
+        async for images in expiry.follow(stream, start=from_, checkpoint=Checkpoint(checkpoint)):
+            for image in images:
+                output.console().print(f"{escape(image.image_id)}  {escape(image.user_id)}", soft_wrap=True)
 
 
 @app.command()

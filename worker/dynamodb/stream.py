@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 _MAX_RECORDS: Final = 1000
 _LIST_INTERVAL_S: Final = 10.0
+_TTL_PRINCIPAL: Final = "dynamodb.amazonaws.com"
+"""Who deletes expired items; the deletes of others have no principal."""
+
 FINISHED: Final = "finished"
 """Position in a closed shard of which all changes have been read."""
 
@@ -57,6 +60,7 @@ class Change:
         at: When it was written, to about a second.
         before: The item before; None if it did not exist.
         after: The item after; None if it was deleted.
+        is_expiry: Whether DynamoDB has deleted the item because its `ttl` had passed.
     """
 
     shard_id: str
@@ -64,6 +68,7 @@ class Change:
     at: datetime
     before: Mapping[str, Any] | None
     after: Mapping[str, Any] | None
+    is_expiry: bool = False
 
 
 class TableStream:
@@ -203,7 +208,8 @@ class TableStream:
             "stream.changes_lost",
             shard=shard,
             position=position,
-            reason="the stream keeps changes for a day: run `image-worker events replay` for the time before",
+            reason="the stream keeps changes for a day: for the time before, run `events replay`, or "
+            "`reconcile --orphans` if it was read for expired records",
         )
 
     async def _arn(self) -> str:
@@ -219,7 +225,8 @@ class TableStream:
         if not arn or not specification.get("StreamEnabled") or not is_whole:
             message = (
                 f"table {name} has no stream with the items before and after each change: "
-                "set WORKER_EVENTS=true and run `image-worker provision`"
+                "set WORKER_EVENTS=true, or WORKER_DELETE_EXPIRED_OBJECTS=true, and run "
+                "`image-worker provision`"
             )
             raise ConfigurationError(message)
         return arn
@@ -259,4 +266,5 @@ def _change(shard: str, record: "RecordTypeDef") -> Change:
         at=values["ApproximateCreationDateTime"],
         before=decode_map(before) if before else None,
         after=decode_map(after) if after else None,
+        is_expiry=record.get("userIdentity", {}).get("PrincipalId") == _TTL_PRINCIPAL,
     )
