@@ -107,6 +107,17 @@ async def test_uploads_without_a_message_are_enqueued_and_reconcile_finds_nothin
     assert compared.stdout.splitlines()[0] == "img_1  alice  would be requeued: a result is missing"
 
 
+async def test_objects_without_a_record_are_listed_with_their_keys(
+    with_resources: Command, provisioned: Settings, s3: "S3Client"
+) -> None:
+    await s3.put_object(Bucket=provisioned.bucket, Key="processed/readme.txt", Body=b"by hand")
+
+    listed = await with_resources.run("reconcile", "--orphans", "--json")
+
+    assert listed.status == 0
+    assert json.loads(listed.stdout)["counts"] == {"too recent to be judged": 1}
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [

@@ -166,6 +166,19 @@ async def test_parameters_without_a_setting_keep_their_value(
     assert (await s3.get_bucket_versioning(Bucket=provisioned.bucket))["Status"] == "Enabled"
 
 
+async def test_a_distribution_may_read_results_once_it_is_named_and_provision_keeps_that(
+    provisioned: Settings, provision: Provisioner, s3: "S3Client"
+) -> None:
+    distribution = "arn:aws:cloudfront::123456789012:distribution/E2EXAMPLE"
+    assert await provision.by_hand(provisioned, DistributionArn=distribution) == "UPDATE_COMPLETE"
+    assert (await provision(provisioned)).done == "unchanged"
+
+    policy = json.loads((await s3.get_bucket_policy(Bucket=provisioned.bucket))["Policy"])
+    (allowed,) = (each for each in policy["Statement"] if each["Effect"] == "Allow")
+    assert allowed["Resource"] == f"arn:aws:s3:::{provisioned.bucket}/processed/*"
+    assert allowed["Condition"] == {"StringEquals": {"aws:SourceArn": distribution}}
+
+
 async def test_messages_are_encrypted_with_a_key_that_is_rotated_and_uploads_still_announced(
     settings: Settings, provision: Provisioner, s3: "S3Client", sqs: "SQSClient"
 ) -> None:

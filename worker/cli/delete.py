@@ -1,19 +1,17 @@
 """`image-worker images delete` and `users forget`: delete an image, or everything about a user."""
 
-import sys
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from worker.bootstrap import build_deletions, build_queries, open_clients
 from worker.cli.support import output
+from worker.cli.support.confirmation import confirm
 from worker.cli.support.entrypoint import asynchronous, start
 from worker.cli.support.options import IdArgument, UserOption, find_image, report_missing
 from worker.cli.support.report import DryRunOption, Report
 from worker.cli.support.requester import requester
 from worker.domain.clock import utc_now
-from worker.domain.errors import ConfigurationError
 from worker.repair.deletion import delete_image, forget_user
 
 YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
@@ -45,7 +43,7 @@ async def delete(
         if image is None:
             return report_missing(image_id, settings)
         if not (yes or dry_run):
-            _confirm(
+            confirm(
                 f"This deletes the image {image_id} of {image.user_id} with its upload, its "
                 f"{len(image.renditions)} results and its record.",
                 expected=image_id,
@@ -87,7 +85,7 @@ async def forget(
             )
             with counting:
                 await forget_user(counted, user, before=began)
-            _confirm(
+            confirm(
                 f"This deletes everything that is stored about {user}: {counting.summary() or 'no image'}.",
                 expected=user,
             )
@@ -97,21 +95,3 @@ async def forget(
         with report:
             await forget_user(deletions, user, before=began)
     return report.finish()
-
-
-def _confirm(what: str, *, expected: str) -> None:
-    """
-    Ask for a text that confirms what cannot be undone.
-
-    Raises:
-        ConfigurationError: There is no terminal to ask on, or another text was typed.
-    """
-    if not sys.stdin.isatty():
-        message = "there is no terminal to ask for confirmation on: add --yes, or --dry-run to see the effect"
-        raise ConfigurationError(message)
-    console = output.stderr_console()
-    console.print(f"{escape(what)} It cannot be undone.", soft_wrap=True)
-    typed = typer.prompt(f"Type {expected} to confirm it", err=True, default="", show_default=False)
-    if typed != expected:
-        message = f"{typed!r} was typed in place of {expected!r}: nothing was deleted"
-        raise ConfigurationError(message)

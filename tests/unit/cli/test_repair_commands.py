@@ -6,8 +6,8 @@ import json
 import pytest
 
 from worker.cli import app as command_line
-from worker.cli import delete
 from worker.cli.enqueue import prefix_of
+from worker.cli.support.confirmation import confirm
 from worker.cli.support.report import Report
 from worker.domain.errors import ConfigurationError
 from worker.settings import Settings
@@ -102,7 +102,7 @@ def test_a_confirmation_needs_the_whole_name(
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
 
     with pytest.raises(ConfigurationError, match=f"'yes' was typed in place of '{name}'"):
-        delete._confirm("This deletes it.", expected=name)
+        confirm("This deletes it.", expected=name)
     assert f"Type {name} to confirm it" in capsys.readouterr().err
 
 
@@ -110,4 +110,22 @@ def test_a_confirmation_needs_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("sys.stdin", io.StringIO("img_1\n"))
 
     with pytest.raises(ConfigurationError, match="add --yes"):
-        delete._confirm("This deletes it.", expected="img_1")
+        confirm("This deletes it.", expected="img_1")
+
+
+def test_objects_are_reported_with_their_keys(capsys: pytest.CaptureFixture[str]) -> None:
+    with Report("reconciling", dry_run=True) as report:
+        report.found("not stored by a worker", key="processed/readme.txt")
+        report.removed("orphaned: without a record", key="processed/u/a.jpg")
+
+    assert report.finish() == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "processed/readme.txt  not stored by a worker",
+        "processed/u/a.jpg  would be removed: orphaned: without a record",
+        "1 not stored by a worker, 1 would be removed: orphaned: without a record",
+    ]
+
+
+def test_orphans_are_removed_only_after_a_confirmation(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command_line.run(["reconcile", "--remove-orphans"]) == 2
+    assert "add --yes, or --dry-run" in capsys.readouterr().err
