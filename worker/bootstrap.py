@@ -47,7 +47,7 @@ from worker.dynamodb.stream import TableStream
 from worker.dynamodb.table import Table
 from worker.dynamodb.table_identity import TableIdentity
 from worker.events.expiry import Expiry
-from worker.recipe_settings import recipe_builder_from, sizes, standard_recipe
+from worker.recipe_settings import recipe_builder_from, recipe_rules, sizes, standard_recipe
 from worker.repair.context import RepairContext, Reporter
 from worker.repair.control import UNCONTROLLED, Control
 from worker.repair.deletion import DeletionContext
@@ -444,7 +444,7 @@ async def open_consumer(settings: Settings, clients: Clients) -> AsyncIterator[C
             parse=partial(parse, key_layout=key_layout(settings), requires_scan=settings.require_scan),
             queue=queue,
             ledger=ledger,
-            recipes=Recipes(profiles, recipe_builder_from(settings), logos.fill),
+            recipes=Recipes(profiles, recipe_builder_from(settings), logos.fill, recipe_rules(settings)),
             sources=build_sources(clients.s3),
             pool=pool,
             results=build_results(clients.s3, settings, table_identity=table_identity),
@@ -575,7 +575,7 @@ async def open_repairs(
                 retry=RETRY_POLICIES.queue,
             ),
             rate_limiter=RateLimiter(rate_per_s),
-            recipes=Recipes(profiles, recipe_builder_from(settings), logos.fill),
+            recipes=Recipes(profiles, recipe_builder_from(settings), logos.fill, recipe_rules(settings)),
             reporter=reporter,
             requester=requester,
             worker_id=worker_id(),

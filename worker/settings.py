@@ -1,15 +1,27 @@
-"""Settings of the worker, read from environment variables or a `.env` file."""
+"""Settings of the worker, read from environment variables, a `.env` file or a configuration file."""
 
 import os
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Final, Literal, Required, Self
+from typing import Annotated, Any, Final, Literal, Required, Self
 
-from pydantic import Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+    with_config,
+)
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from typing_extensions import TypedDict
 
+from worker.configuration_file import ConfigurationFile, read_configuration_file, suggestion
 from worker.domain.result_keys import DEFAULT_RESULT_KEY, ResultKeyTemplate, ResultKeyTemplateError
+from worker.setting_errors import describe
 
 FONT: Final = Path(__file__).parent / "data" / "fonts" / "DejaVuSans-Bold.ttf"
 
@@ -31,6 +43,19 @@ Side = Annotated[int, Field(ge=1, le=16_384)]
 SizeName = Annotated[str, Field(pattern="^[A-Za-z0-9_-]{1,64}$")]
 
 
+_STRICT: Final = ConfigDict(extra="forbid")
+MAX_SIZES: Final = 16
+"""Sizes that one image is made in at most."""
+
+OneOrMore = Annotated[
+    list[Annotated[str, Field(min_length=1)]],
+    Field(min_length=1),
+    BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
+]
+"""A text, or a list of several."""
+
+
+@with_config(_STRICT)
 class SizeSettings(TypedDict, total=False):
     """One named size; keys that are left out have the values of the built-in sizes."""
 
@@ -45,6 +70,53 @@ class SizeSettings(TypedDict, total=False):
     target_bytes: Annotated[int, Field(ge=1000)]
     progressive: bool
     subsampling: Literal["auto", "4:4:4", "4:2:2", "4:2:0"]
+
+
+@with_config(_STRICT)
+class WatermarkSettings(TypedDict, total=False):
+    """The watermark of a recipe; keys that are left out have the values of the settings `watermark_*`."""
+
+    enabled: bool
+    text: Annotated[str, Field(min_length=1, max_length=200)]
+    image: str
+    position: Anchor
+    tiled: bool
+    rotation_deg: Annotated[int, Field(ge=-180, le=180)]
+    opacity_share: Annotated[float, Field(gt=0, le=1)]
+    text_share: Annotated[float, Field(gt=0, le=1)]
+    image_share: Annotated[float, Field(gt=0, le=1)]
+    min_px: Annotated[int, Field(ge=1, le=10_000)]
+    max_px: Annotated[int, Field(ge=8, le=10_000)]
+    min_side_px: Annotated[int, Field(ge=1, le=65_535)]
+    colour: Colour
+    outline: Colour | Literal["none"]
+
+
+@with_config(_STRICT)
+class RecipeSettings(TypedDict, total=False):
+    """
+    A recipe for the images that it matches; keys that are left out have the values of the settings.
+
+    `match` and `user` select images, `preferences` is whether their owners' preferences apply. `format`,
+    `fit`, `gravity` and `quality` apply to all of its sizes.
+    """
+
+    match: OneOrMore
+    user: OneOrMore
+    sizes: Annotated[list[SizeName], Field(min_length=1, max_length=MAX_SIZES)]
+    format: Literal["source", "jpeg", "png", "webp", "avif", "auto"]
+    fit: Literal["inside", "cover", "contain", "fill"]
+    gravity: Gravity
+    quality: Annotated[int, Field(ge=1, le=100)]
+    cache_control: Annotated[str, Field(pattern="^[ -~]*$")]
+    watermark: Annotated[
+        WatermarkSettings,
+        BeforeValidator(lambda value: {"enabled": value} if isinstance(value, bool) else value),
+    ]
+    animation: Literal["first", "keep", "reject"]
+    keep_credits: bool
+    record_location: bool
+    preferences: bool
 
 
 class LogFormat(StrEnum):
@@ -81,6 +153,10 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
+    config_file: str | None = Field(
+        None,
+        description="Configuration file in TOML, with settings and recipes: a path, or s3://bucket/key.",
+    )
     region: str | None = Field(None, validation_alias="AWS_REGION", description="AWS region.")
     endpoint_url: str | None = Field(
         None,
@@ -198,8 +274,12 @@ class Settings(BaseSettings):
     default_size: str = Field("medium", description="Size of the main result, whose key is `processedS3Key`.")
     extra_sizes: list[str] = Field(
         default_factory=list,
-        max_length=15,
+        max_length=MAX_SIZES - 1,
         description='Further sizes of each result, at most 15, as a JSON list: ["thumbnail"].',
+    )
+    recipes: list[RecipeSettings] = Field(
+        default_factory=list,
+        description="Recipes for images by key or user, the first match winning; see docs/recipes.md.",
     )
     animation: Literal["first", "keep", "reject"] = Field(
         "first",
@@ -379,6 +459,18 @@ class Settings(BaseSettings):
         "info", pattern="^(debug|info|warning|error)$", description="Minimum level of log lines."
     )
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as in the base class
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return the sources, from the first that is asked for a value to the last."""
+        return init_settings, env_settings, dotenv_settings, ConfigurationFileSource(settings_cls)
+
     @property
     def results_bucket(self) -> str:
         """Bucket that results are written to."""
@@ -473,3 +565,61 @@ class Settings(BaseSettings):
             )
             raise ValueError(message)
         return self
+
+
+class ConfigurationFileSource(PydanticBaseSettingsSource):
+    """The values of the configuration file, if the environment or the `.env` file names one."""
+
+    def get_field_value(
+        self,
+        field: FieldInfo,  # noqa: ARG002 - as in the base class
+        field_name: str,
+    ) -> tuple[Any, str, bool]:
+        """Return nothing: all values are returned at once."""
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """
+        Return the values of the file.
+
+        Raises:
+            ConfigurationError: The file cannot be read, or contains a name or a value that is invalid.
+        """
+        name = self.current_state.get("config_file")
+        if not name:
+            return {}
+        file = read_configuration_file(name)
+        check_values(file)
+        return dict(file.values)
+
+
+def check_values(file: ConfigurationFile) -> None:
+    """
+    Check the names and the values of a configuration file, each by itself.
+
+    Raises:
+        ConfigurationError: One is invalid; the message has its line, and what to write instead.
+    """
+    known = [name for name in Settings.model_fields if name != "config_file"]
+    for name, value in file.values.items():
+        if name not in known:
+            raise file.error([name], f"there is no setting of this name; {suggestion(name, known)}")
+        field = Settings.model_fields[name]
+        adapter: TypeAdapter[object] = TypeAdapter(Annotated[field.annotation, field])  # type: ignore[arg-type]  # a type that is known at run time
+        try:
+            adapter.validate_python(value)
+        except ValidationError as error:
+            details = error.errors(include_url=False)[0]
+            path = [name, *(part for part in details["loc"] if part != "[key]")]
+            if details["type"] == "extra_forbidden":
+                known = sorted(_names_at(path))
+                message = f"there is no value of this name; {suggestion(str(path[-1]), known)}"
+                raise file.error(path, message) from None
+            raise file.error(path, describe(details)) from None
+
+
+def _names_at(path: list[int | str]) -> frozenset[str]:
+    """Return the names that a table may contain, from the path of one of its values."""
+    if path[0] == "sizes":
+        return SizeSettings.__optional_keys__ | SizeSettings.__required_keys__
+    return (WatermarkSettings if path[-2] == "watermark" else RecipeSettings).__optional_keys__

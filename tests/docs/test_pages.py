@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -124,11 +125,13 @@ def demo_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path, demo_images: Path) -> Path:
-    """A folder with the images that the pages use."""
+    """A folder with the images and the configuration file that the pages use."""
     content = (demo_images / EXAMPLE).read_bytes()
     (tmp_path / "Pictures").mkdir()
     for name in ("beach.jpg", "Pictures/beach.jpg"):
         (tmp_path / name).write_bytes(content)
+    (tmp_path / "config").mkdir()
+    shutil.copy(ROOT / "config" / "image-worker.toml", tmp_path / "config")
     return tmp_path
 
 

@@ -5,6 +5,7 @@ To add a command, add a module with a `typer.Typer` named `app` to this folder, 
 module is only imported when its command is called, which keeps `image-worker --help` fast.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -84,6 +85,12 @@ COMMANDS: Final = (
         "List all settings with their values, defaults and sources.",
         "Set up",
     ),
+    Entry(
+        "recipes",
+        "worker.cli.recipes",
+        "Show the recipes in force, check a configuration file, and preview its results.",
+        "Set up",
+    ),
     Entry("upload", "worker.cli.upload", "Upload images to S3 and print their image ids.", "Use"),
     Entry(
         "upload-form",
@@ -157,6 +164,11 @@ app = typer.Typer(
 )
 
 
+def _set_configuration_file(name: str | None) -> None:
+    if name is not None:
+        os.environ["WORKER_CONFIG_FILE"] = name
+
+
 def _print_version(requested: bool) -> None:
     if requested:
         typer.echo(f"{NAME} {version(NAME)}")
@@ -170,11 +182,20 @@ def image_worker(
         bool,
         typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
     ] = False,
+    _config: Annotated[
+        str | None,
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            callback=_set_configuration_file,
+            help="Configuration file in TOML, a path or s3://bucket/key; default: WORKER_CONFIG_FILE.",
+        ),
+    ] = None,
 ) -> None:
     """
     Process images uploaded to S3: validate, resize and watermark them, and record each step in DynamoDB.
 
-    Settings are read from the environment or a .env file: see `image-worker settings`.
+    Settings are read from the environment, a .env file and a configuration file: see `image-worker settings`.
     """
 
 

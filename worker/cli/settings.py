@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.padding import Padding
 
 from worker.cli.support import output
+from worker.configuration_file import read_configuration_file
 from worker.domain.mask import mask_secrets
 from worker.settings import Settings
 
@@ -26,7 +27,7 @@ _WIDE: Final = 120
 
 @dataclass(frozen=True, slots=True)
 class ListedSetting:
-    """A setting as listed; `source` is `environment`, `.env` or `default`."""
+    """A setting as listed; `source` is `environment`, `.env`, `file` or `default`."""
 
     name: str
     value: object
@@ -44,7 +45,8 @@ def settings(*, json: output.JsonOption = False) -> None:
     """
     current = Settings()
     environment, dot_env = EnvSettingsSource(Settings), DotEnvSettingsSource(Settings)
-    listed = list(_listed(current, environment=environment(), dot_env=dot_env()))
+    file = read_configuration_file(current.config_file).values if current.config_file else {}
+    listed = list(_listed(current, environment=environment(), dot_env=dot_env(), file=file))
     unknown = sorted(_unknown({**environment.env_vars, **dot_env.env_vars}))
     if json:
         output.print_json({"settings": [asdict(each) for each in listed], "unknown": unknown})
@@ -78,11 +80,15 @@ def default_of(field: FieldInfo) -> object:
 
 
 def _listed(
-    current: Settings, *, environment: Mapping[str, object], dot_env: Mapping[str, object]
+    current: Settings,
+    *,
+    environment: Mapping[str, object],
+    dot_env: Mapping[str, object],
+    file: Mapping[str, object],
 ) -> Iterator[ListedSetting]:
     for name, field in Settings.model_fields.items():
         keys = {name, variable(name)}
-        source = ".env" if keys & dot_env.keys() else "default"
+        source = ".env" if keys & dot_env.keys() else "file" if name in file else "default"
         yield ListedSetting(
             name=variable(name),
             value=to_display(getattr(current, name)),

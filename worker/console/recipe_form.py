@@ -2,11 +2,12 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, TypeVar
 
+from worker.delivery.recipes import RecipeRule
 from worker.domain.keys import MAX_KEY_BYTES
 from worker.domain.printable import printable
 from worker.domain.profile import MAX_TEXT_CHARACTERS
@@ -51,6 +52,7 @@ class RecipeSettings:
         custom_sizes: Names of the sizes that WORKER_SIZES defines.
         watermark: Watermark of the settings, also if it is turned off.
         logo_prefix: URL below which logos are stored: `s3://bucket/logos/`.
+        rules: Recipes for some uploads; the first that matches applies.
     """
 
     standard: Recipe
@@ -58,6 +60,7 @@ class RecipeSettings:
     custom_sizes: frozenset[str]
     watermark: Watermark
     logo_prefix: str
+    rules: Sequence[RecipeRule] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -125,7 +125,8 @@ class ForkStarter:
         try:
             return await zygote.fork()
         except ZygoteLostError as lost:
-            _log.warning("zygote.lost", pid=zygote.pid, reason=str(lost))
+            if not self._is_stopped:
+                _log.warning("zygote.lost", pid=zygote.pid, reason=str(lost))
         zygote = await self._running_zygote()
         try:
             return await zygote.fork()

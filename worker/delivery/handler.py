@@ -267,7 +267,7 @@ class MessageHandler:
 
         If the image is the suspect, it is claimed although it may have killed a worker.
         """
-        found = await self._recipes.for_user(job.user_id)
+        found = await self._recipes.for_upload(user_id=job.user_id, key=job.key)
         now = self._clock()
         claimant = Claimant(
             owner=f"{self._config.worker_id}/{uuid4().hex[:8]}",

@@ -110,7 +110,7 @@ def usable_preferences(
     size, logo = preferences.default_image_size, preferences.watermark_image
     ignored = dict(preferences.ignored)
     if size and size not in sizes:
-        ignored["defaultImageSize"], size = f"there is no size {size!r}", None
+        ignored["defaultImageSize"], size = f"there is no size {size!r} to choose", None
     key_bytes = len((logo_prefix.removeprefix("s3://").partition("/")[2] + (logo or "")).encode())
     if logo and key_bytes > MAX_KEY_BYTES:
         ignored["watermarkImage"] = f"its key has {key_bytes:,} bytes, above the limit of {MAX_KEY_BYTES:,}"

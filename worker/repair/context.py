@@ -99,6 +99,10 @@ class RepairContext:
     dry_run: bool
     control: Control = UNCONTROLLED
 
+    async def recipe_hash(self, image: Image) -> str:
+        """Return the hash of the recipe that the worker would use; raises what `Recipes.for_upload` does."""
+        return (await self.recipes.for_upload(user_id=image.user_id, key=image.key)).recipe.hash
+
     def serves_or_report(self, image: Image) -> bool:
         """Return whether the worker would accept a message about the image; report a failure if not."""
         if image.bucket == self.bucket and image.key.startswith(self.uploads_prefix):

@@ -110,7 +110,7 @@ async def _fail(repairs: RepairContext, image: Image, job: Job, failure: Failure
             owner=f"{repairs.worker_id}/{uuid4().hex[:8]}",
             lease_until=now + timedelta(seconds=repairs.lease_s),
             now=now,
-            recipe=image.recipe or (await repairs.recipes.for_user(image.user_id)).recipe.hash,
+            recipe=image.recipe or await repairs.recipe_hash(image),
             fails_attempt=image.attempt if failure.code == WORKER_KILLED else None,
         )
         try:

@@ -73,7 +73,7 @@ async def reprocess_images(
             repairs.reporter.skipped(f"already {image.status}")
         elif before is not None and (image.processed_at or image.updated_at) > before:
             repairs.reporter.skipped("ended later")
-        elif recipe_changed and (await repairs.recipes.for_user(image.user_id)).recipe.hash == image.recipe:
+        elif recipe_changed and await repairs.recipe_hash(image) == image.recipe:
             repairs.reporter.skipped("up to date")
         else:
             selected.append(image)

@@ -8,13 +8,14 @@ from urllib.parse import quote, urlencode
 import pytest
 from yarl import URL
 
-from tests.support.console import RunningConsole
+from tests.support.console import RunningConsole, running_console
 from tests.support.pictures import encoded, opened, quadrants
 from tests.support.whole_worker import USER, running_worker, upload, wait_until_processed
 from worker.bootstrap import build_profile_store
 from worker.domain.clock import utc_now
 
 PHOTO = f"image={USER}%2Fphoto"
+NOTE = "Recipe 1 of the configuration file applies to this image, in place of the recipe that is previewed."
 
 
 @pytest.fixture
@@ -90,6 +91,20 @@ async def test_the_preferences_of_the_owner_apply_and_are_mentioned(processed: R
         f"The preferences of {USER} change the recipe.",
     ]
     assert (await processed.json("/preview?count=yes&text=Other"))["count"]["outdated"] == 1
+
+
+async def test_an_image_with_a_recipe_of_its_own_is_mentioned_and_counted_by_that(
+    processed: RunningConsole,
+) -> None:
+    rules = [{"match": [f"uploads/{USER}/*"], "sizes": ["small"]}]
+    async with running_console(processed.settings, recipes=rules) as console:
+        (image,) = (await console.json(f"/preview?{PHOTO}"))["images"]
+        assert image["notes"] == [
+            "The stored rendition was made by another recipe than the worker's current one.",
+            NOTE,
+        ]
+        count = (await console.json("/preview?count=yes&quality=40"))["count"]
+    assert (count["outdated"], count["changing"]) == (1, 0)
 
 
 async def test_an_image_that_cannot_be_decoded_is_explained(processed: RunningConsole) -> None:

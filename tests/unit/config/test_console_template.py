@@ -96,7 +96,7 @@ def test_the_task_has_the_policies_of_the_console_and_no_others(
     assert attached == [
         {"Fn::ImportValue": {"Fn::Sub": f"${{StorageStack}}-{policy}PolicyArn"}} for policy in policies
     ]
-    assert "Policies" not in role
+    assert role["Policies"] == [], "there is no configuration file"
     outputs = templates.template("storage.yaml")["Outputs"]
     for policy in policies:
         exported = outputs[f"{policy}PolicyArn"]["Export"]

@@ -149,7 +149,7 @@ def test_logs_that_cannot_be_delivered_do_not_stop_the_worker(template: dict[str
 
 
 def test_the_task_role_has_the_worker_policy_and_task_protection(template: dict[str, Any]) -> None:
-    role = properties(template, "TaskRole")
+    role = templates.resolved(properties(template, "TaskRole"), template)
     assert role["ManagedPolicyArns"] == [{"Fn::ImportValue": {"Fn::Sub": "${StorageStack}-WorkerPolicyArn"}}]
     exported = templates.template("storage.yaml")["Outputs"]["WorkerPolicyArn"]
     assert exported == {
@@ -161,6 +161,20 @@ def test_the_task_role_has_the_worker_policy_and_task_protection(template: dict[
     assert (statement["Effect"], statement["Action"]) == ("Allow", "ecs:UpdateTaskProtection")
     arn, _cluster = statement["Resource"]["Fn::Sub"]
     assert arn == "arn:${AWS::Partition}:ecs:${AWS::Region}:${AWS::AccountId}:task/${Name}/*"
+
+
+@pytest.mark.parametrize("name", ["service.yaml", "console.yaml"])
+def test_the_task_may_read_its_configuration_file_and_no_other_object(name: str) -> None:
+    template = templates.template(name)
+    url = "s3://settings/image-worker.toml"
+    role = templates.resolved(properties(template, "TaskRole"), template, ConfigFile=url)
+    (statement,) = role["Policies"][-1]["PolicyDocument"]["Statement"]
+    assert statement["Action"] == "s3:GetObject"
+    arn, names = statement["Resource"]["Fn::Sub"]
+    assert arn == "arn:${AWS::Partition}:s3:::${Object}"
+    assert names == {"Object": {"Fn::Select": [1, {"Fn::Split": ["s3://", url]}]}}
+    assert environment(template)["WORKER_CONFIG_FILE"] == {"Ref": "ConfigFile"}
+    assert re.fullmatch(template["Parameters"]["ConfigFile"]["AllowedPattern"], url)
 
 
 @pytest.mark.parametrize("role", ["TaskRole", "ExecutionRole"])

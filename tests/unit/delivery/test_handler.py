@@ -170,7 +170,7 @@ async def test_a_preference_that_cannot_be_used_is_named_in_the_record_and_the_i
     assert (scene.image.status, scene.image.recipe) == (ImageStatus.COMPLETED, STANDARD.hash)
     assert scene.image.steps[StepName.VALIDATION].detail["ignoredPreferences"] == {
         "watermarkText": "it is not text",
-        "defaultImageSize": "there is no size 'gigantic'",
+        "defaultImageSize": "there is no size 'gigantic' to choose",
     }
 
 

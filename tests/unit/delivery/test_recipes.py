@@ -36,8 +36,11 @@ async def test_the_recipe_of_a_user_includes_the_content_of_its_logo() -> None:
 
     recipes = Recipes(profiles, BUILD, logos.fill)
 
-    assert (await recipes.for_user("user_1")).recipe == replace(STANDARD.with_text("Mine"), quality=71)
-    assert (await recipes.for_user("user_2")).recipe == replace(STANDARD, quality=71)
+    first = await recipes.for_upload(user_id="user_1", key="uploads/user_1/a.jpg")
+    second = await recipes.for_upload(user_id="user_2", key="uploads/user_2/a.jpg")
+
+    assert first.recipe == replace(STANDARD.with_text("Mine"), quality=71)
+    assert second.recipe == replace(STANDARD, quality=71)
 
 
 def test_a_preference_that_cannot_be_used_is_ignored_and_named() -> None:
@@ -49,6 +52,6 @@ def test_a_preference_that_cannot_be_used_is_ignored_and_named() -> None:
     assert found.recipe == STANDARD.with_text("Mine")
     assert found.ignored_preferences == {
         "a": "b",
-        "defaultImageSize": "there is no size 'gigantic'",
+        "defaultImageSize": "there is no size 'gigantic' to choose",
         "watermarkImage": "its key has 1,026 bytes, above the limit of 1,024",
     }

@@ -29,7 +29,7 @@ from worker.cli.support import output
 from worker.cli.support.requester import user_name
 from worker.domain.clock import utc_now
 from worker.domain.errors import ConfigurationError
-from worker.recipe_settings import logo_prefix, sizes, standard_recipe, standard_watermark
+from worker.recipe_settings import logo_prefix, recipe_rules, sizes, standard_recipe, standard_watermark
 from worker.s3.logos import Logos
 from worker.settings import Settings
 from worker.telemetry.http_server import HttpLimits, http_server
@@ -110,6 +110,7 @@ async def _context(
             custom_sizes=frozenset(settings.sizes),
             watermark=standard_watermark(settings),
             logo_prefix=logo_prefix(settings),
+            rules=recipe_rules(settings),
         ),
         with_logo=logos.fill,
         s3=clients.s3,

@@ -3,9 +3,9 @@
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import structlog
 from botocore.exceptions import BotoCoreError, ClientError
@@ -23,11 +23,9 @@ from worker.domain.errors import (
     TransientError,
 )
 from worker.domain.mask import mask_secrets
+from worker.setting_errors import describe
 from worker.settings import Settings
 from worker.telemetry import logs
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
 
 log = structlog.get_logger()
 
@@ -45,21 +43,6 @@ class CliError:
     message: str
     is_usage_error: bool
 
-
-_SETTING_ERRORS: Final[Mapping[str, str]] = {
-    "int_parsing": "{value} is not a whole number",
-    "int_from_float": "{value} is not a whole number",
-    "float_parsing": "{value} is not a number",
-    "bool_parsing": "{value} is neither true nor false",
-    "greater_than": "{value} is not more than {gt}",
-    "greater_than_equal": "{value} is less than {ge}",
-    "less_than": "{value} is not less than {lt}",
-    "less_than_equal": "{value} is more than {le}",
-    "enum": "{value} is not {expected}",
-    "string_too_short": "{value} has fewer than {min_length} characters",
-    "string_too_long": "{value} has more than {max_length} characters",
-}
-"""Error type of pydantic -> message."""
 
 _INVALID_ENDPOINT: Final = "Invalid endpoint: "
 """Start of botocore's message when the endpoint is not a URL."""
@@ -128,20 +111,7 @@ def _setting_errors(error: ValidationError) -> Iterator[str]:
         field_name = next(key for key in Settings.model_fields if name in {key, variable(key)})
         default = default_of(Settings.model_fields[field_name])
         suffix = "" if default is None else f" (default: {default})"
-        yield f"{variable(field_name)}: {_describe(details)}{suffix}"
-
-
-def _describe(details: "ErrorDetails") -> str:
-    value = mask_secrets(repr(details["input"]))
-    context = details.get("ctx", {})
-    alternatives = re.fullmatch(r"\^\(([\w|]+)\)\$", str(context.get("pattern")))
-    if alternatives:
-        return f"{value} is not one of {alternatives[1].replace('|', ', ')}"
-    pattern = _SETTING_ERRORS.get(details["type"])
-    if pattern is None:
-        return f"{value}: {details['msg'][0].lower()}{details['msg'][1:]}"
-    bounds = {name: f"{bound:g}" if isinstance(bound, float) else bound for name, bound in context.items()}
-    return pattern.format(value=value, **bounds)
+        yield f"{variable(field_name)}: {describe(details)}{suffix}"
 
 
 def _unparsable_setting(error: SettingsError) -> str:

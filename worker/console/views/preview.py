@@ -16,7 +16,7 @@ from worker.console.recipe_form import RecipeChange, RecipeForm, RecipeSettings,
 from worker.console.record import find_image, is_key
 from worker.console.urls import url
 from worker.console.views.media import SMALLEST
-from worker.delivery.recipes import recipe_builder
+from worker.delivery.recipes import find_rule, recipe_builder
 from worker.domain.errors import ImageWorkerError, UnreadableRecordError
 from worker.domain.image import Image, ImageSummary
 from worker.domain.recipe import Recipe
@@ -155,40 +155,55 @@ async def _images_named(request: web.Request, name: str, *, is_id: bool) -> list
 
 @dataclass(frozen=True, slots=True)
 class _UserRecipes:
-    """The recipes of a user now and after the change, and whether preferences change the latter."""
+    """
+    The recipes of an upload now and after the change.
+
+    Attributes:
+        now: The worker's current recipe.
+        after: The changed standard recipe, with the preferences of the owner.
+        has_preferences: Whether preferences change it.
+        rule: Number of the rule that applies in place of the standard recipe; None if none does.
+    """
 
     now: Recipe
     after: Recipe
     has_preferences: bool
+    rule: int | None
 
 
 class _Recipes:
-    """Determines the recipes of users, and reads each profile once."""
+    """Determines the recipes of uploads, and reads each profile once."""
 
     def __init__(self, context: ConsoleContext, change: RecipeChange) -> None:
         current = context.recipe_settings
         self._context, self._change = context, change
         self._build_now = recipe_builder(current.standard, current.sizes, logo_prefix=current.logo_prefix)
         self._build_after = recipe_builder(change.standard, change.sizes, logo_prefix=current.logo_prefix)
-        self._found: dict[str, _UserRecipes] = {}
+        self._found: dict[tuple[str, int | None], _UserRecipes] = {}
 
-    async def of(self, user_id: str) -> _UserRecipes:
-        """Return the recipes of a user; raises `TransientError` if the profile or logo cannot be read."""
-        if (found := self._found.get(user_id)) is None:
+    async def of(self, image: Image) -> _UserRecipes:
+        """Return the recipes of an upload; raises `TransientError` if the profile or logo cannot be read."""
+        user_id = image.user_id
+        rule = find_rule(self._context.recipe_settings.rules, user_id=user_id, key=image.key)
+        number = rule.number if rule else None
+        if (found := self._found.get((user_id, number))) is None:
             item = await self._context.profiles.get(user_id)
             profile = profile_from_item(item) if item else None
-            now, after = self._build_now(profile).recipe, self._build_after(profile).recipe
-            found = self._found[user_id] = _UserRecipes(
+            build_now = rule.build if rule else self._build_now
+            after = self._build_after(profile).recipe
+            now = build_now(profile if rule is None or rule.has_preferences else None).recipe
+            found = self._found[user_id, number] = _UserRecipes(
                 now=await self._context.with_logo(now),
                 after=await self._context.with_logo(after),
                 has_preferences=after != self._change.standard,
+                rule=number,
             )
         return found
 
 
 async def _render(request: web.Request, image: Image, change: RecipeChange, recipes: _Recipes) -> Preview:
     """Render an image in the previewed size only, with the preferences of its owner."""
-    recipe = replace((await recipes.of(image.user_id)).after, sizes=(change.size,))
+    recipe = replace((await recipes.of(image)).after, sizes=(change.size,))
     return await request.app[PREVIEWS].render(image, recipe, is_wanted=lambda: _is_connected(request))
 
 
@@ -224,7 +239,7 @@ async def _compare(
             "url": _stored_url(request, image, size),
         }
     try:
-        recipes_of_user = await recipes.of(image.user_id)
+        recipes_of_user = await recipes.of(image)
         made = await _render(request, image, change, recipes)
     except ImageWorkerError as error:
         return content | {"error": str(error)}
@@ -240,6 +255,11 @@ async def _compare(
     }
     if stored and image.recipe != recipes_of_user.now.hash:
         notes.append("The stored rendition was made by another recipe than the worker's current one.")
+    if recipes_of_user.rule is not None:
+        notes.append(
+            f"Recipe {recipes_of_user.rule} of the configuration file applies to this image, in place of the "
+            "recipe that is previewed."
+        )
     if recipes_of_user.has_preferences:
         notes.append(f"The preferences of {image.user_id} change the recipe.")
     reason = made.details[StepName.WATERMARK].get("reason")
@@ -320,10 +340,10 @@ async def _count(request: web.Request, recipes: _Recipes) -> dict[str, int]:
             keys = [(image.image_id, image.user_id) for image in page.images]
             images = await queries.images(keys)
             for image in images:
-                user = await recipes.of(image.user_id)
+                user = await recipes.of(image)
                 counted += 1
                 outdated += image.recipe != user.now.hash
-                changing += image.recipe != user.after.hash
+                changing += user.rule is None and image.recipe != user.after.hash
             if (token := page.next_token) is None:
                 break
     return {"counted": counted, "limit": COUNTED, "outdated": outdated, "changing": changing}
