@@ -23,7 +23,7 @@ PRIMARIES: Final = ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060), icc.D65)
 def main() -> None:
     """Write the file into the folder of the bundled images."""
     pillow_heif.register_heif_opener()
-    photograph = _cropped(bundled_image("lake")).resize(SIZE, Image.Resampling.BICUBIC)
+    photograph = _cropped(bundled_image("sea")).resize(SIZE, Image.Resampling.BICUBIC)
     noise = (
         np.random.default_rng(1).normal(0, NOISE, (SIZE[1] // 2, SIZE[0] // 2, 1)).repeat(2, 0).repeat(2, 1)
     )

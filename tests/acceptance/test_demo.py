@@ -36,7 +36,7 @@ async def test_the_demo_needs_no_setup_and_writes_results_and_a_contact_sheet(ne
     document = json.loads(ended.stdout)
     images = {image["file"]: image for image in document["images"]}
     assert len(images) >= 12
-    assert images["lake-from-an-iphone.heic"]["original"]["width"] == 3024
+    assert images["sea-from-an-iphone.heic"]["original"]["width"] == 3024
     failed = {name: image["error"]["code"] for name, image in images.items() if image["status"] == "failed"}
     assert failed == {"broken-on-purpose.jpg": "truncated"}
     results = newcomer.folder / "results"

@@ -111,7 +111,7 @@ async def test_waiting_for_images_is_interrupted_with_ctrl_c(
     assert "img_" not in seen.text
 
 
-@pytest.mark.parametrize("moment", ["preparing demo images", "0/14"])
+@pytest.mark.parametrize("moment", ["preparing demo images", "0/15"])
 async def test_the_demo_is_interrupted(tmp_path: Path, fork_server: ForkServer, moment: str) -> None:
     newcomer = Command(tmp_path, {"PATH": "", "WORKER_PROCESSES": "2"}, fork_server)
 

@@ -13,7 +13,7 @@ from PIL import ExifTags, Image, ImageDraw, ImageFilter
 Size = tuple[int, int]
 
 BUNDLED: Final = Path(__file__).parents[1] / "data" / "demo"
-HEIC_NAME: Final = "lake-from-an-iphone.heic"
+HEIC_NAME: Final = "sea-from-an-iphone.heic"
 """Bundled as it is, because a demo cannot encode HEIC everywhere: the container image has no encoder."""
 
 TRUNCATED_NAME: Final = "broken-on-purpose.jpg"

@@ -16,6 +16,9 @@ _FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "HEIF")
 
 register_heif_opener()
 
+_NAMES: Final = {"MPO": "JPEG", "HEIF": "HEIC"}
+"""Pillow's name of a format -> the usual one."""
+
 _MAX_PIXELS: Final = 120_000_000
 
 _JPEG_END_MARKER: Final = b"\xff\xd9"
@@ -92,7 +95,7 @@ def checkered(size: tuple[int, int], *, square: int = 12) -> Image.Image:
 
 
 def _scale(opened: Image.Image, box: tuple[int, int]) -> Preview | None:
-    file_format = "JPEG" if opened.format == "MPO" else opened.format or ""
+    file_format = _NAMES.get(opened.format or "", opened.format or "")
     width, height = opened.size
     if width * height > _MAX_PIXELS:
         return None

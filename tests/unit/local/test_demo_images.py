@@ -46,7 +46,7 @@ def test_the_modes_and_encodings_that_need_care_are_among_them(images: dict[str,
 
 
 def test_the_heic_is_as_phones_write_it(images: dict[str, Path]) -> None:
-    with Image.open(images["lake-from-an-iphone.heic"]) as image:
+    with Image.open(images["sea-from-an-iphone.heic"]) as image:
         assert image.size == (3024, 4032)
         assert image.info["tiling"]["tile_width"] == 512
         assert profile_name(image.info["icc_profile"]) == "Display P3"
