@@ -21,6 +21,7 @@ from worker.bootstrap import build_deletions, build_ledger, build_profile_store,
 from worker.cli.app import run
 from worker.cli.support.report import Report
 from worker.domain.clock import utc_now
+from worker.domain.errors import ConfigurationError
 from worker.domain.image import Image
 from worker.domain.status import ImageStatus
 from worker.local.embedded_aws import embedded_environment
@@ -203,7 +204,7 @@ async def test_an_image_that_is_being_deleted_is_left_alone_by_every_repair(
             ended = replace(marked, status=ImageStatus.FAILED)
             assert await write(pending if write == repairs.writes.requeue else ended) is None
 
-    assert report_of(repairs).counts == {"being deleted": 2}
+    assert report_of(repairs).counts == {"being deleted": 3}
     assert await current(dynamodb, provisioned, "img_1") == marked
 
 
@@ -291,6 +292,17 @@ async def test_a_forgotten_user_leaves_nothing_but_what_was_stored_later(
     assert await keys(s3, provisioned) == sorted(others)
     assert await profile_of(dynamodb, provisioned, USER) is None
     assert (await build_queries(dynamodb, provisioned).images_of_user(USER)).images == ()
+
+
+@pytest.mark.parametrize("user_id", ["", ".", "..", f"{USER}/holidays"])
+async def test_the_folder_of_a_user_is_no_user(provisioned: Settings, s3: "S3Client", user_id: str) -> None:
+    await s3.put_object(Bucket=provisioned.bucket, Key=f"uploads/{USER}/holidays/1.jpg", Body=b"1")
+
+    async with open_deletions(provisioned) as context:
+        with pytest.raises(ConfigurationError, match="there cannot be a user"):
+            await forget_user(context, user_id, before=utc_now() + LATER)
+
+    assert await keys(s3, provisioned)
 
 
 async def test_a_deletion_is_an_event_after_the_end_of_the_image_and_the_expiry_of_a_record_is_none(

@@ -252,6 +252,8 @@ class World:
         self._settle(within_s=self._bound_s())
         if self._needs_repair:
             self._repair_everything()
+        if not any(isinstance(action, Suspend) for action in self.schedule.actions):
+            self.oracle.check_orphans()
         if self.oracle.unnamed_results():
             self._operate("reconcile --orphans")
         if self.oracle.leftovers():
@@ -327,8 +329,6 @@ class World:
             deleted_uploads=self._deleted_uploads,
             reported=self._reported,
         )
-        if not any(isinstance(action, Suspend) for action in self.schedule.actions):
-            self.oracle.check_orphans()
         if self.schedule.profile is Profile.BLIPS:
             self.oracle.check_single_attempts()
         for message in self.sqs.dead_letters.messages.values():

@@ -15,7 +15,7 @@ from typing import Final
 import structlog
 
 from worker.domain.clock import Clock
-from worker.domain.errors import RecordError, TransientError
+from worker.domain.errors import ConfigurationError, RecordError, TransientError
 from worker.domain.image import MAX_CLOCK_ERROR, Image
 from worker.domain.requester import Requester
 from worker.dynamodb.deletions import DeletionWrites
@@ -213,9 +213,13 @@ async def forget_user(context: DeletionContext, user_id: str, *, before: datetim
             may belong to uploads that are being processed.
 
     Raises:
+        ConfigurationError: There cannot be such a user.
         RepairStoppedError: The deletion was asked to stop.
         TransientError: S3 or the table was unavailable.
     """
+    if "/" in user_id or user_id in {"", ".", ".."}:  # a folder of another user, or of all users
+        message = f"there cannot be a user {user_id!r}: give the id as in {context.uploads_prefix}{{userId}}/"
+        raise ConfigurationError(message)
     await _delete_images(context, user_id)
     for bucket, prefix in (
         (context.bucket, context.uploads_prefix),

@@ -20,7 +20,7 @@ from worker.domain.errors import (
 from worker.domain.image import Failure, Image
 from worker.domain.job import Job
 from worker.domain.status import ImageStatus, StepName
-from worker.repair.context import CHANGED, RepairContext
+from worker.repair.context import BEING_DELETED, CHANGED, RepairContext
 from worker.repair.source_state import SourceStatus, check_source_or_report
 from worker.sqs.batch import MAX_BATCH_ENTRIES
 
@@ -41,6 +41,8 @@ async def reconcile_all(repairs: RepairContext, *, now: datetime, pending_for: t
     """
     for status in (ImageStatus.PENDING, ImageStatus.PROCESSING):
         async for images in repairs.images_with_status(status):
+            for _ in filter(_is_being_deleted, images):
+                repairs.reporter.skipped(BEING_DELETED)
             stuck = [
                 image
                 for image in images
@@ -51,13 +53,17 @@ async def reconcile_all(repairs: RepairContext, *, now: datetime, pending_for: t
                 await _repair_batch(repairs, stuck[start : start + MAX_BATCH_ENTRIES])
 
 
+def _is_being_deleted(image: Image) -> bool:
+    return image.deletion is not None
+
+
 def is_stuck(image: Image, *, now: datetime, pending_for: timedelta, lease_s: float) -> bool:
     """
     Return whether an image is processing without a valid lease, or has been pending for too long.
 
     One that is being deleted is not: only the deletion may change it.
     """
-    if image.deletion is not None:
+    if _is_being_deleted(image):
         return False
     if image.is_leased(now, lease_time=timedelta(seconds=lease_s)):
         return False
