@@ -587,9 +587,14 @@ async def with_other_results(case: Case) -> None:
 Delete: TypeAlias = Callable[[Aws, Case, FaultInjector], Awaitable[None]]
 
 
-@pytest.mark.parametrize("delete", [deletes_its_image, forgets_its_user], ids=["image", "user"])
 @pytest.mark.parametrize(
-    "setup", [completed, with_other_results, rejected, lease_expired], ids=lambda setup: setup.__name__
+    ("setup", "delete"),
+    [
+        pytest.param(with_other_results, deletes_its_image, id="images delete, completed image"),
+        pytest.param(rejected, deletes_its_image, id="images delete, failed image"),
+        pytest.param(lease_expired, deletes_its_image, id="images delete, processing image"),
+        pytest.param(with_other_results, forgets_its_user, id="users forget"),
+    ],
 )
 async def test_a_deletion_that_crashes_at_any_call_and_runs_again_leaves_nothing(
     aws: Aws, setup: Setup, delete: Delete
