@@ -5,7 +5,6 @@ An error names the file and the line. `tomllib` keeps no positions, so that the 
 parsing the first lines of the file: the value is in the statement with which it appears.
 """
 
-import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -54,17 +53,22 @@ class ConfigurationFile:
         return 1
 
 
-def read_configuration_file(name: str) -> ConfigurationFile:
+def read_configuration_file(
+    name: str, *, endpoint_url: str | None = None, region: str | None = None
+) -> ConfigurationFile:
     """
     Read a configuration file.
 
     Args:
         name: Path, or `s3://bucket/key`.
+        endpoint_url: Endpoint of an AWS emulator.
+        region: AWS region; found as in every AWS SDK if None.
 
     Raises:
         ConfigurationError: The file cannot be read, or is not TOML.
     """
-    content = _read_object(name) if name.startswith(_S3) else _read_path(Path(name))
+    is_object = name.startswith(_S3)
+    content = _read_object(name, endpoint_url, region) if is_object else _read_path(Path(name))
     try:
         text = content.decode()
         return ConfigurationFile(name, text, tomllib.loads(text))
@@ -104,7 +108,7 @@ def _read_path(path: Path) -> bytes:
         raise ConfigurationError(message) from None
 
 
-def _read_object(url: str) -> bytes:
+def _read_object(url: str, endpoint_url: str | None, region: str | None) -> bytes:
     # Only here, because botocore is slow to import. The settings are read before the event loop has work.
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
@@ -113,8 +117,8 @@ def _read_object(url: str) -> bytes:
     bucket, _, key = url.removeprefix(_S3).partition("/")
     config = Config(connect_timeout=_TIMEOUT_S, read_timeout=_TIMEOUT_S, retries={"total_max_attempts": 4})
     try:
-        region = os.environ.get("AWS_REGION")  # botocore itself knows AWS_DEFAULT_REGION only
-        s3: Any = get_session().create_client("s3", region_name=region, config=config)
+        session = get_session()
+        s3: Any = session.create_client("s3", region_name=region, endpoint_url=endpoint_url, config=config)
         return bytes(s3.get_object(Bucket=bucket, Key=key)["Body"].read(_MAX_BYTES))
     except (BotoCoreError, ClientError) as error:
         message = (

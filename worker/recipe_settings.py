@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from worker.configuration_file import ValuePath, dotted, read_configuration_file, suggestion
+from worker.configuration_file import ValuePath, dotted, suggestion
 from worker.delivery.key_pattern import MAX_ACROSS_FOLDERS, MAX_PATTERN_CHARACTERS, KeyPattern
 from worker.delivery.recipes import RecipeRule, UserRecipe, recipe_builder
 from worker.domain.errors import ConfigurationError
@@ -211,7 +211,7 @@ def _require_reachable(rule: RecipeRule, earlier_rules: Sequence[RecipeRule], se
 
 def _error(settings: Settings, path: ValuePath, message: str) -> ConfigurationError:
     """Return the error about a value of the recipes, with its file and line if they are from a file."""
-    file = read_configuration_file(settings.config_file) if settings.config_file else None
+    file = settings.read_file()
     if file is not None and len(file.values.get("recipes", ())) == len(settings.recipes):
         return file.error(path, message)
     return ConfigurationError(f"WORKER_RECIPES: {dotted(path)}: {message}")

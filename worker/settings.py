@@ -471,6 +471,12 @@ class Settings(BaseSettings):
         """Return the sources, from the first that is asked for a value to the last."""
         return init_settings, env_settings, dotenv_settings, ConfigurationFileSource(settings_cls)
 
+    def read_file(self) -> ConfigurationFile | None:
+        """Read the configuration file again; None if there is none. Raises `ConfigurationError`."""
+        if not self.config_file:
+            return None
+        return read_configuration_file(self.config_file, endpoint_url=self.endpoint_url, region=self.region)
+
     @property
     def results_bucket(self) -> str:
         """Bucket that results are written to."""
@@ -588,7 +594,11 @@ class ConfigurationFileSource(PydanticBaseSettingsSource):
         name = self.current_state.get("config_file")
         if not name:
             return {}
-        file = read_configuration_file(name)
+        file = read_configuration_file(
+            name,
+            endpoint_url=self.current_state.get("AWS_ENDPOINT_URL"),
+            region=self.current_state.get("AWS_REGION"),
+        )
         check_values(file)
         return dict(file.values)
 

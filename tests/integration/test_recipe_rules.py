@@ -1,8 +1,11 @@
 """Recipes by key and user through the whole worker, and what a change of one of them reprocesses."""
 
+import asyncio
+import re
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from PIL import Image as Picture
 
 from tests.support.builders import a_requester
@@ -10,8 +13,10 @@ from tests.support.pictures import animation, encoded, quadrants
 from tests.support.whole_worker import running_worker, wait_until_processed
 from worker.bootstrap import open_clients, open_repairs
 from worker.cli.support.report import Report
+from worker.domain.errors import ConfigurationError
 from worker.domain.image import Image
 from worker.domain.status import ImageStatus, StepName, StepStatus
+from worker.recipe_settings import recipe_rules
 from worker.repair.reprocess import reprocess_images
 from worker.settings import Settings
 
@@ -94,6 +99,28 @@ async def test_a_changed_recipe_reprocesses_only_the_images_that_it_concerns(
     ):
         await reprocess_images(repairs, list(images.values()), before=None, recipe_changed=True)
     assert dict(report.counts) == {"reprocessed": 1, "up to date": len(UPLOADS) - 1}
+
+
+async def test_the_configuration_file_may_be_in_s3(
+    provisioned: Settings, s3: "S3Client", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert provisioned.endpoint_url
+    monkeypatch.setenv("AWS_ENDPOINT_URL", provisioned.endpoint_url)
+    monkeypatch.setenv("AWS_REGION", provisioned.region or "")
+    url = f"s3://{provisioned.bucket}/settings/worker.toml"
+    monkeypatch.setenv("WORKER_CONFIG_FILE", url)
+    with pytest.raises(
+        ConfigurationError, match=r"cannot be read: .*; correct WORKER_CONFIG_FILE or --config"
+    ):
+        await asyncio.to_thread(Settings)
+    content = b'quality = 70\n[[recipes]]\nsizes = ["tiny"]\n'
+    await s3.put_object(Bucket=provisioned.bucket, Key="settings/worker.toml", Body=content)
+    settings = await asyncio.to_thread(Settings)
+    assert settings.quality == 70
+    with pytest.raises(
+        ConfigurationError, match=re.escape(f"{url}:3: recipes[1].sizes[1]: there is no size")
+    ):
+        await asyncio.to_thread(recipe_rules, settings)
 
 
 async def processed(settings: Settings, s3: "S3Client", dynamodb: "DynamoDBClient") -> dict[str, Image]:

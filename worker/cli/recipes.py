@@ -15,7 +15,6 @@ from worker.bootstrap import build_decoder_pool, build_logos, open_client
 from worker.cli.settings import variable
 from worker.cli.support import output
 from worker.cli.support.entrypoint import asynchronous, start
-from worker.configuration_file import read_configuration_file
 from worker.delivery.recipes import RecipeRule, find_rule
 from worker.domain.errors import ConfigurationError
 from worker.domain.recipe import Recipe, Size
@@ -102,8 +101,9 @@ def check(file: FileArgument, *, json: output.JsonOption = False) -> None:
     """
     settings = _settings_with(file)
     rules = recipe_rules(settings)
-    names = read_configuration_file(file).values
-    overridden = sorted(variable(name) for name in names if variable(name) in os.environ)
+    read = settings.read_file()
+    assert read is not None  # noqa: S101 - the settings have just been read from it
+    overridden = sorted(variable(name) for name in read.values if variable(name) in os.environ)
     if json:
         output.print_json({"file": file, "recipes": len(rules), "overridden": overridden})
         return

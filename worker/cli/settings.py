@@ -14,7 +14,6 @@ from rich.markup import escape
 from rich.padding import Padding
 
 from worker.cli.support import output
-from worker.configuration_file import read_configuration_file
 from worker.domain.mask import mask_secrets
 from worker.settings import Settings
 
@@ -45,8 +44,9 @@ def settings(*, json: output.JsonOption = False) -> None:
     """
     current = Settings()
     environment, dot_env = EnvSettingsSource(Settings), DotEnvSettingsSource(Settings)
-    file = read_configuration_file(current.config_file).values if current.config_file else {}
-    listed = list(_listed(current, environment=environment(), dot_env=dot_env(), file=file))
+    file = current.read_file()
+    names = file.values if file else {}
+    listed = list(_listed(current, environment=environment(), dot_env=dot_env(), file=names))
     unknown = sorted(_unknown({**environment.env_vars, **dot_env.env_vars}))
     if json:
         output.print_json({"settings": [asdict(each) for each in listed], "unknown": unknown})
