@@ -35,7 +35,9 @@ class SourceVersion:
         return not self.is_same_object_as(other) and self.uploaded_at > other.uploaded_at
 
     def is_same_object_as(self, other: "SourceVersion") -> bool:
-        """Return whether both have the same content, as far as their ETags are known."""
+        """Return whether both are the same object, as far as their versions and ETags are known."""
+        if self.version_id and other.version_id and self.version_id != other.version_id:
+            return False  # perhaps the same content with other metadata
         return self.e_tag is None or other.e_tag is None or self.e_tag == other.e_tag
 
 

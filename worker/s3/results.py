@@ -43,7 +43,7 @@ _MAX_IDENTITY = 1024
 _MAX_DIGITS = 15
 """A longer number in the metadata of an object was not written by a worker."""
 
-_SOURCE_AND_RECIPE = ("recipe", "source-etag", "source-sequencer")
+_SOURCE_AND_RECIPE = ("recipe", "source-etag", "source-sequencer", "source-version")
 """Metadata of an object that is equal for all attempts at one upload by one recipe."""
 
 
@@ -290,6 +290,7 @@ def _origin(image: Image, table_id: str) -> dict[str, str]:
         "recipe": image.recipe or "",
         "source-etag": image.version.e_tag or "",
         "source-sequencer": (image.version.sequencer or "").rstrip("0"),
+        "source-version": image.version.version_id or "",
         "source-bytes": str(image.file_size or 0),
         "record": f"{table_id}/{image.record_id}" if table_id and image.record_id else "",
     }
@@ -348,7 +349,7 @@ def _can_be_kept(stored: "HeadObjectOutputTypeDef", image: Image, origin: dict[s
     """
     metadata = stored["Metadata"]
     attempt = _number(metadata, "attempt") or 0
-    is_same = all(metadata.get(name) == origin[name] for name in _SOURCE_AND_RECIPE)
+    is_same = all(metadata.get(name, "") == origin[name] for name in _SOURCE_AND_RECIPE)
     is_of_other_record = _is_of_other_record(metadata, origin)
     if origin["source-etag"] and is_same and attempt >= image.attempt - 1 and not is_of_other_record:
         return True

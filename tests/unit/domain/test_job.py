@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import datetime
 
 import pytest
@@ -87,6 +88,13 @@ def test_without_comparable_sequencers_the_later_upload_of_different_content_is_
     later = a_version("etag-2", sequencer=second, uploaded_at=after(1))
 
     assert (later.is_newer_than(earlier), earlier.is_newer_than(later)) == (True, False)
+
+
+def test_another_version_with_the_same_content_is_another_object() -> None:
+    first = SourceVersion(e_tag="same", version_id="v1", sequencer=None, uploaded_at=NOON)
+    second = replace(first, version_id="v2", uploaded_at=after(1))
+    assert second.is_newer_than(first)
+    assert not replace(second, version_id=None).is_newer_than(first), "it may be the same"
 
 
 def test_of_two_uploads_at_the_same_time_without_sequencers_neither_is_newer() -> None:
