@@ -192,6 +192,7 @@ def _replacing_expired(fresh: Image, expired: Image) -> Image:
         record_id=expired.record_id,
         counted_bytes=expired.counted_bytes,
         renditions=expired.renditions,
+        leftovers=expired.leftovers,
     )
 
 

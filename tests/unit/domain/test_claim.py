@@ -19,7 +19,8 @@ from worker.domain.claim import (
     retention_set,
 )
 from worker.domain.errors import ImageBusyError
-from worker.domain.image import Failure, HistoryEntry, Image, Lease, StepRecord
+from worker.domain.image import Failure, HistoryEntry, Image, Lease, Leftover, StepRecord
+from worker.domain.job import Job
 from worker.domain.status import ImageStatus, StepName, StepStatus
 from worker.domain.transition import Transition, apply_all, image_failed, image_released, step_failed
 
@@ -353,3 +354,16 @@ def test_a_record_is_deleted_if_it_is_gone_marked_or_another_one() -> None:
     assert is_deleted(None, image)
     assert is_deleted(deletion_begun(image, requester=a_requester(), at=after(3)), image)
     assert is_deleted(replace(image, record_id="another"), image)
+
+
+@pytest.mark.parametrize("job", [SAME, NEWER], ids=["the same upload", "a newer upload"])
+@pytest.mark.parametrize("is_expired", [False, True], ids=["kept", "expired"])
+def test_results_that_are_left_over_stay_in_the_record_until_the_next_end(
+    job: Job, *, is_expired: bool
+) -> None:
+    leftovers = (Leftover(key="processed/user_1/img_1.png", e_tag="older"),)
+    image = replace(pending(), leftovers=leftovers)
+
+    after_claim = claimed(decide(expired(image) if is_expired else image, job, a_claimant("worker-b/1")))
+
+    assert after_claim.leftovers == leftovers
