@@ -13,7 +13,7 @@ from worker.dynamodb.items import to_item
 from worker.dynamodb.table import Table
 from worker.presentation import timeline
 from worker.presentation.units import milliseconds
-from worker.presentation.words import error_words, what_to_do
+from worker.presentation.words import error_words, flag_words, what_to_do
 
 SHOWN_FORMATS: Final = frozenset({*CONTENT_TYPES, "bmp"})
 """Formats of uploads that browsers show."""
@@ -67,6 +67,7 @@ def image_content(image: Image, table: Table) -> dict[str, Any]:
         "renditions": _renditions(image),
         "appearance": appearance(image),
         "focus": focus if isinstance(focus := _detail(image, StepName.RESIZE).get("focus"), str) else None,
+        "contains": flag_words(_detail(image, StepName.VALIDATION)),
         "ignored": _ignored(image),
         "credits": {name: text for name, text in image.metadata.items() if name.lower() in _CREDITS},
         "steps": [

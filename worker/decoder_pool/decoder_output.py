@@ -70,6 +70,8 @@ class _ValidationDetail(TypedDict):
     frames: Count
     orientation: NotRequired[Annotated[int, Field(ge=1, le=8)]]
     profile: NotRequired[Text]
+    hdr: NotRequired[Literal[True]]
+    contentCredentials: NotRequired[Literal[True]]
 
 
 @with_config(_STRICT)

@@ -1,4 +1,4 @@
-"""Read the properties of the main picture of an AVIF or HEIC file (ISO/IEC 23008-12)."""
+"""Read the properties of the main picture of an AVIF or HEIC file, and its extras (ISO/IEC 23008-12)."""
 
 import struct
 from collections.abc import Iterator
@@ -10,6 +10,15 @@ from worker.ipc.framing import Content
 
 _MAX_BOXES: Final = 10_000
 _FULL_BOX_BYTES: Final = 4
+_MAX_TYPE_BYTES: Final = 100
+_GAIN_MAP_TYPES: Final = (b"urn:com:apple:photo:2020:aux:hdrgainmap", b"urn:iso:std:iso:ts:21496:-1")
+"""Types of auxiliary pictures that are gain maps."""
+
+_TONE_MAP: Final = b"tmap"
+"""Type of the item that combines the main picture with a gain map (ISO 21496-1)."""
+
+_MANIFEST: Final = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
+"""Extended type of the box with content credentials (C2PA)."""
 
 
 def coded_colours(content: Content) -> tuple[int, int] | None:
@@ -23,6 +32,50 @@ def coded_colours(content: Content) -> tuple[int, int] | None:
         return _coded_colours(memoryview(content))
     except (struct.error, IndexError):
         return None
+
+
+def has_gain_map(content: Content) -> bool:
+    """Return whether a file has a gain map besides its main picture; False if its structure is damaged."""
+    try:
+        return _has_gain_map(memoryview(content))
+    except (struct.error, IndexError):
+        return False
+
+
+def has_manifest(content: Content) -> bool:
+    """Return whether a file has a box with content credentials."""
+    return any(
+        kind == b"uuid" and bytes(body[: len(_MANIFEST)]) == _MANIFEST
+        for kind, body in _bodies(memoryview(content))
+    )
+
+
+def _has_gain_map(view: memoryview) -> bool:
+    meta = _find(view, b"meta")
+    if meta is None:
+        return False
+    meta = meta[_FULL_BOX_BYTES:]
+    container = _find(_find(meta, b"iprp") or meta[:0], b"ipco") or meta[:0]
+    return _TONE_MAP in _item_types(meta) or any(
+        kind == b"auxC" and _text(body[_FULL_BOX_BYTES:]) in _GAIN_MAP_TYPES
+        for kind, body in _bodies(container)
+    )
+
+
+def _item_types(meta: memoryview) -> Iterator[bytes]:
+    """Yield the type of each item, from the body of a `meta` box."""
+    items = _find(meta, b"iinf")
+    if items is None:
+        return
+    for kind, body in _bodies(items[8 if items[0] else 6 :]):
+        if kind == b"infe" and body[0] >= 2:  # noqa: PLR2004 - types came with this version
+            at = 8 if body[0] == 2 else 10  # noqa: PLR2004 - wide ids came with version 3
+            yield bytes(body[at : at + 4])
+
+
+def _text(view: memoryview) -> bytes:
+    """Return the text at the start of a box, without the zero that ends it."""
+    return bytes(view[:_MAX_TYPE_BYTES]).partition(b"\0")[0]
 
 
 def _coded_colours(view: memoryview) -> tuple[int, int] | None:

@@ -85,6 +85,15 @@ def described_profile(content: Content, image: Image.Image, *, image_format: str
     return embedded
 
 
+def is_high_dynamic_range(content: Content, image_format: str) -> bool:
+    """Return whether the code points of a PNG, AVIF or HEIC state the transfer PQ or HLG."""
+    if image_format == "png":
+        coded = png_chunk(content, b"cICP") or b""
+        return len(coded) == 4 and coded[1] in {_PQ, _HLG}  # noqa: PLR2004 - its four bytes
+    found = coded_colours(content)
+    return found is not None and found[1] in {_PQ, _HLG}
+
+
 def _png_profile(
     content: Content, image: Image.Image, embedded: bytes | None, *, is_grey: bool
 ) -> bytes | None:

@@ -21,6 +21,8 @@ _HEADER_BYTES: Final = 13
 _EXTENSION, _IMAGE = 0x21, 0x2C
 _GRAPHIC_CONTROL, _APPLICATION = 0xF9, 0xFF
 _LOOP_EXTENSIONS: Final = frozenset({b"NETSCAPE2.0", b"ANIMEXTS1.0"})
+_MANIFEST: Final = b"C2PA_GIF"
+"""The application whose extension contains content credentials."""
 _GRAPHIC_CONTROL_BYTES: Final = 4
 _LOOP_BYTES: Final = 3
 _TO_TRANSPARENT: Final = 2
@@ -75,7 +77,8 @@ class GifFile(ImageFile.ImageFile):
     A GIF whose frames are composed on a canvas that is transparent at first.
 
     A first frame that covers the canvas keeps its mode, P or L; other frames are RGB or RGBA. `info["loop"]`
-    is the number of repeats, 0 for forever, and absent if the animation is played once.
+    is the number of repeats, 0 for forever, and absent if the animation is played once. `info["c2pa"]` is
+    true if there are content credentials before the first frame.
     """
 
     format = "GIF"
@@ -187,6 +190,8 @@ class GifFile(ImageFile.ImageFile):
                     control = blocks[0]
                 elif content[at + 1] == _APPLICATION and blocks[:1] and blocks[0] in _LOOP_EXTENSIONS:
                     self._read_loop(blocks[1:])
+                elif content[at + 1] == _APPLICATION and blocks[:1] and blocks[0][:8] == _MANIFEST:
+                    self.info["c2pa"] = True
                 at = end
             elif kind == _IMAGE and at + 10 < len(content):
                 left, top, width, height, flags = struct.unpack_from("<HHHHB", content, at + 1)

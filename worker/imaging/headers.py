@@ -118,6 +118,16 @@ def png_chunk(content: Content, wanted: bytes) -> bytes | None:
     return None
 
 
+def has_png_chunk(content: Content, wanted: bytes) -> bool:
+    """Return whether a PNG has a chunk of this type, before or after the pixels."""
+    return any(kind == wanted for kind, _ in _png_chunks(memoryview(content)))
+
+
+def has_webp_chunk(content: Content, wanted: bytes) -> bool:
+    """Return whether a WebP has a chunk of this type that is not within a frame."""
+    return any(kind == wanted for kind in _webp_chunks(memoryview(content)))
+
+
 def has_oversized_profile(content: Content) -> bool:
     """Return whether a PNG's colour profile decompresses to more than `MAX_PROFILE_BYTES`."""
     view = memoryview(content)
@@ -175,12 +185,21 @@ def _gif_palette_bytes(flags: int) -> int:
 
 
 def _webp_frames(view: memoryview, stop_after: int) -> int:
-    at, frames = 12, 0
-    while frames <= stop_after and at + 8 <= len(view):
-        frames += bytes(view[at : at + 4]) == b"ANMF"
+    frames = 0
+    for kind in _webp_chunks(view):
+        frames += kind == b"ANMF"
+        if frames > stop_after:
+            break
+    return frames
+
+
+def _webp_chunks(view: memoryview) -> Iterator[bytes]:
+    """Yield the type of each chunk, also of one in which the file ends."""
+    at = 12
+    while at + 8 <= len(view):
+        yield bytes(view[at : at + 4])
         (length,) = struct.unpack_from("<I", view, at + 4)
         at += 8 + length + (length & 1)
-    return frames
 
 
 def _png_frames(view: memoryview, stop_after: int) -> int:

@@ -29,6 +29,7 @@ from worker.imaging.cost import (
 )
 from worker.imaging.errors import rejected_error_for
 from worker.imaging.exif import extract_credits, extract_metadata, read_exif, take_xmp
+from worker.imaging.extras import read_extras
 from worker.imaging.geometry import layout
 from worker.imaging.headers import (
     MAX_PROFILE_BYTES,
@@ -128,6 +129,8 @@ def validate(
             _check_end(image, alternative, draft)
         profile = described_profile(file, image, image_format=image_format)
         mode, stated_profile = image.mode, profile
+        whole = content if image_format == "png" else file  # without the chunks that decoding does not need
+        extras = read_extras(whole, image, image_format=image_format, xmp=xmp, profile=profile)
         picture: Image.Image = image
         if kept_frames == 1:
             picture, profile = correct_samples(file, image, profile)
@@ -145,16 +148,12 @@ def validate(
         credits=extract_credits(exif, xmp) if keep_credits else b"",
         is_lossless=image_format == "webp" and is_lossless_webp(content),
     )
-    detail: dict[str, Json] = {
-        "result": "valid",
-        "format": image_format,
-        "mode": mode,
-        "frames": frames,
-    }
+    detail: dict[str, Json] = {"result": "valid", "format": image_format, "mode": mode, "frames": frames}
     if orientation != UPRIGHT:
         detail["orientation"] = orientation
     if stated_profile:
         detail["profile"] = profile_name(stated_profile)
+    detail |= extras
     return decoded, StepNote(detail=detail, metadata=extract_metadata(exif, with_location=record_location))
 
 

@@ -198,6 +198,9 @@ _REASONS: Final[Mapping[str, str]] = {
 _UNNAMED: Final = frozenset({"code", "format", "reason", "result", "watermarkText", "watermarkType"})
 """Parts of a step's detail that are shown without their names."""
 
+_FLAGS: Final[Mapping[str, str]] = {"hdr": "HDR", "contentCredentials": "content credentials"}
+"""Parts of a step's detail that are present only if they are true, and how they are shown."""
+
 
 def error_words(code: str) -> ErrorWords:
     """Return the cause and the advice for an error code; general ones for an unknown code."""
@@ -245,6 +248,11 @@ def reason_text(entry: HistoryEntry, error: Failure | None) -> str:
     return ", ".join((*parts, *filter(None, [detail_text(detail)])))
 
 
+def flag_words(detail: Mapping[str, Json]) -> list[str]:
+    """Return what validation has found in the upload besides its pixels: `HDR`, `content credentials`."""
+    return [words for name, words in _FLAGS.items() if detail.get(name) is True]
+
+
 def expiry_text(ttl: int) -> str:
     """Return when a record expires, given in seconds since 1970."""
     return clock.to_text(datetime.fromtimestamp(min(ttl, _LAST_SECOND), UTC))
@@ -263,7 +271,12 @@ def detail_text(detail: Mapping[str, Json]) -> str:
             sizes = f"{from_width}x{from_height} {_ARROW} {to_width}x{to_height}"
             return ", ".join(filter(None, (sizes, detail_text(rest))))
     return ", ".join(
-        _plain(value) if name in _UNNAMED else f"{name} {_plain(value)}" for name, value in detail.items()
+        _FLAGS[name]
+        if name in _FLAGS and value is True
+        else _plain(value)
+        if name in _UNNAMED
+        else f"{name} {_plain(value)}"
+        for name, value in detail.items()
     )
 
 

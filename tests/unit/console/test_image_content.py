@@ -88,6 +88,18 @@ def test_the_focal_point_and_what_was_ignored_are_shown() -> None:
     assert "Ignoreda: b" in text
 
 
+def test_the_page_states_what_the_upload_contains_besides_its_pixels() -> None:
+    image = completed()
+    validated = image.steps[StepName.VALIDATION]
+    detail: dict[str, Json] = {**validated.detail, "hdr": True, "contentCredentials": True}
+    marked = replace(image, steps={**image.steps, StepName.VALIDATION: replace(validated, detail=detail)})
+    assert content_of(marked)["contains"] == ["HDR", "content credentials"]
+    text = text_of(html_of(marked))
+    assert "ContainsHDR, content credentials" in text
+    assert "True" not in text.partition("The record as JSON")[0]
+    assert content_of(image)["contains"] == []
+
+
 def test_the_content_has_the_record_as_the_command_line_prints_it() -> None:
     assert content_of(completed())["image"] == to_item(completed(), CONTEXT.table)
 

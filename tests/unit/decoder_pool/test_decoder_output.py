@@ -30,7 +30,15 @@ FONT = Path(imaging.__file__).parents[1] / "data" / "fonts" / "DejaVuSans-Bold.t
 MEDIUM = Size("medium", 800, 600)
 EXTENT = {"width": 1920, "height": 1080}
 DETAILS: dict[StepName, dict[str, Any]] = {
-    StepName.VALIDATION: {"result": "valid", "format": "jpeg", "mode": "RGB", "frames": 1, "orientation": 6},
+    StepName.VALIDATION: {
+        "result": "valid",
+        "format": "jpeg",
+        "mode": "RGB",
+        "frames": 1,
+        "orientation": 6,
+        "hdr": True,
+        "contentCredentials": True,
+    },
     StepName.RESIZE: {
         "dimensions": {"original": EXTENT, "processed": {"width": 800, "height": 450}},
         "dominantColor": "#dc1e1e",
@@ -147,6 +155,8 @@ HOSTILE_DETAILS: list[tuple[StepName, dict[str, object]]] = [
     (StepName.VALIDATION, {"frames": 2**40}),
     (StepName.VALIDATION, {"frames": 10**100}),
     (StepName.VALIDATION, {"orientation": 9}),
+    (StepName.VALIDATION, {"hdr": False}),
+    (StepName.VALIDATION, {"contentCredentials": "true"}),
     (StepName.VALIDATION, {"profile": "x" * 501}),
     (StepName.VALIDATION, {"profile": {"": {"": {"": ""}}}}),
     (StepName.RESIZE, {"completedAt": 7}),

@@ -1,5 +1,7 @@
 """Words for error codes."""
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from worker.domain.errors import (
@@ -12,7 +14,10 @@ from worker.domain.errors import (
 )
 from worker.domain.image import Failure
 from worker.domain.status import ImageStatus
-from worker.presentation.words import error_words, what_to_do
+from worker.presentation.words import detail_text, error_words, what_to_do
+
+if TYPE_CHECKING:
+    from worker.domain.step import Json
 
 CODES = sorted(
     {
@@ -48,3 +53,9 @@ def test_every_error_code_has_its_own_cause_and_advice(code: str) -> None:
 def test_what_to_do_depends_on_the_status(status: ImageStatus, text: str | None) -> None:
     failure = Failure(code="truncated", message="the file ends", step=None, retryable=False)
     assert what_to_do(failure, status) == text
+
+
+def test_what_an_upload_contains_is_shown_in_words() -> None:
+    detail: dict[str, Json] = {"format": "jpeg", "frames": 1, "hdr": True, "contentCredentials": True}
+    assert detail_text(detail) == "jpeg, frames 1, HDR, content credentials"
+    assert detail_text({"hdr": "<b>"}) == "hdr <b>"
