@@ -23,6 +23,7 @@ RESOURCES = {
     "${Table.Arn}/index/*": "indexes",
     "${Table.Arn}/index/UserImages": "indexes",
     "${Table.Arn}/stream/*": "stream",
+    "arn:${AWS::Partition}:pipes:${AWS::Region}:${AWS::AccountId}:pipe/${EventsPipeName}": "pipe",
     "*": "everything",
 }
 
@@ -139,6 +140,8 @@ def resource_of(call: Call) -> str:
             return "table"
         case "dynamodbstreams", _:
             return "stream"
+        case "pipes", _:
+            return "pipe"
         case "cloudwatch", _:
             return "everything"
         case "sqs", {"QueueUrl": name} | {"QueueName": name}:

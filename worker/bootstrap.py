@@ -234,6 +234,7 @@ def storage_parameters(settings: Settings) -> dict[str, str]:
         "CorsOrigins": ",".join(settings.cors_origins),
         "Stream": "Enabled" if settings.events or settings.delete_expired_objects else "Disabled",
         "EventsDeadLetterQueueName": settings.events_dead_letter_queue_name,
+        "EventsPipeName": settings.events_pipe_name,
     }
 
 

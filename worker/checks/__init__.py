@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from worker.aws.retry import RetryPolicy
 from worker.checks.bucket import check_bucket, find_bucket, find_output_bucket
 from worker.checks.confinement import check_confinement, unconfined
-from worker.checks.events import check_events
+from worker.checks.events import check_pipe, check_stream
 from worker.checks.finding import Finding
 from worker.checks.queue import check_queue, find_dead_letter_queue, find_queue
 from worker.checks.table import check_table, find_table
@@ -26,7 +26,16 @@ if TYPE_CHECKING:
 
     from worker.settings import Settings
 
-__all__ = ["Finding", "check", "check_at_start", "check_confinement", "check_events", "require", "unconfined"]
+__all__ = [
+    "Finding",
+    "check",
+    "check_at_start",
+    "check_confinement",
+    "check_pipe",
+    "check_stream",
+    "require",
+    "unconfined",
+]
 
 
 async def check(

@@ -18,15 +18,8 @@ _DEPLOY: Final = "deploy config/cloudformation/events.yaml, or set WORKER_EVENTS
 _STARTING: Final = frozenset({"RUNNING", "CREATING", "STARTING", "UPDATING"})
 
 
-async def check_events(
-    dynamodb: "DynamoDBClient", pipes: "EventBridgePipesClient", settings: "Settings", *, retry: RetryPolicy
-) -> list[Finding]:
-    """Check the stream of the table and the pipe; the worker itself needs neither."""
-    stream = await _check_stream(dynamodb, settings, retry)
-    return [stream, await _check_pipe(pipes, settings, retry)]
-
-
-async def _check_stream(dynamodb: "DynamoDBClient", settings: "Settings", retry: RetryPolicy) -> Finding:
+async def check_stream(dynamodb: "DynamoDBClient", settings: "Settings", *, retry: RetryPolicy) -> Finding:
+    """Check the stream of the table, which the worker itself does not need."""
     what, name = "stream", settings.table_name
     try:
         described = await retry_at_startup(lambda: dynamodb.describe_table(TableName=name), retry)
@@ -43,7 +36,8 @@ async def _check_stream(dynamodb: "DynamoDBClient", settings: "Settings", retry:
     return passed(what, f"table {name} has a stream with the items before and after", required=False)
 
 
-async def _check_pipe(pipes: "EventBridgePipesClient", settings: "Settings", retry: RetryPolicy) -> Finding:
+async def check_pipe(pipes: "EventBridgePipesClient", settings: "Settings", *, retry: RetryPolicy) -> Finding:
+    """Check the pipe that publishes events, which the worker itself does not need."""
     what, name = "pipe", settings.events_pipe_name
     try:
         pipe = await retry_at_startup(lambda: pipes.describe_pipe(Name=name), retry)

@@ -6,8 +6,9 @@ import typer
 from rich.markup import escape
 
 from worker import checks
-from worker.bootstrap import RETRY_POLICIES, build_decoder_pool, open_client, open_clients
+from worker.bootstrap import build_decoder_pool, open_clients
 from worker.cli.support import output
+from worker.cli.support.checks import run_checks
 from worker.cli.support.entrypoint import asynchronous, start
 from worker.domain.errors import ConfigurationError, TransientError
 from worker.settings import Settings
@@ -35,15 +36,7 @@ async def check(*, json: output.JsonOption = False) -> int:
     settings = start()
     async with open_clients(settings) as clients:
         with output.working("checking queues, buckets, table and decoders"):
-            findings = await checks.check(
-                clients.sqs, clients.s3, clients.dynamodb, settings, retry=RETRY_POLICIES.startup
-            )
-            if settings.events:
-                async with open_client("pipes", settings) as pipes:
-                    findings += await checks.check_events(
-                        clients.dynamodb, pipes, settings, retry=RETRY_POLICIES.startup
-                    )
-            findings.append(await _check_decoder(settings))
+            findings = [*await run_checks(settings, clients), await _check_decoder(settings)]
     failed = [finding for finding in findings if finding.required and not finding.ok]
     if json:
         output.print_json({"ok": not failed, "findings": [asdict(finding) for finding in findings]})

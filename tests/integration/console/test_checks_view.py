@@ -1,6 +1,7 @@
 """The checks as a page."""
 
-from tests.support.console import JSON, RunningConsole
+from tests.support.console import JSON, RunningConsole, running_console
+from worker.settings import Settings
 
 
 async def test_the_checks_run_when_they_are_asked_for(console: RunningConsole) -> None:
@@ -26,3 +27,15 @@ async def test_a_failed_check_is_shown_with_what_to_do(console: RunningConsole) 
     page = await console.html("/checks")
     assert "<code>image-worker provision</code>" in page
     assert "required check failed" in page
+
+
+async def test_with_events_the_stream_and_the_pipe_are_checked_too(with_stream: Settings) -> None:
+    async with (
+        running_console(with_stream, events=True) as console,
+        console.browser.post("/checks", headers=JSON) as response,
+    ):
+        content = await response.json()
+    found = {finding["name"]: finding for finding in content["findings"]}
+    assert found["stream"]["ok"]
+    assert "there is no pipe image-worker-events" in found["pipe"]["message"]
+    assert content["ok"], "the worker itself needs no events"

@@ -70,7 +70,13 @@ def test_the_worker_gets_the_same_values_as_the_storage_stack(template: dict[str
         "TableName": "WORKER_TABLE_NAME",
         "RequireScan": "WORKER_REQUIRE_SCAN",
     }
-    of_provisioning = {"MaxReceiveCount", "CorsOrigins", "Stream", "EventsDeadLetterQueueName"}
+    of_provisioning = {
+        "MaxReceiveCount",
+        "CorsOrigins",
+        "Stream",
+        "EventsDeadLetterQueueName",
+        "EventsPipeName",
+    }
     assert settings.keys() == storage_parameters(Settings()).keys() - of_provisioning
     storage, variables = templates.template("storage.yaml")["Parameters"], environment(template)
     for parameter, setting in settings.items():

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 
 from rich.markup import escape
 
-from worker import checks
 from worker.bootstrap import (
     RETRY_POLICIES,
     Clients,
@@ -26,6 +25,7 @@ from worker.bootstrap import (
     table_of,
 )
 from worker.cli.support import output
+from worker.cli.support.checks import run_checks
 from worker.cli.support.requester import user_name
 from worker.domain.clock import utc_now
 from worker.domain.errors import ConfigurationError
@@ -125,9 +125,7 @@ async def _context(
         open_dead_letters=partial(build_dead_letters, clients.sqs, settings),
         open_repairs=partial(open_repairs, settings, clients),
         build_deletions=partial(build_deletions, settings, clients),
-        check=partial(
-            checks.check, clients.sqs, clients.s3, clients.dynamodb, settings, retry=RETRY_POLICIES.startup
-        ),
+        check=partial(run_checks, settings, clients),
         build_decoder_pool=partial(build_decoder_pool, settings.model_copy(update={"processes": 1})),
         clock=utc_now,
         grafana_url=settings.console_grafana_url,
