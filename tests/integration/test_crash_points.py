@@ -54,10 +54,12 @@ from worker.dynamodb.repair_writes import RepairWrites
 from worker.repair.context import RepairContext
 from worker.repair.deletion import DeletionContext, delete_image, forget_user
 from worker.repair.enqueue import enqueue_all
+from worker.repair.orphans import MIN_AGE, reconcile_orphans
 from worker.repair.reconcile import reconcile_all
 from worker.repair.redrive import redrive_all
 from worker.repair.reprocess import reprocess_images, retry_image
 from worker.repair.requests import job_of
+from worker.repair.result_state import reconcile_results
 from worker.settings import Settings
 
 if TYPE_CHECKING:
@@ -463,6 +465,23 @@ Setup: TypeAlias = Callable[[Case], Awaitable[None]]
 Tool: TypeAlias = Callable[[RepairContext, Clients, Case], Awaitable[None]]
 
 
+async def run_tool(tool: Tool, case: Case, injector: FaultInjector) -> None:
+    """Run a repair tool until it ends or crashes."""
+    settings, clients = case.aws.settings, clients_of_new_worker(case.aws, injector)
+
+    async def work() -> None:
+        async with open_repairs(
+            settings, clients, requester=a_requester(), reporter=Report("testing"), rate_per_s=10_000
+        ) as repairs:
+            await tool(repairs, clients, case)
+
+    try:
+        await run_until_done_or_crashed(injector, work())
+    except ConnectionClosedError:
+        # The only call without retries; the tool ends with this error, and its user runs it again.
+        assert injector.names[-1] == "get_queue_url"
+
+
 @pytest.mark.parametrize(
     ("setup", "tool", "completions", "needs_reconcile"),
     [
@@ -483,28 +502,13 @@ async def test_a_repair_tool_that_crashes_at_any_call_and_runs_again_loses_and_d
     needs_reconcile: bool,
 ) -> None:
     # With one shard a list is one call; leases without a duration have expired when the tool runs again.
-    settings = aws.settings.model_copy(update={"index_shards": 1, "visibility_timeout_s": 0})
-    aws = replace(aws, settings=settings)
-
-    async def run(tool: Tool, case: Case, injector: FaultInjector) -> None:
-        clients = clients_of_new_worker(aws, injector)
-
-        async def work() -> None:
-            async with open_repairs(
-                settings, clients, requester=a_requester(), reporter=Report("testing"), rate_per_s=10_000
-            ) as repairs:
-                await tool(repairs, clients, case)
-
-        try:
-            await run_until_done_or_crashed(injector, work())
-        except ConnectionClosedError:
-            # The only call without retries; the tool ends with this error, and its user runs it again.
-            assert injector.names[-1] == "get_queue_url"
-
+    aws = replace(
+        aws, settings=aws.settings.model_copy(update={"index_shards": 1, "visibility_timeout_s": 0})
+    )
     without_faults = FaultInjector()
     case = Case(aws, WorkerOptions())
     await setup(case)
-    await run(tool, case, without_faults)
+    await run_tool(tool, case, without_faults)
     await case.finish()
     unsent: list[Fault] = []
 
@@ -513,11 +517,11 @@ async def test_a_repair_tool_that_crashes_at_any_call_and_runs_again_loses_and_d
         case, injector = Case(aws, WorkerOptions()), FaultInjector([fault])
         await setup(case)
         for _ in range(2):
-            await run(tool, case, injector)
+            await run_tool(tool, case, injector)
         assert injector.all_injected
         if completions and (await case.message_counts())[0] == 0:
             unsent.append(fault)
-            await run(reconcile, case, FaultInjector())
+            await run_tool(reconcile, case, FaultInjector())
         await case.finish()
         image = await case.image()
         if completions:
@@ -621,6 +625,91 @@ async def test_a_deletion_that_crashes_at_any_call_and_runs_again_leaves_nothing
 
     names = without_faults.names
     print(f"covered {len(faults)} distinct faults of 3 x {len(names)} points: {' '.join(names)}")
+
+
+class Objects:
+    """Ignores what is reported of objects."""
+
+    def found(self, what: str, *, key: str) -> None:
+        pass
+
+    removed = found
+
+
+async def left_over(case: Case) -> None:
+    """Leave a completed image, and a result that its record names as left over."""
+    await completed(case)
+    bucket, key = case.aws.settings.bucket, f"processed/{case.user_id}/left-over.jpg"
+    image = await case.image()
+    head = await case.aws.s3.head_object(Bucket=bucket, Key=image.renditions["medium"].key)
+    stored = await case.aws.s3.put_object(Bucket=bucket, Key=key, Body=b"1", Metadata=head["Metadata"])
+    leftover = {"M": {"key": {"S": key}, "eTag": {"S": stored["ETag"].strip('"')}}}
+    await case.aws.dynamodb.update_item(
+        TableName=case.aws.settings.table_name,
+        Key={"imageId": {"S": image.image_id}, "userId": {"S": image.user_id}},
+        UpdateExpression="SET leftovers = :leftovers",
+        ExpressionAttributeValues={":leftovers": {"L": [leftover]}},
+    )
+
+
+async def record_deleted(case: Case) -> None:
+    """Leave a result of the table without a record; workers of these cases do not store the table's id."""
+    await completed(case)
+    table, bucket = case.aws.settings.table_name, case.aws.settings.bucket
+    table_id = (await case.aws.dynamodb.describe_table(TableName=table))["Table"]["TableId"]
+    key = (await case.image()).renditions["medium"].key
+    metadata = (await case.aws.s3.head_object(Bucket=bucket, Key=key))["Metadata"]
+    metadata |= {"record": f"{table_id}/0123456789abcdef"}
+    await case.aws.s3.put_object(Bucket=bucket, Key=key, Body=b"1", Metadata=metadata)
+    await case.aws.dynamodb.delete_item(
+        TableName=table,
+        Key={"imageId": {"S": case.image_id}, "userId": {"S": case.user_id}},
+    )
+
+
+async def compare_results(repairs: RepairContext, _: Clients, __: Case) -> None:
+    await reconcile_results(repairs)
+
+
+async def remove_orphans(repairs: RepairContext, _: Clients, case: Case) -> None:
+    repairs = replace(repairs, results_prefix=f"processed/{case.user_id}/")
+    await reconcile_orphans(repairs, Objects(), now=utc_now() + 2 * MIN_AGE, removes=True)
+
+
+@pytest.mark.parametrize(
+    ("setup", "tool"),
+    [
+        pytest.param(left_over, compare_results, id="reconcile --objects, leftover"),
+        pytest.param(left_over, remove_orphans, id="reconcile --orphans, leftover"),
+        pytest.param(record_deleted, remove_orphans, id="reconcile --orphans, orphan"),
+    ],
+)
+async def test_a_tool_that_crashes_at_any_call_and_runs_again_deletes_only_what_no_record_names(
+    aws: Aws, setup: Setup, tool: Tool
+) -> None:
+    aws = replace(aws, settings=aws.settings.model_copy(update={"index_shards": 1}))
+    without_faults = FaultInjector()
+    case = Case(aws, WorkerOptions())
+    await setup(case)
+    await run_tool(tool, case, without_faults)
+    assert "delete_object" in without_faults.names
+
+    faults = distinct_faults_of(without_faults.names)
+    for fault in faults:
+        case, injector = Case(aws, WorkerOptions()), FaultInjector([fault])
+        await setup(case)
+        for _ in range(2):
+            await run_tool(tool, case, injector)
+        assert injector.all_injected
+        if setup is left_over:
+            image = await case.image()
+            await case.check([image], b"upload")
+            assert image.leftovers == ()
+            assert await case.result_keys() == {image.renditions["medium"].key}
+        else:
+            assert await case.result_keys() == set()
+
+    print(f"covered {len(faults)} distinct faults of 3 x {len(without_faults.names)} points")
 
 
 async def calls_without_faults(aws: Aws, options: WorkerOptions, *, uploads: int = 1) -> list[str]:

@@ -119,20 +119,17 @@ async def _reconcile(
     # Read after the objects: what a worker has recorded by then is seen.
     records = await repairs.queries.records((_key_of(each) for each in known), consistent=True)
     orphans: list[tuple[ResultOwner, StoredResult]] = []
-    with_leftovers: dict[tuple[str, str], Image] = {}
     for result in known:
-        record = records.get(_key_of(result))
-        owner = owner_of(result, record, table_id=table_id)
+        owner = owner_of(result, records.get(_key_of(result)), table_id=table_id)
         if owner in ORPHANS and removes:
             orphans.append((owner, result))
         elif owner in _LISTED:
             objects.found(owner, key=result.key)
-        elif owner is ResultOwner.LEFTOVER and isinstance(record, Image):
-            with_leftovers[_key_of(result)] = record
         else:
             repairs.reporter.skipped(owner)
-    for image in with_leftovers.values():
-        await delete_leftovers(repairs, image)
+    for record in records.values():
+        if isinstance(record, Image):
+            await delete_leftovers(repairs, record)
     await asyncio.gather(*(_remove(repairs, objects, owner, result, limit) for owner, result in orphans))
 
 
