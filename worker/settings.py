@@ -286,7 +286,7 @@ class Settings(BaseSettings):
         description="How animations are handled: first frame only, all frames (GIF and WebP), or rejected.",
     )
     keep_credits: bool = Field(
-        default=True, description="Whether results keep the artist and copyright of the upload."
+        default=True, description="Whether results keep the artist, copyright and credit of the upload."
     )
     record_location: bool = Field(
         default=False,

@@ -1,13 +1,14 @@
-"""Read EXIF and XMP: camera, exposure, time and place for the record, credits for the renditions."""
+"""Read EXIF, XMP and IPTC: camera, exposure, time and place for the record, credits for the renditions."""
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Final, cast
+from itertools import islice
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 from xml.etree import ElementTree as ET
 
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, TiffImagePlugin
 
 if TYPE_CHECKING:
     from typing import SupportsFloat
@@ -17,11 +18,25 @@ MAX_CREDIT_CHARACTERS: Final = 300
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _OFFSET: Final = re.compile(r"[+-]\d\d:\d\d")
-_CREDITS: Final = (ExifTags.Base.Artist, ExifTags.Base.Copyright)
-_XMP_CREDITS: Final = {ExifTags.Base.Artist: "creator", ExifTags.Base.Copyright: "rights"}
-_DUBLIN_CORE: Final = "{http://purl.org/dc/elements/1.1/}"
+_EXIF_CREDITS: Final = (ExifTags.Base.Artist, ExifTags.Base.Copyright)
+_NAMESPACES: Final = {
+    "dc": "{http://purl.org/dc/elements/1.1/}",
+    "photoshop": "{http://ns.adobe.com/photoshop/1.0/}",
+    "rights": "{http://ns.adobe.com/xap/1.0/rights/}",
+}
 _XMP_ITEM: Final = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}li"
+_XMP_LANGUAGE: Final = "{http://www.w3.org/XML/1998/namespace}lang"
 _MAX_XMP_BYTES: Final = 262_144
+_UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
+_MAX_XMP_ITEMS: Final = 100
+_IPTC_MARKER, _IPTC_RECORD = 0x1C, 2
+_IPTC_BY_LINE, _IPTC_CREDIT, _IPTC_COPYRIGHT = 80, 110, 116
+_IPTC_EXTENDED: Final = 0x8000
+"""Flag of a length that is the length of the length."""
+_MAX_IPTC_DATASETS, _MAX_IPTC_LENGTH_BYTES = 1000, 4
+_PHOTOSHOP_IPTC: Final = 0x0404
+"""Number of the Photoshop resource that contains IPTC."""
+_TIFF_IPTC: Final = 33723
 _DEGREE_PARTS: Final = 3
 _MAX_PLAUSIBLE: Final = 100_000
 """Exposures in seconds, apertures and focal lengths from here on are not shown."""
@@ -71,45 +86,148 @@ def extract_metadata(exif: Image.Exif, *, with_location: bool = False) -> Mappin
     return {name: value for name, value in metadata.items() if value}
 
 
-def extract_credits(exif: Image.Exif, xmp: bytes = b"") -> bytes:
+class _Credits(NamedTuple):
     """
-    Return EXIF that contains only the artist and copyright, encoded; empty if there is neither.
+    Credits in one kind of metadata; what is missing is empty.
+
+    Attributes:
+        creator: Who made the image.
+        rights: Copyright notice.
+        line: Text to print next to the image, for example with the agency.
+        terms: Terms of use.
+        statement: URL of the terms of use.
+    """
+
+    creator: str = ""
+    rights: str = ""
+    line: str = ""
+    terms: str = ""
+    statement: str = ""
+
+
+def extract_credits(exif: Image.Exif, xmp: bytes = b"", iptc: bytes = b"") -> bytes:
+    """
+    Return EXIF that contains only an artist and a copyright, encoded; empty if there is neither.
+
+    EXIF precedes XMP, and XMP precedes IPTC, for each of the credits. The credit line and the terms of use,
+    for which EXIF has no place, follow the copyright.
 
     Args:
         exif: EXIF of the upload.
-        xmp: XMP packet of the upload, for what its EXIF does not have.
+        xmp: XMP packet of the upload.
+        iptc: IPTC of the upload.
     """
+    from_exif = _Credits(*(_text(exif.get(tag), limit=MAX_CREDIT_CHARACTERS) for tag in _EXIF_CREDITS))
+    found = (from_exif, _credits_in_xmp(xmp), _credits_in_iptc(iptc))
+    parts = [next(filter(None, texts), "") for texts in zip(*found, strict=True)]
     kept = Image.Exif()
-    from_xmp = _credits_in_xmp(xmp) if xmp else {}
-    for tag in _CREDITS:
-        text = _text(exif.get(tag), limit=MAX_CREDIT_CHARACTERS) or from_xmp.get(tag, "")
+    for tag, text in zip(_EXIF_CREDITS, (parts[0], _joined(parts[1:])), strict=True):
         if text:
             kept[tag] = text.encode()  # Pillow would replace what is not ASCII by question marks
     return kept.tobytes() if kept else b""
 
 
-def _credits_in_xmp(xmp: bytes) -> Mapping[int, str]:
-    """Return the creators and rights of an XMP packet by their EXIF tag."""
+def read_iptc(image: Image.Image) -> bytes:
+    """Return the IPTC of an opened JPEG or TIFF; empty if there is none."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return _iptc_of_tiff(image)
+    resources = image.info.get("photoshop")
+    found = resources.get(_PHOTOSHOP_IPTC) if isinstance(resources, dict) else None
+    return found if isinstance(found, bytes) else b""
+
+
+def _iptc_of_tiff(image: TiffImagePlugin.TiffImageFile) -> bytes:
+    # Some programs store it as numbers of four bytes, of which Pillow returns the first.
+    found = image.tag_v2._tagdata.get(_TIFF_IPTC)  # noqa: SLF001 - the only access to the bytes of a tag
+    return found if isinstance(found, bytes) else b""
+
+
+def _joined(texts: Sequence[str]) -> str:
+    """Return different texts as one, without those that another one contains."""
+    kept: list[str] = []
+    for text in texts:
+        if not any(text in other for other in kept):
+            kept.append(text)
+    return "; ".join(filter(None, kept))[:MAX_CREDIT_CHARACTERS].strip()
+
+
+def _credits_in_xmp(xmp: bytes) -> _Credits:
     # Without a document type there are no entities, which could expand without bound.
-    if len(xmp) > _MAX_XMP_BYTES or b"<!DOCTYPE" in xmp.replace(b"\0", b""):
-        return {}
+    if not xmp or len(xmp) > _MAX_XMP_BYTES or b"<!DOCTYPE" in xmp.replace(b"\0", b""):
+        return _Credits()
+    if not xmp.startswith(_UTF_16):
+        xmp = xmp.rstrip(b"\0 ")
     try:
-        root = ET.fromstring(xmp.rstrip(b"\0 "))  # noqa: S314 - see above
+        root = ET.fromstring(xmp)  # noqa: S314 - see above
     except (ET.ParseError, ValueError, LookupError):
-        return {}
-    found: dict[int, str] = {}
-    for tag, name in _XMP_CREDITS.items():
-        texts = [
-            text
-            for element in root.iter(f"{_DUBLIN_CORE}{name}")
-            for item in (*element.iter(_XMP_ITEM), element)
-            if (text := _printable(item.text or "", limit=MAX_CREDIT_CHARACTERS))
-        ]
-        # Rights are alternatives in several languages, the default first; creators are a list.
-        joined = texts[0] if texts and tag == ExifTags.Base.Copyright else "; ".join(texts)
-        if joined:
-            found[tag] = joined[:MAX_CREDIT_CHARACTERS].strip()
-    return found
+        return _Credits()
+    return _Credits(
+        creator="; ".join(_xmp_texts(root, "dc", "creator"))[:MAX_CREDIT_CHARACTERS].strip(),
+        rights=_first(_xmp_texts(root, "dc", "rights")),
+        line=_first(_xmp_texts(root, "photoshop", "Credit")),
+        terms=_first(_xmp_texts(root, "rights", "UsageTerms")),
+        statement=_first(_xmp_texts(root, "rights", "WebStatement")),
+    )
+
+
+def _xmp_texts(root: ET.Element, namespace: str, name: str) -> list[str]:
+    """
+    Return the texts of a property: of an attribute or an element, or of the items in it.
+
+    Items are a list of creators, or alternatives in several languages, of which the default comes first.
+    Only the first element is read: elements within each other would take quadratic time.
+    """
+    qualified = f"{_NAMESPACES[namespace]}{name}"
+    element = next(root.iter(qualified), None)
+    if element is None:
+        texts = (element.get(qualified) for element in root.iter())
+        found = next((text for text in texts if text is not None), "")
+    else:
+        items = list(islice(element.iter(_XMP_ITEM), _MAX_XMP_ITEMS))
+        items.sort(key=lambda item: item.get(_XMP_LANGUAGE) != "x-default")
+        listed = [_printable(item.text or "", limit=MAX_CREDIT_CHARACTERS) for item in items]
+        if any(listed):
+            return list(filter(None, listed))
+        found = element.text or ""
+    text = _printable(found, limit=MAX_CREDIT_CHARACTERS)
+    return [text] if text else []
+
+
+def _credits_in_iptc(iptc: bytes) -> _Credits:
+    found: dict[int, list[str]] = {}
+    for dataset, value in _iptc_datasets(iptc):
+        if text := _printable(_decode(value[: 10 * MAX_CREDIT_CHARACTERS]), limit=MAX_CREDIT_CHARACTERS):
+            found.setdefault(dataset, []).append(text)
+    return _Credits(
+        creator="; ".join(found.get(_IPTC_BY_LINE, []))[:MAX_CREDIT_CHARACTERS].strip(),
+        rights=_first(found.get(_IPTC_COPYRIGHT, [])),
+        line=_first(found.get(_IPTC_CREDIT, [])),
+    )
+
+
+def _iptc_datasets(iptc: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the number and the value of each complete dataset of the application record (IPTC-IIM)."""
+    at = 0
+    for _ in range(_MAX_IPTC_DATASETS):
+        head = iptc[at : at + 5]
+        if len(head) < 5 or head[0] != _IPTC_MARKER:  # noqa: PLR2004 - a marker, two numbers and a length
+            return
+        length, at = int.from_bytes(head[3:]), at + 5
+        if length & _IPTC_EXTENDED:
+            size = length - _IPTC_EXTENDED
+            if size > _MAX_IPTC_LENGTH_BYTES:
+                return
+            length, at = int.from_bytes(iptc[at : at + size]), at + size
+        end = at + length
+        if end > len(iptc):
+            return
+        if head[1] == _IPTC_RECORD:
+            yield head[2], iptc[at:end]
+        at = end
+
+
+def _first(texts: Sequence[str]) -> str:
+    return texts[0] if texts else ""
 
 
 def _ifd(exif: Image.Exif, ifd: ExifTags.IFD) -> Mapping[int, object]:

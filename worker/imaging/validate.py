@@ -28,7 +28,7 @@ from worker.imaging.cost import (
     max_pixels_in_memory,
 )
 from worker.imaging.errors import rejected_error_for
-from worker.imaging.exif import extract_credits, extract_metadata, read_exif, take_xmp
+from worker.imaging.exif import extract_credits, extract_metadata, read_exif, read_iptc, take_xmp
 from worker.imaging.extras import read_extras
 from worker.imaging.geometry import layout
 from worker.imaging.headers import (
@@ -145,7 +145,7 @@ def validate(
         format=image_format,
         profile=profile,
         frames=kept_frames,
-        credits=extract_credits(exif, xmp) if keep_credits else b"",
+        credits=extract_credits(exif, xmp, read_iptc(image)) if keep_credits else b"",
         is_lossless=image_format == "webp" and is_lossless_webp(content),
     )
     detail: dict[str, Json] = {"result": "valid", "format": image_format, "mode": mode, "frames": frames}

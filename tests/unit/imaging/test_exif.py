@@ -1,7 +1,11 @@
+import struct
+import time
 from typing import Any
 
 import pytest
-from PIL import ExifTags, Image
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import ExifTags, Image, TiffTags
 from PIL.PngImagePlugin import PngInfo
 
 from tests.support.pictures import encoded, opened, quadrants, with_exif
@@ -220,9 +224,143 @@ def test_an_orientation_in_the_text_of_a_png_is_ignored_as_in_browsers() -> None
     assert decoded.orientation == 1
 
 
+XMP_RIGHTS = (
+    '<photoshop:Credit xmlns:photoshop="http://ns.adobe.com/photoshop/1.0/">Agentur Blick</photoshop:Credit>'
+    '<r:UsageTerms xmlns:r="http://ns.adobe.com/xap/1.0/rights/"><rdf:Alt>'
+    '<rdf:li xml:lang="de">Nur redaktionell</rdf:li><rdf:li xml:lang="x-default">Editorial use only</rdf:li>'
+    "</rdf:Alt></r:UsageTerms><r:WebStatement"
+    ' xmlns:r="http://ns.adobe.com/xap/1.0/rights/">https://example.com/terms</r:WebStatement>'
+)
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF"])
+def test_the_credit_line_and_the_terms_of_use_follow_the_copyright(image_format: str) -> None:
+    content = encoded_with_xmp(xmp_packet(RIGHTS + XMP_RIGHTS), image_format)
+    notice = "© Zoë; Agentur Blick; Editorial use only; https://example.com/terms"
+    assert credits_in(content) == {B.Artist: "Zoë; Jan", B.Copyright: notice}
+
+
+def test_properties_of_the_xmp_may_be_attributes() -> None:
+    packet = xmp_packet("").replace(
+        b"<rdf:Description",
+        '<rdf:Description xmlns:p="http://ns.adobe.com/photoshop/1.0/" p:Credit="Bild: Zoë"'.encode(),
+    )
+    assert credits_in(encoded_with_xmp(packet, "JPEG")) == {B.Copyright: "Bild: Zoë"}
+
+
+def test_a_credit_that_the_copyright_contains_is_not_repeated() -> None:
+    exif = Image.Exif()
+    exif[B.Copyright] = "© 2026 Agentur Blick, Editorial use only".encode()
+    content = encoded(quadrants(64, 48), xmp=xmp_packet(XMP_RIGHTS), exif=exif)
+    assert credits_in(content)[B.Copyright] == (
+        "© 2026 Agentur Blick, Editorial use only; https://example.com/terms"
+    )
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_an_xmp_packet_may_have_another_encoding(encoding: str) -> None:
+    packet = xmp_packet(RIGHTS).decode().replace('<?xpacket begin=""', "<?xpacket begin=''").encode(encoding)
+    kept = extract_credits(Image.Exif(), packet)
+    assert "© Zoë".encode() in kept
+
+
+def iim(*datasets: tuple[int, int, bytes]) -> bytes:
+    return b"".join(
+        bytes((0x1C, record, number)) + len(value).to_bytes(2) + value for record, number, value in datasets
+    )
+
+
+def iptc_credits(encoding: str) -> bytes:
+    return iim(
+        (1, 90, b"\x1b%G" if encoding == "utf-8" else b""),
+        (2, 80, "Zoë".encode(encoding)),
+        (2, 80, b"Jan"),
+        (2, 110, "Agentur Süd".encode(encoding)),
+        (2, 116, "© Zoë".encode(encoding)),
+    )
+
+
+def with_iptc(iptc: bytes, image_format: str, **options: Any) -> bytes:
+    if image_format == "TIFF":
+        return encoded(quadrants(64, 48), "TIFF", tiffinfo={33723: iptc}, **options)
+    resource = b"8BIM\x04\x04\0\0" + len(iptc).to_bytes(4) + iptc + bytes(len(iptc) % 2)
+    body = b"Photoshop 3.0\0" + resource
+    content = encoded(quadrants(64, 48), "JPEG", **options)
+    return content[:2] + b"\xff\xed" + (2 + len(body)).to_bytes(2) + body + content[2:]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+@pytest.mark.parametrize("image_format", ["JPEG", "TIFF"])
+def test_by_line_copyright_and_credit_of_the_iptc_are_kept(image_format: str, encoding: str) -> None:
+    content = with_iptc(iptc_credits(encoding), image_format)
+    assert credits_in(content) == {B.Artist: "Zoë; Jan", B.Copyright: "© Zoë; Agentur Süd"}
+
+
+def test_iptc_stored_as_numbers_is_read() -> None:
+    iptc = iptc_credits("utf-8")
+    iptc += bytes(-len(iptc) % 4)
+    content = with_iptc(iptc, "TIFF")
+    entry = struct.pack("<HHI", 33723, TiffTags.BYTE, len(iptc))
+    numbers = struct.pack("<HHI", 33723, TiffTags.LONG, len(iptc) // 4)
+    entry = entry if entry in content else struct.pack("<HHI", 33723, TiffTags.UNDEFINED, len(iptc))
+    assert content.count(entry) == 1
+    assert credits_in(content.replace(entry, numbers))[B.Artist] == "Zoë; Jan"
+
+
+def test_exif_goes_before_xmp_and_xmp_before_iptc_for_each_credit() -> None:
+    exif = Image.Exif()
+    exif[B.Artist] = b"From EXIF"
+    only_rights = '<dc:rights><rdf:Alt><rdf:li xml:lang="x-default">From XMP</rdf:li></rdf:Alt></dc:rights>'
+    content = with_iptc(iptc_credits("utf-8"), "JPEG", exif=exif, xmp=xmp_packet(only_rights))
+    assert credits_in(content) == {B.Artist: "From EXIF", B.Copyright: "From XMP; Agentur Süd"}
+
+
+def test_no_credits_are_kept_where_the_setting_forbids_it() -> None:
+    content = with_iptc(iptc_credits("utf-8"), "JPEG", xmp=xmp_packet(RIGHTS + XMP_RIGHTS))
+    recipe = Recipe(sizes=(Size("m", 80, 60),), watermark=None, keep_credits=False)
+    *_, rendition = process(content, recipe, limits=Limits(), fonts=Fonts(()))
+    assert isinstance(rendition, EncodedRendition)
+    assert not opened(rendition.content).getexif()
+
+
+@given(st.binary(max_size=200), st.integers(0, 80))
+def test_iptc_and_xmp_of_any_content_are_read_or_ignored(noise: bytes, at: int) -> None:
+    iptc, packet = bytearray(iptc_credits("utf-8")), bytearray(xmp_packet(RIGHTS))
+    iptc[at : at + len(noise)] = noise
+    packet[5 * at : 5 * at + len(noise)] = noise
+    assert len(extract_credits(Image.Exif(), bytes(packet), bytes(iptc))) < 2000
+
+
+@pytest.mark.parametrize(
+    ("packet", "iptc"),
+    [
+        (xmp_packet("<dc:rights>" * 11_000 + "</dc:rights>" * 11_000), b""),
+        (xmp_packet("<dc:creator>" + "<rdf:li>" * 13_000 + "</rdf:li>" * 13_000 + "</dc:creator>"), b""),
+        (xmp_packet("<dc:rights>" + "x" * 260_000 + "</dc:rights>"), b""),
+        (b"", iim((2, 80, b"")) * 100_000),
+        (b"", b"\x1c\x02\x50\x80\x04\xff\xff\xff\xff" + b"x" * 1000),
+        (b"", b"\x1c\x02\x50\xff\xff" + b"x" * 100_000),
+    ],
+    ids=[
+        "nested rights",
+        "nested items",
+        "long rights",
+        "datasets",
+        "absurd length",
+        "absurd length of length",
+    ],
+)
+def test_hostile_credits_take_little_time(packet: bytes, iptc: bytes) -> None:
+    start = time.process_time()
+    assert len(extract_credits(Image.Exif(), packet, iptc)) < 1000
+    assert time.process_time() - start < 1
+
+
 def encoded_with_xmp(packet: bytes, image_format: str) -> bytes:
     if image_format == "PNG":
         text = PngInfo()
         text.add_itxt("XML:com.adobe.xmp", packet.decode())
         return encoded(quadrants(64, 48), "PNG", pnginfo=text)
+    if image_format == "TIFF":
+        return encoded(quadrants(64, 48), "TIFF", tiffinfo={700: packet})
     return encoded(quadrants(64, 48), image_format, xmp=packet)
