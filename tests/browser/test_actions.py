@@ -6,6 +6,7 @@ from playwright.async_api import expect
 
 from tests.browser.stack import RETRIED, RETRIED_CODE, USER, Stack
 from tests.browser.watch import OpenPage
+from tests.support.pictures import encoded, quadrants
 from worker.domain.status import ImageStatus
 
 
@@ -47,3 +48,25 @@ async def test_an_unconfirmed_operation_can_be_discarded(open_page: OpenPage) ->
     await page.get_by_role("button", name="Reprocess group").click()
     await page.get_by_role("button", name="Discard").click()
     await expect(page.get_by_role("button", name="Discard")).to_have_count(0)
+
+
+async def test_an_image_is_deleted_and_its_user_forgotten_from_their_pages(
+    open_page: OpenPage, running: Stack
+) -> None:
+    for image_id in ("first", "second"):
+        await running.put(f"{image_id}.jpg", encoded(quadrants(96, 72)), user_id="erin")
+        await running.ended(image_id, "erin")
+    page = await open_page("/images/first?user=erin")
+    await page.get_by_role("button", name="Delete").click()
+    await page.wait_for_url(re.compile(r"/operations/[^/]+$"))
+    await expect(page.locator("main")).to_contain_text("1 image would be deleted")
+    await page.get_by_role("button", name="Delete 1").click()
+    await expect(page.locator("main")).to_contain_text("1 of 1")
+    assert await running.image("first", "erin") is None
+
+    page = await open_page("/users/erin")
+    await page.get_by_role("button", name="Forget").click()
+    await page.get_by_label("Type 2 to confirm").fill("2")
+    await page.get_by_role("button", name="Forget 2").click()
+    await expect(page.locator("main")).to_contain_text("2 of 2")
+    assert await running.image("second", "erin") is None
