@@ -11,13 +11,21 @@ from PIL import Image as Picture
 
 from tests.support.builders import a_claimant, a_job
 from tests.support.pictures import encoded, opened
-from worker.bootstrap import build_results, build_sources
+from worker.bootstrap import RETRY_POLICIES, build_results, build_sources
 from worker.domain.claim import Claimed, decide
 from worker.domain.clock import utc_now
-from worker.domain.errors import LeaseLostError, SourceMissingError, SupersededError, TooManyBytesError
+from worker.domain.errors import (
+    LaterResultError,
+    LeaseLostError,
+    SourceMissingError,
+    SupersededError,
+    TooManyBytesError,
+)
 from worker.domain.image import Description, Image, Rendition
 from worker.domain.job import Job
+from worker.domain.result_keys import ResultKeyTemplate
 from worker.domain.step import EncodedRendition
+from worker.domain.transition import apply, attempt_raised
 from worker.s3.results import S3Results
 from worker.settings import Settings
 
@@ -282,3 +290,51 @@ async def overtaken(
     with pytest.raises(LeaseLostError):
         await writing
     return stored
+
+
+async def table_id() -> str:
+    return "table"
+
+
+@pytest.fixture
+def results_of_records(s3: "S3Client", provisioned: Settings) -> S3Results:
+    """Results that show which record they were stored for."""
+    return S3Results(
+        s3,
+        retry=RETRY_POLICIES.bucket,
+        bucket=provisioned.bucket,
+        keys=ResultKeyTemplate.parse(provisioned.result_key, prefix=provisioned.processed_prefix),
+        table_id=table_id,
+    )
+
+
+async def test_a_result_of_another_record_is_replaced_although_it_could_be_kept(
+    results_of_records: S3Results,
+) -> None:
+    first = claimed(a_job())
+    second = replace(first, record_id="another")
+    stored = await results_of_records.store(first, a_rendition(), is_main=True)
+
+    with pytest.raises(LaterResultError):
+        await results_of_records.store(second, a_rendition(), is_main=True)
+    raised = apply(second, attempt_raised(above=first.attempt, at=utc_now()))
+    replaced = await results_of_records.store(raised, a_rendition(), is_main=True)
+
+    assert replaced.e_tag != stored.e_tag
+    assert await results_of_records.store(raised, a_rendition(), is_main=True) == replaced
+
+
+async def test_only_results_of_the_same_record_are_discarded(
+    s3: "S3Client", provisioned: Settings, results_of_records: S3Results, results: S3Results
+) -> None:
+    image = claimed(a_job())
+    key = results.key_of(image, a_rendition(), is_main=True)
+    await results_of_records.store(image, a_rendition(), is_main=True)
+
+    await results_of_records.discard(replace(image, record_id="another"), [key])
+    await results.discard(image, [key])  # it does not know whose result that is
+    assert (await s3.head_object(Bucket=provisioned.bucket, Key=key))["Metadata"]["attempt"] == "1"
+    await results_of_records.discard(image, [key, "processed/user_1/missing.jpg"])
+
+    listed = await s3.list_objects_v2(Bucket=provisioned.bucket, Prefix="processed/")
+    assert listed["KeyCount"] == 0

@@ -11,16 +11,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.simulation.fleet import LEASE_S
 from tests.simulation.network import Fault
 from tests.simulation.schedule import (
     Action,
     DeleteImage,
+    DeleteUpload,
     Drain,
     Kill,
     Profile,
     Repair,
     RepeatEvent,
     Schedule,
+    Suspend,
     Trouble,
     Upload,
     WorkerPlan,
@@ -57,6 +60,7 @@ def uploads(draw: st.DrawFn, number: int) -> Upload:
 def others() -> st.SearchStrategy[Action]:
     return st.one_of(
         st.builds(RepeatEvent, at_s=TIMES, key=st.just(KEY)),
+        st.builds(DeleteUpload, at_s=TIMES, key=st.just(KEY)),
         st.builds(
             Repair,
             at_s=TIMES,
@@ -76,8 +80,15 @@ def others() -> st.SearchStrategy[Action]:
     )
 
 
+def suspensions() -> st.SearchStrategy[Action]:
+    """Return suspensions of a worker, some of them for longer than its lease."""
+    return st.builds(
+        Suspend, at_s=TIMES, worker=st.just(0), for_s=st.sampled_from((2.0, 25.0, LEASE_S + 10.0))
+    )
+
+
 @st.composite
-def schedules(draw: st.DrawFn) -> Schedule:
+def schedules(draw: st.DrawFn, max_suspensions: int = 0) -> Schedule:
     actions: list[Action] = [draw(uploads(number)) for number in range(draw(st.integers(1, 3)))]
     actions += draw(
         st.lists(
@@ -87,6 +98,7 @@ def schedules(draw: st.DrawFn) -> Schedule:
         )
     )
     actions += draw(st.lists(others(), max_size=4))
+    actions += draw(st.lists(suspensions(), max_size=max_suspensions))
     return Schedule(
         seed=draw(st.integers(0, 10_000)),
         profile=Profile.DELETIONS,
@@ -100,4 +112,10 @@ def schedules(draw: st.DrawFn) -> Schedule:
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(schedules())
 def test_every_interleaving_with_a_deletion_ends_legal_and_consistent(schedule: Schedule) -> None:
+    assert simulate(schedule).violation is None
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(schedules(max_suspensions=2))
+def test_a_deletion_while_a_worker_is_suspended_ends_legal_and_consistent(schedule: Schedule) -> None:
     assert simulate(schedule).violation is None
