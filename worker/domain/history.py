@@ -9,6 +9,8 @@ whose response was lost is recognised by the numbers of its entries.
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from itertools import pairwise
 from typing import Final
 
 from worker.domain import clock
@@ -102,6 +104,24 @@ def claim_count(history: Sequence[HistoryEntry]) -> int:
     return sum(
         _integer(entry.detail, "attempts") if entry.status == SUMMARISED else _is_claim(entry)
         for entry in history
+    )
+
+
+def taken_over_at(history: Sequence[HistoryEntry]) -> datetime | None:
+    """
+    Return when a newer upload last took an image from the worker that was processing it; None if none did.
+
+    That worker finds out at its next write or renewal of the lease, and may store results until then.
+    """
+    moves = [entry for entry in history if entry.step is None]
+    return next(
+        (
+            entry.at
+            for before, entry in reversed(list(pairwise(moves)))
+            if entry.detail.get("reason") == ImageMove.UPLOADED_AGAIN
+            and before.status == ImageStatus.PROCESSING
+        ),
+        None,
     )
 
 

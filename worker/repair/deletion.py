@@ -2,7 +2,7 @@
 Delete images, and everything that is stored about a user, so that a crash at any call leaves it resumable.
 
 The order: mark the record, which takes the lease away from a worker that is processing the image; wait until
-that worker has stopped; delete the upload and the results; delete the record, with its share of the
+no worker stores results of it; delete the upload and the results; delete the record, with its share of the
 statistics. A result never outlives its record. `docs/deletion.md` describes what each step leaves.
 """
 
@@ -16,7 +16,8 @@ import structlog
 
 from worker.domain.clock import Clock
 from worker.domain.errors import ConfigurationError, RecordError, TransientError
-from worker.domain.image import MAX_CLOCK_ERROR, Image
+from worker.domain.history import taken_over_at
+from worker.domain.image import MAX_CLOCK_ERROR, Deletion, Image
 from worker.domain.requester import Requester
 from worker.dynamodb.deletions import DeletionWrites
 from worker.dynamodb.profiles import ProfileStore
@@ -34,7 +35,7 @@ _MAX_ROUNDS: Final = 20
 """How often the image is read again because it changed between the read and the write."""
 
 _POLL_S: Final = 1.0
-"""How often the record is read while the worker that processed the image stops."""
+"""How often the record is read while the workers that processed the image stop."""
 
 _CONCURRENCY: Final = 8
 """Images of a user that are deleted at the same time."""
@@ -126,7 +127,7 @@ async def _delete(context: DeletionContext, image: Image) -> SourceEnd | None:
     """Delete an image; return what has become of its upload, or None if its record is gone."""
     marked = await _mark(context, image)
     if marked is not None:
-        marked = await _wait_for_worker(context, marked)
+        marked = await _wait_for_workers(context, marked)
     if marked is None:
         return None
     source = await context.objects.delete_source(marked)
@@ -149,36 +150,32 @@ async def _mark(context: DeletionContext, image: Image) -> Image | None:
     raise TransientError(message, is_dependency_failure=False)
 
 
-async def _wait_for_worker(context: DeletionContext, marked: Image) -> Image | None:
+async def _wait_for_workers(context: DeletionContext, marked: Image) -> Image | None:
     """
-    Wait until the worker whose lease was taken away has stopped, or the lease would have expired.
+    Wait until no worker that has processed the image may still store a result of it.
 
-    Until then, it may store a result. Return the record as it is then; None if it is gone.
+    Return the record as it is then; None if it is gone.
     """
     lease_time = timedelta(seconds=context.lease_s)
     seen: Image | None = marked
-    while (
-        seen is not None
-        and seen.record_id == marked.record_id
-        and seen.deletion is not None
-        and seen.deletion.lease is not None
-    ):
-        now = context.clock()
-        if not is_worker_active(seen, now=now, lease_time=lease_time):
-            break
-        left_s = (seen.deletion.lease.expires_at - now).total_seconds()
-        await context.sleep(min(_POLL_S, max(left_s, 0.001)))
+    while seen is not None and seen.record_id == marked.record_id and seen.deletion is not None:
+        left_s = _busy_for_s(seen, seen.deletion, lease_time=lease_time, now=context.clock())
+        if left_s <= 0:
+            return seen
+        await context.sleep(min(_POLL_S, left_s))
         seen = await _read(context, marked)
-    return seen if seen is not None and seen.record_id == marked.record_id and seen.deletion else None
+    return None
 
 
-def is_worker_active(marked: Image, *, now: datetime, lease_time: timedelta) -> bool:
-    """Return whether the worker that processed an image when its deletion began may still store results."""
-    assert marked.deletion is not None  # noqa: S101 - guaranteed by the callers
-    lease = marked.deletion.lease
+def _busy_for_s(image: Image, deletion: Deletion, *, lease_time: timedelta, now: datetime) -> float:
+    """Return for how long a worker may still store a result, in seconds, unless it is suspended."""
+    ends = [now]
+    if deletion.lease is not None:  # its worker has not acknowledged yet
+        ends.append(deletion.lease.expires_at)
+    if (taken_over := taken_over_at(image.history)) is not None:
+        ends.append(taken_over + lease_time)
     # A lease that ends later than one that began with the deletion is the work of a wrong clock.
-    latest = marked.deletion.at + lease_time + MAX_CLOCK_ERROR
-    return lease is not None and now < min(lease.expires_at, latest)
+    return (min(max(ends), deletion.at + lease_time + MAX_CLOCK_ERROR) - now).total_seconds()
 
 
 async def _delete_other_results(context: DeletionContext, marked: Image) -> None:

@@ -19,6 +19,7 @@ from worker.domain.claim import (
     retention_set,
 )
 from worker.domain.errors import ImageBusyError
+from worker.domain.history import taken_over_at
 from worker.domain.image import Failure, HistoryEntry, Image, Lease, Leftover, StepRecord
 from worker.domain.job import Job
 from worker.domain.status import ImageStatus, StepName, StepStatus
@@ -329,6 +330,14 @@ def test_the_mark_of_a_deletion_takes_the_lease_away_and_outlasts_the_retention(
     assert marked.deletion.lease == image.lease
     assert marked.history[-1].detail["reason"] == "deletion_begun"
     assert marked.history[-1].detail["by"] == a_requester().by
+
+
+def test_a_newer_upload_takes_an_image_over_only_from_a_worker_that_is_processing_it() -> None:
+    late = a_claimant("worker-b/1", now=after(20))
+
+    assert taken_over_at(claimed(decide(processing(), NEWER, late)).history) == after(20)
+    for image in (pending(), completed(), failed()):
+        assert taken_over_at(claimed(decide(image, NEWER, late)).history) is None
 
 
 def test_the_times_of_a_deletion_increase_although_the_clock_was_set_back() -> None:
