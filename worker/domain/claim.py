@@ -16,11 +16,19 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol, TypeAlias
 
-from worker.domain.errors import WORKER_KILLED, DecoderKilledError, IllegalMoveError, ImageBusyError
+from worker.domain.errors import (
+    WORKER_KILLED,
+    DecoderKilledError,
+    IllegalMoveError,
+    ImageBusyError,
+    NotScannedError,
+    ScanFailedError,
+)
 from worker.domain.history import REQUEUED, RETENTION_SET, bounded
 from worker.domain.image import Deletion, Failure, HistoryEntry, Image, Lease
 from worker.domain.job import Job
 from worker.domain.requester import Requester
+from worker.domain.scan import ScanStatus
 from worker.domain.status import TERMINAL_STATUSES, ImageMove, ImageStatus, StepName, image_status_after
 from worker.domain.step import Json
 from worker.domain.transition import current_step, initial_steps
@@ -121,9 +129,9 @@ def decide(existing: Image | None, job: Job, claimant: Claimant) -> ClaimResult:
     Return whether the claimant may claim the image, with the image as the claim writes it.
 
     An absent, expired or pending image can be claimed. A processing one can be claimed when its lease has
-    expired or this upload is newer; a completed or failed one only when this upload is newer. An upload that
-    is older than the recorded one, or another one that is not newer, can never be claimed, and no upload
-    while the image is being deleted.
+    expired or this upload is newer; a completed or failed one only when this upload is newer, or if it failed
+    for want of a malware scan, which has found no threat now. An upload that is older than the recorded one,
+    or another one that is not newer, can never be claimed, and no upload while the image is being deleted.
     """
     if existing is None:
         return Claimed(_claimed(_new_image(job, claimant), claimant))
@@ -140,6 +148,7 @@ def decide(existing: Image | None, job: Job, claimant: Claimant) -> ClaimResult:
         return Superseded(existing)
     if is_newer:
         return Claimed(_claimed(_with_newer_upload(existing, job, claimant), claimant))
+    existing = _retried_after_scan(existing, job, at=claimant.now)
     if existing.status in TERMINAL_STATUSES:
         return AlreadyDone(existing)
     if existing.lease is not None and is_leased:
@@ -156,6 +165,15 @@ def _is_deleted_too(job: Job, marked: Image) -> bool:
     if job.version.is_newer_than(marked.version):
         return False
     return marked.version.is_newer_than(job.version) or job.version.is_same_object_as(marked.version)
+
+
+def _retried_after_scan(image: Image, job: Job, *, at: datetime) -> Image:
+    """Return the image pending if it failed for want of a malware scan, which has found no threat now."""
+    code = image.error.code if image.error and image.status is ImageStatus.FAILED else None
+    is_clean = job.scan is ScanStatus.NO_THREATS_FOUND
+    if is_clean and code in {NotScannedError.code, ScanFailedError.code}:
+        return _moved(image, ImageMove.RETRIED, at=at)
+    return image
 
 
 def has_killed(image: Image) -> bool:

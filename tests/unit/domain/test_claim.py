@@ -22,6 +22,7 @@ from worker.domain.errors import ImageBusyError
 from worker.domain.history import taken_over_at
 from worker.domain.image import Failure, HistoryEntry, Image, Lease, Leftover, StepRecord
 from worker.domain.job import Job
+from worker.domain.scan import ScanStatus
 from worker.domain.status import ImageStatus, StepName, StepStatus
 from worker.domain.transition import Transition, apply_all, image_failed, image_released, step_failed
 
@@ -178,6 +179,28 @@ def test_another_delivery_of_the_same_worker_is_another_claimant() -> None:
 @pytest.mark.parametrize("existing", [completed(), failed()], ids=["completed", "failed"])
 def test_a_completed_or_failed_image_is_not_claimed_for_the_same_upload(existing: Image) -> None:
     assert decide(existing, SAME, a_claimant("worker-b/1")) == AlreadyDone(existing)
+
+
+@pytest.mark.parametrize(
+    ("code", "scan", "is_claimed"),
+    [
+        ("not_scanned", ScanStatus.NO_THREATS_FOUND, True),
+        ("scan_failed", ScanStatus.NO_THREATS_FOUND, True),
+        ("not_scanned", ScanStatus.FAILED, False),
+        ("not_scanned", None, False),
+        ("threat_found", ScanStatus.NO_THREATS_FOUND, False),
+        ("truncated", ScanStatus.NO_THREATS_FOUND, False),
+    ],
+)
+def test_an_image_that_failed_for_want_of_a_scan_is_claimed_for_its_clean_result(
+    code: str, scan: ScanStatus | None, *, is_claimed: bool
+) -> None:
+    existing = replace(failed(), error=replace(FAILURE, code=code))
+    result = decide(existing, replace(SAME, scan=scan), a_claimant("worker-b/1"))
+    assert isinstance(result, Claimed if is_claimed else AlreadyDone)
+    if isinstance(result, Claimed):
+        moved, *_ = result.image.history[len(existing.history) :]
+        assert (moved.status, moved.detail) == (ImageStatus.PENDING, {"reason": "retried"})
 
 
 def test_an_older_upload_is_superseded() -> None:

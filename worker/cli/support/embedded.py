@@ -44,7 +44,7 @@ async def embedded_worker(
         host = "127.0.0.1"
         settings = (
             Settings(console_host=host, http_host=host, events=True) if has_http else Settings(http_port=0)
-        )
+        ).model_copy(update={"require_scan": False})  # the embedded AWS has no GuardDuty
         async with (
             open_client("cloudformation", settings) as cloudformation,
             open_clients(settings) as clients,
