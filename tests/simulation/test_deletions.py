@@ -1,8 +1,8 @@
 """
 Deletions race with processing, newer uploads, reprocessing, repeated events and crashes, in any interleaving.
 
-The commands and the workers are the real ones. A schedule says what happens when; its seed decides the time
-of every request and response.
+The commands and the workers are the real ones. A schedule contains what happens at which time; its seed
+determines the time of every request and response.
 """
 
 from collections.abc import Iterator

@@ -148,7 +148,7 @@ def test_policies_have_no_names_because_those_need_another_capability() -> None:
         assert set(resources[name]["Properties"]) == {"PolicyDocument"}
 
 
-def test_nobody_deletes_more_than_uploads_results_and_records() -> None:
+def test_no_policy_allows_to_delete_other_objects_than_uploads_and_results() -> None:
     uploads = {"Fn::Sub": "${Bucket.Arn}/${UploadsPrefix}*"}
     results = statement("WorkerPolicy", "StoreResults")["Resource"]
     deleted: dict[str, list[Any]] = {
