@@ -29,7 +29,15 @@ GROUPS: Final = MappingProxyType(
         "Configuration file": ("config_file",),
         "AWS": ("region", "endpoint_url", "aws_fast_path"),
         "Names and prefixes": (
-            *("bucket", "output_bucket", "uploads_prefix", "processed_prefix", "result_key"),
+            *(
+                "bucket",
+                "output_bucket",
+                "uploads_prefix",
+                "upload_key",
+                "upload_user",
+                "processed_prefix",
+                "result_key",
+            ),
             *("queue_name", "dead_letter_queue_name", "table_name", "index_shards", "cors_origins"),
             "require_scan",
         ),

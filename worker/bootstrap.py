@@ -199,7 +199,7 @@ def key_layout(settings: Settings) -> KeyLayout:
     """Return the bucket and the key prefixes that identify uploads."""
     return KeyLayout(
         bucket=settings.bucket,
-        uploads_prefix=settings.uploads_prefix,
+        upload_keys=settings.upload_keys,
         # Without results in the upload bucket there are no notifications to ignore.
         processed_prefix=settings.processed_prefix if settings.results_bucket == settings.bucket else None,
     )
@@ -222,7 +222,7 @@ def storage_parameters(settings: Settings) -> dict[str, str]:
     return {
         "BucketName": settings.bucket,
         "OutputBucketName": settings.output_bucket or "",
-        "UploadsPrefix": settings.uploads_prefix,
+        "UploadsPrefix": settings.upload_keys.prefix,
         "LogosPrefix": settings.watermark_logos_prefix,
         "ProcessedPrefix": settings.processed_prefix,
         "QueueName": settings.queue_name,
@@ -251,7 +251,7 @@ def build_expiry(dynamodb: "DynamoDBClient", s3: "S3Client", settings: Settings)
     """Return what deletes the objects of images whose records have expired."""
     return Expiry(
         bucket=settings.bucket,
-        uploads_prefix=settings.uploads_prefix,
+        upload_keys=settings.upload_keys,
         objects=build_image_objects(s3, settings),
         queries=build_queries(dynamodb, settings),
     )
@@ -291,7 +291,7 @@ def build_sources(s3: "S3Client") -> S3Sources:
 
 def build_uploads(s3: "S3Client", settings: Settings) -> Uploads:
     """Return the storage of new uploads."""
-    return Uploads(s3, bucket=settings.bucket, prefix=settings.uploads_prefix, retry=RETRY_POLICIES.bucket)
+    return Uploads(s3, bucket=settings.bucket, keys=settings.upload_keys, retry=RETRY_POLICIES.bucket)
 
 
 def build_table_identity(dynamodb: "DynamoDBClient", settings: Settings) -> TableIdentity:
@@ -556,7 +556,7 @@ async def open_repairs(
             stack.push_async_callback(closing.close)
         yield RepairContext(
             bucket=settings.bucket,
-            uploads_prefix=settings.uploads_prefix,
+            upload_keys=settings.upload_keys,
             results_bucket=settings.results_bucket,
             results_prefix=settings.processed_prefix,
             results=build_results(clients.s3, settings),
@@ -609,7 +609,7 @@ def build_deletions(
     table, retry = table_of(settings), RETRY_POLICIES.table
     return DeletionContext(
         bucket=settings.bucket,
-        uploads_prefix=settings.uploads_prefix,
+        upload_keys=settings.upload_keys,
         results_bucket=settings.results_bucket,
         results_prefix=settings.processed_prefix,
         objects=build_image_objects(clients.s3, settings),

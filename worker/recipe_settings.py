@@ -183,7 +183,7 @@ def _patterns(values: Mapping[str, Any], settings: Settings, index: int) -> list
                 "keys; use * where one folder is meant"
             )
             raise _error(settings, path, message)
-        prefix, uploads = pattern.literal_prefix, settings.uploads_prefix
+        prefix, uploads = pattern.literal_prefix, settings.upload_keys.prefix
         if not prefix.startswith(uploads) and not uploads.startswith(prefix):
             message = (
                 f"{pattern.text!r} matches no upload, because all keys of uploads begin with {uploads!r}"

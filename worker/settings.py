@@ -20,7 +20,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from typing_extensions import TypedDict
 
 from worker.configuration_file import ConfigurationFile, read_configuration_file, suggestion
-from worker.domain.result_keys import DEFAULT_RESULT_KEY, ResultKeyTemplate, ResultKeyTemplateError
+from worker.domain.key_template import KeyTemplateError
+from worker.domain.keys import DEFAULT_UPLOAD_KEY, UploadKeyTemplate
+from worker.domain.result_keys import DEFAULT_RESULT_KEY, ResultKeyTemplate
 from worker.setting_errors import describe
 
 FONT: Final = Path(__file__).parent / "data" / "fonts" / "DejaVuSans-Bold.ttf"
@@ -171,7 +173,16 @@ class Settings(BaseSettings):
     bucket: str = Field("image-uploads", description="Bucket that images are uploaded to.")
     output_bucket: str | None = Field(None, description="Bucket for results; the upload bucket if unset.")
     uploads_prefix: str = Field(
-        "uploads/", description="Key prefix of uploads: {prefix}{userId}/{imageId}.{ext}."
+        "uploads/",
+        description="Key prefix of uploads, {prefix} in WORKER_UPLOAD_KEY; empty for the whole bucket.",
+    )
+    upload_key: str = Field(
+        DEFAULT_UPLOAD_KEY,
+        description="Key of an upload: a template of {prefix}, {userId}, {folders}, {imageId} or "
+        "{imageId:hash}, and {ext}.",
+    )
+    upload_user: str | None = Field(
+        None, description="Owner of all uploads, if WORKER_UPLOAD_KEY does not contain {userId}."
     )
     processed_prefix: str = Field("processed/", description="Key prefix of results.")
     result_key: str = Field(
@@ -483,6 +494,13 @@ class Settings(BaseSettings):
         return self.output_bucket or self.bucket
 
     @property
+    def upload_keys(self) -> UploadKeyTemplate:
+        """Template of the keys of uploads; their prefix is that of the notifications and the permissions."""
+        return UploadKeyTemplate.parse(
+            self.upload_key, prefix=self.uploads_prefix, constant_user=self.upload_user or None
+        )
+
+    @property
     def queue_receives(self) -> int:
         """
         Receives after which SQS itself moves a message to the dead-letter queue.
@@ -535,19 +553,36 @@ class Settings(BaseSettings):
     def _require_separate_prefixes(self) -> Self:
         for name in ("uploads_prefix", "processed_prefix"):
             prefix = getattr(self, name)
+            if prefix == "" and name == "uploads_prefix":
+                continue  # uploads anywhere in the bucket; results then need a bucket of their own
             if not prefix.endswith("/") or prefix.startswith("/"):
                 message = (
                     f"WORKER_{name.upper()} is {prefix!r}, which is not a valid key prefix; "
                     "it must end with a slash and not begin with one"
                 )
                 raise ValueError(message)
-        overlap = self.processed_prefix.startswith(self.uploads_prefix) or self.uploads_prefix.startswith(
-            self.processed_prefix
-        )
-        if overlap and self.results_bucket == self.bucket:
+        return self
+
+    @model_validator(mode="after")
+    def _require_valid_upload_key(self) -> Self:
+        try:
+            prefix = self.upload_keys.prefix
+        except KeyTemplateError as error:
+            message = f"WORKER_UPLOAD_KEY is {self.upload_key!r}, which {error}"
+            raise ValueError(message) from error
+        if "uploads_prefix" in self.model_fields_set and not prefix.startswith(self.uploads_prefix):
             message = (
-                f"WORKER_PROCESSED_PREFIX {self.processed_prefix!r} and WORKER_UPLOADS_PREFIX "
-                f"{self.uploads_prefix!r} overlap in one bucket, so S3 would announce results as uploads; "
+                f"WORKER_UPLOAD_KEY is {self.upload_key!r}, which does not begin with WORKER_UPLOADS_PREFIX "
+                f"{self.uploads_prefix!r}; begin it with {{prefix}}, or unset WORKER_UPLOADS_PREFIX"
+            )
+            raise ValueError(message)
+        overlap = self.processed_prefix.startswith(prefix) or prefix.startswith(self.processed_prefix)
+        if overlap and self.results_bucket == self.bucket:
+            is_set = prefix == self.uploads_prefix
+            setting = "WORKER_UPLOADS_PREFIX" if is_set else "the prefix of WORKER_UPLOAD_KEY"
+            message = (
+                f"WORKER_PROCESSED_PREFIX {self.processed_prefix!r} and {setting} {prefix!r} overlap in one "
+                "bucket, so S3 would announce results as uploads; "
                 "choose prefixes that do not overlap, or set WORKER_OUTPUT_BUCKET"
             )
             raise ValueError(message)
@@ -557,7 +592,7 @@ class Settings(BaseSettings):
     def _require_distinct_result_keys(self) -> Self:
         try:
             ResultKeyTemplate.parse(self.result_key, prefix=self.processed_prefix)
-        except ResultKeyTemplateError as error:
+        except KeyTemplateError as error:
             message = f"WORKER_RESULT_KEY is {self.result_key!r}, which {error}"
             raise ValueError(message) from error
         return self

@@ -132,7 +132,7 @@ class Stack:
         for name in names:
             await self.put(f"{name}.jpg", encoded(quadrants(320, 240)), user_id=user_id)
         bodies = await take_notifications(self.clients.sqs, self.settings, len(names))
-        layout = KeyLayout(self.settings.bucket, "uploads/", "processed/")
+        layout = KeyLayout(self.settings.bucket, self.settings.upload_keys, "processed/")
         jobs = [part for body in bodies for part in parse(a_message(body), layout) if isinstance(part, Job)]
         return {job.image_id: job for job in jobs}
 

@@ -144,7 +144,7 @@ class World:
         stream = TableStream(self.dynamodb, streams, table=table, retry=RETRY_POLICIES.table, poll_s=0.01)
         expiry = Expiry(
             bucket=self.settings.bucket,
-            uploads_prefix=self.settings.uploads_prefix,
+            upload_keys=self.settings.upload_keys,
             objects=ImageObjects(
                 s3,
                 retry=NO_WAIT,

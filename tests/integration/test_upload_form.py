@@ -22,7 +22,7 @@ IMAGE = encoded(quadrants(96, 72))
 
 async def form_of(settings: Settings, user_id: str = "zoë", *, max_bytes: int = 100_000) -> UploadForm:
     async with client("s3", settings) as s3:
-        uploads = Uploads(s3, bucket=settings.bucket, prefix=settings.uploads_prefix, retry=NO_WAIT)
+        uploads = Uploads(s3, bucket=settings.bucket, keys=settings.upload_keys, retry=NO_WAIT)
         return await uploads.form(
             user_id=user_id, max_bytes=max_bytes, expires_s=60, tags=("sea", "sun"), description="Küste"
         )

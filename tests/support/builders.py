@@ -6,6 +6,7 @@ from worker.domain.claim import Claimant
 from worker.domain.clock import Clock, utc_now
 from worker.domain.image import Description, Rendition
 from worker.domain.job import Job, SourceVersion, padded_sequencer
+from worker.domain.keys import UploadKeyTemplate
 from worker.domain.message import Message
 from worker.domain.recipe import Recipe, Size, Watermark
 from worker.domain.requester import COMMAND_LINE, Requester
@@ -22,6 +23,7 @@ from worker.telemetry.metrics import Metrics
 from worker.telemetry.observer import Observer
 from worker.telemetry.traces import NoTracing
 
+UPLOAD_KEYS = UploadKeyTemplate.parse(prefix="uploads/")
 NOON = datetime(2024, 1, 1, 12, 0, 0, tzinfo=UTC)
 """Time at which most tests start."""
 

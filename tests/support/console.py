@@ -13,7 +13,7 @@ from aiohttp.test_utils import make_mocked_request
 from yarl import URL
 
 from tests.support import console_app
-from tests.support.builders import after
+from tests.support.builders import UPLOAD_KEYS, after
 from tests.support.emulators import a_free_port
 from worker.bootstrap import Clients, open_clients
 from worker.cli.support.console import open_console
@@ -97,7 +97,7 @@ def a_context(**changes: Any) -> ConsoleContext:
     size = Size(name="medium", width=800, height=600)
     values: dict[str, Any] = {
         "bucket": "image-uploads",
-        "uploads_prefix": "uploads/",
+        "upload_keys": UPLOAD_KEYS,
         "results_bucket": "image-uploads",
         "table": Table("image-processing-metadata", index_shards=8),
         "recipe_settings": RecipeSettings(

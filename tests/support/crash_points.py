@@ -365,7 +365,7 @@ class WorkerSequence:
         ledger = build_ledger(clients.dynamodb, settings)
         key_layout = KeyLayout(
             bucket=settings.bucket,
-            uploads_prefix=settings.uploads_prefix,
+            upload_keys=settings.upload_keys,
             processed_prefix=settings.processed_prefix,
         )
         handler = MessageHandler(

@@ -63,10 +63,11 @@ async def _find(s3: "S3Client", what: str, name: str, retry: RetryPolicy, *, set
 
 
 async def _may_read(s3: "S3Client", settings: "Settings") -> Finding:
-    bucket, key = settings.bucket, settings.uploads_prefix + MISSING_OBJECT
+    bucket, prefix = settings.bucket, settings.upload_keys.prefix
+    key = prefix + MISSING_OBJECT
     return await check_permission(
         "s3:GetObject",
-        on=f"{bucket}/{settings.uploads_prefix}*",
+        on=f"{bucket}/{prefix}*",
         call=lambda: s3.head_object(Bucket=bucket, Key=key),
     )
 
@@ -108,21 +109,21 @@ def _notification_finding(
         for each in configured.get("QueueConfigurations", [])
         if each["QueueArn"].rpartition(":")[2] == settings.queue_name
     ]
-    prefixes = _notified_prefixes(queues)
+    prefix, prefixes = settings.upload_keys.prefix, _notified_prefixes(queues)
     notifies_eventbridge = "EventBridgeConfiguration" in set(configured)  # present, but empty
     if settings.require_scan:
         return _scan_finding(what, settings, notifies_eventbridge=notifies_eventbridge)
-    if settings.uploads_prefix in prefixes:
-        return passed(what, f"S3 notifies {settings.queue_name} of uploads under {settings.uploads_prefix}")
-    if settings.uploads_prefix in _notified_prefixes(configured.get("TopicConfigurations", [])):
-        return passed(what, f"S3 notifies an SNS topic of uploads under {settings.uploads_prefix}")
+    if prefix in prefixes:
+        return passed(what, f"S3 notifies {settings.queue_name} of uploads under {prefix}")
+    if prefix in _notified_prefixes(configured.get("TopicConfigurations", [])):
+        return passed(what, f"S3 notifies an SNS topic of uploads under {prefix}")
     if notifies_eventbridge:
         return passed(what, f"S3 notifies EventBridge of uploads to {settings.bucket}")
     fix = PROVISION
     if prefixes:
         message = (
             f"{settings.bucket} notifies of uploads under {' and '.join(repr(each) for each in prefixes)}, "
-            f"not under {settings.uploads_prefix!r}"
+            f"not under {prefix!r}"
         )
         if all(prefixes):
             fix = f"{PROVISION}, or set WORKER_UPLOADS_PREFIX={prefixes[0]}"

@@ -183,7 +183,8 @@ async def _process(embedded: Embedded, files: Sequence[Path]) -> list[Result]:
     ended: dict[str, Image] = {}
     with output.bars() as progress:
         bar = progress.add_task("S3 -> SQS -> validate -> resize -> watermark -> S3", total=len(files))
-        uploads = await store_all(build_uploads(clients.s3, settings), files, user_id=USER, tags=("demo",))
+        user = settings.upload_keys.constant_user or USER
+        uploads = await store_all(build_uploads(clients.s3, settings), files, user_id=user, tags=("demo",))
         queries = build_queries(clients.dynamodb, settings)
         try:
             async for upload, image in follow(queries, uploads, timeout_s=_TIMEOUT_S):

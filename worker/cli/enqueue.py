@@ -65,14 +65,14 @@ def prefix_of(location: str, settings: Settings) -> str:
         ConfigurationError: The location is not inside the uploads that the worker serves.
     """
     bucket, _, prefix = location.removeprefix(_SCHEME).partition("/")
-    served = f"{_SCHEME}{settings.bucket}/{settings.uploads_prefix}"
+    served = f"{_SCHEME}{settings.bucket}/{settings.upload_keys.prefix}"
     if not location.startswith(_SCHEME) or not bucket:
         message = f"{location!r} is not an S3 location: write it as {served}"
         raise ConfigurationError(message)
     if bucket != settings.bucket:
         message = f"this worker serves the bucket {settings.bucket!r}, not {bucket!r}: set WORKER_BUCKET"
         raise ConfigurationError(message)
-    if not prefix.startswith(settings.uploads_prefix):
-        message = f"{location} is outside the uploads: start with {served}, or set WORKER_UPLOADS_PREFIX"
+    if not prefix.startswith(settings.upload_keys.prefix):
+        message = f"{location} is outside the uploads: start with {served}, or set WORKER_UPLOAD_KEY"
         raise ConfigurationError(message)
     return prefix

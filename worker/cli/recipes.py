@@ -16,7 +16,7 @@ from worker.cli.settings import variable
 from worker.cli.support import output
 from worker.cli.support.entrypoint import asynchronous, start
 from worker.delivery.recipes import RecipeRule, find_rule
-from worker.domain.errors import ConfigurationError
+from worker.domain.errors import ConfigurationError, UnreadableMessageError
 from worker.domain.recipe import Recipe, Size
 from worker.domain.step import EXTENSIONS, EncodedRendition, Json, StepReport
 from worker.presentation.units import human_bytes
@@ -135,7 +135,9 @@ async def preview(
     Example: image-worker recipes preview config/image-worker.toml beach.jpg --out results
     """
     settings = _settings_with(file)
-    upload_key = key or f"{settings.uploads_prefix}{_USER}/{image.name}"
+    upload_key = key or settings.upload_keys.key(
+        user_id=_USER, name=image.stem, extension=image.suffix.removeprefix(".")
+    )
     rule = find_rule(recipe_rules(settings), user_id=_user_in(upload_key, settings), key=upload_key)
     recipe = rule.standard if rule else standard_recipe(settings)
     if recipe.logo:
@@ -188,7 +190,11 @@ def _settings_with(file: str) -> Settings:
 
 
 def _user_in(key: str, settings: Settings) -> str:
-    return key.removeprefix(settings.uploads_prefix).partition("/")[0]
+    try:
+        return settings.upload_keys.parse_key(key).user_id
+    except UnreadableMessageError as error:
+        message = f"--key: {error}; write the key of an upload"
+        raise ConfigurationError(message) from error
 
 
 def _listed(settings: Settings) -> Iterator[ListedRecipe]:

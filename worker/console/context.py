@@ -12,6 +12,7 @@ from worker.checks.finding import Finding
 from worker.console.recipe_form import RecipeSettings
 from worker.decoder_pool.pool import DecoderPool
 from worker.domain.clock import Clock
+from worker.domain.keys import UploadKeyTemplate
 from worker.domain.recipe import Recipe
 from worker.domain.requester import Requester
 from worker.dynamodb.profiles import ProfileStore
@@ -76,7 +77,7 @@ class ConsoleContext:
         is_local: Whether the console belongs to `image-worker local`, with its embedded AWS.
         region: AWS region of the clients.
         bucket: Bucket of the uploads.
-        uploads_prefix: Key prefix of the uploads.
+        upload_keys: Template of the keys of uploads.
         results_bucket: Bucket of the results.
         queue_name: Name of the queue.
         queue_url: URL of the queue.
@@ -108,7 +109,7 @@ class ConsoleContext:
     is_local: bool
     region: str
     bucket: str
-    uploads_prefix: str
+    upload_keys: UploadKeyTemplate
     results_bucket: str
     queue_name: str
     queue_url: str

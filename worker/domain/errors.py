@@ -461,12 +461,12 @@ class ImageIdTakenError(RecordError):
 
     code = "image_id_taken"
 
-    def __init__(self, *, key: str, image_id: str) -> None:
+    def __init__(self, *, key: str, image_id: str, taken_by: str) -> None:
         super().__init__(
-            f"other uploads have every image id of {key}, the last one {image_id}; "
+            f"other uploads have every image id of {key}, the last one, {image_id}, is that of {taken_by}; "
             "upload the file under another name"
         )
-        self.key, self.image_id = key, image_id
+        self.key, self.image_id, self.taken_by = key, image_id, taken_by
 
 
 class ImageBusyError(ImageWorkerError):

@@ -72,16 +72,19 @@ class Job:
         """Time of the upload, which is the image's `createdAt`."""
         return self.version.uploaded_at
 
-    def with_next_image_id(self) -> "Job":
+    def with_next_image_id(self, *, taken_by: str) -> "Job":
         """
         Return the job with the image id that it has if another upload has this one.
+
+        Args:
+            taken_by: Key of the other upload.
 
         Raises:
             ImageIdTakenError: There is none.
         """
         image_id = next_image_id(self.image_id, key=self.key)
         if image_id is None:
-            raise ImageIdTakenError(key=self.key, image_id=self.image_id)
+            raise ImageIdTakenError(key=self.key, image_id=self.image_id, taken_by=taken_by)
         return replace(self, image_id=image_id)
 
 

@@ -7,7 +7,6 @@ other keys, and so other URLs; the same upload has the same keys whenever it is 
 
 import hashlib
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -15,12 +14,23 @@ from typing import Final
 from worker.domain import clock
 from worker.domain.errors import KeyTooLongError
 from worker.domain.image import Image
+from worker.domain.key_template import (
+    EXTENSION,
+    IMAGE,
+    PREFIX,
+    USER,
+    KeyTemplateError,
+    neighbours,
+    require_known_parts,
+    require_plain_segments,
+    split_template,
+)
 from worker.domain.keys import MAX_KEY_BYTES
 from worker.domain.status import StepName
 
 DEFAULT_RESULT_KEY: Final = "{prefix}{userId}/{imageId}{@size}.{ext}"
 
-PREFIX, USER, IMAGE, VERSION, EXTENSION = "{prefix}", "{userId}", "{imageId}", "{version}", "{ext}"
+VERSION: Final = "{version}"
 SIZE: Final = "{size}"
 """Name of the size."""
 SIZE_UNLESS_MAIN: Final = "{@size}"
@@ -32,13 +42,8 @@ SIZE_SEPARATOR: Final = "@"
 """Separates the image id from the name of the size; no name of a size contains it."""
 
 _VERSION_DIGITS: Final = 12
-_OTHER_CHARACTER: Final = re.compile(r"[^A-Za-z0-9/._~@=+,!-]")
 _OF_SIZE_NAMES: Final = re.compile(r"[A-Za-z0-9_-]")
 _OF_EXTENSIONS: Final = re.compile(r"[A-Za-z0-9]")
-
-
-class ResultKeyTemplateError(ValueError):
-    """Raised for a template that is invalid; its message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +67,14 @@ class ResultKeyTemplate:
             prefix: Prefix of all results, with its slash.
 
         Raises:
-            ResultKeyTemplateError: The template is invalid, or two images or sizes could have the same key.
+            KeyTemplateError: The template is invalid, or two images or sizes could have the same key.
         """
-        if template.startswith(PREFIX):
-            template = prefix + template.removeprefix(PREFIX)
-        if not template.startswith(prefix):
+        first, *others = split_template(template, prefix=prefix) or [""]
+        if not first.startswith(prefix):
             message = f"does not begin with the prefix of results, {prefix!r}; begin it with {PREFIX}"
-            raise ResultKeyTemplateError(message)
-        below = [part for part in re.split(r"(\{[^{}]*\})", template.removeprefix(prefix)) if part]
-        _require_known_parts(below)
+            raise KeyTemplateError(message)
+        below = [part for part in (first.removeprefix(prefix), *others) if part]
+        require_known_parts(below, [placeholder for placeholder in PLACEHOLDERS if placeholder != PREFIX])
         _require_needed_parts(below)
         _require_readable_keys(below)
         found = cls((prefix, *below))
@@ -151,49 +155,31 @@ def version_of(image: Image) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:_VERSION_DIGITS]
 
 
-def _require_known_parts(parts: Sequence[str]) -> None:
-    known = [placeholder for placeholder in PLACEHOLDERS if placeholder != PREFIX]
-    for part in parts:
-        if part == PREFIX:
-            message = f"contains {PREFIX} after its beginning; remove it there"
-            raise ResultKeyTemplateError(message)
-        if part.startswith("{") and part not in known:
-            message = f"contains the unknown placeholder {part}; use {', '.join(known)}"
-            raise ResultKeyTemplateError(message)
-        if part not in known and (other := _OTHER_CHARACTER.search(part)):
-            message = f"contains {other[0]!r}; use letters, digits, /._~@=+,!- and {', '.join(known)}"
-            raise ResultKeyTemplateError(message)
-    for placeholder, times in Counter(part for part in parts if part in known).items():
-        if times > 1:
-            message = f"contains {placeholder} {times} times; keep one of them"
-            raise ResultKeyTemplateError(message)
-
-
 def _require_needed_parts(parts: Sequence[str]) -> None:
     for placeholder, whose in ((USER, "users"), (IMAGE, "images")):
         if placeholder not in parts:
             message = f"does not contain {placeholder}, so that {whose} would share keys; add it"
-            raise ResultKeyTemplateError(message)
+            raise KeyTemplateError(message)
     if (SIZE in parts) is (SIZE_UNLESS_MAIN in parts):
         message = (
             f"contains both {SIZE_UNLESS_MAIN} and {SIZE}; keep one of them"
             if SIZE in parts
             else f"contains neither {SIZE_UNLESS_MAIN} nor {SIZE}, so that sizes would share a key; add one"
         )
-        raise ResultKeyTemplateError(message)
-    before, after = _neighbours(parts, USER)
+        raise KeyTemplateError(message)
+    before, after = neighbours(parts, USER)
     if parts.index(USER) > parts.index(IMAGE) or not (before.endswith("/") and after.startswith("/")):
         message = (
             f"does not have {USER} as a segment of its own before {IMAGE}, so that users could share keys; "
             f"write {USER}/ before {IMAGE}"
         )
-        raise ResultKeyTemplateError(message)
+        raise KeyTemplateError(message)
     if early := [part for part in parts[: parts.index(IMAGE)] if part in PLACEHOLDERS and part != USER]:
         message = (
             f"has {early[0]} before {IMAGE}, so that the results of an image could not be listed; "
             f"write it behind {IMAGE}"
         )
-        raise ResultKeyTemplateError(message)
+        raise KeyTemplateError(message)
 
 
 def _require_readable_keys(parts: Sequence[str]) -> None:
@@ -209,26 +195,18 @@ def _require_readable_keys(parts: Sequence[str]) -> None:
     ):
         if placeholder not in parts:
             continue
-        before, after = _neighbours(parts, placeholder)
-        neighbours = [after[:1] or "/", SIZE_SEPARATOR if placeholder == SIZE_UNLESS_MAIN else before[-1]]
-        if any(text in "{}" or of_value.match(text) for text in neighbours):
+        before, after = neighbours(parts, placeholder)
+        characters = [after[:1] or "/", SIZE_SEPARATOR if placeholder == SIZE_UNLESS_MAIN else before[-1]]
+        if any(text in "{}" or of_value.match(text) for text in characters):
             message = (
                 f"has {what} or a placeholder next to {placeholder}, so that keys could be equal; "
                 "separate it with another character, such as a dot"
             )
-            raise ResultKeyTemplateError(message)
-
-
-def _neighbours(parts: Sequence[str], placeholder: str) -> tuple[str, str]:
-    """Return the parts before and after a placeholder; the prefix before the first one ends with a slash."""
-    index = parts.index(placeholder)
-    return parts[index - 1] if index else "/", parts[index + 1] if index + 1 < len(parts) else ""
+            raise KeyTemplateError(message)
 
 
 def _require_plain_segments(template: ResultKeyTemplate) -> None:
     for is_main in (True, False):
-        key = template.key(user_id="u", image_id="i", extension="jpg", size="s", is_main=is_main, version="v")
-        for segment in key.split("/"):
-            if segment in {"", ".", ".."}:
-                message = f"makes keys with the segment {segment!r}; write a name between two slashes"
-                raise ResultKeyTemplateError(message)
+        require_plain_segments(
+            template.key(user_id="u", image_id="i", extension="jpg", size="s", is_main=is_main, version="v")
+        )

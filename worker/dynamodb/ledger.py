@@ -61,7 +61,8 @@ class DynamoLedger:
         began = time.monotonic()
         for _ in range(_MAX_CLAIM_ROUNDS):
             if seen is not None and seen.key != job.key:
-                seen, job = None, job.with_next_image_id()
+                job = job.with_next_image_id(taken_by=seen.key)
+                seen = None
             if seen is not None:
                 passed = timedelta(seconds=time.monotonic() - began)
                 claimant = claimant.not_before(seen.updated_at, passed=passed)

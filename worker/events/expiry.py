@@ -9,7 +9,7 @@ import structlog
 
 from worker.domain.errors import RecordError, TransientError, UnreadableRecordError
 from worker.domain.image import Image
-from worker.domain.keys import RESERVED_IMAGE_IDS
+from worker.domain.keys import RESERVED_IMAGE_IDS, UploadKeyTemplate
 from worker.dynamodb.items import from_item
 from worker.dynamodb.queries import Queries
 from worker.dynamodb.stream import Change, Start, TableStream
@@ -34,14 +34,14 @@ class Expiry:
 
     Attributes:
         bucket: Bucket of the uploads; records of another one are left alone.
-        uploads_prefix: Key prefix of the uploads.
+        upload_keys: Template of the keys of uploads.
         objects: Deletes the objects of images.
         queries: Reads images from the table.
         sleep: Waits for a number of seconds.
     """
 
     bucket: str
-    uploads_prefix: str
+    upload_keys: UploadKeyTemplate
     objects: ImageObjects
     queries: Queries
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
@@ -91,7 +91,7 @@ class Expiry:
             pause_s = min(2 * pause_s, _MAX_PAUSE_S)
 
     async def _delete(self, image: Image) -> bool:
-        is_served = image.bucket == self.bucket and image.key.startswith(self.uploads_prefix)
+        is_served = image.bucket == self.bucket and image.key.startswith(self.upload_keys.prefix)
         if not is_served or await self._has_record(image):
             return False
         # The upload goes first: without it, no result of it is made again.

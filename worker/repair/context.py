@@ -10,6 +10,7 @@ from worker.delivery.recipes import Recipes
 from worker.domain.errors import TransientError
 from worker.domain.image import Image
 from worker.domain.job import Job
+from worker.domain.keys import UploadKeyTemplate
 from worker.domain.requester import Requester
 from worker.domain.status import ImageStatus
 from worker.dynamodb.ledger import DynamoLedger
@@ -57,7 +58,7 @@ class RepairContext:
 
     Attributes:
         bucket: Bucket of the uploads.
-        uploads_prefix: Key prefix of the uploads.
+        upload_keys: Template of the keys of uploads.
         results_bucket: Bucket of the results.
         results_prefix: Key prefix of the results.
         results: Deletes results.
@@ -79,7 +80,7 @@ class RepairContext:
     """
 
     bucket: str
-    uploads_prefix: str
+    upload_keys: UploadKeyTemplate
     results_bucket: str
     results_prefix: str
     results: S3Results
@@ -105,12 +106,13 @@ class RepairContext:
 
     def serves_or_report(self, image: Image) -> bool:
         """Return whether the worker would accept a message about the image; report a failure if not."""
-        if image.bucket == self.bucket and image.key.startswith(self.uploads_prefix):
+        is_served = self.upload_keys.is_key_of(image.key, user_id=image.user_id, image_id=image.image_id)
+        if image.bucket == self.bucket and is_served:
             return True
         self.reporter.failed(
             image.image_id,
             f"its upload is s3://{image.bucket}/{image.key}, but this worker serves "
-            f"s3://{self.bucket}/{self.uploads_prefix}: set WORKER_BUCKET and WORKER_UPLOADS_PREFIX",
+            f"s3://{self.bucket}/{self.upload_keys}: set WORKER_BUCKET and WORKER_UPLOAD_KEY",
         )
         return False
 

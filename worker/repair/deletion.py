@@ -18,6 +18,7 @@ from worker.domain.clock import Clock
 from worker.domain.errors import ConfigurationError, RecordError, TransientError
 from worker.domain.history import taken_over_at
 from worker.domain.image import MAX_CLOCK_ERROR, Deletion, Image
+from worker.domain.keys import UploadKeyTemplate
 from worker.domain.requester import Requester
 from worker.dynamodb.deletions import DeletionWrites
 from worker.dynamodb.profiles import ProfileStore
@@ -53,7 +54,7 @@ class DeletionContext:
 
     Attributes:
         bucket: Bucket of the uploads.
-        uploads_prefix: Key prefix of the uploads.
+        upload_keys: Template of the keys of uploads.
         results_bucket: Bucket of the results.
         results_prefix: Key prefix of the results.
         objects: Finds and deletes the objects of images.
@@ -70,7 +71,7 @@ class DeletionContext:
     """
 
     bucket: str
-    uploads_prefix: str
+    upload_keys: UploadKeyTemplate
     results_bucket: str
     results_prefix: str
     objects: ImageObjects
@@ -94,11 +95,11 @@ async def delete_image(context: DeletionContext, image: Image) -> None:
     stays for the next run.
     """
     reporter = context.reporter
-    if image.bucket != context.bucket or not image.key.startswith(context.uploads_prefix):
+    if image.bucket != context.bucket or not image.key.startswith(context.upload_keys.prefix):
         reporter.failed(
             image.image_id,
             f"its upload is s3://{image.bucket}/{image.key}, but this worker serves "
-            f"s3://{context.bucket}/{context.uploads_prefix}: set WORKER_BUCKET and WORKER_UPLOADS_PREFIX",
+            f"s3://{context.bucket}/{context.upload_keys.prefix}: set WORKER_BUCKET and WORKER_UPLOAD_KEY",
         )
         return
     if context.dry_run:
@@ -215,14 +216,15 @@ async def forget_user(context: DeletionContext, user_id: str, *, before: datetim
         TransientError: S3 or the table was unavailable.
     """
     if "/" in user_id or user_id in {"", ".", ".."}:  # a folder of another user, or of all users
-        message = f"there cannot be a user {user_id!r}: give the id as in {context.uploads_prefix}{{userId}}/"
+        message = f"there cannot be a user {user_id!r}: give the id as in {context.upload_keys}"
         raise ConfigurationError(message)
     await _delete_images(context, user_id)
     for bucket, prefix in (
-        (context.bucket, context.uploads_prefix),
-        (context.results_bucket, context.results_prefix),
+        (context.bucket, context.upload_keys.user_prefix(user_id)),
+        (context.results_bucket, f"{context.results_prefix}{user_id}/"),
     ):
-        await _delete_objects(context, bucket, f"{prefix}{user_id}/", user_id=user_id, before=before)
+        if prefix is not None:
+            await _delete_objects(context, bucket, prefix, user_id=user_id, before=before)
     await _forget_profile(context, user_id)
 
 
@@ -264,10 +266,13 @@ async def _delete_objects(
     if context.dry_run:
         return  # which ones are left is known only when the images are deleted
     began = before.replace(microsecond=0)  # S3 reports whole seconds
+    is_result = bucket == context.results_bucket and prefix.startswith(context.results_prefix)
     async for page in context.objects.list_objects(bucket, prefix):
         await context.control.checkpoint()
         for listed in page:
-            if listed.last_modified >= began:
+            if not is_result and not context.upload_keys.is_of_user(listed.key, user_id):
+                context.reporter.skipped("objects that are not uploads")
+            elif listed.last_modified >= began:
                 context.reporter.skipped("objects stored since the command began")
             elif await context.objects.delete_listed(bucket, listed):
                 context.reporter.done("object without a record deleted", image_id=listed.key, user_id=user_id)

@@ -7,7 +7,7 @@ from worker.domain.clock import to_milliseconds
 from worker.domain.errors import TransientError, UnreadableMessageError, UnreadableRecordError
 from worker.domain.image import Image
 from worker.domain.job import Job, SourceVersion
-from worker.domain.keys import parse_upload_key
+from worker.domain.keys import is_folder
 from worker.repair.context import RepairContext
 from worker.repair.source_state import SourceStatus, check_source
 from worker.s3.lists import list_objects
@@ -30,8 +30,11 @@ async def enqueue_all(repairs: RepairContext, *, prefix: str) -> None:
 
 def _job_of_object(repairs: RepairContext, found: "ObjectTypeDef") -> Job | None:
     """Return the job for an object; report and return None when its key is not that of an upload."""
+    if is_folder(found["Key"], found["Size"]):
+        repairs.reporter.skipped("folder")
+        return None
     try:
-        name = parse_upload_key(found["Key"], prefix=repairs.uploads_prefix)
+        name = repairs.upload_keys.parse_key(found["Key"])
     except UnreadableMessageError:
         repairs.reporter.skipped("not an upload")
         return None

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from worker.aws.retry import RetryPolicy, call_with_retry
 from worker.domain.errors import InvalidUploadError, UnreadableMessageError
 from worker.domain.focus import Focus
-from worker.domain.keys import MAX_KEY_BYTES, parse_upload_key
+from worker.domain.keys import MAX_KEY_BYTES, UploadKeyTemplate
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -62,12 +62,14 @@ class Uploads:
     Args:
         client: S3 client.
         bucket: Bucket of the uploads.
-        prefix: Key prefix of the uploads, with its slash.
+        keys: Template of their keys.
         retry: Retry policy for S3 requests.
     """
 
-    def __init__(self, client: "S3Client", *, bucket: str, prefix: str, retry: RetryPolicy) -> None:
-        self._client, self._bucket, self._prefix, self._retry = client, bucket, prefix, retry
+    def __init__(
+        self, client: "S3Client", *, bucket: str, keys: UploadKeyTemplate, retry: RetryPolicy
+    ) -> None:
+        self._client, self._bucket, self._keys, self._retry = client, bucket, keys, retry
 
     async def store(
         self,
@@ -166,12 +168,20 @@ class Uploads:
         if not user_id or "/" in user_id:
             message = f"the user id is {user_id!r}, but it becomes part of a key; use a name without slashes"
             raise InvalidUploadError(message)
+        if self._keys.constant_user not in {None, user_id}:
+            message = (
+                f"the user id is {user_id!r}, but all uploads belong to {self._keys.constant_user!r} "
+                "(WORKER_UPLOAD_USER); use that one"
+            )
+            raise InvalidUploadError(message)
         extension = PurePath(file_name).suffix.lower()
         extension = extension if _EXTENSION.fullmatch(extension) else ""
-        key = f"{self._prefix}{user_id}/img_{secrets.token_hex(8)}{extension}"
+        key = self._keys.key(
+            user_id=user_id, name=f"img_{secrets.token_hex(8)}", extension=extension.removeprefix(".")
+        )
         try:
             length = len(key.encode())
-            image_id = parse_upload_key(key, prefix=self._prefix).image_id
+            image_id = self._keys.parse_key(key).image_id
         except (UnicodeEncodeError, UnreadableMessageError) as error:
             message = f"the user id {user_id!r} cannot be part of a key; use letters and digits"
             raise InvalidUploadError(message) from error

@@ -19,7 +19,7 @@ from urllib.parse import unquote_plus
 from worker.domain import clock
 from worker.domain.errors import UnreadableMessageError
 from worker.domain.job import Job, SourceVersion, padded_sequencer
-from worker.domain.keys import MAX_KEY_BYTES, image_ids, is_folder, parse_upload_key
+from worker.domain.keys import MAX_KEY_BYTES, UploadKeyTemplate, is_folder
 from worker.domain.message import Message, Unreadable
 from worker.domain.scan import ScanStatus
 
@@ -39,12 +39,12 @@ class KeyLayout:
 
     Attributes:
         bucket: Bucket of the uploads.
-        uploads_prefix: Prefix of the keys of uploads, with its slash.
+        upload_keys: Template of the keys of uploads.
         processed_prefix: Prefix of the keys of results if they are in the same bucket, otherwise None.
     """
 
     bucket: str
-    uploads_prefix: str
+    upload_keys: UploadKeyTemplate
     processed_prefix: str | None
 
 
@@ -222,7 +222,7 @@ def _from_own_job(body: JsonObject, message: Message, key_layout: KeyLayout) -> 
     image_id = body.get("imageId")
     if job is None or image_id is None:
         return job
-    if not isinstance(image_id, str) or image_id not in image_ids(job.key, prefix=key_layout.uploads_prefix):
+    if not isinstance(image_id, str) or image_id not in key_layout.upload_keys.image_ids(job.key):
         reason = f"its imageId {image_id!r} is not one that an upload with the key {job.key!r} can have"
         raise UnreadableMessageError(reason)
     return replace(job, image_id=image_id)
@@ -254,7 +254,7 @@ def _job(
     if length > MAX_KEY_BYTES:
         reason = f"its key has {length} bytes; the limit of S3 is {MAX_KEY_BYTES}"
         raise UnreadableMessageError(reason)
-    name = parse_upload_key(key, prefix=key_layout.uploads_prefix)
+    name = key_layout.upload_keys.parse_key(key)
     return Job(
         bucket=bucket,
         key=key,

@@ -24,7 +24,7 @@ class MemoryLedger:
 
     async def claim(self, job: Job, claimant: Claimant) -> ClaimResult:
         while (seen := self.images.get((job.image_id, job.user_id))) and seen.key != job.key:
-            job = job.with_next_image_id()
+            job = job.with_next_image_id(taken_by=seen.key)
         result = decide(seen, job, claimant)
         if isinstance(result, Claimed):
             self._store(result.image)

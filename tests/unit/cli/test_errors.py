@@ -79,6 +79,22 @@ def test_all_invalid_settings_are_reported_at_once(monkeypatch: pytest.MonkeyPat
     [
         ({"WORKER_UPLOADS_PREFIX": "in"}, "WORKER_UPLOADS_PREFIX is 'in'", "it must end with a slash"),
         ({"WORKER_PROCESSED_PREFIX": "uploads/done/"}, "overlap in one bucket", "WORKER_OUTPUT_BUCKET"),
+        ({"WORKER_UPLOAD_KEY": "{imageId}.{ext}"}, "which does not contain {userId}", "WORKER_UPLOAD_USER"),
+        (
+            {"WORKER_UPLOAD_KEY": "{imageId}.{ext}", "WORKER_UPLOAD_USER": "shop"},
+            "the prefix of WORKER_UPLOAD_KEY '' overlap in one bucket",
+            "WORKER_OUTPUT_BUCKET",
+        ),
+        (
+            {"WORKER_UPLOAD_KEY": "processed/{userId}/{imageId}"},
+            "the prefix of WORKER_UPLOAD_KEY 'processed/' overlap in one bucket",
+            "WORKER_OUTPUT_BUCKET",
+        ),
+        (
+            {"WORKER_UPLOAD_KEY": "photos/{userId}/{imageId}", "WORKER_UPLOADS_PREFIX": "in/"},
+            "which does not begin with WORKER_UPLOADS_PREFIX 'in/'",
+            "begin it with {prefix}",
+        ),
         ({"WORKER_DEFAULT_SIZE": "huge"}, "WORKER_DEFAULT_SIZE contains 'huge'", "WORKER_SIZES"),
         (
             {"WORKER_WATERMARK_MIN_PX": "50", "WORKER_WATERMARK_MAX_PX": "20"},

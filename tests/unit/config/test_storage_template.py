@@ -154,17 +154,17 @@ def test_the_key_is_used_only_through_the_services_that_need_it(
     }
 
 
-def test_only_uploads_cause_notifications(template: dict[str, Any]) -> None:
+@pytest.mark.parametrize("prefix", ["uploads/", ""])
+def test_only_uploads_cause_notifications(template: dict[str, Any], prefix: str) -> None:
     configuration = _properties(template, "Bucket")["NotificationConfiguration"]
-    assert _chosen(template, configuration) == {
-        "QueueConfigurations": [
-            {
-                "Event": "s3:ObjectCreated:*",
-                "Queue": {"Fn::GetAtt": "Queue.Arn"},
-                "Filter": {"S3Key": {"Rules": [{"Name": "prefix", "Value": {"Ref": "UploadsPrefix"}}]}},
-            }
-        ]
-    }
+    (notification,) = _chosen(template, configuration)["QueueConfigurations"]
+    assert notification["Event"] == "s3:ObjectCreated:*"
+    assert notification["Queue"] == {"Fn::GetAtt": "Queue.Arn"}
+    assert _chosen(template, notification["Filter"], UploadsPrefix=prefix) == (
+        {"S3Key": {"Rules": [{"Name": "prefix", "Value": {"Ref": "UploadsPrefix"}}]}}
+        if prefix
+        else {"Ref": "AWS::NoValue"}
+    )
 
 
 def test_the_bucket_depends_on_the_policy_that_allows_its_notifications(template: dict[str, Any]) -> None:

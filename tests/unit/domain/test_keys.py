@@ -5,12 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.builders import UPLOAD_KEYS
 from worker.domain.errors import UnreadableMessageError
-from worker.domain.keys import UploadKey, image_ids, next_image_id, parse_upload_key
+from worker.domain.keys import UploadKey, next_image_id
 
 
 def parsed(key: str) -> UploadKey:
-    return parse_upload_key(key, prefix="uploads/")
+    return UPLOAD_KEYS.parse_key(key)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +142,7 @@ def test_an_upload_whose_image_id_is_taken_has_another_one() -> None:
     assert third is not None
     assert re.fullmatch(r"2024/a\.jpg-[0-9a-f]{16}", third)
     assert next_image_id(third, key=key) is None
-    assert {"2024/a", second, third} == image_ids(key, prefix="uploads/")
+    assert {"2024/a", second, third} == UPLOAD_KEYS.image_ids(key)
 
 
 # Few characters, so that names are often alike in all but case, Unicode form, extension or size.
@@ -185,4 +186,4 @@ def test_uploads_of_different_keys_have_different_image_ids_in_any_order(names: 
 
     assert len(forward) == len(backward) == len(names)
     for image_id, key in [*forward.items(), *backward.items()]:
-        assert image_id in image_ids(key, prefix="uploads/")
+        assert image_id in UPLOAD_KEYS.image_ids(key)

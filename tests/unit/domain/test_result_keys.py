@@ -12,10 +12,10 @@ from worker.domain.errors import KeyTooLongError
 from worker.domain.focus import Focus
 from worker.domain.image import Image
 from worker.domain.job import Job, SourceVersion
+from worker.domain.key_template import KeyTemplateError
 from worker.domain.result_keys import (
     DEFAULT_RESULT_KEY,
     ResultKeyTemplate,
-    ResultKeyTemplateError,
     version_of,
 )
 from worker.domain.status import StepName
@@ -146,7 +146,7 @@ def test_a_template_determines_the_keys(template: str, main: str, small: str) ->
     ],
 )
 def test_a_template_whose_keys_could_be_equal_or_wrong_is_invalid(template: str, reason: str) -> None:
-    with pytest.raises(ResultKeyTemplateError) as caught:
+    with pytest.raises(KeyTemplateError) as caught:
         parsed(template)
 
     assert reason in str(caught.value)
@@ -217,7 +217,7 @@ def test_no_accepted_template_lets_two_images_or_sizes_share_a_key(
 ) -> None:
     try:
         template = parsed(text)
-    except ResultKeyTemplateError:
+    except KeyTemplateError:
         return
     assert keys_differ(template, results)
 

@@ -1,15 +1,17 @@
 """Files of people become uploads: their keys, image ids and metadata."""
 
+import re
 from io import BytesIO
 from typing import Any
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
+from tests.support.builders import UPLOAD_KEYS
 from worker.aws.retry import RetryPolicy
 from worker.domain.errors import InvalidUploadError, TransientError
 from worker.domain.focus import Focus
-from worker.domain.keys import MAX_KEY_BYTES, parse_upload_key
+from worker.domain.keys import MAX_KEY_BYTES, UploadKeyTemplate
 from worker.s3.sources import describe
 from worker.s3.uploads import Uploads
 
@@ -34,18 +36,28 @@ class FakeS3:
 
 
 def uploads(s3: FakeS3) -> Uploads:
-    return Uploads(s3, bucket="image-uploads", prefix="uploads/", retry=RETRY)  # type: ignore[arg-type] # a fake
+    return Uploads(s3, bucket="image-uploads", keys=UPLOAD_KEYS, retry=RETRY)  # type: ignore[arg-type] # a fake
 
 
 async def test_an_upload_has_the_image_id_that_the_worker_derives_from_its_key() -> None:
     s3 = FakeS3()
     for name in ("beach.JPG", "film.mov", "raw.dng", "no extension", "a.b.png", ".hidden", "x.tar.gz"):
         stored = await uploads(s3).store(b"content", file_name=name, user_id="alice")
-        parsed = parse_upload_key(stored.key, prefix="uploads/")
+        parsed = UPLOAD_KEYS.parse_key(stored.key)
         assert (parsed.user_id, parsed.image_id) == ("alice", stored.image_id)
         assert s3.stored[-1]["Key"] == stored.key
     assert s3.stored[0]["ContentType"] == "image/jpeg"
     assert s3.stored[0]["Key"].endswith(".jpg")
+
+
+async def test_an_upload_has_a_key_of_the_template_and_belongs_to_its_constant_user() -> None:
+    keys = UploadKeyTemplate.parse("photos/{folders}/{imageId}", prefix="uploads/", constant_user="shop")
+    store = Uploads(FakeS3(), bucket="image-uploads", keys=keys, retry=RETRY)  # type: ignore[arg-type] # a fake
+    stored = await store.store(b"content", file_name="beach.JPG", user_id="shop")
+    assert re.fullmatch(r"photos/img_[0-9a-f]{16}\.jpg", stored.key)
+    assert stored.image_id == stored.key.removeprefix("photos/")
+    with pytest.raises(InvalidUploadError, match=r"belong to 'shop' \(WORKER_UPLOAD_USER\); use that one"):
+        await store.store(b"content", file_name="beach.jpg", user_id="alice")
 
 
 @pytest.mark.parametrize(

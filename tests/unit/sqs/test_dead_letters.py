@@ -2,13 +2,14 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tests.support.builders import UPLOAD_KEYS
 from tests.support.retry import NO_WAIT
 from worker.domain.clock import from_epoch_ms
 from worker.domain.message import Unreadable
 from worker.sqs.dead_letters import DeadLetter, DeadLetters
 from worker.sqs.events import KeyLayout
 
-KEY_LAYOUT = KeyLayout(bucket="image-uploads", uploads_prefix="uploads/", processed_prefix="processed/")
+KEY_LAYOUT = KeyLayout(bucket="image-uploads", upload_keys=UPLOAD_KEYS, processed_prefix="processed/")
 NOON_MS = 1_704_110_400_000
 
 

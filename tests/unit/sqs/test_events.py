@@ -10,13 +10,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.support.builders import NOON, a_job, a_message
+from tests.support.builders import NOON, UPLOAD_KEYS, a_job, a_message
 from worker.domain.job import Job, SourceVersion, padded_sequencer
-from worker.domain.keys import image_ids
 from worker.domain.message import Unreadable
 from worker.sqs.events import KeyLayout, parse, to_body
 
-KEY_LAYOUT = KeyLayout(bucket="image-uploads", uploads_prefix="uploads/", processed_prefix="processed/")
+KEY_LAYOUT = KeyLayout(bucket="image-uploads", upload_keys=UPLOAD_KEYS, processed_prefix="processed/")
 
 KEY = "uploads/user_1/img_1.jpg"
 SEQUENCER = "0055AED6DCD90281E5"
@@ -473,7 +472,7 @@ def test_a_job_survives_serialisation(job: Job) -> None:
 
 @pytest.mark.parametrize("key", ["uploads/user_1/a.png", "uploads/user_1/a.mov", "uploads/user_1/2024/a"])
 def test_our_own_job_names_the_image_id_that_its_record_has(key: str) -> None:
-    for image_id in image_ids(key, prefix="uploads/"):
+    for image_id in UPLOAD_KEYS.image_ids(key):
         job = replace(the_job(an_own_job(key)), image_id=image_id)
         assert job == the_job(to_body(job, reason="retry"))
 

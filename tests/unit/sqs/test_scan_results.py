@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.builders import a_message
+from tests.support.builders import UPLOAD_KEYS, a_message
 from tests.support.scan_results import a_scan_result
 from worker.domain.job import Job, SourceVersion
 from worker.domain.message import Unreadable
 from worker.domain.scan import ScanStatus
 from worker.sqs.events import KeyLayout, parse, to_body
 
-LAYOUT = KeyLayout(bucket="image-uploads", uploads_prefix="uploads/", processed_prefix="processed/")
+LAYOUT = KeyLayout(bucket="image-uploads", upload_keys=UPLOAD_KEYS, processed_prefix="processed/")
 KEY = "uploads/user_1/my photo +1.jpg"
 UPLOADED = {
     "detail-type": "Object Created",

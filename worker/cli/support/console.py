@@ -95,7 +95,7 @@ async def _context(
         is_local=is_local,
         region=clients.dynamodb.meta.region_name,
         bucket=settings.bucket,
-        uploads_prefix=settings.uploads_prefix,
+        upload_keys=settings.upload_keys,
         results_bucket=settings.results_bucket,
         queue_name=settings.queue_name,
         queue_url=await queue_url(clients.sqs, settings.queue_name),

@@ -14,7 +14,6 @@ from worker.console.record import is_key, summary_of
 from worker.console.urls import url
 from worker.domain.errors import UnreadableMessageError, UnreadableRecordError
 from worker.domain.image import Image, ImageSummary
-from worker.domain.keys import image_ids, parse_upload_key
 from worker.domain.status import ImageStatus
 from worker.dynamodb.items import summary_to_map
 from worker.dynamodb.queries import Page
@@ -200,10 +199,10 @@ async def _search(context: ConsoleContext, query: str) -> dict[str, Any]:
 
 def _keys_of_upload(query: str, context: ConsoleContext) -> list[tuple[str, str]]:
     """Return the keys of the records that the upload of an S3 key or URL can have."""
-    key, prefix = query.removeprefix(f"s3://{context.bucket}/"), context.uploads_prefix
+    key = query.removeprefix(f"s3://{context.bucket}/")
     try:
-        user_id = parse_upload_key(key, prefix=prefix).user_id
-        found = [(image_id, user_id) for image_id in image_ids(key, prefix=prefix)]
+        user_id = context.upload_keys.parse_key(key).user_id
+        found = [(image_id, user_id) for image_id in context.upload_keys.image_ids(key)]
     except UnreadableMessageError:
         return []
     return [(image_id, user_id) for image_id, user_id in found if is_key(image_id=image_id, user_id=user_id)]

@@ -170,7 +170,7 @@ async def _store(request: web.Request, file: ReceivedFile, outcome: _Outcome) ->
 
 
 def _user_of(request: web.Request) -> str:
-    return request.query.get("user") or _DEFAULT_USER
+    return request.query.get("user") or request.app[CONTEXT].upload_keys.constant_user or _DEFAULT_USER
 
 
 def _image_ids_of(text: str, user_id: str) -> list[str]:
