@@ -147,7 +147,7 @@ def broken() -> tuple[Content, ...]:
         Content(name="a damaged PNG", file=bytes(png), code="corrupt"),
         Content(
             name="too many pixels",
-            file=encoded(Image.new("RGB", (2500, 2000))),
+            file=encoded(Image.new("RGB", (2500, 2000)), "PNG"),
             code="too_many_pixels",
         ),
         Content(name="an unsupported format", file=encoded(noise(64, 48), "PPM"), code="format_not_allowed"),
