@@ -25,8 +25,8 @@ from pathlib import Path
 import worker.imaging.zygote
 from worker.imaging.fonts import Fonts
 from worker.imaging.warm_up import warm_up
-from worker.settings import FONT
 
+FONT = Path(worker.imaging.zygote.__file__).parents[1] / "data" / "fonts" / "DejaVuSans-Bold.ttf"
 PACKAGES = {"PIL", "pillow_heif", "kornia_rs", "cykooz_resizer", "worker"}
 
 def imported(node, package):
