@@ -294,7 +294,7 @@ class Settings(BaseSettings):
     )
     animation: Literal["first", "keep", "reject"] = Field(
         "first",
-        description="How animations are handled: first frame only, all frames (GIF and WebP), or rejected.",
+        description="Animations: the first frame only, all frames (GIF, WebP, PNG, AVIF), or rejected.",
     )
     keep_credits: bool = Field(
         default=True, description="Whether results keep the artist, copyright and credit of the upload."

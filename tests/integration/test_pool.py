@@ -26,8 +26,10 @@ from tests.support.pools import (
     ALL_OUTPUTS,
     HEAVY,
     HEAVY_PNG,
+    MEDIUM,
     RECIPE,
     SMALL_JPEG,
+    THUMBNAIL,
     busy_pid,
     make_pool,
     only_pid,
@@ -47,7 +49,7 @@ from worker.domain.errors import (
     RejectedError,
     TruncatedError,
 )
-from worker.domain.recipe import Animation, Logo, Recipe, Size
+from worker.domain.recipe import Animation, Logo, Recipe, Size, Watermark
 from worker.domain.status import StepMove, StepName
 from worker.domain.step import EncodedRendition, StepReport
 
@@ -229,6 +231,17 @@ async def test_an_animation_can_be_larger_than_the_limit_of_a_single_frame(pool:
     outputs = await outputs_of(pool, content, recipe)
     assert isinstance(outputs[-1], EncodedRendition)
     assert len(outputs[-1].content) > 5 * 200 * 200 + 65_536
+
+
+@pytest.mark.parametrize("image_format", ["GIF", "WEBP", "PNG", "AVIF"])
+async def test_every_animation_is_kept_in_a_confined_decoder(pool: DecoderPool, image_format: str) -> None:
+    recipe = Recipe(sizes=(MEDIUM, THUMBNAIL), watermark=Watermark("Mark"), animation=Animation.KEEP)
+    content = animation(image_format, frames=4, width=300, height=200)
+    *_, main, thumbnail = await outputs_of(pool, content, recipe)
+    for rendition in (main, thumbnail):
+        assert isinstance(rendition, EncodedRendition)
+        assert rendition.format == image_format.lower()
+        assert getattr(opened(rendition.content), "n_frames", 1) == 4
 
 
 async def test_images_are_processed_in_order_of_arrival(pool: DecoderPool) -> None:

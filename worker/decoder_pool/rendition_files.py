@@ -108,12 +108,15 @@ _PNG_CHUNKS: Final = frozenset(
         b"sBIT",
         b"pHYs",
         b"bKGD",
+        b"acTL",
+        b"fcTL",
+        b"fdAT",
     ]
 )
 
 
 def _png(file: memoryview) -> Extent:
-    """Read the chunks (PNG, 5.3): IHDR first, IEND last, between them those of a still image."""
+    """Read the chunks (PNG, 5.3): IHDR first, IEND last, between them those of an image, and its frames."""
     _require(_tag(file, 0, 8) == _PNG_SIGNATURE, "start of PNG")
     _require(_number(file, 8, 4) == 13 and _tag(file, 12) == b"IHDR", "PNG header")  # noqa: PLR2004 - its length
     at, has_data = 33, False
@@ -123,6 +126,10 @@ def _png(file: memoryview) -> Extent:
             _require(length == 0 and at + 12 == len(file) and has_data, "end of PNG")
             return _number(file, 16, 4), _number(file, 20, 4)
         _require(kind in _PNG_CHUNKS, "PNG chunk")
+        if kind == b"fcTL":
+            width, height, left, top = (_number(file, at + 12 + offset, 4) for offset in (0, 4, 8, 12))
+            _require(left + width <= _number(file, 16, 4), "extent of a PNG frame")
+            _require(top + height <= _number(file, 20, 4), "extent of a PNG frame")
         has_data = has_data or kind == b"IDAT"
         at += 12 + length
     raise _too_many("PNG chunks")
@@ -231,6 +238,7 @@ def _avif(file: memoryview) -> Extent:
         _require(kind not in _AVIF_TRANSFORMS, "AVIF transformation")
         if kind == b"ispe":
             extents.add((_number(file, start + 4, 4), _number(file, start + 8, 4)))
+    extents.update(_track_extents(file, boxes))
     _require(len(extents) == 1, "AVIF with different extents")
     return extents.pop()
 
@@ -242,6 +250,16 @@ def _properties(file: memoryview, boxes: list[Box]) -> list[Box]:
         _require(len(found) == 1, "AVIF properties")
         boxes = list(_boxes(file, found[0][0] + skipped, found[0][1]))
     return boxes
+
+
+def _track_extents(file: memoryview, boxes: list[Box]) -> Iterator[Extent]:
+    """Yield the extents of the tracks of an animation (ISO/IEC 14496-12, 8.3.2), in whole pixels."""
+    for _, start, end in (box for box in boxes if box[0] == b"moov"):
+        for kind, track_start, track_end in _boxes(file, start, end):
+            headers = _boxes(file, track_start, track_end) if kind == b"trak" else ()
+            for name, _, header_end in headers:
+                if name == b"tkhd":
+                    yield _number(file, header_end - 8, 2), _number(file, header_end - 4, 2)
 
 
 def _boxes(file: memoryview, at: int, end: int) -> Iterator[Box]:

@@ -40,6 +40,9 @@ COEFFICIENT_BYTES_PER_PIXEL: Final = 6
 DEEP_BYTES_PER_PIXEL: Final = 9
 """16-bit samples are decoded twice if their profile makes the low byte visible; a colour key is a mask."""
 
+APNG_BYTES_PER_PIXEL: Final = 17
+"""Frames of a PNG are decoded besides the canvas, the part of it that is restored, and the default image."""
+
 _BYTES_PER_RESULT_PIXEL: Final = 12
 
 

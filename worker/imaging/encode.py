@@ -28,7 +28,7 @@ _LIKE_SOURCE: Final[Mapping[str, tuple[str, str]]] = {
 _DRAWING_FORMATS: Final = frozenset({"tiff", "bmp"})
 """Formats of uploads whose drawings become PNG: it is smaller than JPEG, and exact."""
 _MIN_QUALITY: Final = 20
-_ANIMATED: Final = frozenset({"gif", "webp"})
+_ANIMATED: Final = frozenset({"gif", "webp", "png", "avif"})
 _DRAWING_EFFORT, _PHOTOGRAPH_EFFORT = 75, 20
 """Effort of WebP without loss, up to 100: for photographs, more of it doubles the time and saves 1 %."""
 _RESTORE_BACKGROUND: Final = 2
@@ -169,6 +169,7 @@ def _encode(picture: Picture, encoder: _Encoder, quality: int) -> _File:
             )
             return _smaller_webp(file, picture, effort)
         case "avif":
+            picture = _with_equal_modes(picture)
             picture.image.save(
                 file,
                 "AVIF",
@@ -178,12 +179,24 @@ def _encode(picture: Picture, encoder: _Encoder, quality: int) -> _File:
                 max_threads=1,
                 alpha_premultiplied=False,
                 **exif,
+                **_frame_options(picture, "avif"),
             )
         case "gif":
             picture.image.save(file, "GIF", disposal=_RESTORE_BACKGROUND, **_frame_options(picture, "gif"))
+        case _ if picture.frames:
+            options = _frame_options(picture, "png")
+            picture.image.save(file, "PNG", compress_level=effort.png_level, **exif, **options)
         case _:
             return _encode_png(picture, effort)
     return file
+
+
+def _with_equal_modes(picture: Picture) -> Picture:
+    """Return an animation with all frames in RGBA, if one of them is: the encoder of AVIF takes no others."""
+    if not picture.frames or len({image.mode for image in picture.images}) == 1:
+        return picture
+    frames = tuple(replace(frame, image=frame.image.convert("RGBA")) for frame in picture.frames)
+    return replace(picture, image=picture.image.convert("RGBA"), frames=frames)
 
 
 def _exif(picture: Picture) -> _ExifOptions:

@@ -76,7 +76,7 @@ def is_truncated(content: Content, *, image_format: str) -> bool:
         case "jpeg":
             return whole.rfind(b"\xff\xd9") < whole.rfind(b"\xff\xda")
         case "png":
-            return all(kind != b"IEND" for kind, _ in _png_chunks(memoryview(whole)))
+            return all(kind != b"IEND" for kind, _ in png_chunks(memoryview(whole)))
         case "webp":
             return int.from_bytes(whole[4:8], "little") + 8 > len(whole)
         case "gif":
@@ -98,7 +98,7 @@ def find_damaged_png_chunk(content: Content, *, except_pixels: bool = False) -> 
         except_pixels: Whether to skip the chunks with pixels, which are most of the file.
     """
     view = memoryview(content)
-    for kind, body in _png_chunks(view):
+    for kind, body in png_chunks(view):
         if except_pixels and kind == b"IDAT":
             continue
         (stored,) = struct.unpack_from(">I", view, body.stop)
@@ -110,7 +110,7 @@ def find_damaged_png_chunk(content: Content, *, except_pixels: bool = False) -> 
 def png_chunk(content: Content, wanted: bytes) -> bytes | None:
     """Return the body of the first chunk of this type before the pixels; None if there is none."""
     view = memoryview(content)
-    for kind, body in _png_chunks(view):
+    for kind, body in png_chunks(view):
         if kind == wanted:
             return bytes(view[body])
         if kind == b"IDAT":
@@ -120,7 +120,7 @@ def png_chunk(content: Content, wanted: bytes) -> bytes | None:
 
 def has_png_chunk(content: Content, wanted: bytes) -> bool:
     """Return whether a PNG has a chunk of this type, before or after the pixels."""
-    return any(kind == wanted for kind, _ in _png_chunks(memoryview(content)))
+    return any(kind == wanted for kind, _ in png_chunks(memoryview(content)))
 
 
 def has_webp_chunk(content: Content, wanted: bytes) -> bool:
@@ -131,7 +131,7 @@ def has_webp_chunk(content: Content, wanted: bytes) -> bool:
 def has_oversized_profile(content: Content) -> bool:
     """Return whether a PNG's colour profile decompresses to more than `MAX_PROFILE_BYTES`."""
     view = memoryview(content)
-    for kind, body in _png_chunks(view):
+    for kind, body in png_chunks(view):
         if kind == b"IDAT":
             break
         if kind == b"iCCP":
@@ -203,7 +203,7 @@ def _webp_chunks(view: memoryview) -> Iterator[bytes]:
 
 
 def _png_frames(view: memoryview, stop_after: int) -> int:
-    for kind, body in _png_chunks(view):
+    for kind, body in png_chunks(view):
         if kind == b"acTL":
             (frames,) = struct.unpack_from(">I", view, body.start)
             return min(int(frames), stop_after + 1)
@@ -212,7 +212,7 @@ def _png_frames(view: memoryview, stop_after: int) -> int:
     return 1
 
 
-def _png_chunks(view: memoryview) -> Iterator[tuple[bytes, slice]]:
+def png_chunks(view: memoryview) -> Iterator[tuple[bytes, slice]]:
     """Yield the type and the position of the body of each complete chunk, up to IEND."""
     at, kind = 8, b""
     while at + 12 <= len(view) and kind != b"IEND":

@@ -16,6 +16,7 @@ from PIL import (
 )
 from pillow_heif import HeifImageFile
 
+from worker.imaging.apng import ApngFile
 from worker.imaging.gif import GifFile
 from worker.imaging.png import PngFile
 from worker.imaging.tiff import open_tiff
@@ -37,9 +38,14 @@ _DECODERS: Final[Mapping[str, Callable[[io.BytesIO], ImageFile.ImageFile]]] = {
 }
 
 
-def open_image(content: bytes, *, image_format: str) -> ImageFile.ImageFile:
+def open_image(content: bytes, *, image_format: str, animated: bool = False) -> ImageFile.ImageFile:
     """
     Read an image's header with the decoder of its format, and with no other.
+
+    Args:
+        content: Content of the file.
+        image_format: Format of the file.
+        animated: Whether all frames of a PNG with several are decoded; otherwise its default image is.
 
     The plugin is called directly: `Image.open` tries its plugins in turn, imports more of them for formats
     that it does not know, and returns MPO for a JPEG that contains a second image.
@@ -48,7 +54,8 @@ def open_image(content: bytes, *, image_format: str) -> ImageFile.ImageFile:
         Exception: Any type of error, if the file is damaged.
     """
     with warnings.catch_warnings(action="ignore"):
-        return _DECODERS[image_format](io.BytesIO(content))
+        decoder = ApngFile if animated and image_format == "png" else _DECODERS[image_format]
+        return decoder(io.BytesIO(content))
 
 
 def load(image: ImageFile.ImageFile) -> None:

@@ -19,9 +19,11 @@ from worker.domain.errors import (
 )
 from worker.domain.recipe import Animation, Limits, Size
 from worker.imaging import image_file
+from worker.imaging.apng import ApngFile
 from worker.imaging.colour import profile_name
 from worker.imaging.colour_description import described_profile
 from worker.imaging.cost import (
+    APNG_BYTES_PER_PIXEL,
     COEFFICIENT_BYTES_PER_PIXEL,
     DEEP_BYTES_PER_PIXEL,
     max_decoding_seconds,
@@ -52,7 +54,7 @@ from worker.ipc.framing import Content
 if TYPE_CHECKING:
     from worker.domain.step import Json
 
-ANIMATED = frozenset({"gif", "webp"})
+ANIMATED = frozenset({"gif", "webp", "png", "avif"})
 """Formats whose animations can be kept."""
 
 _MAX_COUNTED_FRAMES = 10_000
@@ -103,7 +105,8 @@ def validate(
     try:
         _check_before_opening(content, image_format, limits, sizes)
         file = salvaged(content, image_format=image_format)
-        image = image_file.open_image(file, image_format=image_format)
+        is_kept = animation is Animation.KEEP and image_format in ANIMATED
+        image = _opened(file, image_format, limits, is_kept=is_kept)
         stored = Extent(*image.size)
         _check_pixels(stored, replace(limits, max_pixels=max(limits.max_stored_pixels, limits.max_pixels)))
         _check_sides(stored, limits)
@@ -114,9 +117,8 @@ def validate(
             _draft(image, draft)
         _check_pixels(Extent(*image.size), limits, stored=stored)
         _check_memory(image, content, image_format, limits, sizes, stored=stored)
-        is_kept = animation is Animation.KEEP and image_format in ANIMATED
         max_frames = _max_frames(stored, limits, animation=animation, is_kept=is_kept)
-        frames = _checked_frames(content, image, image_format, max_frames)
+        frames = _checked_frames(file, image, image_format, max_frames)
         kept_frames = frames if is_kept else 1
         pixels = stored.pixels * kept_frames
         limit_cpu_time(max_decoding_seconds(pixels=pixels, size_bytes=len(content)))
@@ -168,6 +170,12 @@ def _allowed_format(content: Content) -> str:
     return found
 
 
+def _opened(file: bytes, image_format: str, limits: Limits, *, is_kept: bool) -> ImageFile.ImageFile:
+    """Open the file, with all of its frames if they are kept and not too many."""
+    frames = count_frames(file, image_format=image_format, stop_after=limits.max_frames) if is_kept else 1
+    return image_file.open_image(file, image_format=image_format, animated=1 < frames <= limits.max_frames)
+
+
 def _read_metadata(image: ImageFile.ImageFile, image_format: str) -> tuple[bytes, Image.Exif, int]:
     """Return the XMP packet, the EXIF and the orientation that is left to be applied."""
     if image_format == "png":  # EXIF may follow the pixels: to read it, Pillow would decode them
@@ -190,6 +198,8 @@ def _check_memory(
     extent, more = Extent(*image.size), 0.0
     if image.info.get("progressive"):
         more += COEFFICIENT_BYTES_PER_PIXEL * stored.pixels / extent.pixels
+    if isinstance(image, ApngFile):
+        more += APNG_BYTES_PER_PIXEL
     if "transparency" in image.info or has_deep_samples(content, image):
         more += DEEP_BYTES_PER_PIXEL
     fitted = _fitted(limits, content, image_format, image.mode, sizes, more_bytes_per_pixel=more)

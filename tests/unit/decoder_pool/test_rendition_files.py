@@ -32,7 +32,15 @@ FILES: dict[str, tuple[str, bytes]] = {
         "gif",
         encoded(noise(*EXTENT), "GIF", save_all=True, append_images=[quadrants(*EXTENT)], duration=[90, 90]),
     ),
+    "animated PNG": (
+        "png",
+        encoded(noise(*EXTENT), "PNG", save_all=True, append_images=[quadrants(*EXTENT)], duration=[90, 90]),
+    ),
     "AVIF": ("avif", encoded(noise(*EXTENT), "AVIF")),
+    "animated AVIF": (
+        "avif",
+        encoded(noise(*EXTENT), "AVIF", save_all=True, append_images=[quadrants(*EXTENT)], duration=[90, 90]),
+    ),
     "transparent AVIF": ("avif", encoded(noise(*EXTENT, mode="RGBA"), "AVIF")),
 }
 FORMATS = sorted({image_format for image_format, _ in FILES.values()})
@@ -116,11 +124,25 @@ def test_a_changed_file_is_valid_or_invalid_without_another_error(name: str, dat
         return
 
 
-def test_an_animated_png_is_invalid() -> None:
+def test_a_frame_outside_the_canvas_of_a_png_is_invalid() -> None:
     content = encoded(noise(*EXTENT), "PNG", save_all=True, append_images=[quadrants(*EXTENT)])
+    check(content, "png")
+    at = content.rindex(b"fcTL") + 8
+    wide = content[:at] + (EXTENT[0] + 1).to_bytes(4) + content[at + 4 :]
 
-    with pytest.raises(InvalidRenditionError, match="PNG chunk"):
-        check(content, "png")
+    with pytest.raises(InvalidRenditionError, match="extent of a PNG frame"):
+        check(wide, "png")
+
+
+def test_a_track_of_another_extent_is_invalid_in_an_avif() -> None:
+    content = encoded(noise(*EXTENT), "AVIF", save_all=True, append_images=[quadrants(*EXTENT)])
+    check(content, "avif")
+    at = content.index(b"tkhd") - 4
+    end = at + int.from_bytes(content[at : at + 4])
+    other = content[: end - 8] + (EXTENT[0] + 1).to_bytes(2) + content[end - 6 :]
+
+    with pytest.raises(InvalidRenditionError, match="different extents"):
+        check(other, "avif")
 
 
 def test_a_frame_outside_its_canvas_is_invalid() -> None:

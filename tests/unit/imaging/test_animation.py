@@ -1,16 +1,19 @@
 """Animations: keep the first frame or all of them, or reject the image."""
 
 import io
+from dataclasses import replace
 
 import pytest
 from PIL import Image, ImageSequence
 
-from tests.support.pictures import animation, extrema, noise
+from tests.support.pictures import animation, encoded, extrema, noise, opened, pixel
+from worker.decoder_pool.rendition_files import check_rendition_file
 from worker.domain.errors import RejectedError, TooManyFramesError
 from worker.domain.recipe import Animation, Limits, OutputFormat, Recipe, Size, Watermark
 from worker.domain.step import EncodedRendition
 from worker.imaging.fonts import Fonts
 from worker.imaging.pipeline import process
+from worker.s3.nonce import with_nonce
 from worker.settings import FONT
 
 FONTS = Fonts((FONT.read_bytes(),))
@@ -29,7 +32,16 @@ def animated(image_format: str, *, loop: int = 3, size: tuple[int, int] = (200, 
     colours = ("#cc2222", "#22cc22", "#2222cc")
     first, *others = (Image.new("RGB", size, colour) for colour in colours)
     file = io.BytesIO()
-    first.save(file, image_format, save_all=True, append_images=others, duration=[100, 250, 400], loop=loop)
+    options = {"blend": 0, "disposal": 0} if image_format == "PNG" else {}
+    first.save(
+        file,
+        image_format,
+        save_all=True,
+        append_images=others,
+        duration=[100, 250, 400],
+        loop=loop,
+        **options,
+    )
     return file.getvalue()
 
 
@@ -43,7 +55,7 @@ def frames_of(rendition: EncodedRendition) -> list[tuple[tuple[int, ...], int]]:
     return frames
 
 
-@pytest.mark.parametrize("image_format", ["GIF", "WEBP"])
+@pytest.mark.parametrize("image_format", ["GIF", "WEBP", "PNG"])
 def test_keep_preserves_every_frame_with_its_colour_and_delay_and_the_loop_count(image_format: str) -> None:
     rendition = rendition_of(animated(image_format))
     assert (rendition.format, rendition.width, rendition.height) == (image_format.lower(), 100, 75)
@@ -54,7 +66,37 @@ def test_keep_preserves_every_frame_with_its_colour_and_delay_and_the_loop_count
     assert Image.open(io.BytesIO(bytes(rendition.content))).info["loop"] == 3
 
 
-@pytest.mark.parametrize("image_format", ["GIF", "WEBP"])
+@pytest.mark.parametrize("source", ["GIF", "WEBP", "PNG", "AVIF"])
+@pytest.mark.parametrize(
+    "wanted", [OutputFormat.WEBP, OutputFormat.PNG, OutputFormat.AVIF, OutputFormat.AUTO]
+)
+def test_every_animation_is_kept_in_every_format_that_can(source: str, wanted: OutputFormat) -> None:
+    rendition = rendition_of(animated(source), size=Size("small", 100, 100, format=wanted))
+    colours, delays = zip(*frames_of(rendition), strict=True)
+    for colour, expected in zip(colours, ((204, 34, 34), (34, 204, 34), (34, 34, 204)), strict=True):
+        assert all(abs(a - b) < 12 for a, b in zip(colour, expected, strict=True))
+    assert delays == (100, 250, 400)
+    check_rendition_file(bytes(rendition.content), image_format=rendition.format, extent=(100, 75))
+    assert len(frames_of(replace(rendition, content=with_nonce(rendition, b"0123456789abcdef")))) == 3
+
+
+def test_an_animated_avif_is_kept_and_played_forever() -> None:
+    rendition = rendition_of(animated("AVIF"))
+    assert (rendition.format, [delay for _, delay in frames_of(rendition)]) == ("avif", [100, 250, 400])
+    webp = rendition_of(animated("AVIF"), size=Size("small", 100, 100, format=OutputFormat.WEBP))
+    assert Image.open(io.BytesIO(bytes(webp.content))).info["loop"] == 0
+
+
+def test_an_avif_of_opaque_and_transparent_frames_is_transparent() -> None:
+    first, second = Image.new("RGBA", (60, 40), "#cc2222"), Image.new("RGBA", (60, 40), "#22cc2240")
+    content = encoded(first, "WEBP", save_all=True, append_images=[second], duration=50, lossless=True)
+    rendition = rendition_of(content, size=Size("small", 60, 40, format=OutputFormat.AVIF))
+    image = Image.open(io.BytesIO(bytes(rendition.content)))
+    image.seek(1)
+    assert abs(pixel(image, (20, 20))[3] - 64) < 8
+
+
+@pytest.mark.parametrize("image_format", ["GIF", "WEBP", "PNG", "AVIF"])
 def test_every_kept_frame_has_the_watermark(image_format: str) -> None:
     content = animated(image_format, size=(600, 450))
     rendition = rendition_of(content, size=Size("medium", 600, 600), mark="Processed by Image Platform")
@@ -65,16 +107,19 @@ def test_every_kept_frame_has_the_watermark(image_format: str) -> None:
         assert high - low > 40
 
 
-def test_first_makes_a_still_image() -> None:
-    rendition = rendition_of(animated("WEBP"), keep=Animation.FIRST)
+@pytest.mark.parametrize("image_format", ["GIF", "WEBP", "PNG", "AVIF"])
+def test_first_makes_a_still_image(image_format: str) -> None:
+    rendition = rendition_of(animated(image_format), keep=Animation.FIRST)
+    assert pixel(opened(rendition.content).convert("RGB"), (5, 5)) == pytest.approx((204, 34, 34), abs=12)
     assert getattr(Image.open(io.BytesIO(bytes(rendition.content))), "n_frames", 1) == 1
 
 
-@pytest.mark.parametrize("wanted", [OutputFormat.JPEG, OutputFormat.PNG])
-def test_a_still_output_format_has_only_the_first_frame(wanted: OutputFormat) -> None:
-    rendition = rendition_of(animated("GIF"), size=Size("small", 100, 100, format=wanted))
+@pytest.mark.parametrize("image_format", ["GIF", "PNG", "AVIF"])
+def test_a_jpeg_has_only_the_first_frame(image_format: str) -> None:
+    size = Size("small", 100, 100, format=OutputFormat.JPEG)
+    rendition = rendition_of(animated(image_format), size=size)
     image = Image.open(io.BytesIO(bytes(rendition.content)))
-    assert (rendition.format, getattr(image, "n_frames", 1)) == (wanted.value, 1)
+    assert (rendition.format, getattr(image, "n_frames", 1)) == ("jpeg", 1)
 
 
 def test_an_animated_gif_can_become_an_animated_webp() -> None:
@@ -82,21 +127,21 @@ def test_an_animated_gif_can_become_an_animated_webp() -> None:
     assert len(frames_of(rendition)) == 3
 
 
-@pytest.mark.parametrize("image_format", ["GIF", "WEBP", "PNG", "TIFF"])
+@pytest.mark.parametrize("image_format", ["GIF", "WEBP", "PNG", "TIFF", "AVIF"])
 def test_reject_fails_an_animation(image_format: str) -> None:
     with pytest.raises(TooManyFramesError) as rejected:
         rendition_of(animation(image_format, frames=2), keep=Animation.REJECT)
     assert rejected.value.limit == 1
 
 
-@pytest.mark.parametrize("image_format", ["GIF", "WEBP"])
+@pytest.mark.parametrize("image_format", ["GIF", "WEBP", "PNG", "AVIF"])
 def test_a_still_image_is_not_rejected_as_an_animation(image_format: str) -> None:
     content = animation(image_format, frames=1)
     assert rendition_of(content, keep=Animation.REJECT).width == 40
     assert rendition_of(content, keep=Animation.KEEP).width == 40
 
 
-@pytest.mark.parametrize("image_format", ["GIF", "WEBP"])
+@pytest.mark.parametrize("image_format", ["GIF", "WEBP", "PNG", "AVIF"])
 def test_a_truncated_later_frame_is_rejected(image_format: str) -> None:
     content = animation(image_format, frames=4)
     with pytest.raises(RejectedError) as rejected:

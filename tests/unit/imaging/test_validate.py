@@ -155,8 +155,8 @@ def test_too_many_frames_are_rejected_where_all_are_decoded(image_format: str) -
 @pytest.mark.parametrize(
     ("image_format", "mode"),
     [
-        *((image_format, Animation.FIRST) for image_format in ("GIF", "WEBP", "TIFF", "PNG")),
-        *((image_format, Animation.KEEP) for image_format in ("TIFF", "PNG")),
+        *((image_format, Animation.FIRST) for image_format in ("GIF", "WEBP", "TIFF", "PNG", "AVIF")),
+        ("TIFF", Animation.KEEP),
     ],
 )
 def test_frames_that_are_not_decoded_are_not_limited(image_format: str, mode: Animation) -> None:
