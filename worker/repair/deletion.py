@@ -30,6 +30,7 @@ from worker.s3.image_objects import ImageObjects, SourceEnd
 log = structlog.get_logger(__name__)
 
 DELETED: Final = "deleted"
+NEWER_KEPT: Final = "deleted, a newer upload kept"
 ALREADY_DELETED: Final = "already deleted"
 
 _MAX_ROUNDS: Final = 20
@@ -121,7 +122,8 @@ async def delete_image(context: DeletionContext, image: Image) -> None:
         upload=source.value,
         **context.requester.detail(),
     )
-    reporter.done(DELETED, image_id=image.image_id, user_id=image.user_id)
+    action = NEWER_KEPT if source is SourceEnd.REPLACED else DELETED
+    reporter.done(action, image_id=image.image_id, user_id=image.user_id)
 
 
 async def _delete(context: DeletionContext, image: Image) -> SourceEnd | None:

@@ -2,9 +2,9 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from worker.aws.retry import RetryPolicy
 from worker.domain.clock import to_milliseconds
@@ -17,6 +17,10 @@ from worker.s3.results import identity_of
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
+
+
+_TIME_TOLERANCE: Final = timedelta(seconds=1)
+"""An object may be dated later than its event: both times come from S3, and are rounded differently."""
 
 
 class SourceEnd(StrEnum):
@@ -61,7 +65,7 @@ class ImageObjects:
         Delete the upload that the record is about, unless a newer one has replaced it.
 
         A newer upload may have the same content, and so the same ETag: the time of the object distinguishes
-        it, in the whole seconds that S3 reports.
+        it, in the whole seconds that S3 reports, and with a second for the difference of an event's time.
         """
         bucket, key, recorded = image.bucket, image.key, image.version
         found = await head_object(
@@ -70,7 +74,7 @@ class ImageObjects:
         if found is None:
             return SourceEnd.MISSING
         e_tag = found["ETag"].strip('"')
-        is_newer = to_milliseconds(found["LastModified"]) > recorded.uploaded_at
+        is_newer = to_milliseconds(found["LastModified"]) > recorded.uploaded_at + _TIME_TOLERANCE
         if is_newer or e_tag != (recorded.e_tag or e_tag):
             return SourceEnd.REPLACED
         is_gone = await delete_object(self._client, bucket=bucket, key=key, e_tag=e_tag, retry=self._retry)
