@@ -74,16 +74,17 @@ def worker() -> Iterator[None]:
 def process_image() -> None:
     """Upload the image that the pages use, and wait until it is processed."""
     settings = Settings()
+    user = settings.upload_keys.constant_user or USER
     boto3.client("s3").put_object(
         Bucket=settings.bucket,
-        Key=f"{settings.uploads_prefix}{USER}/{IMAGE}.jpg",
+        Key=settings.upload_keys.key(user_id=user, name=IMAGE, extension="jpg"),
         Body=Path("beach.jpg").read_bytes(),
         ContentType="image/jpeg",
         Metadata=METADATA,
     )
     table = boto3.resource("dynamodb").Table(settings.table_name)
     deadline = time.monotonic() + 60
-    while "processedAt" not in table.get_item(Key={"imageId": IMAGE, "userId": USER}).get("Item", {}):
+    while "processedAt" not in table.get_item(Key={"imageId": IMAGE, "userId": user}).get("Item", {}):
         assert time.monotonic() < deadline, Path("worker.log").read_text(encoding="utf-8")
         time.sleep(0.1)
 

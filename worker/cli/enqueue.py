@@ -11,7 +11,8 @@ from worker.cli.support.report import DryRunOption, RateOption, Report
 from worker.cli.support.requester import requester
 from worker.domain.errors import ConfigurationError
 from worker.repair.context import DEFAULT_RATE_PER_S
-from worker.repair.enqueue import enqueue_all
+from worker.repair.enqueue import enqueue_all, enqueue_inventory
+from worker.repair.inventory import read_manifest
 from worker.settings import Settings
 
 app = typer.Typer(add_completion=False)
@@ -22,8 +23,21 @@ _SCHEME: Final = "s3://"
 @app.command()
 @asynchronous
 async def enqueue(
-    location: Annotated[str, typer.Argument(metavar="s3://BUCKET/PREFIX", help="Where to look for uploads.")],
+    location: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="s3://BUCKET/PREFIX", help="Where to look for uploads; optional with --manifest."
+        ),
+    ] = None,
     *,
+    manifest: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Read the objects from an S3 inventory and not from the bucket: path or S3 URL of its "
+            "manifest.json.",
+        ),
+    ] = None,
     rate: RateOption = DEFAULT_RATE_PER_S,
     dry_run: DryRunOption = False,
     json: output.JsonOption = False,
@@ -35,12 +49,18 @@ async def enqueue(
     worker records an image when it receives the message. Running this command again before that sends a
     second message, which is harmless.
 
+    With --manifest, the objects are those of an S3 inventory in CSV or Parquet, for buckets that take long to
+    list. An object that was deleted since then fails as source_missing.
+
     Exit status 1: some images could not be enqueued.
 
     Example: image-worker enqueue s3://image-uploads/uploads/alice/ --dry-run
     """
     settings = start()
-    prefix = prefix_of(location, settings)
+    if location is None and manifest is None:
+        message = "no uploads selected: add s3://BUCKET/PREFIX, or the --manifest of an S3 inventory"
+        raise ConfigurationError(message)
+    prefix = settings.upload_keys.prefix if location is None else prefix_of(location, settings)
     with Report("enqueueing", dry_run=dry_run, json=json) as report:
         async with (
             open_clients(settings) as clients,
@@ -53,7 +73,17 @@ async def enqueue(
                 dry_run=dry_run,
             ) as repairs,
         ):
-            await enqueue_all(repairs, prefix=prefix)
+            if manifest is None:
+                await enqueue_all(repairs, prefix=prefix)
+            else:
+                inventory = await read_manifest(manifest, s3=clients.s3, retry=repairs.s3_retry)
+                if inventory.bucket != settings.bucket:
+                    message = (
+                        f"{manifest} lists the bucket {inventory.bucket!r}, but this worker serves "
+                        f"{settings.bucket!r}: set WORKER_BUCKET"
+                    )
+                    raise ConfigurationError(message)
+                await enqueue_inventory(repairs, inventory, prefix=prefix)
     return report.finish()
 
 

@@ -1,7 +1,8 @@
 """Enqueue the uploads in the bucket that the table does not have, or has an older version of."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from contextlib import aclosing
+from typing import Final
 
 from worker.domain.clock import to_milliseconds
 from worker.domain.errors import TransientError, UnreadableMessageError, UnreadableRecordError
@@ -9,11 +10,9 @@ from worker.domain.image import Image
 from worker.domain.job import Job, SourceVersion
 from worker.domain.keys import is_folder
 from worker.repair.context import RepairContext
+from worker.repair.inventory import Inventory, InventoryObject, read_objects
 from worker.repair.source_state import SourceStatus, check_source
 from worker.s3.lists import list_objects
-
-if TYPE_CHECKING:
-    from types_aiobotocore_s3.type_defs import ObjectTypeDef
 
 _BATCH_SIZE: Final = 100
 
@@ -23,33 +22,60 @@ async def enqueue_all(repairs: RepairContext, *, prefix: str) -> None:
     async for objects in list_objects(
         repairs.s3, bucket=repairs.bucket, prefix=prefix, retry=repairs.s3_retry
     ):
-        jobs = [job for found in objects if (job := _job_of_object(repairs, found)) is not None]
-        for start in range(0, len(jobs), _BATCH_SIZE):
-            await _enqueue_unrecorded(repairs, jobs[start : start + _BATCH_SIZE])
+        listed = [
+            InventoryObject(
+                key=each["Key"],
+                e_tag=each["ETag"].strip('"'),
+                last_modified=each["LastModified"],
+                size_bytes=each["Size"],
+                is_current=True,
+            )
+            for each in objects
+        ]
+        await _enqueue_objects(repairs, listed)
 
 
-def _job_of_object(repairs: RepairContext, found: "ObjectTypeDef") -> Job | None:
-    """Return the job for an object; report and return None when its key is not that of an upload."""
-    if is_folder(found["Key"], found["Size"]):
+async def enqueue_inventory(repairs: RepairContext, inventory: Inventory, *, prefix: str) -> None:
+    """Enqueue every upload in an inventory, under a key prefix, that is not recorded in its version there."""
+    async with aclosing(read_objects(inventory, s3=repairs.s3, retry=repairs.s3_retry)) as pages:
+        async for objects in pages:
+            served = [each for each in objects if each.key.startswith(prefix)]
+            for _ in range(len(objects) - len(served)):
+                repairs.reporter.skipped("outside the prefix")
+            await _enqueue_objects(repairs, served)
+
+
+async def _enqueue_objects(repairs: RepairContext, objects: Sequence[InventoryObject]) -> None:
+    jobs = [job for found in objects if (job := _job_of_object(repairs, found)) is not None]
+    for start in range(0, len(jobs), _BATCH_SIZE):
+        await _enqueue_unrecorded(repairs, jobs[start : start + _BATCH_SIZE])
+
+
+def _job_of_object(repairs: RepairContext, found: InventoryObject) -> Job | None:
+    """Return the job for an object; report and return None when it is not an upload."""
+    if not found.is_current:
+        repairs.reporter.skipped("older version or delete marker")
+        return None
+    if is_folder(found.key, found.size_bytes):
         repairs.reporter.skipped("folder")
         return None
     try:
-        name = repairs.upload_keys.parse_key(found["Key"])
+        name = repairs.upload_keys.parse_key(found.key)
     except UnreadableMessageError:
         repairs.reporter.skipped("not an upload")
         return None
     return Job(
         bucket=repairs.bucket,
-        key=found["Key"],
+        key=found.key,
         user_id=name.user_id,
         image_id=name.image_id,
         version=SourceVersion(
-            e_tag=found["ETag"].strip('"'),
+            e_tag=found.e_tag,
             version_id=None,
             sequencer=None,
-            uploaded_at=to_milliseconds(found["LastModified"]),
+            uploaded_at=to_milliseconds(found.last_modified),
         ),
-        size_bytes=found["Size"],
+        size_bytes=found.size_bytes,
     )
 
 
