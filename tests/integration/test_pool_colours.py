@@ -8,6 +8,14 @@ import pytest
 import pyvips
 from PIL import Image
 
+from tests.support.extras import (
+    GAIN_MAP_XMP,
+    a_gain_map,
+    a_photograph,
+    jpeg_manifest,
+    multi_picture,
+    with_segments,
+)
 from tests.support.gifs import Frame, gif
 from tests.support.pictures import encoded, noise, opened, pixel
 from tests.support.pngs import GREY_ALPHA, RGB, cicp, iccp, plain
@@ -15,7 +23,7 @@ from tests.support.pools import RECIPE, make_pool, outputs_of
 from tests.support.profiles import DISPLAY_P3, grey_profile, in_srgb, rgb_profile
 from worker.decoder_pool.pool import DecoderPool
 from worker.domain.recipe import Animation, Size
-from worker.domain.step import EncodedRendition
+from worker.domain.step import EncodedRendition, StepReport
 
 UNMARKED = replace(RECIPE, sizes=(Size("large", 1000, 1000),), watermark=None, animation=Animation.KEEP)
 
@@ -24,6 +32,13 @@ UNMARKED = replace(RECIPE, sizes=(Size("large", 1000, 1000),), watermark=None, a
 async def pool() -> AsyncIterator[DecoderPool]:
     async with make_pool() as started:
         yield started
+
+
+async def test_high_dynamic_range_and_content_credentials_are_reported(pool: DecoderPool) -> None:
+    photograph = with_segments(a_photograph(xmp=GAIN_MAP_XMP), jpeg_manifest())
+    report, *_ = await outputs_of(pool, multi_picture(photograph, a_gain_map(xmp=GAIN_MAP_XMP)))
+    assert isinstance(report, StepReport)
+    assert (report.detail["hdr"], report.detail["contentCredentials"]) == (True, True)
 
 
 async def rendition_of(pool: DecoderPool, content: bytes) -> tuple[EncodedRendition, Image.Image]:

@@ -9,6 +9,7 @@ from PIL import Image
 
 from worker.domain.recipe import Effort, OutputFormat, Size, Subsampling
 from worker.domain.step import NONCE_BYTES, EncodedRendition
+from worker.imaging.avif import with_plays
 from worker.imaging.colour import flatten
 from worker.imaging.drawing import FEW_COLOURS, is_drawing, is_flat, is_small, needs_full_chroma, with_palette
 from worker.imaging.picture import Picture
@@ -180,6 +181,11 @@ def _encode(picture: Picture, encoder: _Encoder, quality: int) -> _File:
                 alpha_premultiplied=False,
                 **exif,
                 **_frame_options(picture, "avif"),
+            )
+            return (
+                _File(with_plays(file.getvalue(), picture.plays))
+                if picture.frames and picture.plays
+                else file
             )
         case "gif":
             picture.image.save(file, "GIF", disposal=_RESTORE_BACKGROUND, **_frame_options(picture, "gif"))

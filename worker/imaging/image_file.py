@@ -17,6 +17,7 @@ from PIL import (
 from pillow_heif import HeifImageFile
 
 from worker.imaging.apng import ApngFile
+from worker.imaging.avif import AvifFile
 from worker.imaging.gif import GifFile
 from worker.imaging.png import PngFile
 from worker.imaging.tiff import open_tiff
@@ -33,7 +34,7 @@ _DECODERS: Final[Mapping[str, Callable[[io.BytesIO], ImageFile.ImageFile]]] = {
     "gif": GifFile,
     "tiff": open_tiff,
     "bmp": BmpImagePlugin.BmpImageFile,
-    "avif": AvifImagePlugin.AvifImageFile,
+    "avif": AvifFile,
     "heic": HeifImageFile,
 }
 

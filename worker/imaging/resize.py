@@ -174,14 +174,10 @@ def _visible_part(source: _Source, plan: Layout, size: Size, focus: Focus | None
 
 
 def _plays(decoded: DecodedUpload) -> int:
-    """
-    Return how often an animation is played, 0 for forever.
-
-    A GIF states its repeats, WebP and PNG their plays. Pillow does not read that of an AVIF, usually forever.
-    """
+    """Return how often an animation is played, 0 for forever. GIF states repeats, others plays."""
     stated = decoded.image.info.get("loop")
     if not isinstance(stated, int):
-        return 0 if decoded.format == "avif" else 1
+        return 1
     return stated + 1 if decoded.format == "gif" and stated else stated
 
 

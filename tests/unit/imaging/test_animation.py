@@ -4,6 +4,8 @@ import io
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image, ImageSequence
 
 from tests.support.pictures import animation, encoded, extrema, noise, opened, pixel
@@ -11,6 +13,7 @@ from worker.decoder_pool.rendition_files import check_rendition_file
 from worker.domain.errors import RejectedError, TooManyFramesError
 from worker.domain.recipe import Animation, Limits, OutputFormat, Recipe, Size, Watermark
 from worker.domain.step import EncodedRendition
+from worker.imaging.avif import plays
 from worker.imaging.fonts import Fonts
 from worker.imaging.pipeline import process
 from worker.s3.nonce import with_nonce
@@ -43,6 +46,9 @@ def animated(image_format: str, *, loop: int = 3, size: tuple[int, int] = (200, 
         **options,
     )
     return file.getvalue()
+
+
+ANIMATED_AVIF = animated("AVIF", size=(16, 12))
 
 
 def frames_of(rendition: EncodedRendition) -> list[tuple[tuple[int, ...], int]]:
@@ -85,6 +91,27 @@ def test_an_animated_avif_is_kept_and_played_forever() -> None:
     assert (rendition.format, [delay for _, delay in frames_of(rendition)]) == ("avif", [100, 250, 400])
     webp = rendition_of(animated("AVIF"), size=Size("small", 100, 100, format=OutputFormat.WEBP))
     assert Image.open(io.BytesIO(bytes(webp.content))).info["loop"] == 0
+
+
+@pytest.mark.parametrize("loop", [1, 2, 7, 0])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_an_avif_is_played_as_often_as_the_animation_that_it_is_made_of(mode: str, loop: int) -> None:
+    first, second = Image.new(mode, (60, 40), "#cc2222"), Image.new(mode, (60, 40), "#22cc2240")
+    content = encoded(first, "PNG", save_all=True, append_images=[second], duration=50, loop=loop)
+    as_avif, as_webp = (Size("s", 60, 40, format=each) for each in (OutputFormat.AVIF, OutputFormat.WEBP))
+    avif = bytes(rendition_of(content, size=as_avif).content)
+    assert plays(avif) == loop
+    webp = rendition_of(avif, size=as_webp)
+    assert Image.open(io.BytesIO(bytes(webp.content))).info["loop"] == loop
+    assert [delay for _, delay in frames_of(webp)] == [50, 50]
+
+
+@given(st.integers(0, 2000), st.integers(0, 255))
+def test_the_plays_of_a_damaged_avif_are_a_number(at: int, value: int) -> None:
+    changed = bytearray(ANIMATED_AVIF)
+    changed[at % len(changed)] = value
+    assert plays(bytes(changed)) >= 0
+    assert plays(bytes(changed[: at % len(changed)])) >= 0
 
 
 def test_an_avif_of_opaque_and_transparent_frames_is_transparent() -> None:
