@@ -611,7 +611,6 @@ def build_deletions(
         bucket=settings.bucket,
         upload_keys=settings.upload_keys,
         results_bucket=settings.results_bucket,
-        results_prefix=settings.processed_prefix,
         objects=build_image_objects(clients.s3, settings),
         queries=build_queries(
             clients.dynamodb,

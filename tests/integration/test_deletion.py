@@ -294,6 +294,20 @@ async def test_a_forgotten_user_leaves_nothing_but_what_was_stored_later(
     assert (await build_queries(dynamodb, provisioned).images_of_user(USER)).images == ()
 
 
+async def test_only_results_of_the_user_are_deleted_whatever_the_template_of_their_keys(
+    provisioned: Settings, s3: "S3Client"
+) -> None:
+    settings = provisioned.model_copy(update={"result_key": "{prefix}v1/{userId}/{imageId}{@size}.{ext}"})
+    stored = ("processed/v1/alice/1.jpg", "processed/v1/v1/1.jpg", "processed/alice/1.jpg")
+    for key in stored:
+        await s3.put_object(Bucket=settings.bucket, Key=key, Body=b"1")
+
+    for user_id, left in (("v1", {stored[0], stored[2]}), ("alice", {stored[2]})):
+        async with open_deletions(settings) as context:
+            await forget_user(context, user_id, before=utc_now() + LATER)
+        assert set(await keys(s3, settings)) == left
+
+
 @pytest.mark.parametrize("user_id", ["", ".", "..", f"{USER}/holidays"])
 async def test_the_folder_of_a_user_is_no_user(provisioned: Settings, s3: "S3Client", user_id: str) -> None:
     await s3.put_object(Bucket=provisioned.bucket, Key=f"uploads/{USER}/holidays/1.jpg", Body=b"1")

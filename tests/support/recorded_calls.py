@@ -79,7 +79,7 @@ def _for_whom() -> str:
     }
     context = structlog.contextvars.get_contextvars()
     is_console = context.get("via") == "console"
-    is_deletion = False
+    is_deletion = context.get("command") in {"images delete", "users forget"}
     while frame is not None:
         if frame.f_code.co_filename.startswith(operations):  # may go on after a restart, without a request
             return "operator"

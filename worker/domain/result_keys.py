@@ -86,6 +86,11 @@ class ResultKeyTemplate:
         """Whether the key of a result changes with the upload and the recipe."""
         return VERSION in self.parts
 
+    def user_prefix(self, user_id: str) -> str:
+        """Return what the keys of all results of a user begin with, and those of no other user."""
+        behind = self.parts.index(USER) + 1
+        return "".join(user_id if part == USER else part for part in self.parts[:behind]) + "/"
+
     def prefixes(self, *, user_id: str, image_id: str) -> Sequence[str]:
         """Return what the keys of all results of an image begin with; those of some other images do, too."""
         behind = self.parts.index(IMAGE) + 1

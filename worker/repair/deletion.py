@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 import structlog
@@ -57,7 +58,6 @@ class DeletionContext:
         bucket: Bucket of the uploads.
         upload_keys: Template of the keys of uploads.
         results_bucket: Bucket of the results.
-        results_prefix: Key prefix of the results.
         objects: Finds and deletes the objects of images.
         queries: Reads images from the table.
         writes: Begins and ends deletions in the table.
@@ -74,7 +74,6 @@ class DeletionContext:
     bucket: str
     upload_keys: UploadKeyTemplate
     results_bucket: str
-    results_prefix: str
     objects: ImageObjects
     queries: Queries
     writes: DeletionWrites
@@ -95,6 +94,11 @@ async def delete_image(context: DeletionContext, image: Image) -> None:
     A deletion that was interrupted is continued. What cannot be deleted is reported, and the marked record
     stays for the next run.
     """
+    with structlog.contextvars.bound_contextvars(**context.requester.detail()):
+        await _delete_and_report(context, image)
+
+
+async def _delete_and_report(context: DeletionContext, image: Image) -> None:
     reporter = context.reporter
     if image.bucket != context.bucket or not image.key.startswith(context.upload_keys.prefix):
         reporter.failed(
@@ -220,13 +224,19 @@ async def forget_user(context: DeletionContext, user_id: str, *, before: datetim
     if "/" in user_id or user_id in {"", ".", ".."}:  # a folder of another user, or of all users
         message = f"there cannot be a user {user_id!r}: give the id as in {context.upload_keys}"
         raise ConfigurationError(message)
+    with structlog.contextvars.bound_contextvars(**context.requester.detail()):
+        await _forget(context, user_id, before=before)
+
+
+async def _forget(context: DeletionContext, user_id: str, *, before: datetime) -> None:
     await _delete_images(context, user_id)
-    for bucket, prefix in (
-        (context.bucket, context.upload_keys.user_prefix(user_id)),
-        (context.results_bucket, f"{context.results_prefix}{user_id}/"),
-    ):
-        if prefix is not None:
-            await _delete_objects(context, bucket, prefix, user_id=user_id, before=before)
+    uploads, results = context.upload_keys.user_prefix(user_id), context.objects.results_prefix_of(user_id)
+    if uploads is not None:
+        is_upload = partial(context.upload_keys.is_of_user, user_id=user_id)
+        await _delete_objects(context, context.bucket, uploads, is_upload, user_id=user_id, before=before)
+    await _delete_objects(
+        context, context.results_bucket, results, lambda _: True, user_id=user_id, before=before
+    )
     await _forget_profile(context, user_id)
 
 
@@ -262,17 +272,22 @@ async def _delete_listed_images(context: DeletionContext, user_id: str, seen: se
 
 
 async def _delete_objects(
-    context: DeletionContext, bucket: str, prefix: str, *, user_id: str, before: datetime
+    context: DeletionContext,
+    bucket: str,
+    prefix: str,
+    is_of_user: Callable[[str], bool],
+    *,
+    user_id: str,
+    before: datetime,
 ) -> None:
     """Delete the objects of a user that no record names: of expired records, and of killed workers."""
     if context.dry_run:
         return  # which ones are left is known only when the images are deleted
     began = before.replace(microsecond=0)  # S3 reports whole seconds
-    is_result = bucket == context.results_bucket and prefix.startswith(context.results_prefix)
     async for page in context.objects.list_objects(bucket, prefix):
         await context.control.checkpoint()
         for listed in page:
-            if not is_result and not context.upload_keys.is_of_user(listed.key, user_id):
+            if not is_of_user(listed.key):
                 context.reporter.skipped("objects that are not uploads")
             elif listed.last_modified >= began:
                 context.reporter.skipped("objects stored since the command began")

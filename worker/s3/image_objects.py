@@ -106,6 +106,10 @@ class ImageObjects:
             if await self._is_result_of(image, listed)
         ]
 
+    def results_prefix_of(self, user_id: str) -> str:
+        """Return what the keys of all results of a user begin with."""
+        return self._result_keys.user_prefix(user_id)
+
     async def list_objects(self, bucket: str, prefix: str) -> AsyncIterator[Sequence[ListedObject]]:
         """Yield the objects whose keys begin with a prefix, page by page."""
         async for page in list_objects(self._client, bucket=bucket, prefix=prefix, retry=self._retry):
