@@ -28,6 +28,9 @@ RESOURCES = {
 }
 
 
+KINDS = {"uploads": "uploads", "photos": "uploads", "processed": "results", "logos": "logos"}
+"""Folder -> kind of its objects; `photos` is what the upload keys of an existing bucket begin with."""
+
 AUTHORISED_BY = {
     "head_bucket": {"s3:ListBucket"},
     "list_objects_v2": {"s3:ListBucket"},
@@ -147,7 +150,7 @@ def resource_of(call: Call) -> str:
         case "sqs", {"QueueUrl": name} | {"QueueName": name}:
             return "dead letters" if "dead" in name.rpartition("/")[2] else "queue"
         case "s3", {"Key": key}:
-            return {"uploads": "uploads", "processed": "results", "logos": "logos"}[key.partition("/")[0]]
+            return KINDS[key.partition("/")[0]]
         case "s3", _:
             return "bucket"
     message = f"a call of an unknown resource: {call}"

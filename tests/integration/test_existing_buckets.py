@@ -4,7 +4,8 @@ import asyncio
 import gzip
 import hashlib
 import json
-from datetime import UTC, datetime
+import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote_plus
@@ -17,11 +18,13 @@ from tests.support.builders import a_requester
 from tests.support.emulators import stack_name_of
 from tests.support.pictures import encoded, quadrants
 from tests.support.whole_worker import running_worker
-from worker.bootstrap import build_queries, deploy_storage, open_clients, open_repairs
+from worker.bootstrap import build_deletions, build_queries, deploy_storage, open_clients, open_repairs
 from worker.cli.support.report import Report
+from worker.domain.clock import utc_now
 from worker.domain.errors import ConfigurationError
 from worker.domain.image import Image
 from worker.domain.status import TERMINAL_STATUSES, ImageStatus
+from worker.repair.deletion import forget_user
 from worker.repair.enqueue import enqueue_all, enqueue_inventory
 from worker.repair.inventory import read_manifest
 from worker.settings import Settings
@@ -129,6 +132,27 @@ async def test_the_uploads_in_a_bucket_are_enqueued_and_processed_once(
     assert {(image.status, image.attempt) for image in images} == {(ImageStatus.COMPLETED, 1)}
 
 
+async def test_all_uploads_are_forgotten_with_their_constant_owner_and_nothing_else(
+    provisioned: Settings, s3: "S3Client"
+) -> None:
+    settings = of_photos(provisioned)
+    keys = {*KEYS, "photos/2024/", "other/shop/a.jpg", "processed/alice/a.jpg"}
+    for key in keys:
+        await s3.put_object(Bucket=settings.bucket, Key=key, Body=b"")
+    assert await forget(settings, "bob", s3) == keys
+    assert await forget(settings, "shop", s3) == keys - set(KEYS)
+
+
+async def forget(settings: Settings, user_id: str, s3: "S3Client") -> set[str]:
+    """Forget a user; return the keys in the bucket afterwards."""
+    report = Report("testing", json=True)
+    async with open_clients(settings) as clients:
+        context = build_deletions(settings, clients, requester=a_requester("users forget"), reporter=report)
+        await forget_user(context, user_id, before=utc_now() + timedelta(minutes=1))
+    listed = await s3.list_objects_v2(Bucket=settings.bucket)
+    return {each["Key"] for each in listed["Contents"]}
+
+
 @pytest.mark.parametrize("stored_as", ["CSV", "Parquet"])
 @pytest.mark.parametrize("is_local", [True, False], ids=["a local copy", "in S3"])
 async def test_the_uploads_in_an_inventory_are_enqueued(
@@ -159,6 +183,17 @@ async def test_the_uploads_in_an_inventory_are_enqueued(
     assert counts == {"enqueued": 1500 + len(KEYS), **others}
     few = await enqueue(settings, name, prefix="photos/a b+c %\u00e9", dry_run=True)
     assert few == {"enqueued": 1, "outside the prefix": len(objects) - 1}
+
+
+async def test_an_inventory_in_parquet_needs_the_extra(
+    provisioned: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = write_inventory(tmp_path, provisioned, [a_row(provisioned, "photos/a.jpg")], "Parquet")
+    monkeypatch.setitem(sys.modules, "arro3", None)  # as if it were not installed
+    with pytest.raises(
+        ConfigurationError, match=r"run pip install 'image-worker\[inventory\]', or configure"
+    ):
+        await enqueue(of_photos(provisioned), manifest)
 
 
 async def test_an_inventory_that_cannot_be_used_is_a_clear_error(

@@ -125,7 +125,7 @@ def _notification_finding(
             f"{settings.bucket} notifies of uploads under {' and '.join(repr(each) for each in prefixes)}, "
             f"not under {prefix!r}"
         )
-        if all(prefixes):
+        if all(prefixes) and prefix == settings.uploads_prefix:
             fix = f"{PROVISION}, or set WORKER_UPLOADS_PREFIX={prefixes[0]}"
     else:
         message = (

@@ -39,6 +39,11 @@ def test_a_location_that_the_worker_does_not_serve_is_rejected(location: str, me
         prefix_of(location, Settings())
 
 
+def test_nothing_is_enqueued_without_a_location_or_a_manifest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command_line.run(["enqueue"]) == 2
+    assert "add s3://BUCKET/PREFIX, or the --manifest of an S3 inventory" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
