@@ -6,9 +6,10 @@ determines the time of every request and response.
 """
 
 from collections.abc import Iterator
+from typing import Final
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.simulation.fleet import LEASE_S
@@ -109,8 +110,35 @@ def schedules(draw: st.DrawFn, max_suspensions: int = 0) -> Schedule:
     )
 
 
+def an_upload(number: int, *, at_s: float, decode_ms: int) -> Upload:
+    return Upload(
+        at_s=at_s,
+        upload_id=f"u{number}",
+        user="ann",
+        name="a.jpg",
+        decode_ms=decode_ms,
+        events_after_s=(0.05,),
+    )
+
+
+TAKEN_OVER: Final = Schedule(
+    seed=0,
+    profile=Profile.DELETIONS,
+    workers=(WorkerPlan(), WorkerPlan()),
+    actions=(
+        an_upload(0, at_s=1.0, decode_ms=1500),
+        Kill(at_s=1.06, worker=0, at_request=6),
+        an_upload(1, at_s=2.2, decode_ms=20),
+        DeleteImage(at_s=2.37, key=KEY),
+        an_upload(2, at_s=3.4, decode_ms=20),
+    ),
+)
+"""A worker from which a newer upload took the image stores a result after that was deleted, and is killed."""
+
+
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(schedules())
+@example(TAKEN_OVER)
 def test_every_interleaving_with_a_deletion_ends_legal_and_consistent(schedule: Schedule) -> None:
     assert simulate(schedule).violation is None
 
