@@ -7,12 +7,14 @@ from typing import Final, NotRequired, TypedDict
 
 from PIL import Image
 
+from worker.domain.errors import TooManyFramesError
 from worker.domain.recipe import Effort, OutputFormat, Size, Subsampling
 from worker.domain.step import NONCE_BYTES, EncodedRendition
 from worker.imaging.avif import with_plays
 from worker.imaging.colour import flatten
 from worker.imaging.drawing import FEW_COLOURS, is_drawing, is_flat, is_small, needs_full_chroma, with_palette
 from worker.imaging.picture import Picture
+from worker.ipc.messages import max_rendition_bytes
 
 _LIKE_SOURCE: Final[Mapping[str, tuple[str, str]]] = {
     "jpeg": ("jpeg", "png"),
@@ -84,6 +86,9 @@ def encode(picture: Picture, *, size: Size, quality: int, effort: Effort = Effor
         size: Size with the format, background and target weight, and optionally a quality of its own.
         quality: Quality of JPEG, WebP and AVIF, 1 to 100, if the size has none.
         effort: How much time to take to make the file smaller.
+
+    Raises:
+        TooManyFramesError: An animation is larger than the worker process accepts.
     """
     chosen_format = output_format(picture, size)
     encoder = _Encoder(chosen_format, size, _EFFORTS[effort])
@@ -98,6 +103,10 @@ def encode(picture: Picture, *, size: Size, quality: int, effort: Effort = Effor
         picture = replace(picture, is_lossless=False)
         file = _encode_within(picture, encoder, max_quality=quality - 1, target_bytes=target_bytes)
     width, height = picture.image.size
+    frames = len(picture.images)
+    limit = max_rendition_bytes(size, frames=frames)
+    if frames > 1 and len(file) > limit:
+        raise TooManyFramesError(frames=frames, limit=frames * limit // len(file))
     return EncodedRendition(
         size=picture.size, width=width, height=height, format=chosen_format, content=file.getbuffer()
     )

@@ -48,8 +48,8 @@ _ERRORS: Final[Mapping[str, ErrorWords]] = {
         ),
         (
             "too_many_frames",
-            "The animation has more frames than WORKER_MAX_FRAMES.",
-            "upload fewer frames, or raise WORKER_MAX_FRAMES and upload it again",
+            "The animation has too many frames, or too many pixels in all of them.",
+            "upload fewer or smaller frames, or raise WORKER_MAX_FRAMES and WORKER_MAX_PIXELS",
         ),
         (
             "too_many_scans",

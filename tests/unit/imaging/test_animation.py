@@ -14,7 +14,9 @@ from worker.domain.errors import RejectedError, TooManyFramesError
 from worker.domain.recipe import Animation, Limits, OutputFormat, Recipe, Size, Watermark
 from worker.domain.step import EncodedRendition
 from worker.imaging.avif import plays
+from worker.imaging.encode import encode
 from worker.imaging.fonts import Fonts
+from worker.imaging.picture import Picture, TimedImage
 from worker.imaging.pipeline import process
 from worker.s3.nonce import with_nonce
 from worker.settings import FONT
@@ -104,6 +106,15 @@ def test_an_avif_is_played_as_often_as_the_animation_that_it_is_made_of(mode: st
     webp = rendition_of(avif, size=as_webp)
     assert Image.open(io.BytesIO(bytes(webp.content))).info["loop"] == loop
     assert [delay for _, delay in frames_of(webp)] == [50, 50]
+
+
+def test_an_animation_that_is_larger_than_is_accepted_is_rejected_with_its_frames() -> None:
+    first, *others = (noise(200, 200, mode="RGBA", seed=seed) for seed in range(10))
+    picture = Picture("tiny", first, "png", frames=tuple(TimedImage(image, 50) for image in others))
+    tiny = Size("tiny", 10, 10)  # what is accepted depends on the size, up to 128 MiB
+    with pytest.raises(TooManyFramesError) as rejected:
+        encode(picture, size=tiny, quality=82)
+    assert (rejected.value.frames, rejected.value.limit) == (10, 4)
 
 
 @given(st.integers(0, 2000), st.integers(0, 255))
