@@ -239,7 +239,7 @@ class Settings(BaseSettings):
         description="How long the outcome of a step may wait to be written together with the next.",
     )
 
-    max_bytes: int = Field(50 * 1024 * 1024, ge=1024, le=2**31, description="Maximum size of an upload.")
+    max_bytes: int = Field(80 * 1024 * 1024, ge=1024, le=2**31, description="Maximum size of an upload.")
     max_pixels: int = Field(
         100_000_000,
         ge=1,

@@ -208,7 +208,7 @@ class Limits:
             it is not limited.
     """
 
-    max_bytes: int = 50 * 1024 * 1024
+    max_bytes: int = 80 * 1024 * 1024
     max_pixels: int = 100_000_000
     max_stored_pixels: int = 300_000_000
     max_frames: int = 500

@@ -35,7 +35,7 @@ def error_of_settings(monkeypatch: pytest.MonkeyPatch, **variables: str) -> str:
 @pytest.mark.parametrize(
     ("variable", "value", "message"),
     [
-        ("WORKER_MAX_BYTES", "abc", "WORKER_MAX_BYTES: 'abc' is not a whole number (default: 52428800)"),
+        ("WORKER_MAX_BYTES", "abc", "WORKER_MAX_BYTES: 'abc' is not a whole number (default: 83886080)"),
         ("WORKER_QUALITY", "900", "WORKER_QUALITY: '900' is more than 100 (default: 82)"),
         ("WORKER_CONCURRENCY", "0", "WORKER_CONCURRENCY: '0' is less than 1"),
         ("WORKER_STEP_TIMEOUT_S", "soon", "WORKER_STEP_TIMEOUT_S: 'soon' is not a number (default: 30.0)"),

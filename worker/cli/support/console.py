@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from worker.console.security import Role, Security
 
 _LIMITS: Final = HttpLimits(request_s=15.0, body_s=600.0)
-"""An upload of 50 MiB takes ten minutes at 90 kB per second."""
+"""An upload of 80 MiB takes ten minutes at 140 kB per second."""
 
 
 @asynccontextmanager
