@@ -70,7 +70,7 @@ async def test_no_color_removes_the_colours_but_not_the_text(
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ("image-worker re", {"reconcile"}),
+        ("image-worker re", {"recipes", "reconcile"}),
         ("image-worker images re", {"recent", "retention", "retry", "reprocess"}),
         ("image-worker images reprocess --re", {"--recipe-changed"}),
         ("image-worker images status p", {"pending", "processing"}),

@@ -153,8 +153,9 @@ async def test_images_survive_the_death_of_the_zygote(reuse: Reuse) -> None:
                 asyncio.create_task(outputs_of(pool, SMALL_JPEG, user_id=str(number))) for number in range(12)
             ]
             await until(lambda: pool.busy > 0)
-            if pool.zygote_pid is not None:  # otherwise no fork has been needed since the last kill
-                os.kill(pool.zygote_pid, signal.SIGKILL)
+            if pool.zygote_pid is not None:
+                with suppress(ProcessLookupError):  # killed before, and no fork has been needed since
+                    os.kill(pool.zygote_pid, signal.SIGKILL)
             assert {len(outputs) for outputs in await asyncio.gather(*images)} == {ALL_OUTPUTS}
         with pytest.raises(RejectedError):
             await outputs_of(pool, b"not an image")

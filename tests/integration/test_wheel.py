@@ -98,4 +98,4 @@ def test_the_demo_works_from_the_wheel(installed: Path) -> None:
     ended = run(installed, "demo", "--json", WORKER_PROCESSES="2")
     assert ended.returncode == 0, ended.stderr
     statuses = [image["status"] for image in json.loads(ended.stdout)["images"]]
-    assert (statuses.count("completed"), statuses.count("failed")) == (13, 1)
+    assert (statuses.count("completed"), statuses.count("failed")) == (14, 1)
