@@ -240,7 +240,7 @@ async def test_forks_do_not_grow_the_zygote_or_the_worker() -> None:
             await outputs_of(pool, SMALL_JPEG, RECIPE, user_id=str(number))
         await until(lambda: pool.alive == 1)
         assert private_bytes(pool.zygote_pid) - before[0] < 512 * 1024
-        assert open_files() == before[1]
+        await until(lambda: open_files() == before[1])  # a fork that has just been started has one more
         assert files_of(pool.zygote_pid) == files
 
 

@@ -223,6 +223,18 @@ def png_chunks(view: memoryview) -> Iterator[tuple[bytes, slice]]:
         at += 12 + length
 
 
+def has_repeated_png_pixels(content: Content) -> bool:
+    """Return whether two chunks with pixels of a PNG file have the same length and checksum."""
+    view, seen = memoryview(content), set[bytes]()
+    for kind, body in png_chunks(view):
+        if kind == b"IDAT":
+            chunk = bytes((body.stop - body.start).to_bytes(4, "big") + view[body.stop : body.stop + 4])
+            if chunk in seen:
+                return True
+            seen.add(chunk)
+    return False
+
+
 def _tiff_frames(view: memoryview, stop_after: int) -> int:
     order, is_big, at = tiff_start(view)
     seen: set[int] = set()

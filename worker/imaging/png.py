@@ -9,7 +9,7 @@ from kornia_rs.io import decode_image_png_u8
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, PngImagePlugin
 
-from worker.imaging.headers import find_damaged_png_chunk, is_truncated
+from worker.imaging.headers import find_damaged_png_chunk, has_repeated_png_pixels, is_truncated
 
 if TYPE_CHECKING:
     from PIL._imaging import PixelAccess
@@ -48,6 +48,8 @@ class PngFile(PngImagePlugin.PngImageFile):
             return None
         content = self.fp.getvalue()
         if is_truncated(content, image_format="png") or find_damaged_png_chunk(content, except_pixels=True):
+            return None
+        if has_repeated_png_pixels(content):  # kornia-rs does not compare the checksum of all pixels
             return None
         # Allocate Pillow's pixels first: if memory is too short for both copies, Pillow decodes into its own.
         self.im = Image.new(self.mode, self.size, None).im

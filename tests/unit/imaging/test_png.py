@@ -183,22 +183,22 @@ def test_a_file_with_a_missing_or_repeated_part_has_the_same_result_as_with_pill
     content = file.content
     start, end = sorted(dice.randrange(len(SIGNATURE), len(content) + 1) for _ in range(2))
     for changed in (content[:start], content[:start] + content[end:], content[:end] + content[start:]):
-        if not is_without_whole_pixel_chunks(changed, content):
+        if not lacks_whole_pixel_chunks(changed, content):
             assert_same_as_pillow(changed)
 
 
-def is_without_whole_pixel_chunks(changed: bytes, content: bytes) -> bool:
+def lacks_whole_pixel_chunks(changed: bytes, content: bytes) -> bool:
     """
-    Return whether whole chunks of pixels are missing or repeated, and all checksums are right.
+    Return whether whole chunks of pixels are missing, and all checksums are right.
 
-    The checksum of the decompressed pixels shows that, which only Pillow compares.
+    If enough data is left for all pixels, only their own checksum shows that, which only Pillow compares.
     """
     if is_truncated(changed, image_format="png") or find_damaged_png_chunk(changed):
         return False
     before, after = (
         [body for kind, body in chunks_of(file) if kind == b"IDAT"] for file in (content, changed)
     )
-    return before != after
+    return len(after) < len(before)
 
 
 def chunks_of(file: bytes) -> list[Chunk]:
