@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
+from worker.settings import Settings
+
 MAGIC: Final = b"SIMULATED "
-MAX_BYTES: Final = 50 * 1024 * 1024
+MAX_BYTES: Final[int] = Settings.model_fields["max_bytes"].default
 
 
 class Kind(StrEnum):
