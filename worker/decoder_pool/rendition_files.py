@@ -144,7 +144,9 @@ def _webp(file: memoryview) -> Extent:
     _require(_tag(file, 0) == b"RIFF" and _tag(file, 8) == b"WEBP", "start of WebP")
     _require(_little(file, 4, 4) == len(file) - 8, "length of WebP")
     if _tag(file, 12) != b"VP8X":
-        ((kind, start, _),) = _chunks(file, 12, len(file), most=1)
+        images = list(_chunks(file, 12, len(file), most=1))
+        _require(len(images) == 1, "WebP without an image")
+        kind, start, _ = images[0]
         return _bitstream_extent(file, kind, start)
     canvas = 1 + _little(file, 24, 3), 1 + _little(file, 27, 3)
     _require(_little(file, 16, 4) == 10, "WebP header")  # noqa: PLR2004 - its length

@@ -124,6 +124,15 @@ def test_a_changed_file_is_valid_or_invalid_without_another_error(name: str, dat
         return
 
 
+def test_a_simple_webp_of_no_or_two_images_is_invalid() -> None:
+    image = FILES["lossy WebP"][1][12:]
+    for images in (b"", image * 2, image * 3):
+        content = b"RIFF" + (len(images) + 4).to_bytes(4, "little") + b"WEBP" + images
+
+        with pytest.raises(InvalidRenditionError, match="WebP"):
+            check(content, "webp")
+
+
 def test_a_frame_outside_the_canvas_of_a_png_is_invalid() -> None:
     content = encoded(noise(*EXTENT), "PNG", save_all=True, append_images=[quadrants(*EXTENT)])
     check(content, "png")
