@@ -36,7 +36,6 @@ from worker.domain.confinement import Guarantee, describe_missing, missing_guara
 from worker.domain.errors import ConfigurationError, TransientError
 from worker.domain.recipe import Limits
 from worker.domain.requester import Requester
-from worker.domain.result_keys import ResultKeyTemplate
 from worker.dynamodb.backups import Backups
 from worker.dynamodb.deletions import DeletionWrites
 from worker.dynamodb.ledger import DynamoLedger
@@ -307,7 +306,7 @@ def build_results(
         s3,
         retry=RETRY_POLICIES.bucket,
         bucket=settings.results_bucket,
-        keys=ResultKeyTemplate.parse(settings.result_key, prefix=settings.processed_prefix),
+        keys=settings.result_keys,
         table_id=table_identity.get if table_identity else None,
         size_names=sizes(settings),
     )
@@ -319,7 +318,7 @@ def build_image_objects(s3: "S3Client", settings: Settings) -> ImageObjects:
         s3,
         retry=RETRY_POLICIES.bucket,
         results_bucket=settings.results_bucket,
-        result_keys=ResultKeyTemplate.parse(settings.result_key, prefix=settings.processed_prefix),
+        result_keys=settings.result_keys,
     )
 
 

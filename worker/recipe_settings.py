@@ -23,7 +23,6 @@ from worker.domain.recipe import (
     Subsampling,
     Watermark,
 )
-from worker.domain.result_keys import VERSION
 from worker.settings import SIZES, Settings, SizeSettings
 
 REVALIDATED: Final = "no-cache"
@@ -82,7 +81,7 @@ def cache_control(settings: Settings) -> str:
     """
     if settings.cache_control is not None:
         return settings.cache_control
-    return IMMUTABLE if VERSION in settings.result_key else REVALIDATED
+    return IMMUTABLE if settings.result_keys.has_version else REVALIDATED
 
 
 def standard_watermark(settings: Settings) -> Watermark:

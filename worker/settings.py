@@ -501,6 +501,11 @@ class Settings(BaseSettings):
         )
 
     @property
+    def result_keys(self) -> ResultKeyTemplate:
+        """Template of the keys of results."""
+        return ResultKeyTemplate.parse(self.result_key, prefix=self.processed_prefix)
+
+    @property
     def queue_receives(self) -> int:
         """
         Receives after which SQS itself moves a message to the dead-letter queue.
@@ -591,7 +596,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _require_distinct_result_keys(self) -> Self:
         try:
-            ResultKeyTemplate.parse(self.result_key, prefix=self.processed_prefix)
+            _ = self.result_keys
         except KeyTemplateError as error:
             message = f"WORKER_RESULT_KEY is {self.result_key!r}, which {error}"
             raise ValueError(message) from error

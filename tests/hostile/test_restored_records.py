@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image as Picture
 
-from tests.support.builders import a_claimant, a_job, a_requester, an_observer
+from tests.support.builders import a_claimant, a_job, an_observer
 from tests.support.crash_points import Fault, FaultInjector, FaultKind, InterceptedClient, check_history
 from tests.support.emulators import create_table
 from tests.support.fakes.ports import FakeHold, FakeLogos, FakeMessageQueue, FakePool, FakeProfiles
 from tests.support.pictures import encoded, opened
+from tests.support.repairs import open_tool
 from tests.support.retry import NO_WAIT
 from worker.bootstrap import (
     build_ledger,
@@ -21,8 +22,6 @@ from worker.bootstrap import (
     build_results,
     build_sources,
     build_table_identity,
-    open_clients,
-    open_repairs,
     table_of,
 )
 from worker.cli.support.report import Report
@@ -492,17 +491,7 @@ async def test_a_profile_that_was_restored_with_its_records_stays_their_sum(work
 async def reconciled(worker: Worker, *, dry_run: bool = False) -> Report:
     """Compare the results with the bucket; return the report."""
     report = Report("reconciling", dry_run=dry_run)
-    async with (
-        open_clients(worker.settings) as clients,
-        open_repairs(
-            worker.settings,
-            clients,
-            requester=a_requester("reconcile"),
-            reporter=report,
-            rate_per_s=10_000,
-            dry_run=dry_run,
-        ) as repairs,
-    ):
+    async with open_tool(worker.settings, command="reconcile", dry_run=dry_run, report=report) as repairs:
         await reconcile_results(repairs)
     return report
 

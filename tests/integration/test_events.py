@@ -15,18 +15,16 @@ from aiohttp.test_utils import TestServer
 from tests.support.builders import a_requester
 from tests.support.emulators import client
 from tests.support.pictures import encoded, quadrants
+from tests.support.repairs import open_tool
 from tests.support.state_changes import ends_of
 from tests.support.whole_worker import USER, running_worker, upload, wait_until_processed
 from worker.bootstrap import (
     RETRY_POLICIES,
     build_queries,
     build_repair_writes,
-    open_clients,
-    open_repairs,
     queue_url,
     table_of,
 )
-from worker.cli.support.report import Report
 from worker.domain.clock import utc_now
 from worker.domain.errors import ConfigurationError
 from worker.domain.image import Image
@@ -80,17 +78,7 @@ async def process(settings: Settings, s3: "S3Client", dynamodb: "DynamoDBClient"
         await upload(s3, settings, "img_good", IMAGE)
         await upload(s3, settings, "img_broken", b"not an image")
         images = await wait_until_processed(dynamodb, settings, "img_good", "img_broken")
-        async with (
-            open_clients(settings) as clients,
-            open_repairs(
-                settings,
-                clients,
-                requester=a_requester("images reprocess"),
-                reporter=Report("testing"),
-                rate_per_s=1000,
-                dry_run=False,
-            ) as repairs,
-        ):
+        async with open_tool(settings, command="images reprocess") as repairs:
             await reprocess_images(repairs, images, before=None, recipe_changed=False)
         return await wait_until_processed(dynamodb, settings, "img_good", "img_broken")
 

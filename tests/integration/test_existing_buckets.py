@@ -17,8 +17,9 @@ from arro3.io import write_parquet
 from tests.support.builders import a_requester
 from tests.support.emulators import stack_name_of
 from tests.support.pictures import encoded, quadrants
+from tests.support.repairs import open_tool
 from tests.support.whole_worker import running_worker
-from worker.bootstrap import build_deletions, build_queries, deploy_storage, open_clients, open_repairs
+from worker.bootstrap import build_deletions, build_queries, deploy_storage, open_clients
 from worker.cli.support.report import Report
 from worker.domain.clock import utc_now
 from worker.domain.errors import ConfigurationError
@@ -66,21 +67,11 @@ async def enqueue(
 ) -> dict[str, int]:
     """Enqueue the uploads in the bucket, or in an inventory; return the counts."""
     report = Report("testing", dry_run=dry_run, json=True)
-    async with (
-        open_clients(settings) as clients,
-        open_repairs(
-            settings,
-            clients,
-            requester=a_requester("enqueue"),
-            reporter=report,
-            rate_per_s=10_000,
-            dry_run=dry_run,
-        ) as repairs,
-    ):
+    async with open_tool(settings, command="enqueue", dry_run=dry_run, report=report) as repairs:
         if manifest is None:
             await enqueue_all(repairs, prefix=prefix)
         else:
-            inventory = await read_manifest(str(manifest), s3=clients.s3, retry=repairs.s3_retry)
+            inventory = await read_manifest(str(manifest), s3=repairs.s3, retry=repairs.s3_retry)
             await enqueue_inventory(repairs, inventory, prefix=prefix)
     return dict(report.counts)
 

@@ -25,7 +25,6 @@ from worker.domain.claim import Claimed, decide
 from worker.domain.clock import utc_now
 from worker.domain.image import Image, Leftover
 from worker.domain.job import SourceVersion
-from worker.domain.result_keys import ResultKeyTemplate
 from worker.domain.transition import apply_all
 from worker.dynamodb.attributes import encode_map
 from worker.dynamodb.items import to_item
@@ -154,7 +153,7 @@ class World:
                 s3,
                 retry=NO_WAIT,
                 results_bucket=self.settings.bucket,
-                result_keys=ResultKeyTemplate.parse(self.settings.result_key, prefix="processed/"),
+                result_keys=self.settings.result_keys,
             ),
             queries=Queries(dynamodb, table=table, retry=NO_WAIT),
             sleep=sleep,

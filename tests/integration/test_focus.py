@@ -4,11 +4,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.builders import a_requester
 from tests.support.pictures import GREEN, RED, WHITE, opened, pixel, quadrants, stored_as
+from tests.support.repairs import open_tool
 from tests.support.whole_worker import USER, running_worker, upload, wait_until_processed
-from worker.bootstrap import open_clients, open_repairs
-from worker.cli.support.report import Report
 from worker.domain.image import Image
 from worker.domain.status import StepName
 from worker.repair.reprocess import reprocess_images
@@ -45,16 +43,7 @@ async def corner_of(s3: "S3Client", settings: Settings, image: Image, size: str)
 
 
 async def reprocess(settings: Settings, image: Image) -> None:
-    async with (
-        open_clients(settings) as clients,
-        open_repairs(
-            settings,
-            clients,
-            requester=a_requester("a test"),
-            reporter=Report("testing", dry_run=False),
-            rate_per_s=100,
-        ) as repairs,
-    ):
+    async with open_tool(settings) as repairs:
         await reprocess_images(repairs, [image], before=None, recipe_changed=False)
 
 

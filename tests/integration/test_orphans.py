@@ -1,7 +1,5 @@
 """Results that no record names, on an emulator."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -9,15 +7,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image as Picture
 
-from tests.support.builders import a_claimant, a_job, a_requester, all_transitions
+from tests.support.builders import a_claimant, a_job, all_transitions
 from tests.support.pictures import encoded
+from tests.support.repairs import open_tool
 from worker.bootstrap import (
     build_ledger,
     build_queries,
     build_results,
     build_table_identity,
-    open_clients,
-    open_repairs,
 )
 from worker.cli.support.report import Report
 from worker.domain.claim import Claimed
@@ -99,25 +96,10 @@ class Scene:
         key: Any = {"imageId": {"S": image_id}, "userId": {"S": "user_1"}}
         await self.dynamodb.delete_item(TableName=self.settings.table_name, Key=key)
 
-    @asynccontextmanager
-    async def repairs(self, *, dry_run: bool = False) -> AsyncIterator[Any]:
-        async with (
-            open_clients(self.settings) as clients,
-            open_repairs(
-                self.settings,
-                clients,
-                requester=a_requester(),
-                reporter=self.report,
-                rate_per_s=10_000,
-                dry_run=dry_run,
-            ) as repairs,
-        ):
-            yield repairs
-
     async def reconcile(
         self, *, removes: bool = True, dry_run: bool = False, age: timedelta = 2 * MIN_AGE
     ) -> None:
-        async with self.repairs(dry_run=dry_run) as repairs:
+        async with open_tool(self.settings, dry_run=dry_run, report=self.report) as repairs:
             await reconcile_orphans(repairs, self.objects, now=utc_now() + age, removes=removes)
 
     async def keys(self) -> set[str]:
@@ -263,7 +245,7 @@ async def test_leftovers_of_a_dead_worker_are_deleted_and_removed_from_the_recor
     if tool == "orphans":
         await scene.reconcile(removes=False)
     else:
-        async with scene.repairs() as repairs:
+        async with open_tool(scene.settings, report=scene.report) as repairs:
             await reconcile_results(repairs)
 
     assert await scene.keys() == {rendition.key}
@@ -296,7 +278,7 @@ async def test_an_image_whose_result_has_an_earlier_key_that_is_now_another_imag
         ExpressionAttributeValues={":key": {"S": taken.key}},
     )
 
-    async with scene.repairs() as repairs:
+    async with open_tool(scene.settings, report=scene.report) as repairs:
         await reconcile_results(repairs)
 
     assert scene.report.counts["requeued: another object in place of a result"] == 1

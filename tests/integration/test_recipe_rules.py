@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image as Picture
 
-from tests.support.builders import a_requester
 from tests.support.pictures import animation, encoded, quadrants
+from tests.support.repairs import open_tool
 from tests.support.whole_worker import running_worker, wait_until_processed
-from worker.bootstrap import open_clients, open_repairs
 from worker.cli.support.report import Report
 from worker.domain.errors import ConfigurationError
 from worker.domain.image import Image
@@ -86,17 +85,7 @@ async def test_a_changed_recipe_reprocesses_only_the_images_that_it_concerns(
     avatars, products, *others = RECIPES
     changed = with_recipes(provisioned, avatars, {**products, "quality": 40}, *others)
     report = Report("testing")
-    async with (
-        open_clients(changed) as clients,
-        open_repairs(
-            changed,
-            clients,
-            requester=a_requester("images reprocess"),
-            reporter=report,
-            rate_per_s=1000,
-            dry_run=True,
-        ) as repairs,
-    ):
+    async with open_tool(changed, dry_run=True, report=report) as repairs:
         await reprocess_images(repairs, list(images.values()), before=None, recipe_changed=True)
     assert dict(report.counts) == {"reprocessed": 1, "up to date": len(UPLOADS) - 1}
 

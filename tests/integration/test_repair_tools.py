@@ -1,8 +1,6 @@
 """The repair tools on an emulator and, where it matters, with a worker."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -12,6 +10,7 @@ import pytest
 from tests.support.builders import a_requester
 from tests.support.emulators import messages_in
 from tests.support.pictures import encoded, quadrants
+from tests.support.repairs import open_tool
 from tests.support.user_profiles import profile_of
 from tests.support.whole_worker import (
     USER,
@@ -27,8 +26,6 @@ from worker.bootstrap import (
     build_ledger,
     build_queries,
     build_repair_writes,
-    open_clients,
-    open_repairs,
     queue_url,
 )
 from worker.cli.support.report import Report
@@ -59,26 +56,6 @@ IMAGE = encoded(quadrants(96, 72))
 OTHER_IMAGE = encoded(quadrants(72, 96))
 PATIENCE = timedelta(minutes=5)
 TRANSIENT = Failure(code="unavailable", message="the bucket was unavailable", step=None, retryable=True)
-
-
-@asynccontextmanager
-async def open_tool(
-    settings: Settings, *, command: str = "a test", dry_run: bool = False
-) -> AsyncIterator[RepairContext]:
-    """Open the dependencies of the repair tools, without a noticeable rate limit."""
-    report = Report("testing", dry_run=dry_run)
-    async with (
-        open_clients(settings) as clients,
-        open_repairs(
-            settings,
-            clients,
-            requester=a_requester(command),
-            reporter=report,
-            rate_per_s=10_000,
-            dry_run=dry_run,
-        ) as repairs,
-    ):
-        yield repairs
 
 
 def report_of(repairs: RepairContext) -> Report:

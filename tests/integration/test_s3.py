@@ -23,7 +23,6 @@ from worker.domain.errors import (
 )
 from worker.domain.image import Description, Image, Rendition
 from worker.domain.job import Job
-from worker.domain.result_keys import ResultKeyTemplate
 from worker.domain.step import EncodedRendition
 from worker.domain.transition import apply, attempt_raised
 from worker.s3.results import S3Results
@@ -303,7 +302,7 @@ def results_of_records(s3: "S3Client", provisioned: Settings) -> S3Results:
         s3,
         retry=RETRY_POLICIES.bucket,
         bucket=provisioned.bucket,
-        keys=ResultKeyTemplate.parse(provisioned.result_key, prefix=provisioned.processed_prefix),
+        keys=provisioned.result_keys,
         table_id=table_id,
     )
 

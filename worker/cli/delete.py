@@ -6,15 +6,13 @@ import typer
 
 from worker.bootstrap import build_deletions, build_queries, open_clients
 from worker.cli.support import output
-from worker.cli.support.confirmation import confirm
+from worker.cli.support.confirmation import YesOption, confirm
 from worker.cli.support.entrypoint import asynchronous, start
 from worker.cli.support.options import IdArgument, UserOption, find_image, report_missing
 from worker.cli.support.report import DryRunOption, Report
 from worker.cli.support.requester import requester
 from worker.domain.clock import utc_now
 from worker.repair.deletion import delete_image, forget_user
-
-YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 
 
 @asynchronous

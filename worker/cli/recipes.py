@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -79,10 +79,11 @@ def show(
     if user is not None and key is None:
         message = "--user needs --key: a recipe is found by both"
         raise ConfigurationError(message)
-    listed = list(_listed(settings))
+    rules = recipe_rules(settings)
+    shown: Sequence[RecipeRule | None] = [*rules, None]
     if key is not None:
-        rule = find_rule(recipe_rules(settings), user_id=user or _user_in(key, settings), key=key)
-        listed = [each for each in listed if each.number == (rule.number if rule else 0)]
+        shown = [find_rule(rules, user_id=user or _user_in(key, settings), key=key)]
+    listed = [_listed(rule, settings) for rule in shown]
     if json:
         output.print_json({"recipes": [each.as_json() for each in listed]})
         return
@@ -197,18 +198,17 @@ def _user_in(key: str, settings: Settings) -> str:
         raise ConfigurationError(message) from error
 
 
-def _listed(settings: Settings) -> Iterator[ListedRecipe]:
-    def listed(rule: RecipeRule) -> ListedRecipe:
-        return ListedRecipe(
-            number=rule.number,
-            match=[pattern.text for pattern in rule.patterns],
-            user=sorted(rule.users),
-            preferences=rule.has_preferences,
-            recipe=rule.standard,
-        )
-
-    yield from map(listed, recipe_rules(settings))
-    yield ListedRecipe(number=0, match=(), user=(), preferences=True, recipe=standard_recipe(settings))
+def _listed(rule: RecipeRule | None, settings: Settings) -> ListedRecipe:
+    """Return a rule as listed, or the recipe of all other uploads for None."""
+    if rule is None:
+        return ListedRecipe(number=0, match=(), user=(), preferences=True, recipe=standard_recipe(settings))
+    return ListedRecipe(
+        number=rule.number,
+        match=[pattern.text for pattern in rule.patterns],
+        user=sorted(rule.users),
+        preferences=rule.has_preferences,
+        recipe=rule.standard,
+    )
 
 
 def _number_text(number: int) -> str:

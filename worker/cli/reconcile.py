@@ -7,7 +7,7 @@ import typer
 
 from worker.bootstrap import open_clients, open_repairs
 from worker.cli.support import output
-from worker.cli.support.confirmation import confirm
+from worker.cli.support.confirmation import YesOption, confirm
 from worker.cli.support.entrypoint import asynchronous, start
 from worker.cli.support.report import DryRunOption, RateOption, Report
 from worker.cli.support.requester import requester
@@ -51,7 +51,7 @@ async def reconcile(
     remove_orphans: Annotated[
         bool, typer.Option("--remove-orphans", help="Delete these results, after a confirmation.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+    yes: YesOption = False,
     rate: RateOption = DEFAULT_RATE_PER_S,
     dry_run: DryRunOption = False,
     json: output.JsonOption = False,

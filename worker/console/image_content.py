@@ -8,7 +8,7 @@ from typing import Any, Final
 from worker.domain import clock
 from worker.domain.image import Image, Rendition
 from worker.domain.status import TERMINAL_STATUSES, StepName
-from worker.domain.step import CONTENT_TYPES, Json
+from worker.domain.step import CONTENT_TYPES
 from worker.dynamodb.items import to_item
 from worker.dynamodb.table import Table
 from worker.presentation import timeline
@@ -66,8 +66,8 @@ def image_content(image: Image, table: Table) -> dict[str, Any]:
         "original": original(image),
         "renditions": _renditions(image),
         "appearance": appearance(image),
-        "focus": focus if isinstance(focus := _detail(image, StepName.RESIZE).get("focus"), str) else None,
-        "contains": flag_words(_detail(image, StepName.VALIDATION)),
+        "focus": focus if isinstance(focus := image.detail_of(StepName.RESIZE).get("focus"), str) else None,
+        "contains": flag_words(image.detail_of(StepName.VALIDATION)),
         "ignored": _ignored(image),
         "credits": {name: text for name, text in image.metadata.items() if name.lower() in _CREDITS},
         "steps": [
@@ -90,7 +90,7 @@ def image_content(image: Image, table: Table) -> dict[str, Any]:
 
 def upload_format(image: Image) -> str | None:
     """Return the format that validation found in the upload; None if it was not validated."""
-    found = _detail(image, StepName.VALIDATION).get("format")
+    found = image.detail_of(StepName.VALIDATION).get("format")
     return found if isinstance(found, str) else None
 
 
@@ -112,7 +112,7 @@ def original(image: Image) -> dict[str, Any]:
 
 
 def _dimensions(image: Image) -> dict[str, int | None]:
-    match _detail(image, StepName.RESIZE):
+    match image.detail_of(StepName.RESIZE):
         case {"dimensions": {"original": {"width": int(width), "height": int(height)}}}:
             return {"width": width, "height": height}
     return {"width": None, "height": None}
@@ -120,7 +120,7 @@ def _dimensions(image: Image) -> dict[str, int | None]:
 
 def appearance(image: Image) -> dict[str, str | None]:
     """Return the dominant colour, the BlurHash and the perceptual hash, as far as they are known."""
-    detail = _detail(image, StepName.RESIZE)
+    detail = image.detail_of(StepName.RESIZE)
     found = {name: detail.get(name) for name in ("dominantColor", "blurHash", "perceptualHash")}
     colour = found["dominantColor"]
     if not (isinstance(colour, str) and _COLOUR.fullmatch(colour)):
@@ -130,18 +130,13 @@ def appearance(image: Image) -> dict[str, str | None]:
 
 def _ignored(image: Image) -> dict[str, str]:
     """Return the name of each preference and metadata value that cannot be used, and why."""
-    detail = _detail(image, StepName.VALIDATION)
+    detail = image.detail_of(StepName.VALIDATION)
     found: dict[str, str] = {}
     for name in ("ignoredPreferences", "ignoredMetadata"):
         match detail.get(name):
             case dict(ignored):
                 found |= {each: str(reason) for each, reason in ignored.items()}
     return found
-
-
-def _detail(image: Image, step: StepName) -> Mapping[str, Json]:
-    record = image.steps.get(step)
-    return record.detail if record else {}
 
 
 def _error(image: Image) -> dict[str, Any] | None:

@@ -303,7 +303,7 @@ def deletion_begun(image: Image, *, requester: Requester, at: datetime) -> Image
     The attempt gets a higher number, so that a worker which is processing the image has lost its lease. The
     record no longer expires: it has to last until its objects are deleted.
     """
-    at = max(at, image.updated_at + timedelta(milliseconds=1))
+    at = _after_last_change(image, at)
     fenced = replace(image, attempt=image.attempt + 1, error=None, ttl=None)
     moved = _moved(fenced, ImageMove.DELETION_BEGUN, at=at, requester=requester)
     detail = requester.detail()
@@ -328,9 +328,13 @@ def _with_entry(image: Image, status: str, *, at: datetime, detail: Mapping[str,
 
     `updated_at` always increases, so that of two concurrent requests only the first finds what it has read.
     """
-    at = max(at, image.updated_at + timedelta(milliseconds=1))
+    at = _after_last_change(image, at)
     entry = HistoryEntry(at=at, status=status, attempt=image.attempt, detail=detail)
     return replace(image, updated_at=at, history=bounded((*image.history, entry)))
+
+
+def _after_last_change(image: Image, at: datetime) -> datetime:
+    return max(at, image.updated_at + timedelta(milliseconds=1))
 
 
 def _moved(image: Image, move: ImageMove, *, at: datetime, requester: Requester | None = None) -> Image:

@@ -161,6 +161,11 @@ class Image:
     record_id: str | None = None
     deletion: Deletion | None = None
 
+    def detail_of(self, step: StepName) -> Mapping[str, Json]:
+        """Return what a step has found out; empty if it has not ended."""
+        record = self.steps.get(step)
+        return record.detail if record else {}
+
     def is_expired(self, now: datetime) -> bool:
         """Return whether its retention has ended, although DynamoDB may not have deleted it yet."""
         return self.ttl is not None and self.ttl <= now.timestamp()

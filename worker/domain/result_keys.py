@@ -154,8 +154,8 @@ def version_of(image: Image) -> str:
         identity = [source.e_tag]
     else:
         identity = [source.version_id or "", source.sequencer or "", clock.to_text(source.uploaded_at)]
-    resize = image.steps.get(StepName.RESIZE)
-    focus = str(resize.detail.get("focus", "")) if resize else ""  # uploads of equal content may differ in it
+    # Uploads of equal content may differ in their focal point.
+    focus = str(image.detail_of(StepName.RESIZE).get("focus", ""))
     text = "\n".join([*identity, image.recipe or "", focus])
     return hashlib.sha256(text.encode()).hexdigest()[:_VERSION_DIGITS]
 

@@ -106,27 +106,26 @@ def with_type_mismatch(report: StepReport, *, content_type: str | None, key: str
     """Return the report of validation with the declared format if it differs from that of the content."""
     found = report.detail.get("format")
     declared = type_mismatch(found, content_type=content_type, key=key) if isinstance(found, str) else None
-    if report.step is not StepName.VALIDATION or declared is None:
-        return report
-    return replace(report, detail={**report.detail, "typeMismatch": declared})
+    return _with_detail(report, StepName.VALIDATION, "typeMismatch", declared)
 
 
 def with_ignored_preferences(report: StepReport, ignored: Mapping[str, str]) -> StepReport:
     """Return the report of validation with the owner's preferences that cannot be used, and why."""
-    if report.step is not StepName.VALIDATION or not ignored:
-        return report
-    return replace(report, detail={**report.detail, "ignoredPreferences": dict(ignored)})
+    return _with_detail(report, StepName.VALIDATION, "ignoredPreferences", dict(ignored))
 
 
 def with_ignored_metadata(report: StepReport, ignored: Mapping[str, str]) -> StepReport:
     """Return the report of validation with the uploader's metadata that cannot be used, and why."""
-    if report.step is not StepName.VALIDATION or not ignored:
-        return report
-    return replace(report, detail={**report.detail, "ignoredMetadata": dict(ignored)})
+    return _with_detail(report, StepName.VALIDATION, "ignoredMetadata", dict(ignored))
 
 
 def with_focus(report: StepReport, focus: Focus | None) -> StepReport:
     """Return the report of the resize step with the focal point that it has used."""
-    if report.step is not StepName.RESIZE or focus is None:
+    return _with_detail(report, StepName.RESIZE, "focus", str(focus) if focus else None)
+
+
+def _with_detail(report: StepReport, step: StepName, name: str, value: Json) -> StepReport:
+    """Return the report of a step with a further value, unless that is empty; any other report as it is."""
+    if report.step is not step or not value:
         return report
-    return replace(report, detail={**report.detail, "focus": str(focus)})
+    return replace(report, detail={**report.detail, name: value})

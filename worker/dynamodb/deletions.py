@@ -13,10 +13,9 @@ from worker.domain.clock import Clock, utc_now
 from worker.domain.image import Image
 from worker.domain.keys import PROFILE_IMAGE_ID
 from worker.domain.requester import Requester
-from worker.dynamodb.conditional_update import Applied, conditional_update
 from worker.dynamodb.expressions import UpdateExpression
-from worker.dynamodb.image_updates import repair_update, was_applied
 from worker.dynamodb.items import Item
+from worker.dynamodb.repair_writes import write_if_unchanged
 from worker.dynamodb.table import Table
 
 if TYPE_CHECKING:
@@ -60,13 +59,9 @@ class DeletionWrites:
             The image as it is stored now; None if it has changed since it was read.
         """
         after = deletion_begun(image, requester=self._requester, at=self._clock())
-        request = repair_update(image, after, self._table)
-        result = await conditional_update(self._client, request, self._retry, what="begin the deletion")
-        if isinstance(result, Applied) or (
-            (stored := result.held_image) and was_applied(stored, image, after)
-        ):
-            return after
-        return None
+        return await write_if_unchanged(
+            self._client, image, after, self._table, self._retry, what="begin the deletion"
+        )
 
     async def finish(self, image: Image) -> bool:
         """

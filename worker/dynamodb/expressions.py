@@ -91,20 +91,14 @@ class UpdateExpression:
         """Return the request, for `update_item` or as an `Update` of `transact_write_items`."""
         clauses = [f"SET {', '.join(self._set)}"] if self._set else []
         clauses += [f"REMOVE {', '.join(self._remove)}"] if self._remove else []
-        request: UpdateTypeDef = {
-            "TableName": table.name,
-            "Key": {"imageId": {"S": image_id}, "userId": {"S": user_id}},
-            "UpdateExpression": " ".join(clauses),
-            "ConditionExpression": " AND ".join(self._conditions),
-            "ExpressionAttributeNames": self._names,
-            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-        }
-        if self._values:  # DynamoDB rejects an empty map
-            request["ExpressionAttributeValues"] = self._values
-        return request
+        conditional = self._conditional_request(table, image_id=image_id, user_id=user_id)
+        return {**conditional, "UpdateExpression": " ".join(clauses)}
 
     def delete_request(self, table: Table, *, image_id: str, user_id: str) -> "DeleteTypeDef":
         """Return the request that deletes the item under the conditions, which have to be all there is."""
+        return self._conditional_request(table, image_id=image_id, user_id=user_id)
+
+    def _conditional_request(self, table: Table, *, image_id: str, user_id: str) -> "DeleteTypeDef":
         request: DeleteTypeDef = {
             "TableName": table.name,
             "Key": {"imageId": {"S": image_id}, "userId": {"S": user_id}},

@@ -76,10 +76,30 @@ class RepairWrites:
     async def _write(self, seen: Image, after: Image, *, what: str = "requeue the image") -> Image | None:
         if seen.deletion is not None:
             return None
-        request = repair_update(seen, after, self._table)
-        result = await conditional_update(self._client, request, self._retry, what=what)
-        if isinstance(result, Applied) or (
-            (stored := result.held_image) and was_applied(stored, seen, after)
-        ):
-            return after
-        return None
+        return await write_if_unchanged(self._client, seen, after, self._table, self._retry, what=what)
+
+
+async def write_if_unchanged(
+    client: "DynamoDBClient", seen: Image, after: Image, table: Table, retry: RetryPolicy, *, what: str
+) -> Image | None:
+    """
+    Write an image, on condition that it has not changed since it was read.
+
+    Args:
+        client: DynamoDB client.
+        seen: The image as it was read.
+        after: The image as it is to be, with a further entry of its history.
+        table: Name of the table and number of its index shards.
+        retry: Retry policy for DynamoDB requests.
+        what: The operation, for the error message.
+
+    Returns:
+        The image as it is stored now; None if it has changed since it was read.
+
+    Raises:
+        TransientError: The table was unavailable.
+    """
+    result = await conditional_update(client, repair_update(seen, after, table), retry, what=what)
+    if isinstance(result, Applied) or ((stored := result.held_image) and was_applied(stored, seen, after)):
+        return after
+    return None

@@ -33,8 +33,7 @@ class Search:
 
 def perceptual_hash(image: Image) -> int | None:
     """Return the perceptual hash of an image; None if it was never completed."""
-    resized = image.steps.get(StepName.RESIZE)
-    digits = resized.detail.get("perceptualHash") if resized else None
+    digits = image.detail_of(StepName.RESIZE).get("perceptualHash")
     return int(digits, 16) if isinstance(digits, str) and _HASH.fullmatch(digits) else None
 
 

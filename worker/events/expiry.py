@@ -13,7 +13,7 @@ from worker.domain.keys import RESERVED_IMAGE_IDS, UploadKeyTemplate
 from worker.dynamodb.items import from_item
 from worker.dynamodb.queries import Queries
 from worker.dynamodb.stream import Change, Start, TableStream
-from worker.events.follow import Checkpoint
+from worker.events.follow import Checkpoint, follow_changes
 from worker.s3.image_objects import ImageObjects
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -61,9 +61,7 @@ class Expiry:
             start: Where to begin without a checkpoint.
             checkpoint: The positions of an earlier run.
         """
-        async for changes in stream.changes(start=start, positions=checkpoint.load()):
-            if not changes:
-                checkpoint.save(stream.positions)
+        async for changes in follow_changes(stream, start=start, checkpoint=checkpoint):
             yield await self._delete_all([image for change in changes if (image := _expired(change))])
 
     async def _delete_all(self, images: Sequence[Image]) -> list[Image]:

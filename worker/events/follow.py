@@ -88,10 +88,18 @@ async def follow(
         start: Where to begin without a checkpoint.
         checkpoint: The positions of an earlier run.
     """
+    async for changes in follow_changes(stream, start=start, checkpoint=checkpoint):
+        yield [event_of(change) for change in changes if is_state_change(change.before, change.after)]
+
+
+async def follow_changes(
+    stream: TableStream, *, start: Start, checkpoint: Checkpoint
+) -> AsyncGenerator[Sequence[Change], None]:
+    """Yield each batch of changes, as they happen; the arguments and positions are those of `follow`."""
     async for changes in stream.changes(start=start, positions=checkpoint.load()):
         if not changes:
             checkpoint.save(stream.positions)
-        yield [event_of(change) for change in changes if is_state_change(change.before, change.after)]
+        yield changes
 
 
 def event_of(change: Change) -> Event:

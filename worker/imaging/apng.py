@@ -14,10 +14,11 @@ from fractions import Fraction
 from itertools import count, pairwise
 from typing import TYPE_CHECKING, Final
 
-from PIL import Image, ImageFile
+from PIL import Image
 
 from worker.domain.errors import CorruptError, TruncatedError
 from worker.imaging.colour import reduce_grey_to_8_bits, to_scalable_mode
+from worker.imaging.composed_file import ComposedFile
 from worker.imaging.headers import png_chunks
 from worker.imaging.png import PngFile
 
@@ -57,7 +58,7 @@ class _Frame:
     data: list[memoryview]
 
 
-class ApngFile(ImageFile.ImageFile):
+class ApngFile(ComposedFile):
     """
     A PNG whose frames are composed on an RGBA canvas that is transparent at first.
 
@@ -83,35 +84,20 @@ class ApngFile(ImageFile.ImageFile):
         self._number = 0
         self._restart()
 
-    def seek(self, frame: int) -> None:
-        """Select a frame, from 0."""
-        if not 0 <= frame < len(self._frames):
-            message = f"the APNG file has no frame {frame}"
-            raise EOFError(message)
-        if frame < self._number:
-            self._restart()
-        self._number = frame
-
-    def tell(self) -> int:
-        """Return the number of the selected frame."""
-        return self._number
-
     def load(self) -> "PixelAccess | None":
         """Compose the selected frame, and the frames before it; read the metadata after the pixels."""
         if self._still.tile:
             self._still.load()
             self._take_info()
-        while self._composed < self._number or self._composed < 0:
-            self._compose_next()
-        return Image.Image.load(self)
+        return super().load()
 
     def _take_info(self) -> None:
         self.info.update((name, value) for name, value in self._still.info.items() if name in _KEPT_INFO)
 
-    def _restart(self) -> None:
-        self._composed = -1
-        self._canvas: Image.Image | None = None
-        self._below: Image.Image | None = None
+    def _require_frame(self, number: int) -> None:
+        if not 0 <= number < len(self._frames):
+            message = f"the APNG file has no frame {number}"
+            raise EOFError(message)
 
     def _compose_next(self) -> None:
         number = self._composed + 1

@@ -10,12 +10,11 @@ import io
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from PIL import GifImagePlugin, Image, ImageFile
+from PIL import GifImagePlugin, Image
 
-if TYPE_CHECKING:
-    from PIL._imaging import PixelAccess
+from worker.imaging.composed_file import ComposedFile
 
 _HEADER_BYTES: Final = 13
 _EXTENSION, _IMAGE = 0x21, 0x2C
@@ -72,7 +71,7 @@ class _Frame:
         return alone
 
 
-class GifFile(ImageFile.ImageFile):
+class GifFile(ComposedFile):
     """
     A GIF whose frames are composed on a canvas that is transparent at first.
 
@@ -99,27 +98,8 @@ class GifFile(ImageFile.ImageFile):
         self._number = 0
         self._restart()
 
-    def seek(self, frame: int) -> None:
-        """Select a frame, from 0."""
-        self._frame(frame)
-        if frame < self._number:
-            self._restart()
-        self._number = frame
-
-    def tell(self) -> int:
-        """Return the number of the selected frame."""
-        return self._number
-
-    def load(self) -> "PixelAccess | None":
-        """Compose the selected frame, and the frames before it."""
-        while self._composed < self._number or self._composed < 0:
-            self._compose_next()
-        return Image.Image.load(self)
-
-    def _restart(self) -> None:
-        self._composed = -1
-        self._canvas: Image.Image | None = None
-        self._below: Image.Image | None = None
+    def _require_frame(self, number: int) -> None:
+        self._frame(number)
 
     def _compose_next(self) -> None:
         number = self._composed + 1

@@ -4,7 +4,7 @@ import base64
 import html
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote
 
 from worker.domain.image import Image, Rendition
@@ -96,9 +96,7 @@ def _candidates(renditions: Iterable[Rendition], url: Callable[[Rendition], str]
 
 def _placeholder(image: Image, main: Rendition) -> str | None:
     """Return the style that shows the dominant colour and the BlurHash until the image has loaded."""
-    resized, validated = image.steps.get(StepName.RESIZE), image.steps.get(StepName.VALIDATION)
-    detail: Mapping[str, Any] = resized.detail if resized else {}
-    mode = validated.detail.get("mode") if validated else None
+    detail, mode = image.detail_of(StepName.RESIZE), image.detail_of(StepName.VALIDATION).get("mode")
     if main.format != "jpeg" and mode not in _OPAQUE_MODES:
         return None  # it would be visible through the image
     colour, blur_hash = detail.get("dominantColor"), detail.get("blurHash")

@@ -1,12 +1,15 @@
 """Ask for confirmation of what cannot be undone."""
 
 import sys
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 
 from worker.cli.support import output
 from worker.domain.errors import ConfigurationError
+
+YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 
 
 def confirm(what: str, *, expected: str) -> None:
