@@ -144,9 +144,9 @@ def _webp(file: memoryview) -> Extent:
     _require(_tag(file, 0) == b"RIFF" and _tag(file, 8) == b"WEBP", "start of WebP")
     _require(_little(file, 4, 4) == len(file) - 8, "length of WebP")
     if _tag(file, 12) != b"VP8X":
-        images = list(_chunks(file, 12, len(file), most=1))
-        _require(len(images) == 1, "WebP without an image")
-        kind, start, _ = images[0]
+        chunks = list(_chunks(file, 12, len(file), most=1))
+        _require(len(chunks) == 1, "WebP without one image")
+        kind, start, _ = chunks[0]
         return _bitstream_extent(file, kind, start)
     canvas = 1 + _little(file, 24, 3), 1 + _little(file, 27, 3)
     _require(_little(file, 16, 4) == 10, "WebP header")  # noqa: PLR2004 - its length
@@ -160,8 +160,8 @@ def _webp(file: memoryview) -> Extent:
             left, top = 2 * _little(file, start, 3), 2 * _little(file, start + 3, 3)
             frame = 1 + _little(file, start + 6, 3), 1 + _little(file, start + 9, 3)
             _require(left + frame[0] <= canvas[0] and top + frame[1] <= canvas[1], "extent of a WebP frame")
-            chunks = _chunks(file, start + 16, end, most=_MAX_FRAME_PARTS)
-            parts = [(name, at) for name, at, _ in chunks if name in {b"VP8 ", b"VP8L"}]
+            inner = _chunks(file, start + 16, end, most=_MAX_FRAME_PARTS)
+            parts = [(name, at) for name, at, _ in inner if name in {b"VP8 ", b"VP8L"}]
             _require(len(parts) == 1 and _bitstream_extent(file, *parts[0]) == frame, "WebP frame")
             images += 1
     _require(images, "WebP without an image")
