@@ -30,7 +30,7 @@ EXAMPLE = "forest-from-a-phone.jpg"
 
 
 def name_of(page: Path) -> str:
-    return page.stem
+    return str(page.relative_to(ROOT).with_suffix(""))
 
 
 def check_of(line: Line) -> Check | None:

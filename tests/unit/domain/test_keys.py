@@ -98,7 +98,11 @@ IMAGES = st.text(min_size=1).filter(
 )
 
 
-@given(USERS, IMAGES, st.text("abcdefgh0123456789", min_size=1))
+# Not "aae" nor any other extension of a file that is stored with a photograph: the ids of those have it.
+EXTENSIONS = st.text("bcdgh012456789", min_size=1)
+
+
+@given(USERS, IMAGES, EXTENSIONS)
 def test_a_key_built_from_a_user_and_an_image_parses_back(user: str, image: str, extension: str) -> None:
     assert UploadKey(user, image) == parsed(f"uploads/{user}/{image}.{extension}")
 

@@ -59,7 +59,7 @@ def test_a_window_is_inside_its_side_and_as_long_as_its_share(side: int, share: 
     for window in (window_at, window_around):
         start, end = window(side, share, at)
         assert 0 <= start <= end <= side
-        assert end - start == pytest.approx(side * share)
+        assert end - start == pytest.approx(side * share, abs=side * 1e-12)
 
 
 @given(sides, shares.filter(bool), shares)
