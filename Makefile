@@ -76,8 +76,8 @@ image: ## Build the container image with docker, podman or buildah
 image-demo: ## Build the image with the embedded AWS: docker run --rm image-worker:demo demo --out /tmp/out
 	config/docker/build-image.sh image-worker:demo --build-arg LOCK=requirements/demo.lock
 
-bench: $(SETUP) ## Measure imaging, service, cost and memory, compared with peers (half an hour; needs Node.js)
-	$(BIN)/python -m bench
+bench: $(SETUP) ## Measure imaging, service, cost and memory, compared with peers (40 minutes; needs Node.js; SECTION for one)
+	$(BIN)/python -m bench $(SECTION)
 
 docs: $(SETUP) ## Generate the pages that are derived from the code
 	$(BIN)/python docs/make_reference.py

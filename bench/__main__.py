@@ -1,12 +1,22 @@
-"""Run every benchmark of the performance page, then write the page: `python -m bench`."""
+"""
+Run every benchmark of the performance page, then write the page: `python -m bench`.
 
+`python -m bench service cost` runs these only; the page keeps the other sections as they are.
+"""
+
+import argparse
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 from bench.common.paths import PAGES
 
-SECTIONS: Final = ("imaging", "reuse", "service", "cost", "memory", "console")
+SECTIONS: Final[Mapping[str, Sequence[str]]] = MappingProxyType(
+    {"imaging": (), "reuse": (), "service": ("--tls",), "cost": (), "memory": (), "console": ()}
+)
+"""Benchmark of each section, in the order of the page -> its arguments."""
 INTRODUCTION: Final = """# Performance
 How much CPU time, memory and money image-worker needs per image, compared with other libraries and stacks.
 
@@ -14,7 +24,7 @@ How much CPU time, memory and money image-worker needs per image, compared with 
 | --- | --- | --- |
 | How fast is image processing alone? | [Imaging](#imaging) | `python -m bench.imaging` |
 | What does it cost to isolate images? | [Reuse of decoders](#reuse-of-decoders) | `python -m bench.reuse` |
-| How fast is the whole service? | [The whole service](#the-whole-service) | `python -m bench.service` |
+| How fast is the whole service? | [The whole service](#the-whole-service) | `python -m bench.service --tls` |
 | What does a million images cost on AWS? | [Cost](#cost) | `python -m bench.cost` |
 | Does memory grow over time? | [Memory](#memory) | `python -m bench.memory` |
 | How fast is the web console over a large record? | [Web console](#web-console) | `python -m bench.console` |
@@ -22,9 +32,12 @@ How much CPU time, memory and money image-worker needs per image, compared with 
 
 **How to read it.** Absolute times are those of one machine, named at the end of each section. Ratios transfer
 better: the compared programs take turns, each ratio is calculated within a round, and the tables give the
-median with the quartiles in parentheses. Nothing on this page is asserted by a test.
+median with the quartiles in parentheses. No test asserts a figure of this page; one asserts that the figures
+in the README are the same. The figures of the whole service are those over TLS; the same peers over plain
+HTTP are in a section of their own.
 
-**How to repeat it.** `make bench` measures everything and writes this page again, in about half an hour. The
+**How to repeat it.** `make bench` measures everything and writes this page again, in about 40 minutes;
+`make bench SECTION=service` measures one section. `make docs` then copies the figures into the README. The
 peers, pyvips, sharp, Celery and Node.js packages, are installed in `bench/.peers`; Node.js 20.15 or newer is
 required. Each command has options for a shorter run, shown by `--help`.
 
@@ -44,8 +57,16 @@ def write_page() -> None:
 
 def main() -> None:
     """Run each benchmark in a new process, so that none inherits the memory of another."""
-    for name in SECTIONS:
-        subprocess.run([sys.executable, "-m", f"bench.{name}"], check=True)
+    parser = argparse.ArgumentParser(description="Run the benchmarks of the performance page.")
+    parser.add_argument(
+        "sections",
+        nargs="*",
+        choices=[[], *SECTIONS],
+        metavar="SECTION",
+        help=f"run only these of {', '.join(SECTIONS)}",
+    )
+    for name in parser.parse_args().sections or SECTIONS:
+        subprocess.run([sys.executable, "-m", f"bench.{name}", *SECTIONS[name]], check=True)
     write_page()
 
 

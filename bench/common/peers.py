@@ -36,6 +36,7 @@ class ServicePeer:
         command: Command line that starts it.
         folder: Working directory.
         receives_tasks: Whether its queue contains Celery tasks instead of S3 notifications.
+        uses_tls: Whether its AWS calls are made by HTTPS.
         environment: Environment variables in addition to those of every peer.
     """
 
@@ -43,6 +44,7 @@ class ServicePeer:
     command: tuple[str, ...]
     folder: Path
     receives_tasks: bool = False
+    uses_tls: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -57,6 +57,9 @@ _SHARP: Final = ("node", _INSTALLED / "node" / "sharp_peer.mjs")
 
 IMAGE_WORKER: Final = ImagingPeer("image-worker", _WORKER)
 PILLOW: Final = ImagingPeer("Pillow as usual", _python_peer("pillow_peer"))
+FLOOR: Final = ImagingPeer("floor", _python_peer("floor_peer", python=_INSTALLED_PYTHON))
+"""Decode, scale and encode without anything else; for JPEG only."""
+
 PYVIPS: Final = ImagingPeer("pyvips", _python_peer("vips_peer", python=_INSTALLED_PYTHON))
 SHARP: Final = ImagingPeer("sharp", _SHARP)
 EXACT_SHARP: Final = ImagingPeer("sharp, fastShrinkOnLoad false", _SHARP, {"FAST_SHRINK": "no"})
@@ -124,8 +127,8 @@ def versions() -> str:
 
 
 _PYTHON_VERSIONS: Final = (
-    "import pyvips; print(f'pyvips {pyvips.__version__} with libvips', "
-    "'.'.join(str(pyvips.version(part)) for part in range(3)))"
+    "import pyvips, simplejpeg; libvips = '.'.join(str(pyvips.version(part)) for part in range(3)); "
+    "print(f'pyvips {pyvips.__version__} with libvips {libvips}, simplejpeg {simplejpeg.__version__}')"
 )
 _NODE_VERSIONS: Final = (
     "const {versions} = require('sharp'); "

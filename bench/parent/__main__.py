@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import os
 import ssl
-import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -32,6 +31,7 @@ from bench.common.peers import (
     running,
 )
 from bench.common.series import SERIES, Series, write_images
+from bench.common.tls import Certificate
 from bench.parent.canned_aws import CannedAws
 from tests.support.emulators import variables_of
 from worker.local.embedded_aws import embedded_environment
@@ -89,8 +89,8 @@ async def measure(
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="image-worker-bench-")))
         content = write_images(series, folder, seed=1)[0].read_bytes()
         settings = await stack.enter_async_context(provisioned(http_port=0))
-        certificate = folder / "certificate.pem"
-        tls = _self_signed(certificate) if uses_tls else None
+        certificate = Certificate.issue(folder)
+        tls = _tls_context(certificate) if uses_tls else None
         os.sched_setaffinity(0, {first_cpu})  # keeps this process off the workers' CPU if there are two
         workers = {}
         for name, tree in trees.items():
@@ -103,7 +103,7 @@ async def measure(
                 **inherited_environment(),
                 **embedded_environment(aws.endpoint_url),
                 **variables_of(settings),
-                **({"AWS_CA_BUNDLE": str(certificate)} if uses_tls else {}),
+                **(certificate.environment if uses_tls else {}),
                 "BENCH_REPLAY": "1",
                 "PYTHONPATH": f"{_REPLAY}{os.pathsep}{tree}",
                 "WORKER_HTTP_PORT": "0",
@@ -123,14 +123,10 @@ async def measure(
     return cpu_ms
 
 
-def _self_signed(certificate: Path) -> ssl.SSLContext:
-    """Write a certificate for 127.0.0.1; return the TLS context of a server that uses it."""
-    key = certificate.with_suffix(".key")
-    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=127.0.0.1"
-    options = ("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate)
-    subprocess.run((*command.split(), *options), check=True, capture_output=True)
+def _tls_context(certificate: Certificate) -> ssl.SSLContext:
+    """Return the TLS context of a server that uses the certificate."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate, key)
+    context.load_cert_chain(certificate.server)
     return context
 
 

@@ -10,14 +10,20 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import mean
+from tempfile import TemporaryDirectory
+from typing import Final
 
 from bench.common.paths import ROOT
+from bench.imaging.peer_setup import FLOOR, PeerProcess
 from worker.decoder_pool.interpreter import MALLOC_ENVIRONMENT
 from worker.domain.recipe import Limits
 from worker.imaging.fonts import Fonts
 from worker.imaging.pipeline import process
 from worker.recipe_settings import standard_recipe
 from worker.settings import FONT, Settings
+
+_REPETITIONS: Final = 3
 
 
 def measure_ms(files: Sequence[Path], images: int) -> float:
@@ -26,6 +32,14 @@ def measure_ms(files: Sequence[Path], images: int) -> float:
     environment = {**os.environ, **MALLOC_ENVIRONMENT}  # as for decoder processes
     output = subprocess.check_output(command, cwd=ROOT, text=True, env=environment)
     return 1000 * float(output)
+
+
+def measure_floor_ms(files: Sequence[Path]) -> float:
+    """Return the CPU milliseconds per image of the floor of `bench.imaging`."""
+    with PeerProcess(FLOOR) as floor, TemporaryDirectory(prefix="image-worker-bench-") as folder:
+        out = Path(folder) / "out"
+        floor.process(files[0], mark=out, out=out, times=1)  # warm-up
+        return mean(floor.process(file, mark=out, out=out, times=_REPETITIONS)["cpu_ms"] for file in files)
 
 
 def main() -> None:

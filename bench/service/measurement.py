@@ -48,7 +48,7 @@ class Measurement:
     Attributes:
         cpu_ms: CPU time per image, of all processes.
         main_cpu_ms: CPU time per image of the main process.
-        aws_cpu_ms: CPU time per image of the emulated AWS.
+        aws_cpu_ms: CPU time per image of the emulated AWS and of the TLS proxy in front of it.
         per_s: Images per second, with the AWS on the same machine.
         latencies_s: Time from upload to completion of each image that was uploaded at a constant rate.
         memory_mib: Highest memory of all processes, counting shared memory once.
@@ -70,7 +70,7 @@ class Measurement:
 class _Reading:
     remaining: int
     cpu: CpuTime
-    aws_cpu: CpuTime
+    aws_cpu_s: float
     memory_mib: float
     main_mib: float
 
@@ -97,12 +97,15 @@ async def measure(peer: ServicePeer, load: Load, log: Path) -> Measurement:
         times = await work.check_record()
     start, end = readings[0], readings[2]
     images = start.remaining - end.remaining
-    cpu, aws_cpu = end.cpu.since(start.cpu), end.aws_cpu.since(start.aws_cpu)
+    if not images:
+        message = f"{load.images} images were processed between two readings; measure more images"
+        raise PeerFailedError(message)
+    cpu = end.cpu.since(start.cpu)
     completed_s = sorted(image.completed_s for image in times[:backlog])[-images:]
     return Measurement(
         cpu_ms=1000 * cpu.total_s / images,
         main_cpu_ms=1000 * cpu.process_s / images,
-        aws_cpu_ms=1000 * aws_cpu.total_s / images,
+        aws_cpu_ms=1000 * (end.aws_cpu_s - start.aws_cpu_s) / images,
         per_s=(images - 1) / (completed_s[-1] - completed_s[0]),
         latencies_s=tuple(image.completed_s - image.uploaded_s for image in times[backlog:]),
         memory_mib=max(reading.memory_mib for reading in readings),
@@ -125,5 +128,8 @@ async def _read_at(
             raise PeerFailedError(message)
         await asyncio.sleep(_POLL_INTERVAL_S)
     pid = process.pid
-    aws_pid = find_child(os.getpid(), "worker.local.aws_server")
-    return _Reading(left, cpu_time(pid), cpu_time(aws_pid), tree_memory_mib(pid), resident_mib(pid))
+    aws_pids = [find_child(os.getpid(), "worker.local.aws_server")]
+    if work.uses_tls:
+        aws_pids.append(find_child(os.getpid(), "bench.common.tls_proxy"))
+    aws_cpu_s = sum(cpu_time(aws_pid).total_s for aws_pid in aws_pids)
+    return _Reading(left, cpu_time(pid), aws_cpu_s, tree_memory_mib(pid), resident_mib(pid))

@@ -8,10 +8,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final, TypeAlias
+
+from yarl import URL
 
 from bench.common.aws import provisioned
 from bench.common.peers import ServicePeer, inherited_environment
+from bench.common.tls import Certificate, tls_proxy
 from bench.service.peer_setup import publisher
 from bench.service.record_check import ImageTimes, check_record
 from tests.support.emulators import variables_of
@@ -43,11 +48,12 @@ class Workload:
 
     Attributes:
         settings: Settings that name the resources.
-        environment: Environment variables for the peer.
+        environment: Environment variables for the peer, with an HTTPS endpoint if it uses TLS.
         queue_url: Queue that the peer consumes.
         s3: S3 client.
         sqs: SQS client.
         dynamodb: DynamoDB client.
+        uses_tls: Whether a TLS proxy runs between the peer and the AWS; the clients here bypass it.
         publish: Publishes tasks for a peer that does not receive the bucket's notifications.
         uploads: Number of uploads by user.
     """
@@ -58,6 +64,7 @@ class Workload:
     s3: "S3Client"
     sqs: "SQSClient"
     dynamodb: "DynamoDBClient"
+    uses_tls: bool
     publish: Publish | None = None
     uploads: dict[str, int] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
@@ -127,21 +134,28 @@ async def workload(peer: ServicePeer, *, concurrency: int, processes: int) -> As
         if peer.receives_tasks:
             await sqs.create_queue(QueueName=queue_name)
         queue_url = (await sqs.get_queue_url(QueueName=queue_name))["QueueUrl"]
+        endpoint_url, trusted = str(settings.endpoint_url), {}
+        if peer.uses_tls:
+            folder = stack.enter_context(TemporaryDirectory(prefix="image-worker-bench-"))
+            certificate = Certificate.issue(Path(folder))
+            endpoint_url = await stack.enter_async_context(tls_proxy(endpoint_url, certificate))
+            trusted = certificate.environment
         environment = {
             **inherited_environment(),
-            **embedded_environment(str(settings.endpoint_url)),
+            **embedded_environment(endpoint_url),
+            **trusted,
             **variables_of(settings),
             "WORKER_CONCURRENCY": str(concurrency),
             "WORKER_PROCESSES": str(processes),
             "WORKER_HTTP_PORT": "0",
             "WORKER_LOG_FORMAT": "json",
-            "PEER_QUEUE_URL": queue_url,
+            "PEER_QUEUE_URL": endpoint_url + URL(queue_url).path,  # SDKs connect to the URL of the queue
         }
         publish = None
         if peer.receives_tasks:
             publish = _publish_through(await stack.enter_async_context(publisher(environment)))
         await _add_users(dynamodb, settings)
-        yield Workload(settings, environment, queue_url, s3, sqs, dynamodb, publish)
+        yield Workload(settings, environment, queue_url, s3, sqs, dynamodb, peer.uses_tls, publish)
 
 
 async def _add_users(dynamodb: "DynamoDBClient", settings: Settings) -> None:

@@ -9,12 +9,17 @@ image.
 import os
 from typing import Any
 
+import kombu.asynchronous.aws.connection as sqs_connection  # type: ignore[import-not-found]  # as Celery
 from celery import Celery  # type: ignore[import-not-found]  # installed in the peer's environment only
 from celery.signals import worker_process_init  # type: ignore[import-not-found]  # installed with the peer
 
 from bench.service.peers.python.processor import ImageProcessor
 
 QUEUE = "images"
+
+if authority := os.environ.get("AWS_CA_BUNDLE"):
+    # kombu receives messages through libcurl, for which it has no setting: it always trusts certifi's list.
+    sqs_connection.get_cert_path = lambda _verify: authority
 
 processors: list[ImageProcessor] = []
 
