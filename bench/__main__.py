@@ -55,13 +55,20 @@ def write_page() -> None:
     PAGES.with_suffix(".md").write_text(text, encoding="utf-8")
 
 
+def _section(name: str) -> str:
+    if name not in SECTIONS:
+        message = f"there is no section {name!r}; choose from {', '.join(SECTIONS)}"
+        raise argparse.ArgumentTypeError(message)
+    return name
+
+
 def main() -> None:
     """Run each benchmark in a new process, so that none inherits the memory of another."""
     parser = argparse.ArgumentParser(description="Run the benchmarks of the performance page.")
     parser.add_argument(
         "sections",
         nargs="*",
-        choices=[[], *SECTIONS],
+        type=_section,
         metavar="SECTION",
         help=f"run only these of {', '.join(SECTIONS)}",
     )

@@ -1,7 +1,8 @@
 """
 Write `settings.md`, `commands.md` and `config/image-worker.env`: `python docs/make_reference.py`.
 
-A test fails when one of them differs from the code.
+It also copies into other pages the figures that they quote from `performance.md` (`docs/figures.py`). A test
+fails when a file differs from the code or from the figures.
 """
 
 import re
@@ -17,6 +18,7 @@ from pydantic.fields import FieldInfo
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 from typer.main import get_command
 
+from docs.figures import quoting_pages
 from worker.cli.app import COMMANDS, NAME
 from worker.cli.settings import variable
 from worker.settings import Settings
@@ -147,11 +149,12 @@ def commands_page() -> str:
 
 
 def pages() -> Mapping[Path, str]:
-    """Return the content of each generated file."""
+    """Return the content of each file that is generated, in whole or in its figures."""
     return {
         DOCS / "settings.md": settings_page(),
         DOCS / "commands.md": commands_page(),
         EXAMPLE: "\n".join(_example_lines()) + "\n",
+        **quoting_pages(),
     }
 
 
