@@ -8,7 +8,7 @@ from botocore import xform_name
 from pydantic import JsonValue
 
 from tests.support.recorded_calls import FOLDER, Call, recorded
-from tests.unit.config.test_policies import actions, policies
+from tests.unit.config.test_policies import TABLE_ARN, actions, policies
 
 pytestmark = pytest.mark.after_all_others
 
@@ -19,10 +19,10 @@ RESOURCES = {
     "Bucket.Arn": "bucket",
     "Queue.Arn": "queue",
     "DeadLetterQueue.Arn": "dead letters",
-    "Table.Arn": "table",
-    "${Table.Arn}/index/*": "indexes",
-    "${Table.Arn}/index/UserImages": "indexes",
-    "${Table.Arn}/stream/*": "stream",
+    TABLE_ARN: "table",
+    f"{TABLE_ARN}/index/*": "indexes",
+    f"{TABLE_ARN}/index/UserImages*": "indexes",
+    f"{TABLE_ARN}/stream/*": "stream",
     "arn:${AWS::Partition}:pipes:${AWS::Region}:${AWS::AccountId}:pipe/${EventsPipeName}": "pipe",
     "*": "everything",
 }

@@ -10,7 +10,7 @@ from PIL import Image as Picture
 
 from tests.support.builders import a_claimant, a_job, an_observer
 from tests.support.crash_points import Fault, FaultInjector, FaultKind, InterceptedClient, check_history
-from tests.support.emulators import create_table
+from tests.support.emulators import create_table, delete_table
 from tests.support.fakes.ports import FakeHold, FakeLogos, FakeMessageQueue, FakePool, FakeProfiles
 from tests.support.pictures import encoded, opened
 from tests.support.repairs import open_tool
@@ -466,7 +466,7 @@ async def test_in_a_restored_table_an_image_that_is_newer_than_the_backup_is_cou
     """Neither the record nor the count are in the backup, and a restored table has another id."""
     job = await worker.uploaded("green")
     if has_same_name:
-        await worker.dynamodb.delete_table(TableName=worker.settings.table_name)
+        await delete_table(worker.dynamodb, worker.settings.table_name)
     else:
         name = f"{worker.settings.table_name}-restored"
         worker.settings = worker.settings.model_copy(update={"table_name": name})

@@ -93,6 +93,12 @@ async def create_table(dynamodb: "DynamoDBClient", settings: Settings) -> None:
     )
 
 
+async def delete_table(dynamodb: "DynamoDBClient", table_name: str) -> None:
+    """Delete a table of the template, which is protected against that."""
+    await dynamodb.update_table(TableName=table_name, DeletionProtectionEnabled=False)
+    await dynamodb.delete_table(TableName=table_name)
+
+
 async def receive_keys(sqs: "SQSClient", settings: Settings) -> list[str]:
     """Receive S3 notifications; return their keys. The test event of a new notification has none."""
     url = (await sqs.get_queue_url(QueueName=settings.queue_name))["QueueUrl"]

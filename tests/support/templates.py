@@ -72,6 +72,8 @@ def resolved(value: Any, of: dict[str, Any], **parameters: str) -> Any:
             return not resolved(one, of, **parameters)
         case {"Fn::And": conditions}:
             return all(resolved(one, of, **parameters) for one in conditions)
+        case {"Fn::Or": conditions}:
+            return any(resolved(one, of, **parameters) for one in conditions)
         case {"Fn::If": [condition, then, otherwise]}:
             chosen = then if resolved(of["Conditions"][condition], of, **parameters) else otherwise
             return resolved(chosen, of, **parameters)

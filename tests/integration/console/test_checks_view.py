@@ -1,6 +1,7 @@
 """The checks as a page."""
 
 from tests.support.console import JSON, RunningConsole, running_console
+from tests.support.emulators import delete_table
 from worker.settings import Settings
 
 
@@ -19,7 +20,7 @@ async def test_the_checks_run_when_they_are_asked_for(console: RunningConsole) -
 
 
 async def test_a_failed_check_is_shown_with_what_to_do(console: RunningConsole) -> None:
-    await console.clients.dynamodb.delete_table(TableName=console.settings.table_name)
+    await delete_table(console.clients.dynamodb, console.settings.table_name)
     async with console.browser.post("/checks", headers=JSON) as response:
         content = await response.json()
     (finding,) = [each for each in content["findings"] if each["name"] == "table"]

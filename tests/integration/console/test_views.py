@@ -16,6 +16,7 @@ from PIL import Image as Pixels
 
 from tests.support.builders import a_claimant, a_job, a_rendition, all_transitions
 from tests.support.console import RunningConsole, running_console
+from tests.support.emulators import delete_table
 from tests.support.fault_proxy import ProxyFault, fault_proxy
 from tests.support.pictures import encoded, quadrants
 from worker.console.views.media import MAX_STREAMS
@@ -205,7 +206,7 @@ async def test_a_record_that_cannot_be_read_is_a_sentence(
 async def test_an_unavailable_table_is_a_page_that_says_so(
     console: RunningConsole, dynamodb: "DynamoDBClient"
 ) -> None:
-    await dynamodb.delete_table(TableName=console.settings.table_name)
+    await delete_table(dynamodb, console.settings.table_name)
     for path in ("/images", image_path("x"), "/users/x", "/search?q=x", "/media/x/x/original"):
         async with console.browser.get(path) as response:
             assert response.status in {502, 503}

@@ -63,6 +63,17 @@ def test_each_target_has_one_policy_that_follows_its_own_utilization(capacity: d
     assert len({str(policy["PolicyName"]) for policy in policies.values()}) == len(policies)
 
 
+def test_targets_and_policies_are_created_one_after_another(capacity: dict[str, Any]) -> None:
+    """Application Auto Scaling rejects concurrent requests for a table."""
+    previous = None
+    for name, resource in capacity["Resources"].items():
+        if resource["Type"] == "AWS::ApplicationAutoScaling::ScalableTarget":
+            assert resource.get("DependsOn") == previous
+        else:
+            previous = name
+    assert previous == "DateIndexWritePolicy"
+
+
 def test_a_provisioned_table_begins_where_autoscaling_never_goes_below(capacity: dict[str, Any]) -> None:
     least = capacity["Parameters"]["MinCapacity"]["Default"]
     storage = templates.template("storage.yaml")

@@ -1,3 +1,4 @@
+import re
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from worker.settings import Settings
 
 INLINE_LIMIT_BYTES = 51_200
 DAY_S = 86_400
-KEY = {"Fn::GetAtt": "Key.Arn"}
+KEY = {"Fn::If": ["CreatesKey", {"Fn::GetAtt": "Key.Arn"}, {"Ref": "KeyArn"}]}
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +67,65 @@ def test_buckets_table_and_key_are_retained_unless_the_first_deployment_fails(
     resource = template["Resources"][name]
     assert resource["DeletionPolicy"] == "RetainExceptOnCreate"
     assert resource["UpdateReplacePolicy"] == "Retain"
+
+
+def test_the_table_cannot_be_deleted_by_a_call(template: dict[str, Any]) -> None:
+    assert _properties(template, "Table")["DeletionProtectionEnabled"] is True
+
+
+def test_the_table_is_created_last_so_that_a_failed_first_deployment_can_be_rolled_back(
+    template: dict[str, Any],
+) -> None:
+    resources = template["Resources"]
+    unconditional = {name for name, each in resources.items() if "Condition" not in each}
+    before = _before(resources, "Table")
+    assert unconditional <= before | {"Table"}
+    assert [name for name, each in resources.items() if "Table" in _named_by(each)] == []
+
+
+def test_the_key_has_an_alias_with_the_name_of_the_stack(template: dict[str, Any]) -> None:
+    assert _properties(template, "KeyAlias") == {
+        "AliasName": {"Fn::Sub": "alias/${AWS::StackName}"},
+        "TargetKeyId": {"Ref": "Key"},
+    }
+
+
+def test_with_a_key_of_its_own_the_stack_creates_none(template: dict[str, Any]) -> None:
+    assert {template["Resources"][name]["Condition"] for name in ("Key", "KeyAlias")} == {"CreatesKey"}
+    table = _table(template, KeyArn="arn:aws:kms:us-east-1:123456789012:key/1")
+    assert table["SSESpecification"]["KMSMasterKeyId"] == "arn:aws:kms:us-east-1:123456789012:key/1"
+    assert template["Outputs"]["KeyArn"]["Value"] == KEY
+
+
+OPTIONAL = ("OnDemandThroughput", "WarmThroughput", "ContributorInsightsSpecification")
+
+
+def test_ceiling_warm_throughput_and_contributor_insights_are_off_by_default(
+    template: dict[str, Any],
+) -> None:
+    table = _table(template)
+    for each in [table, *table["GlobalSecondaryIndexes"]]:
+        assert not set(OPTIONAL) & set(each)
+
+
+def test_ceiling_warm_throughput_and_contributor_insights_cover_the_table_and_its_indexes(
+    template: dict[str, Any],
+) -> None:
+    chosen: dict[str, Any] = {
+        "MaxWriteRequestUnits": 900,
+        "WarmReadUnits": 20_000,
+        "ContributorInsights": "THROTTLED_KEYS",
+    }
+    table = _table(template, **chosen)
+    for each in [table, *table["GlobalSecondaryIndexes"]]:
+        assert each["OnDemandThroughput"] == {"MaxWriteRequestUnits": 900}
+        assert each["WarmThroughput"] == {"ReadUnitsPerSecond": 20_000, "WriteUnitsPerSecond": 4000}
+        assert each["ContributorInsightsSpecification"] == {"Enabled": True, "Mode": "THROTTLED_KEYS"}
+
+
+def test_a_provisioned_table_has_no_ceiling_because_its_capacity_is_one(template: dict[str, Any]) -> None:
+    chosen: dict[str, Any] = {"MaxWriteRequestUnits": 900, "BillingMode": "PROVISIONED"}
+    assert "OnDemandThroughput" not in _table(template, **chosen)
 
 
 @pytest.mark.parametrize("name", ["Bucket", "OutputBucket"])
@@ -324,6 +384,35 @@ def _chosen(template: dict[str, Any], value: Any, **parameters: str) -> Any:
             is_true = templates.resolved(template["Conditions"][condition], template, **parameters)
             return then if is_true else otherwise
     return value
+
+
+def _table(template: dict[str, Any], **parameters: str) -> dict[str, Any]:
+    resolved: dict[str, Any] = templates.resolved(_properties(template, "Table"), template, **parameters)
+    return resolved
+
+
+def _named_by(value: Any) -> set[str]:
+    """Return the resources and parameters that a part of a template refers to."""
+    match value:
+        case {"Ref": str(name)}:
+            return {name}
+        case {"Fn::GetAtt": str(name)}:
+            return {name.partition(".")[0]}
+        case {"Fn::Sub": str(text)}:
+            return {each.partition(".")[0] for each in re.findall(r"\$\{([^}]+)\}", text)}
+        case dict():
+            return {name for each in value.values() for name in _named_by(each)}
+        case list():
+            return {name for each in value for name in _named_by(each)}
+    return set()
+
+
+def _before(resources: dict[str, Any], name: str) -> set[str]:
+    """Return the resources that CloudFormation creates before another."""
+    depends_on = resources[name].get("DependsOn", [])
+    direct = _named_by(resources[name]) | ({depends_on} if isinstance(depends_on, str) else set(depends_on))
+    direct &= resources.keys()
+    return direct.union(*(_before(resources, each) for each in direct))
 
 
 def _keys(resource: dict[str, Any]) -> tuple[str, ...]:
