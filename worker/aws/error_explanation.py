@@ -120,6 +120,13 @@ def _of_client(error: aws.BotoCoreError) -> ErrorExplanation:
             return ErrorExplanation(
                 "the AWS sign-in has expired", "run `aws sso login`", is_configuration_error=True
             )
+        case aws.SSLError():
+            return ErrorExplanation(
+                f"{error.kwargs.get('endpoint_url')} cannot be reached by TLS ({error.kwargs.get('error')})",
+                "check the clock of this machine and AWS_ENDPOINT_URL; "
+                "if the authority of the certificate is your own, set AWS_CA_BUNDLE to its PEM file",
+                is_configuration_error=True,
+            )
         case aws.ConnectionError() | aws.HTTPClientError():
             endpoint = error.kwargs.get("endpoint_url") or "AWS"
             is_timeout = isinstance(error, aws.ConnectTimeoutError | aws.ReadTimeoutError)

@@ -130,6 +130,11 @@ def test_a_secret_in_the_wrong_setting_is_masked(monkeypatch: pytest.MonkeyPatch
             True,
         ),
         (
+            aws.SSLError(endpoint_url="https://host", error="certificate verify failed"),
+            "https://host cannot be reached by TLS (certificate verify failed); check the clock",
+            True,
+        ),
+        (
             aws.ReadTimeoutError(endpoint_url="http://host"),
             "http://host did not respond in time (",
             False,
