@@ -47,12 +47,11 @@ worker process in two working copies, in short turns that show differences of 5 
 """
 
 
-def write_page() -> None:
-    """Write `docs/performance.md` from the sections that have been measured."""
+def performance_page() -> str:
+    """Return `docs/performance.md`: the sections that have been measured."""
     files = [PAGES / f"{name}.md" for name in SECTIONS]
     sections = [file.read_text(encoding="utf-8").strip() for file in files if file.exists()]
-    text = "\n\n".join([INTRODUCTION.strip(), *sections]) + "\n"
-    PAGES.with_suffix(".md").write_text(text, encoding="utf-8")
+    return "\n\n".join([INTRODUCTION.strip(), *sections]) + "\n"
 
 
 def _section(name: str) -> str:
@@ -74,7 +73,7 @@ def main() -> None:
     )
     for name in parser.parse_args().sections or SECTIONS:
         subprocess.run([sys.executable, "-m", f"bench.{name}", *SECTIONS[name]], check=True)
-    write_page()
+    PAGES.with_suffix(".md").write_text(performance_page(), encoding="utf-8")
 
 
 if __name__ == "__main__":

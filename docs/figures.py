@@ -46,9 +46,8 @@ def with_figures(text: str, source: str) -> str:
     return QUOTED.sub(lambda found: f"{_figure(tables, found['place'])}<!-- {found['place']} -->", text)
 
 
-def quoting_pages() -> dict[Path, str]:
-    """Return the content of each page that quotes figures, with the present ones."""
-    source = SOURCE.read_text(encoding="utf-8")
+def quoting_pages(source: str) -> dict[Path, str]:
+    """Return the content of each page that quotes figures, with those of the performance page."""
     return {page: with_figures(page.read_text(encoding="utf-8"), source) for page in QUOTING}
 
 

@@ -1,8 +1,8 @@
 """
 Write `settings.md`, `commands.md` and `config/image-worker.env`: `python docs/make_reference.py`.
 
-It also copies into other pages the figures that they quote from `performance.md` (`docs/figures.py`). A test
-fails when a file differs from the code or from the figures.
+It also joins the sections of `performance.md`, and copies its figures into the pages that quote them
+(`docs/figures.py`). A test fails when a file differs from the code or from the figures.
 """
 
 import re
@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 from typer.main import get_command
 
+from bench.__main__ import performance_page
 from docs.figures import quoting_pages
 from worker.cli.app import COMMANDS, NAME
 from worker.cli.settings import variable
@@ -154,7 +155,8 @@ def pages() -> Mapping[Path, str]:
         DOCS / "settings.md": settings_page(),
         DOCS / "commands.md": commands_page(),
         EXAMPLE: "\n".join(_example_lines()) + "\n",
-        **quoting_pages(),
+        DOCS / "performance.md": performance_page(),
+        **quoting_pages(performance_page()),
     }
 
 
