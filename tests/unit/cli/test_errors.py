@@ -130,7 +130,7 @@ def test_a_secret_in_the_wrong_setting_is_masked(monkeypatch: pytest.MonkeyPatch
             True,
         ),
         (
-            aws.SSLError(endpoint_url="https://host", error="certificate verify failed"),
+            aws.SSLError(endpoint_url="https://host", error=OSError("certificate verify failed")),
             "https://host cannot be reached by TLS (certificate verify failed); check the clock",
             True,
         ),
