@@ -425,11 +425,12 @@ async def open_consumer(settings: Settings, clients: Clients) -> AsyncIterator[C
         for client in (clients.s3, clients.sqs, clients.polling, clients.dynamodb):
             watch_calls(client, metrics=metrics, tracing=tracing, readiness=readiness)
         url = await queue_url(clients.sqs, settings.queue_name)
+        dead_letter_url = await queue_url(clients.sqs, settings.dead_letter_queue_name)
         queue = Queue(
             clients.sqs,
             clients.polling,
             url=url,
-            dead_letter_url=await queue_url(clients.sqs, settings.dead_letter_queue_name),
+            dead_letter_url=dead_letter_url,
             wait_time_s=settings.wait_time_s,
             visibility_timeout_s=settings.visibility_timeout_s,
             retry=RETRY_POLICIES.queue,
@@ -469,7 +470,9 @@ async def open_consumer(settings: Settings, clients: Clients) -> AsyncIterator[C
             isolation=isolation,
             background_tasks={
                 "measure lag": partial(measure_lag, metrics),
-                "measure queue": partial(measure_queue, clients.sqs, url=url, metrics=metrics),
+                "measure queue": partial(
+                    measure_queue, clients.sqs, url=url, dead_letter_url=dead_letter_url, metrics=metrics
+                ),
                 "probe": partial(readiness.probe, probes),
                 **({"protect from scale-in": protection.run} if protection else {}),
             },

@@ -1,7 +1,9 @@
 """`image-worker enqueue`: enqueue uploads that are not in the table."""
 
+from datetime import timedelta
 from typing import Annotated, Final
 
+import structlog
 import typer
 
 from worker.bootstrap import open_clients, open_repairs
@@ -9,15 +11,18 @@ from worker.cli.support import output
 from worker.cli.support.entrypoint import asynchronous, start
 from worker.cli.support.report import DryRunOption, RateOption, Report
 from worker.cli.support.requester import requester
+from worker.domain.clock import utc_now
 from worker.domain.errors import ConfigurationError
 from worker.repair.context import DEFAULT_RATE_PER_S
-from worker.repair.enqueue import enqueue_all, enqueue_inventory
+from worker.repair.enqueue import Window, enqueue_all, enqueue_inventory
 from worker.repair.inventory import read_manifest
 from worker.settings import Settings
 
 app = typer.Typer(add_completion=False)
 
 _SCHEME: Final = "s3://"
+
+log = structlog.get_logger(__name__)
 
 
 @app.command()
@@ -26,7 +31,8 @@ async def enqueue(
     location: Annotated[
         str | None,
         typer.Argument(
-            metavar="s3://BUCKET/PREFIX", help="Where to look for uploads; optional with --manifest."
+            metavar="s3://BUCKET/PREFIX",
+            help="Where to look for uploads; optional with --manifest or --dry-run.",
         ),
     ] = None,
     *,
@@ -38,6 +44,23 @@ async def enqueue(
             "manifest.json.",
         ),
     ] = None,
+    older_than: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="SECONDS",
+            help="Skip uploads of the last SECONDS, whose messages may still be in the queue.",
+        ),
+    ] = None,
+    newer_than: Annotated[
+        float | None, typer.Option(min=0, metavar="SECONDS", help="Skip uploads that are older than SECONDS.")
+    ] = None,
+    exit_code: Annotated[
+        bool,
+        typer.Option(
+            "--exit-code", help="With --dry-run: exit with status 1 if any upload would be enqueued."
+        ),
+    ] = False,
     rate: RateOption = DEFAULT_RATE_PER_S,
     dry_run: DryRunOption = False,
     json: output.JsonOption = False,
@@ -52,15 +75,26 @@ async def enqueue(
     With --manifest, the objects are those of an S3 inventory in CSV or Parquet, for buckets that take long to
     list. An object that was deleted since then fails as source_missing.
 
-    Exit status 1: some images could not be enqueued.
+    With --dry-run, the log has the number of uploads that no message announced (uploads.checked). Run it on a
+    schedule with --older-than and --newer-than to detect lost notifications.
+
+    Exit status 1: some images could not be enqueued, or --exit-code found any.
 
     Example: image-worker enqueue s3://image-uploads/uploads/alice/ --dry-run
     """
     settings = start()
-    if location is None and manifest is None:
+    if exit_code and not dry_run:
+        message = "--exit-code is for --dry-run, which enqueues nothing: add --dry-run"
+        raise ConfigurationError(message)
+    if location is None and manifest is None and not dry_run:
         message = "no uploads selected: add s3://BUCKET/PREFIX, or the --manifest of an S3 inventory"
         raise ConfigurationError(message)
     prefix = settings.upload_keys.prefix if location is None else prefix_of(location, settings)
+    now = utc_now()
+    window = Window(
+        after=None if newer_than is None else now - timedelta(seconds=newer_than),
+        before=None if older_than is None else now - timedelta(seconds=older_than),
+    )
     with Report("enqueueing", dry_run=dry_run, json=json) as report:
         async with (
             open_clients(settings) as clients,
@@ -74,7 +108,7 @@ async def enqueue(
             ) as repairs,
         ):
             if manifest is None:
-                await enqueue_all(repairs, prefix=prefix)
+                await enqueue_all(repairs, prefix=prefix, window=window)
             else:
                 inventory = await read_manifest(manifest, s3=clients.s3, retry=repairs.s3_retry)
                 if inventory.bucket != settings.bucket:
@@ -83,8 +117,18 @@ async def enqueue(
                         f"{settings.bucket!r}: set WORKER_BUCKET"
                     )
                     raise ConfigurationError(message)
-                await enqueue_inventory(repairs, inventory, prefix=prefix)
-    return report.finish()
+                await enqueue_inventory(repairs, inventory, prefix=prefix, window=window)
+    status = report.finish()
+    if dry_run:
+        found = report.counts["enqueued"]
+        log.info(
+            "uploads.checked",
+            unannounced=found,
+            objects=report.counts.total(),
+            failed=report.counts["failed"],
+        )
+        return max(status, int(exit_code and found > 0))
+    return status
 
 
 def prefix_of(location: str, settings: Settings) -> str:

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from worker.domain.clock import to_milliseconds
@@ -17,7 +19,32 @@ from worker.s3.lists import list_objects
 _BATCH_SIZE: Final = 100
 
 
-async def enqueue_all(repairs: RepairContext, *, prefix: str) -> None:
+@dataclass(frozen=True, slots=True)
+class Window:
+    """
+    The uploads that are considered, by the time at which S3 stored them; None is no limit.
+
+    Attributes:
+        after: Uploads before this time are skipped.
+        before: Uploads after this time are skipped: their messages may still wait in the queue.
+    """
+
+    after: datetime | None = None
+    before: datetime | None = None
+
+    def skips(self, stored_at: datetime) -> str | None:
+        """Return why an upload is skipped, or None."""
+        if self.before is not None and stored_at > self.before:
+            return "too recent to be judged"
+        if self.after is not None and stored_at < self.after:
+            return "older than requested"
+        return None
+
+
+ALL_TIMES: Final = Window()
+
+
+async def enqueue_all(repairs: RepairContext, *, prefix: str, window: Window = ALL_TIMES) -> None:
     """Enqueue every upload under a key prefix that is not recorded in its current version."""
     async for objects in list_objects(
         repairs.s3, bucket=repairs.bucket, prefix=prefix, retry=repairs.s3_retry
@@ -32,26 +59,30 @@ async def enqueue_all(repairs: RepairContext, *, prefix: str) -> None:
             )
             for each in objects
         ]
-        await _enqueue_objects(repairs, listed)
+        await _enqueue_objects(repairs, listed, window)
 
 
-async def enqueue_inventory(repairs: RepairContext, inventory: Inventory, *, prefix: str) -> None:
+async def enqueue_inventory(
+    repairs: RepairContext, inventory: Inventory, *, prefix: str, window: Window = ALL_TIMES
+) -> None:
     """Enqueue every upload in an inventory, under a key prefix, that is not recorded in its version there."""
     async with aclosing(read_objects(inventory, s3=repairs.s3, retry=repairs.s3_retry)) as pages:
         async for objects in pages:
             served = [each for each in objects if each.key.startswith(prefix)]
             for _ in range(len(objects) - len(served)):
                 repairs.reporter.skipped("outside the prefix")
-            await _enqueue_objects(repairs, served)
+            await _enqueue_objects(repairs, served, window)
 
 
-async def _enqueue_objects(repairs: RepairContext, objects: Sequence[InventoryObject]) -> None:
-    jobs = [job for found in objects if (job := _job_of_object(repairs, found)) is not None]
+async def _enqueue_objects(
+    repairs: RepairContext, objects: Sequence[InventoryObject], window: Window
+) -> None:
+    jobs = [job for found in objects if (job := _job_of_object(repairs, found, window)) is not None]
     for start in range(0, len(jobs), _BATCH_SIZE):
         await _enqueue_unrecorded(repairs, jobs[start : start + _BATCH_SIZE])
 
 
-def _job_of_object(repairs: RepairContext, found: InventoryObject) -> Job | None:
+def _job_of_object(repairs: RepairContext, found: InventoryObject, window: Window) -> Job | None:
     """Return the job for an object; report and return None when it is not an upload."""
     if not found.is_current:
         repairs.reporter.skipped("older version or delete marker")
@@ -63,6 +94,9 @@ def _job_of_object(repairs: RepairContext, found: InventoryObject) -> Job | None
         name = repairs.upload_keys.parse_key(found.key)
     except UnreadableMessageError:
         repairs.reporter.skipped("not an upload")
+        return None
+    if (reason := window.skips(found.last_modified)) is not None:
+        repairs.reporter.skipped(reason)
         return None
     return Job(
         bucket=repairs.bucket,

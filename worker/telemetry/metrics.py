@@ -47,7 +47,7 @@ class Metrics:
             "message_age_seconds", "Age of a message when it is received.", _SLOW
         )
         self.queue_messages = self._gauge(
-            "queue_messages", "Number of messages in the queue, as SQS estimates it.", "state"
+            "queue_messages", "Number of messages in the queues, as SQS estimates it.", "state"
         )
         self.in_flight = self._gauge("in_flight", "Number of messages in flight in this worker.")
         self.slots = self._gauge("slots", "Maximum number of messages in flight in this worker.")

@@ -1,6 +1,7 @@
-"""Measure the number of messages in the queue."""
+"""Measure the number of messages in the queue and in the dead-letter queue."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -18,24 +19,37 @@ _STATES: "Final[dict[str, QueueAttributeNameType]]" = {
     "in_flight": "ApproximateNumberOfMessagesNotVisible",
     "delayed": "ApproximateNumberOfMessagesDelayed",
 }
+_DEAD: "Final[dict[str, QueueAttributeNameType]]" = {"dead": "ApproximateNumberOfMessages"}
 
 log = structlog.get_logger(__name__)
 
 
 async def measure_queue(
-    sqs: "SQSClient", *, url: str, metrics: Metrics, interval_s: float = _INTERVAL_S
+    sqs: "SQSClient",
+    *,
+    url: str,
+    dead_letter_url: str,
+    metrics: Metrics,
+    interval_s: float = _INTERVAL_S,
 ) -> None:
-    """Measure the queue depth until cancelled; while SQS is unavailable, the metric has no values."""
+    """Measure both queues until cancelled; while one cannot be measured, its states have no values."""
     while True:
-        try:
-            async with asyncio.timeout(_TIMEOUT_S):
-                response = await sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
-            attributes = response["Attributes"]
-            counts = {state: int(attributes[name]) for state, name in _STATES.items()}
-        except Exception as error:  # noqa: BLE001 - a failure to measure must not stop the worker
-            metrics.queue_messages.clear()
-            log.debug("queue.measurement_failed", reason=repr(error))
-        else:
-            for state, count in counts.items():
-                metrics.queue_messages.labels(state).set(count)
+        counts = await _counts(sqs, url, _STATES) | await _counts(sqs, dead_letter_url, _DEAD)
+        metrics.queue_messages.clear()
+        for state, count in counts.items():
+            metrics.queue_messages.labels(state).set(count)
         await asyncio.sleep(interval_s)
+
+
+async def _counts(
+    sqs: "SQSClient", url: str, states: "Mapping[str, QueueAttributeNameType]"
+) -> dict[str, int]:
+    """Return the number of messages in each state; empty if the queue cannot be measured."""
+    try:
+        async with asyncio.timeout(_TIMEOUT_S):
+            response = await sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
+        attributes = response["Attributes"]
+        return {state: int(attributes[name]) for state, name in states.items()}
+    except Exception as error:  # noqa: BLE001 - a failure to measure must not stop the worker
+        log.debug("queue.measurement_failed", url=url, reason=repr(error))
+        return {}

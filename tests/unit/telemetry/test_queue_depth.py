@@ -36,7 +36,13 @@ GOOD = {
 async def measured(sqs: FakeSQS) -> str:
     metrics = Metrics()
     measuring = asyncio.create_task(
-        measure_queue(sqs, url="queue", metrics=metrics, interval_s=0)  # type: ignore[arg-type]  # a fake
+        measure_queue(
+            sqs,  # type: ignore[arg-type]  # a fake
+            url="queue",
+            dead_letter_url="dead",
+            metrics=metrics,
+            interval_s=0,
+        )
     )
     waiting = asyncio.create_task(sqs.is_exhausted.wait())
     await asyncio.wait({measuring, waiting}, return_when=asyncio.FIRST_COMPLETED)
@@ -47,11 +53,12 @@ async def measured(sqs: FakeSQS) -> str:
     return metrics.exposition().decode()
 
 
-async def test_visible_and_in_flight_messages_are_shown() -> None:
-    text = await measured(FakeSQS(GOOD))
+async def test_visible_in_flight_and_dead_messages_are_shown() -> None:
+    text = await measured(FakeSQS(GOOD, GOOD | {"Attributes": {"ApproximateNumberOfMessages": "4"}}))
 
     assert 'image_worker_queue_messages{state="visible"} 7.0' in text
     assert 'image_worker_queue_messages{state="in_flight"} 2.0' in text
+    assert 'image_worker_queue_messages{state="dead"} 4.0' in text
 
 
 @pytest.mark.parametrize(
@@ -60,6 +67,14 @@ async def test_visible_and_in_flight_messages_are_shown() -> None:
 async def test_after_a_failed_measurement_no_value_is_shown_and_measuring_goes_on(
     failure: dict[str, Any] | Exception,
 ) -> None:
-    text = await measured(FakeSQS(GOOD, failure))
+    text = await measured(FakeSQS(GOOD, GOOD, failure, GOOD))
 
-    assert "image_worker_queue_messages{" not in text
+    assert 'image_worker_queue_messages{state="visible"}' not in text
+    assert 'image_worker_queue_messages{state="dead"} 7.0' in text
+
+
+async def test_a_dead_letter_queue_that_cannot_be_measured_does_not_hide_the_queue() -> None:
+    text = await measured(FakeSQS(GOOD, GOOD, GOOD, PermissionError()))
+
+    assert 'image_worker_queue_messages{state="visible"} 7.0' in text
+    assert 'image_worker_queue_messages{state="dead"}' not in text
