@@ -39,6 +39,7 @@ soak: $(SETUP) ## Check memory, open files and event loop lag of a worker under 
 KUBERNETES := $(addprefix config/kubernetes/,$(addprefix base/,deployment.yaml service-account.yaml \
 	pod-disruption-budget.yaml network-policy.yaml) overlays/example/namespace.yaml \
 	$(addprefix components/console/,deployment.yaml service.yaml service-account.yaml network-policy.yaml) \
+	$(addprefix components/upload-check/,cron-job.yaml service-account.yaml network-policy.yaml) \
 	overlays/example-console/ingress.yaml)
 SCAN := $(CHECKOV)/bin/checkov --quiet --compact --skip-download
 

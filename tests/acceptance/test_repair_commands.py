@@ -107,6 +107,30 @@ async def test_uploads_without_a_message_are_enqueued_and_reconcile_finds_nothin
     assert compared.stdout.splitlines()[0] == "img_1  alice  would be requeued: a result is missing"
 
 
+async def test_a_scheduled_check_counts_uploads_that_no_message_announced(
+    with_resources: Command, provisioned: Settings, s3: "S3Client", sqs: "SQSClient"
+) -> None:
+    async def check(*options: str) -> tuple[int, int]:
+        checked = await with_resources.run(
+            "enqueue", "--dry-run", "--exit-code", *options, WORKER_LOG_FORMAT="json"
+        )
+        (line,) = [one for one in checked.stderr.splitlines() if '"uploads.checked"' in one]
+        return checked.status, json.loads(line)["unannounced"]
+
+    await s3.put_object(Bucket=provisioned.bucket, Key=KEY, Body=encoded(quadrants(96, 72)))
+    await sqs.purge_queue(QueueUrl=await queue_url(sqs, provisioned.queue_name))
+
+    assert await check() == (1, 1)
+    assert await check("--older-than", "3600") == (0, 0), "its message could still be in the queue"
+    assert await check("--newer-than", "0") == (0, 0), "an earlier check has seen it"
+    before = json.loads((await with_resources.run("queue", "stats", "--json")).stdout)
+    assert before["waiting"] == 0, "a dry run sends nothing"
+    await with_resources.run("enqueue", f"s3://{provisioned.bucket}/uploads/")
+    async with with_resources.started("run") as worker:
+        await until_logged(worker, "image.completed")
+    assert await check("--older-than", "0", "--newer-than", "172800") == (0, 0)
+
+
 async def test_objects_without_a_record_are_listed_with_their_keys(
     with_resources: Command, provisioned: Settings, s3: "S3Client"
 ) -> None:

@@ -1,7 +1,6 @@
 """Measure the number of messages in the queue and in the dead-letter queue."""
 
 import asyncio
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -9,6 +8,8 @@ import structlog
 from worker.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from types_aiobotocore_sqs import SQSClient
     from types_aiobotocore_sqs.literals import QueueAttributeNameType
 

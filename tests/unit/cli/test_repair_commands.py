@@ -44,6 +44,11 @@ def test_nothing_is_enqueued_without_a_location_or_a_manifest(capsys: pytest.Cap
     assert "add s3://BUCKET/PREFIX, or the --manifest of an S3 inventory" in capsys.readouterr().err
 
 
+def test_an_exit_status_for_findings_is_for_dry_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command_line.run(["enqueue", "s3://image-uploads/uploads/", "--exit-code"]) == 2
+    assert "--exit-code is for --dry-run, which enqueues nothing: add --dry-run" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

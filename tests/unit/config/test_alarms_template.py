@@ -1,3 +1,4 @@
+import re
 from typing import Any
 
 import pytest
@@ -152,11 +153,17 @@ def test_the_alarm_uses_metrics_that_the_service_template_publishes(template: di
         for resource in service["Resources"].values()
         if resource["Type"] == "AWS::Logs::MetricFilter"
     }
-    assert {"ImagesCompleted", "ImagesFailed"} <= counted
-    assert (
-        template["Parameters"]["MetricNamespace"]["Default"]
-        == service["Parameters"]["MetricNamespace"]["Default"]
-    )
+    assert {"ImagesCompleted", "ImagesFailed", "UnannouncedUploads"} <= counted
+
+
+@pytest.mark.parametrize("name", ["alarms.yaml", "dashboard.yaml"])
+def test_the_namespace_is_that_of_the_documented_service_stack(name: str) -> None:
+    service = templates.template("service.yaml")
+    (stack,) = re.findall(r"--stack-name (\S+)", service["Description"])
+    assert service["Parameters"]["MetricNamespace"]["Default"] == ""
+    namespace = service["Outputs"]["MetricNamespace"]["Value"]
+    assert templates.resolved(namespace, service) == {"Fn::Sub": "ImageWorker/${AWS::StackName}"}
+    assert templates.template(name)["Parameters"]["MetricNamespace"]["Default"] == f"ImageWorker/{stack}"
 
 
 def test_missing_data_is_not_breaching_and_every_alarm_says_what_to_do(
@@ -169,13 +176,101 @@ def test_missing_data_is_not_breaching_and_every_alarm_says_what_to_do(
         "Failures",
         "ReadThrottles",
         "WriteThrottles",
+        "OldDeadLetters",
+        "AtMaxTasks",
+        "UnannouncedUploads",
     }
     for name in template["Resources"]:
         alarm = properties(template, name)
-        assert alarm["TreatMissingData"] == "notBreaching"
-        assert "`image-worker " in alarm["AlarmDescription"]
+        expected = "breaching" if name == "UnannouncedUploads" else "notBreaching"
+        assert alarm["TreatMissingData"] == expected
+        assert "`image-worker " in alarm["AlarmDescription"]["Fn::Sub"]
         returned = [one["ReturnData"] for one in alarm.get("Metrics", [])]
         assert returned.count(True) == (1 if returned else 0), "an alarm follows one figure"
+
+
+RUNBOOK = templates.CLOUDFORMATION.parents[1] / "docs" / "operations" / "respond.md"
+
+
+@pytest.mark.parametrize("name", ["alarms.yaml", "events.yaml"])
+def test_every_description_ends_with_the_address_of_its_runbook_entry(name: str) -> None:
+    stack = templates.template(name)
+    headings = re.findall(r"^#+ (.+)$", RUNBOOK.read_text(encoding="utf-8"), re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", one).lower().replace(" ", "-") for one in headings}
+    assert stack["Parameters"]["RunbookUrl"]["Default"] == "docs/operations/respond.md"
+    alarms = [one for one in stack["Resources"].values() if one["Type"] == "AWS::CloudWatch::Alarm"]
+    for alarm in alarms:
+        text, _, anchor = alarm["Properties"]["AlarmDescription"]["Fn::Sub"].rpartition(" ${RunbookUrl}#")
+        assert text
+        assert anchor in anchors
+        suffix = alarm["Properties"]["AlarmName"]["Fn::Sub"].rpartition("}-")[2]
+        assert anchor == suffix or name == "events.yaml"
+
+
+def test_alarms_whose_metrics_only_ecs_publishes_exist_only_with_a_service(template: dict[str, Any]) -> None:
+    def alarms(**parameters: str) -> set[str]:
+        conditions = {name: {"Condition": name} for name in template["Conditions"]}
+        return {
+            name
+            for name, one in template["Resources"].items()
+            if "Condition" not in one
+            or templates.resolved(conditions[one["Condition"]], template, **parameters)
+        }
+
+    everywhere = {
+        "DeadLetters",
+        "OldMessages",
+        "NoProgress",
+        "OldDeadLetters",
+        "ReadThrottles",
+        "WriteThrottles",
+    }
+    assert alarms() == everywhere
+    assert alarms(ServiceName="worker") == set(template["Resources"])
+    assert alarms(ServiceName="worker", ChecksUploads="false") == everywhere | {"Failures", "AtMaxTasks"}
+
+
+def test_an_hour_at_the_maximum_number_of_tasks_is_an_alarm(template: dict[str, Any]) -> None:
+    alarm = properties(template, "AtMaxTasks")
+    assert _single(alarm) == (
+        "ECS/ContainerInsights",
+        "DesiredTaskCount",
+        [{"Name": name, "Value": {"Ref": name}} for name in ("ClusterName", "ServiceName")],
+    )
+    assert alarm["Period"] * alarm["EvaluationPeriods"] == 3600
+    assert (alarm["Statistic"], alarm["ComparisonOperator"], alarm["Threshold"]) == (
+        "Minimum",
+        "GreaterThanOrEqualToThreshold",
+        {"Ref": "MaxTasks"},
+    )
+    service = templates.template("service.yaml")["Parameters"]
+    assert template["Parameters"]["MaxTasks"]["Default"] == service["MaxTasks"]["Default"]
+
+
+def test_dead_letters_that_grow_old_are_an_alarm_before_sqs_deletes_them(template: dict[str, Any]) -> None:
+    alarm, metrics = properties(template, "OldDeadLetters"), _metrics(template, "OldDeadLetters")
+    queue = [{"Name": "QueueName", "Value": {"Ref": "DeadLetterQueueName"}}]
+    assert _stat(metrics["age"]) == ("Maximum", 3600, "AWS/SQS", "ApproximateAgeOfOldestMessage", queue)
+    assert templates.metric_math(metrics["days"]["Expression"], age=864_000.0) == 10
+    assert alarm["Threshold"] == {"Ref": "DeadLetterDays"}
+    days = template["Parameters"]["DeadLetterDays"]
+    storage = templates.template("storage.yaml")["Resources"]["DeadLetterQueue"]["Properties"]
+    assert days["Default"] < days["MaxValue"] < storage["MessageRetentionPeriod"] / 86_400
+
+
+def test_a_check_of_uploads_that_finds_any_or_does_not_run_is_an_alarm(template: dict[str, Any]) -> None:
+    alarm = properties(template, "UnannouncedUploads")
+    assert (alarm["Namespace"], alarm["MetricName"]) == ({"Ref": "MetricNamespace"}, "UnannouncedUploads")
+    assert (alarm["Statistic"], alarm["ComparisonOperator"], alarm["Threshold"]) == (
+        "Maximum",
+        "GreaterThanThreshold",
+        0,
+    )
+    (hours,) = re.findall(
+        r"rate\((\d+) hours\)",
+        templates.template("service.yaml")["Parameters"]["UploadCheckSchedule"]["Default"],
+    )
+    assert alarm["Period"] == 2 * 3600 * int(hours), "one run may be late"
 
 
 def test_the_topic_is_notified_if_there_is_one(template: dict[str, Any]) -> None:

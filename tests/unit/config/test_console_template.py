@@ -145,7 +145,8 @@ def test_the_container_can_write_only_to_tmpfs(template: dict[str, Any]) -> None
 
 
 def test_the_memory_covers_the_console_and_one_decoder(template: dict[str, Any]) -> None:
-    console_mb, tmp_mb = 150, container(template)["LinuxParameters"]["Tmpfs"][0]["Size"]
+    (tmp,) = container(template)["LinuxParameters"]["Tmpfs"]["Fn::If"][1]
+    console_mb, tmp_mb = 150, tmp["Size"]
     assert environment(template)["WORKER_PROCESSES"] == 1
     assert (
         console_mb + tmp_mb + Settings().decoder_memory_mb <= properties(template, "TaskDefinition")["Memory"]

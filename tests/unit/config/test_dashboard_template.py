@@ -59,7 +59,7 @@ def test_only_metrics_that_exist_are_shown(widgets: list[dict[str, Any]]) -> Non
     filters = (
         resource["Properties"]["MetricTransformations"][0]
         for resource in templates.template("service.yaml")["Resources"].values()
-        if resource["Type"] == "AWS::Logs::MetricFilter"
+        if resource["Type"] == "AWS::Logs::MetricFilter" and "Condition" not in resource
     )
     counted: dict[tuple[str, str], set[tuple[str, ...]]] = {
         ("${MetricNamespace}", one["MetricName"]): {()} for one in filters

@@ -1,6 +1,9 @@
 """What `kubectl apply -k` would send: the base, and the example with its patches, read without a cluster."""
 
+import ipaddress
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
@@ -17,7 +20,7 @@ ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "config" / "kubernetes"
 BASE, EXAMPLE = FOLDER / "base", FOLDER / "overlays" / "example"
 
-CUSTOM = {"ScaledObject", "TriggerAuthentication", "PodMonitor"}
+CUSTOM = {"ScaledObject", "TriggerAuthentication", "PodMonitor", "PrometheusRule"}
 """Kinds that the cluster learns from KEDA and the Prometheus operator."""
 
 NAME = {"app.kubernetes.io/name": "image-worker"}
@@ -41,7 +44,8 @@ def resources(folder: Path) -> dict[str, Resource]:
         made |= found
     for patch in wanted.get("patches", []):
         target = made[patch["target"]["kind"]]
-        assert target["metadata"]["name"] == patch["target"]["name"]
+        if target["metadata"]["name"] != patch["target"].get("name", "image-worker"):
+            continue  # a patch of a component, which is read in the rendered overlay
         for operation in yaml.safe_load((folder / patch["path"]).read_text()):
             apply(target, **operation)
     return made
@@ -122,6 +126,7 @@ def test_every_file_of_a_folder_is_used_by_it(folder: Path) -> None:
     used |= {patch["path"] for patch in wanted.get("patches", [])}
     used |= {file for generator in wanted["configMapGenerator"] for file in generator.get("envs", [])}
     assert {file.name for file in folder.iterdir()} == used | {"kustomization.yaml"}
+    assert all((folder / component).is_dir() for component in wanted.get("components", []))
 
 
 def test_the_manifests_are_valid_without_unknown_fields(
@@ -254,16 +259,53 @@ def test_only_metrics_requests_come_in_and_only_dns_and_https_go_out(built: dict
     assert spec["policyTypes"] == ["Ingress", "Egress"]
     (scrape,) = spec["ingress"]
     assert scrape["ports"] == [{"port": "http", "protocol": "TCP"}]
-    dns, aws, identity = spec["egress"]
-    assert {(one["port"], one["protocol"]) for one in dns["ports"]} == {(53, "UDP"), (53, "TCP")}
+    dns, other_dns, aws, identity = spec["egress"]
+    for one in (dns, other_dns):
+        assert {(port["port"], port["protocol"]) for port in one["ports"]} == {(53, "UDP"), (53, "TCP")}
+    node_local, cluster = (one["ipBlock"]["cidr"] for one in other_dns["to"])
+    assert node_local == "169.254.20.10/32"
+    assert ipaddress.ip_network(cluster).num_addresses == 1
     assert aws == {
-        "to": [{"ipBlock": {"cidr": "0.0.0.0/0"}}],
+        "to": [{"ipBlock": {"cidr": "0.0.0.0/0"}}, {"ipBlock": {"cidr": "::/0"}}],
         "ports": [{"port": 443, "protocol": "TCP"}],
     }
     assert identity == {
-        "to": [{"ipBlock": {"cidr": "169.254.170.23/32"}}],
+        "to": [{"ipBlock": {"cidr": "169.254.170.23/32"}}, {"ipBlock": {"cidr": "fd00:ec2::23/128"}}],
         "ports": [{"port": 80, "protocol": "TCP"}],
     }
+
+
+def test_a_signal_in_the_first_second_ends_the_pod(pod: Resource) -> None:
+    """Process 1 ignores SIGTERM until it has installed a handler; here the pod's own init process is it."""
+    assert pod["shareProcessNamespace"] is True
+
+
+def test_pods_ask_for_the_space_of_their_logs(container: Resource) -> None:
+    assert mebibytes(container["resources"]["requests"]["ephemeral-storage"]) >= 50, "10 Mi in five files"
+
+
+@pytest.mark.parametrize(
+    "folder", [EXAMPLE, FOLDER / "overlays" / "example-console"], ids=lambda path: path.name
+)
+def test_overlays_render_to_valid_objects_in_one_namespace(folder: Path) -> None:
+    if (kubectl := shutil.which("kubectl")) is None:
+        pytest.skip("kubectl is not installed")
+    rendered = subprocess.run(
+        [kubectl, "kustomize", folder], check=True, capture_output=True, text=True, timeout=60
+    )
+    objects = list(yaml.safe_load_all(rendered.stdout))
+    names = {(one["kind"], one["metadata"]["name"]) for one in objects}
+    assert len(names) == len(objects) > 10
+    for one in objects:
+        if one["kind"] != "Namespace":
+            assert one["metadata"]["namespace"] == "image-worker"
+        if one["kind"] not in CUSTOM:
+            kubernetes_validate.validate(one, kubernetes_validate.latest_version(), strict=True)
+    policies = [one for one in objects if one["kind"] == "NetworkPolicy"]
+    patch = yaml.safe_load((folder / "dns-address.yaml").read_text())
+    assert {one["spec"]["egress"][1]["to"][1]["ipBlock"]["cidr"] for one in policies} == {patch[0]["value"]}
+    images = re.findall(r"image: (\S+)", rendered.stdout)
+    assert all("@sha256:" in image for image in images)
 
 
 def test_the_autoscaler_uses_the_backlog_and_the_arrival_rate(
@@ -337,6 +379,7 @@ def test_everything_that_is_custom_has_the_version_that_its_operator_serves(
         "ScaledObject": "keda.sh/v1alpha1",
         "TriggerAuthentication": "keda.sh/v1alpha1",
         "PodMonitor": "monitoring.coreos.com/v1",
+        "PrometheusRule": "monitoring.coreos.com/v1",
     }
     assert versions == {kind: expected[kind] for kind in versions}
 

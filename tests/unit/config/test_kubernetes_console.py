@@ -30,9 +30,13 @@ def variables(file: Path) -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines)
 
 
-def literals(name: str) -> dict[str, str]:
-    (found,) = [one for one in kustomization(OVERLAY)["configMapGenerator"] if one["name"] == name]
-    return dict(line.split("=", 1) for line in found["literals"])
+def set_by_overlay(name: str) -> dict[str, str]:
+    """Return the settings that the overlay adds to a config map of the component."""
+    patches = [
+        read(OVERLAY / one["path"]) for one in kustomization(OVERLAY)["patches"] if "target" not in one
+    ]
+    (found,) = [one["data"] for one in patches if one["metadata"]["name"] == name]
+    return dict(found)
 
 
 @pytest.fixture
@@ -49,7 +53,7 @@ def containers(deployment: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def settings(monkeypatch: pytest.MonkeyPatch) -> Settings:
     """The settings of the console in the example: those of the workers, then its own."""
     given = variables(FOLDER / "base" / "settings.env") | variables(COMPONENT / "console.env")
-    for name, value in (given | literals("image-worker-console")).items():
+    for name, value in (given | set_by_overlay("image-worker-console")).items():
         monkeypatch.setenv(name, value)
     return Settings(_env_file=None)
 
@@ -57,7 +61,7 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> Settings:
 def test_the_console_is_off_unless_an_overlay_adds_it() -> None:
     assert kustomization(COMPONENT)["kind"] == "Component"
     for folder in (FOLDER / "base", FOLDER / "overlays" / "example"):
-        assert "components" not in kustomization(folder)
+        assert "../../components/console" not in kustomization(folder).get("components", [])
     assert kustomization(OVERLAY)["components"] == ["../../components/console"]
 
 
@@ -66,7 +70,7 @@ def test_every_file_of_a_folder_is_used_by_it(folder: Path) -> None:
     wanted = kustomization(folder)
     used = {entry for entry in wanted["resources"] if not (folder / entry).is_dir()}
     used |= {patch["path"] for patch in wanted.get("patches", [])}
-    used |= {file for generator in wanted["configMapGenerator"] for file in generator.get("envs", [])}
+    used |= {file for generator in wanted.get("configMapGenerator", []) for file in generator["envs"]}
     assert {file.name for file in folder.iterdir()} == used | {"kustomization.yaml"}
 
 
@@ -85,7 +89,9 @@ def test_the_manifests_are_valid_without_unknown_fields(path: Path) -> None:
 
 def test_every_variable_is_a_setting() -> None:
     known = {f"WORKER_{name.upper()}" for name in Settings.model_fields}
-    assert variables(COMPONENT / "console.env").keys() | literals("image-worker-console").keys() <= known
+    assert (
+        variables(COMPONENT / "console.env").keys() | set_by_overlay("image-worker-console").keys() <= known
+    )
 
 
 def test_the_console_believes_the_proxy_in_its_pod_only(settings: Settings) -> None:
@@ -147,11 +153,11 @@ def test_there_is_one_console_at_a_time(deployment: dict[str, Any]) -> None:
 def test_the_example_names_the_same_host_everywhere(settings: Settings) -> None:
     (rule,) = read(OVERLAY / "ingress.yaml")["spec"]["rules"]
     assert settings.console_url == f"https://{rule['host']}"
-    proxy = literals("image-worker-console-proxy")
+    proxy = set_by_overlay("image-worker-console-proxy")
     assert proxy["OAUTH2_PROXY_REDIRECT_URL"] == f"https://{rule['host']}/oauth2/callback"
-    assert json.loads(literals("image-worker-console")["WORKER_CONSOLE_OPERATORS"])
+    assert json.loads(set_by_overlay("image-worker-console")["WORKER_CONSOLE_OPERATORS"])
 
 
 def test_no_secret_is_in_a_config_map() -> None:
-    names = variables(COMPONENT / "proxy.env").keys() | literals("image-worker-console-proxy").keys()
+    names = variables(COMPONENT / "proxy.env").keys() | set_by_overlay("image-worker-console-proxy").keys()
     assert not [name for name in names if "SECRET" in name or "CLIENT_ID" in name]

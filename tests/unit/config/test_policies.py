@@ -96,7 +96,7 @@ def test_messages_are_received_from_one_queue_and_sent_to_the_other() -> None:
     assert queue["Resource"] == {"Fn::GetAtt": "Queue.Arn"}
     assert dead["Resource"] == {"Fn::GetAtt": "DeadLetterQueue.Arn"}
     assert "sqs:SendMessage" not in actions(queue)
-    assert actions(dead) == {"sqs:GetQueueUrl", "sqs:SendMessage"}
+    assert actions(dead) == {"sqs:GetQueueAttributes", "sqs:GetQueueUrl", "sqs:SendMessage"}
 
 
 def test_the_worker_has_no_access_to_indexes() -> None:

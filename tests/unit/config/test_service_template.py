@@ -3,10 +3,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.main import get_command
 
 from tests.support import templates
 from worker.aws.provision import STACK_NAME
 from worker.bootstrap import storage_parameters
+from worker.cli import enqueue
 from worker.cli.app import COMMANDS
 from worker.delivery.consumer import RELEASE_TIMEOUT_S
 from worker.settings import Settings
@@ -94,7 +96,7 @@ def test_the_memory_of_a_task_covers_uploads_and_decoders(template: dict[str, An
     settings = Settings()
     uploads_mb = default(template, "Concurrency") * settings.max_bytes / 2**20
     children_mb = default(template, "Processes") * settings.decoder_memory_mb
-    (tmp,) = container(template)["LinuxParameters"]["Tmpfs"]
+    (tmp,) = container(template)["LinuxParameters"]["Tmpfs"]["Fn::If"][1]
     memory_mb = default(template, "Memory")
     assert uploads_mb + children_mb + PARENT_MB + tmp["Size"] <= memory_mb
     assert memory_mb in FARGATE_MB[default(template, "Cpu")]
@@ -121,16 +123,20 @@ def test_the_container_can_write_only_to_tmpfs(template: dict[str, Any]) -> None
     (user,) = re.findall(r"^USER (.+)$", DOCKERFILE.read_text(), re.MULTILINE)
     assert worker["User"] == user != "root"
     assert worker["LinuxParameters"]["Capabilities"] == {"Drop": ["ALL"]}
-    (tmp,) = worker["LinuxParameters"]["Tmpfs"]
+    condition, (tmp,), _without = worker["LinuxParameters"]["Tmpfs"]["Fn::If"]
+    assert template["Conditions"][condition] == {"Fn::Equals": [{"Ref": "AWS::Partition"}, "aws"]}
     assert tmp["ContainerPath"] == "/tmp"
     assert {"noexec", "nosuid", "nodev"} <= set(tmp["MountOptions"])
     assert "Privileged" not in worker
 
 
 def test_the_security_group_allows_no_incoming_connections(template: dict[str, Any]) -> None:
-    group = properties(template, "SecurityGroup")
+    group = templates.resolved(properties(template, "SecurityGroup"), template)
     assert "SecurityGroupIngress" not in group
-    assert [(one["FromPort"], one["ToPort"]) for one in group["SecurityGroupEgress"]] == [(443, 443)]
+    assert [
+        (one["FromPort"], one["ToPort"], one.get("CidrIp", one.get("CidrIpv6")))
+        for one in group["SecurityGroupEgress"]
+    ] == [(443, 443, "0.0.0.0/0"), (443, 443, "::/0")]
     assert "PortMappings" not in container(template)
     assert environment(template)["WORKER_HTTP_HOST"] == "127.0.0.1"
     assert default(template, "AssignPublicIp") == "DISABLED"
@@ -193,7 +199,8 @@ def test_only_tasks_of_this_account_take_the_roles(template: dict[str, Any], rol
 def test_a_deployment_that_does_not_come_up_is_rolled_back_with_all_tasks_kept(
     template: dict[str, Any],
 ) -> None:
-    assert properties(template, "Service")["DeploymentConfiguration"] == {
+    deployment = properties(template, "Service")["DeploymentConfiguration"]
+    assert templates.resolved(deployment, template) == {
         "MinimumHealthyPercent": 100,
         "MaximumPercent": 200,
         "DeploymentCircuitBreaker": {"Enable": True, "Rollback": True},
@@ -209,7 +216,97 @@ def test_the_first_task_is_never_on_spot_capacity_and_no_other_unless_asked_for(
     )
     assert on_demand == {"CapacityProvider": "FARGATE", "Base": 1, "Weight": 1}
     assert spot == {"CapacityProvider": "FARGATE_SPOT", "Weight": 0}
-    assert properties(template, "Cluster")["CapacityProviders"] == ["FARGATE", "FARGATE_SPOT"]
+    capacity = properties(template, "ClusterCapacity")
+    assert capacity["CapacityProviders"] == ["FARGATE", "FARGATE_SPOT"]
+
+
+def test_capacity_providers_wait_for_the_cluster_and_the_service_waits_for_them(
+    template: dict[str, Any],
+) -> None:
+    """In an account that never had ECS, creating the cluster creates the role that they need."""
+    assert "CapacityProviders" not in properties(template, "Cluster")
+    assert properties(template, "ClusterCapacity")["Cluster"] == {"Ref": "Cluster"}
+    service = properties(template, "Service")["Cluster"]
+    assert service == {"Fn::If": ["MakesCluster", {"Ref": "ClusterCapacity"}, {"Ref": "ClusterName"}]}
+
+
+def test_alarms_that_exist_roll_a_deployment_back(template: dict[str, Any]) -> None:
+    deployment = properties(template, "Service")["DeploymentConfiguration"]
+    names = "image-events-failures,image-events-no-progress"
+    alarms = templates.resolved(deployment, template, DeploymentAlarms=names)["Alarms"]
+    assert alarms == {"AlarmNames": {"Fn::Split": [",", names]}, "Enable": True, "Rollback": True}
+    stack = templates.template("alarms.yaml")
+    existing = {
+        one["Properties"]["AlarmName"]["Fn::Sub"].replace(
+            "${QueueName}", stack["Parameters"]["QueueName"]["Default"]
+        )
+        for one in stack["Resources"].values()
+    }
+    assert set(names.split(",")) <= existing
+    assert names in template["Parameters"]["DeploymentAlarms"]["Description"]
+
+
+@pytest.mark.parametrize("name", ["service.yaml", "console.yaml"])
+def test_logs_outlive_their_stack(name: str) -> None:
+    log_group = templates.template(name)["Resources"]["LogGroup"]
+    assert (log_group["DeletionPolicy"], log_group["UpdateReplacePolicy"]) == (
+        "RetainExceptOnCreate",
+        "Retain",
+    )
+
+
+@pytest.mark.parametrize("name", ["service.yaml", "console.yaml"])
+def test_an_environment_file_has_a_name_that_ecs_accepts(name: str) -> None:
+    pattern = templates.template(name)["Parameters"]["EnvironmentFileArn"]["AllowedPattern"]
+    assert re.fullmatch(pattern, "")
+    assert re.fullmatch(pattern, "arn:aws:s3:::settings/image-worker/worker.env")
+    assert re.fullmatch(pattern, "arn:aws-us-gov:s3:::settings/worker.env")
+    assert not re.fullmatch(pattern, "arn:aws:s3:::settings/worker.txt")
+    assert not re.fullmatch(pattern, "s3://settings/worker.env")
+
+
+@pytest.mark.parametrize("name", ["SecurityGroup", "TaskSecurityGroup"])
+def test_dns_servers_of_your_own_are_reachable_by_udp_and_tcp(name: str) -> None:
+    template = templates.template("service.yaml" if name == "SecurityGroup" else "console.yaml")
+    group = templates.resolved(properties(template, name), template, DnsServerCidr="10.0.0.2/32")
+    allowed = {
+        (one["IpProtocol"], one["CidrIp"]) for one in group["SecurityGroupEgress"] if one["FromPort"] == 53
+    }
+    assert allowed == {("udp", "10.0.0.2/32"), ("tcp", "10.0.0.2/32")}
+
+
+def test_the_check_of_uploads_runs_as_scheduled_with_permissions_to_read_only(
+    template: dict[str, Any],
+) -> None:
+    role = templates.resolved(properties(template, "UploadCheckTaskRole"), template)
+    assert role["ManagedPolicyArns"] == [
+        {"Fn::ImportValue": {"Fn::Sub": "${StorageStack}-ConsoleReaderPolicyArn"}}
+    ]
+    assert role["Policies"] == []
+    (check,) = properties(template, "UploadCheckTask")["ContainerDefinitions"]
+    command, *options = check["Command"]
+    assert command == "enqueue"
+    assert "--dry-run" in options
+    known = {option for parameter in get_command(enqueue.app).params for option in parameter.opts}
+    assert {option for option in options if option.startswith("--")} <= known
+    worker = container(template)
+    assert [worker[name] for name in ("Image", "User")] == [check[name] for name in ("Image", "User")]
+    variables = environment(template)
+    for one in check["Environment"]:
+        assert variables[one["Name"]] == one["Value"]
+    target = properties(template, "UploadCheck")["Target"]
+    assert target["EcsParameters"]["TaskDefinitionArn"] == {"Ref": "UploadCheckTask"}
+    statements = properties(template, "UploadCheckScheduleRole")["Policies"][0]["PolicyDocument"]["Statement"]
+    assert [one["Action"] for one in statements] == ["ecs:RunTask", "iam:PassRole"]
+
+
+def test_the_result_of_the_check_becomes_a_metric(template: dict[str, Any]) -> None:
+    counted = properties(template, "UnannouncedUploads")
+    assert counted["FilterPattern"] == '{ $.event = "uploads.checked" }'
+    (transformation,) = counted["MetricTransformations"]
+    assert transformation["MetricValue"] == "$.unannounced"
+    written = Path(enqueue.__file__).read_text()
+    assert '"uploads.checked", unannounced=' in re.sub(r"\s+", " ", written).replace("( ", "(")
 
 
 def test_running_tasks_are_counted_where_scaling_reads_them(template: dict[str, Any]) -> None:
@@ -323,7 +420,7 @@ def test_the_line_that_ends_an_attempt_is_counted(
     assert counted["FilterPattern"] == f'{{ $.event = "{event}" }}'
     (transformation,) = counted["MetricTransformations"]
     assert transformation == {
-        "MetricNamespace": {"Ref": "MetricNamespace"},
+        "MetricNamespace": template["Outputs"]["MetricNamespace"]["Value"],
         "MetricName": metric,
         "MetricValue": "1",
         "DefaultValue": 0,
