@@ -32,11 +32,13 @@ def variables(file: Path) -> dict[str, str]:
 
 def set_by_overlay(name: str) -> dict[str, str]:
     """Return the settings that the overlay adds to a config map of the component."""
-    patches = [
-        read(OVERLAY / one["path"]) for one in kustomization(OVERLAY)["patches"] if "target" not in one
+    (file,) = [
+        one["path"]
+        for one in kustomization(OVERLAY)["patches"]
+        if one["target"] == {"kind": "ConfigMap", "name": name}
     ]
-    (found,) = [one["data"] for one in patches if one["metadata"]["name"] == name]
-    return dict(found)
+    operations = yaml.safe_load((OVERLAY / file).read_text())
+    return {one["path"].removeprefix("/data/"): one["value"] for one in operations}
 
 
 @pytest.fixture

@@ -268,11 +268,13 @@ def test_an_environment_file_has_a_name_that_ecs_accepts(name: str) -> None:
 @pytest.mark.parametrize("name", ["SecurityGroup", "TaskSecurityGroup"])
 def test_dns_servers_of_your_own_are_reachable_by_udp_and_tcp(name: str) -> None:
     template = templates.template("service.yaml" if name == "SecurityGroup" else "console.yaml")
-    group = templates.resolved(properties(template, name), template, DnsServerCidr="10.0.0.2/32")
-    allowed = {
-        (one["IpProtocol"], one["CidrIp"]) for one in group["SecurityGroupEgress"] if one["FromPort"] == 53
-    }
-    assert allowed == {("udp", "10.0.0.2/32"), ("tcp", "10.0.0.2/32")}
+    rules = [template["Resources"][f"DnsOver{protocol}"] for protocol in ("Udp", "Tcp")]
+    assert [one["Condition"] for one in rules] == ["HasDnsServers", "HasDnsServers"]
+    assert [one["Properties"]["IpProtocol"] for one in rules] == ["udp", "tcp"]
+    for one in rules:
+        assert one["Properties"]["GroupId"] == {"Ref": name}
+        assert one["Properties"]["CidrIp"] == {"Ref": "DnsServerCidr"}
+        assert one["Properties"]["FromPort"] == one["Properties"]["ToPort"] == 53
 
 
 def test_the_check_of_uploads_runs_as_scheduled_with_permissions_to_read_only(
