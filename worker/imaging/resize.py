@@ -1,9 +1,10 @@
 """The resize step: make every size of the recipe from a single decode."""
 
 from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
-from cykooz_resizer import CropBox, FilterType, ResizeAlg, ResizeOptions, Resizer
 from PIL import Image
 
 from worker.domain.focus import Focus
@@ -20,17 +21,30 @@ from worker.imaging.orientation import (
     turn_upright,
 )
 from worker.imaging.picture import DecodedUpload, Extent, Picture, StepNote, TimedImage
+from worker.imaging.resampling import Box, Resample, with_pillow
 from worker.imaging.visual_summary import visual_summary
 
 if TYPE_CHECKING:
     from worker.domain.step import Json
 
-_RESIZER: Final = Resizer()
-_LANCZOS: Final = ResizeAlg.convolution(FilterType.lanczos3)
-_RESIZER_MODES: Final = frozenset({"L", "RGB", "RGBA"})
 _REUSE_FACTOR: Final = 2
 
-Box = tuple[float, float, float, float]
+
+def _installed_resampling() -> Resample:
+    """
+    Return the faster function if `cykooz-resizer` is installed; it has no wheel for Linux on arm64.
+
+    If it is installed and cannot be imported, that is an error: scaling would silently take eight times as
+    long.
+    """
+    if find_spec("cykooz_resizer") is None:
+        return with_pillow
+    from worker.imaging.simd_resampling import with_simd
+
+    return with_simd
+
+
+INSTALLED_RESAMPLING: Final = _installed_resampling()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +57,11 @@ class _Source:
 
 
 def resize(
-    decoded: DecodedUpload, *, sizes: tuple[Size, ...], focus: Focus | None = None
+    decoded: DecodedUpload,
+    *,
+    sizes: tuple[Size, ...],
+    focus: Focus | None = None,
+    resample: Resample = INSTALLED_RESAMPLING,
 ) -> tuple[tuple[Picture, ...], StepNote]:
     """
     Make each size of the recipe, upright and in sRGB, for every frame that is processed.
@@ -56,6 +74,7 @@ def resize(
         decoded: Upload in any mode and orientation.
         sizes: Sizes of the recipe, in pixels as displayed; the main size first.
         focus: Point of the upright picture that crops are centred on, in place of the sizes' gravity.
+        resample: Function that scales.
 
     Returns:
         A picture for each size, in the order of `sizes`.
@@ -64,12 +83,13 @@ def resize(
     reason_ignored = reason_profile_ignored(decoded.profile, decoded.image.mode)
     frame = _frame(decoded)
     focuses = _focuses(frame, sizes, layouts, focus)
-    first, first_ms = _resize_frame(frame, sizes, layouts, focuses), _duration_ms(decoded.image)
+    resize_frame = partial(_resize_frame, sizes=sizes, layouts=layouts, focuses=focuses, resample=resample)
+    first, first_ms = resize_frame(frame), _duration_ms(decoded.image)
     plays = _plays(decoded)
     later_frames: dict[str, list[TimedImage]] = {size.name: [] for size in sizes}
     for number in range(1, decoded.frames):
         decoded.image.seek(number)
-        for name, image in _resize_frame(_frame(decoded), sizes, layouts, focuses).items():
+        for name, image in resize_frame(_frame(decoded)).items():
             later_frames[name].append(TimedImage(image, _duration_ms(decoded.image)))
     pictures = tuple(
         Picture(
@@ -94,25 +114,23 @@ def resize(
     )
 
 
-def scale(image: Image.Image, extent: Extent, *, box: Box | None = None) -> Image.Image:
+def scale(
+    image: Image.Image, extent: Extent, *, box: Box | None = None, resample: Resample = INSTALLED_RESAMPLING
+) -> Image.Image:
     """
     Return a new picture, scaled to exactly this extent with a Lanczos filter of three lobes.
 
     Colours are multiplied by alpha before and divided after, so that invisible pixels do not bleed.
 
     Args:
-        image: L, RGB and RGBA are scaled by SIMD code; other modes by Pillow's slower `resize`.
+        image: Picture of any mode whose pixels can be averaged.
         extent: Width and height of the result in pixels.
         box: Left, top, right and bottom of the part to scale; None for the whole picture.
+        resample: Function that scales.
     """
     if image.size == extent and box is None:
         return image.copy()
-    if image.mode not in _RESIZER_MODES:
-        return image.resize(extent, Image.Resampling.LANCZOS, box=box)
-    scaled = Image.new(image.mode, extent)
-    crop = CropBox(box[0], box[1], box[2] - box[0], box[3] - box[1]) if box else None
-    _RESIZER.resize_pil(image, scaled, ResizeOptions(_LANCZOS, crop_box=crop))
-    return scaled
+    return resample(image, extent, box)
 
 
 def _frame(decoded: DecodedUpload) -> _Source:
@@ -140,7 +158,12 @@ def _focuses(
 
 
 def _resize_frame(
-    frame: _Source, sizes: tuple[Size, ...], layouts: dict[str, Layout], focuses: dict[str, Focus]
+    frame: _Source,
+    *,
+    sizes: tuple[Size, ...],
+    layouts: dict[str, Layout],
+    focuses: dict[str, Focus],
+    resample: Resample,
 ) -> dict[str, Image.Image]:
     """Return every size of a frame, by the name of the size."""
     larger: list[Image.Image] = []
@@ -149,7 +172,7 @@ def _resize_frame(
         plan = layouts[size.name]
         large_enough = [image for image in larger if _is_large_enough(image, plan)]
         source = _Source(large_enough[-1]) if large_enough else frame
-        visible = _visible_part(source, plan, size, focuses.get(size.name))
+        visible = _visible_part(source, plan, size, focuses.get(size.name), resample)
         visible.info = {}  # drop profile, comment and thumbnail of the upload
         if plan.visible_share == WHOLE:
             larger.append(visible)
@@ -158,7 +181,9 @@ def _resize_frame(
     return results
 
 
-def _visible_part(source: _Source, plan: Layout, size: Size, focus: Focus | None) -> Image.Image:
+def _visible_part(
+    source: _Source, plan: Layout, size: Size, focus: Focus | None, resample: Resample
+) -> Image.Image:
     """Return the visible part of the picture, scaled, upright and in sRGB."""
     box = None
     if plan.visible_share != WHOLE:
@@ -169,7 +194,8 @@ def _visible_part(source: _Source, plan: Layout, size: Size, focus: Focus | None
             window(side, share, at) for side, share, at in zip(source.image.size, shares, point, strict=True)
         )
         box = (left, top, right, bottom)
-    scaled = scale(source.image, turn_extent(plan.visible, source.orientation), box=box)
+    extent = turn_extent(plan.visible, source.orientation)
+    scaled = scale(source.image, extent, box=box, resample=resample)
     return drop_opaque_alpha(to_srgb(turn_upright(scaled, source.orientation), source.profile))
 
 

@@ -18,17 +18,14 @@ from tests.support.pictures import (
     quadrants,
     stored_as,
 )
+from tests.support.resampling import Resized
 from worker.domain.focus import Focus
 from worker.domain.recipe import Animation, Fit, Gravity, Limits, OutputFormat, Size
 from worker.imaging.encode import encode
 from worker.imaging.picture import Picture
+from worker.imaging.resampling import Resample
 from worker.imaging.resize import resize
 from worker.imaging.validate import validate
-
-
-def resized(content: bytes, *sizes: Size, focus: Focus | None = None) -> tuple[Picture, ...]:
-    decoded, _ = validate(content, limits=Limits(), sizes=sizes)
-    return resize(decoded, sizes=sizes, focus=focus)[0]
 
 
 def is_close(found: object, expected: tuple[int, ...], *, within: int = 14) -> bool:
@@ -47,7 +44,7 @@ def is_close(found: object, expected: tuple[int, ...], *, within: int = 14) -> b
     ],
 )
 def test_cover_keeps_the_corner_of_its_gravity_in_every_orientation(
-    orientation: int, gravity: Gravity, expected: tuple[int, int, int]
+    resized: Resized, orientation: int, gravity: Gravity, expected: tuple[int, int, int]
 ) -> None:
     sizes = (
         Size("wide", 200, 40, fit=Fit.COVER, gravity=gravity),
@@ -74,7 +71,7 @@ def test_cover_keeps_the_corner_of_its_gravity_in_every_orientation(
     ],
 )
 def test_cover_keeps_the_focal_point_in_every_orientation_whatever_the_gravity_is(
-    orientation: int, focus: Focus, expected: tuple[int, int, int]
+    resized: Resized, orientation: int, focus: Focus, expected: tuple[int, int, int]
 ) -> None:
     sizes = tuple(
         Size(name, *box, fit=Fit.COVER, gravity=gravity)
@@ -90,7 +87,7 @@ def test_cover_keeps_the_focal_point_in_every_orientation_whatever_the_gravity_i
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("focus", [Focus(0.25, 0.3), Focus(0.5, 0.5), Focus(0.8, 0.65)])
-def test_a_crop_is_centred_on_the_focal_point(orientation: int, focus: Focus) -> None:
+def test_a_crop_is_centred_on_the_focal_point(resized: Resized, orientation: int, focus: Focus) -> None:
     upright = Image.new("RGB", (800, 500))
     spot = round(800 * focus.x), round(500 * focus.y)
     upright.paste((255, 255, 255), (spot[0] - 20, spot[1] - 20, spot[0] + 20, spot[1] + 20))
@@ -111,7 +108,7 @@ def shown(image: Image.Image) -> tuple[int, int, int, int]:
 
 
 @pytest.mark.parametrize("fit", [Fit.INSIDE, Fit.CONTAIN, Fit.FILL])
-def test_a_focal_point_changes_nothing_that_is_not_cropped(fit: Fit) -> None:
+def test_a_focal_point_changes_nothing_that_is_not_cropped(resized: Resized, fit: Fit) -> None:
     content, size = encoded(noise(120, 80), "PNG"), Size("box", 60, 60, fit=fit, gravity=Gravity.BOTTOM)
     (without,), (with_focus,) = resized(content, size), resized(content, size, focus=Focus(0, 0))
     assert without.image.tobytes() == with_focus.image.tobytes()
@@ -124,7 +121,7 @@ def test_a_focal_point_changes_nothing_that_is_not_cropped(fit: Fit) -> None:
     st.booleans(),
 )
 def test_every_focal_point_of_every_image_can_be_cropped_to(
-    extent: tuple[int, int], box: tuple[int, int], focus: tuple[float, float], enlarge: bool
+    resized: Resized, extent: tuple[int, int], box: tuple[int, int], focus: tuple[float, float], enlarge: bool
 ) -> None:
     size = Size("box", *box, fit=Fit.COVER, enlarge=enlarge)
     (picture,) = resized(encoded(quadrants(*extent), "BMP"), size, focus=Focus(*focus))
@@ -132,18 +129,18 @@ def test_every_focal_point_of_every_image_can_be_cropped_to(
     assert picture.image.height <= size.height
 
 
-def test_the_frames_of_an_animation_are_cropped_alike() -> None:
+def test_the_frames_of_an_animation_are_cropped_alike(resample: Resample) -> None:
     frames = [quadrants(64, 40), quadrants(64, 40).transpose(Image.Transpose.FLIP_LEFT_RIGHT)]
     content = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=100)
     size = Size("box", 20, 20, fit=Fit.COVER)
     decoded, _ = validate(content, limits=Limits(), sizes=(size,), animation=Animation.KEEP)
-    ((picture,), _) = resize(decoded, sizes=(size,), focus=Focus(1, 0))
+    ((picture,), _) = resize(decoded, sizes=(size,), focus=Focus(1, 0), resample=resample)
     assert is_close(picture.image.convert("RGB").getpixel((17, 2)), GREEN)
     (second,) = picture.frames
     assert is_close(second.image.convert("RGB").getpixel((17, 2)), RED)
 
 
-def test_contain_pads_with_the_background() -> None:
+def test_contain_pads_with_the_background(resized: Resized) -> None:
     (picture,) = resized(
         encoded(quadrants(600, 200), "PNG"),
         Size("box", 300, 300, fit=Fit.CONTAIN, gravity=Gravity.BOTTOM, background="#336699"),
@@ -153,7 +150,7 @@ def test_contain_pads_with_the_background() -> None:
     assert is_close(picture.image.getpixel((10, 210)), RED)
 
 
-def test_a_transparent_background_makes_the_rendition_transparent() -> None:
+def test_a_transparent_background_makes_the_rendition_transparent(resized: Resized) -> None:
     size = Size("box", 300, 300, fit=Fit.CONTAIN, background="#ffffff00")
     (picture,) = resized(encoded(quadrants(600, 200), "JPEG"), size)
     assert picture.image.mode == "RGBA"
@@ -161,25 +158,25 @@ def test_a_transparent_background_makes_the_rendition_transparent() -> None:
     assert encode(picture, size=size, quality=80).format == "png"
 
 
-def test_fill_stretches() -> None:
+def test_fill_stretches(resized: Resized) -> None:
     (picture,) = resized(encoded(quadrants(640, 400), "PNG"), Size("box", 100, 300, fit=Fit.FILL))
     assert picture.image.size == (100, 300)
     assert quadrant_colours(picture.image) == (RED, GREEN, BLUE, WHITE)
 
 
-def test_a_size_with_enlarge_scales_up() -> None:
+def test_a_size_with_enlarge_scales_up(resized: Resized) -> None:
     (picture,) = resized(encoded(quadrants(64, 40), "PNG"), Size("box", 320, 320, enlarge=True))
     assert picture.image.size == (320, 200)
 
 
-def test_cover_never_allocates_more_than_the_box() -> None:
+def test_cover_never_allocates_more_than_the_box(resized: Resized) -> None:
     (picture,) = resized(
         encoded(quadrants(2, 20_000), "PNG"), Size("box", 2000, 2000, fit=Fit.COVER, enlarge=True)
     )
     assert picture.image.size == (2000, 2000)
 
 
-def test_a_cropped_size_made_from_a_larger_size_equals_one_made_alone() -> None:
+def test_a_cropped_size_made_from_a_larger_size_equals_one_made_alone(resized: Resized) -> None:
     content = encoded(noise(64, 48).resize((1600, 1200), Image.Resampling.BICUBIC), "PNG")
     square = Size("square", 150, 150, fit=Fit.COVER, gravity=Gravity.RIGHT)
     _, together = resized(content, Size("medium", 800, 600), square)
