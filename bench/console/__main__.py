@@ -106,7 +106,7 @@ async def measure(count: int) -> Results:
 async def _write_record(dynamodb: "DynamoDBClient", settings: "Settings", count: int) -> Samples:
     """Write the images; return some of them."""
     table, found = table_of(settings), images(count, until=utc_now())
-    kept: dict[ImageStatus, list[Image]] = {status: [] for status in ImageStatus}
+    kept: dict[str, list[Image]] = {status: [] for status in ImageStatus}
     while batch := list(islice(found, _BATCH)):
         for image in batch:
             kept[image.status] = [*kept[image.status], image][-_STREAMS:]

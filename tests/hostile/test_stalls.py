@@ -247,6 +247,6 @@ async def test_twenty_hostile_uploads_do_not_keep_forty_good_ones_from_being_pro
     assert [image.error and image.error.code for image in failed] == expected
     assert [image.status for image in completed] == 7 * ["completed"]
     assert len(completed[0].metadata) == len(MANY)
-    noted = completed[-1].steps["validation"].detail["ignoredPreferences"]  # type: ignore[index]
+    noted = completed[-1].steps["validation"].detail["ignoredPreferences"]
     assert set(noted) == set(PREFERENCES)  # type: ignore[arg-type]
     assert "aws.fast_path_disabled" not in {line["event"] for line in logged}

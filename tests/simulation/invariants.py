@@ -358,16 +358,16 @@ class Oracle:
             for entry in added
             if entry.step is None and entry.detail.get("reason") not in _WITHOUT_MOVE
         ]
-        start = [seen.status.value] if seen else []
+        start = [str(seen.status)] if seen else []
         for move in pairwise([*start, *statuses]):
             if move not in _IMAGE_MOVES:
                 raise Violation(name, what + f"{move[0]} -> {move[1]}")
-        if [*start, *statuses][-1:] != [image.status.value]:
+        if [*start, *statuses][-1:] != [str(image.status)]:
             raise Violation(name, what + f"its status is {image.status}, its history ends with {statuses}")
         is_claim = seen is None or (image.lease is not None and image.lease != seen.lease)
         for step in StepName:
             steps = [entry.status for entry in added if entry.step is step]
-            before = StepStatus.PENDING.value if is_claim or seen is None else seen.steps[step].status.value
+            before = StepStatus.PENDING.value if is_claim or seen is None else str(seen.steps[step].status)
             for move in pairwise([before, *steps]):
                 if move not in _STEP_MOVES:
                     raise Violation(name, what + f"{step}: {move[0]} -> {move[1]}")

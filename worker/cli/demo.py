@@ -276,11 +276,11 @@ def _document(result: Result) -> dict[str, Any]:
     return {
         "file": result.file.name,
         "imageId": image.image_id,
-        "status": image.status.value,
+        "status": str(image.status),
         "processedS3Key": image.processed_key,
         "original": {"width": before[0], "height": before[1], "bytes": image.file_size} if before else None,
         "processed": {"width": main.width, "height": main.height, "bytes": main.size_bytes} if main else None,
-        "milliseconds": {step.value: ms for step, ms in image.step_durations_ms().items()},
+        "milliseconds": {str(step): ms for step, ms in image.step_durations_ms().items()},
         "error": {"code": image.error.code, "message": image.error.message} if image.error else None,
     }
 

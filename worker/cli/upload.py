@@ -93,4 +93,4 @@ def _result(image: Image | None) -> dict[str, object]:
     if image is None:
         return {}
     error = {"code": image.error.code, "message": image.error.message} if image.error else None
-    return {"status": image.status.value, "processedS3Key": image.processed_key, "error": error}
+    return {"status": str(image.status), "processedS3Key": image.processed_key, "error": error}

@@ -72,7 +72,7 @@ def image_content(image: Image, table: Table) -> dict[str, Any]:
         "credits": {name: text for name, text in image.metadata.items() if name.lower() in _CREDITS},
         "steps": [
             {
-                "name": step.name.value,
+                "name": step.name,
                 "status": step.status,
                 "startedAt": _text(step.started_at),
                 "ms": step.elapsed_ms,
@@ -145,7 +145,7 @@ def _error(image: Image) -> dict[str, Any] | None:
     return {
         "code": image.error.code,
         "message": image.error.message,
-        "step": image.error.step.value if image.error.step else None,
+        "step": image.error.step,
         "cause": error_words(image.error.code).cause,
         "whatToDo": what_to_do(image.error, image.status),
     }
@@ -203,7 +203,7 @@ def _row(row: timeline.Row, colours: Mapping[str, int]) -> dict[str, Any]:
                 "reason": row.reason,
                 "steps": [
                     {
-                        "name": step.name.value,
+                        "name": step.name,
                         "status": step.status,
                         "afterMs": max(0, milliseconds(step.started_at - row.started_at)),
                         "spanMs": max(0, milliseconds((step.ended_at or end) - step.started_at)),
@@ -235,7 +235,7 @@ def _event(event: timeline.Event | timeline.Summary) -> dict[str, Any]:
         "sinceMs": None if since is None else milliseconds(since),
         "attempt": event.attempt,
         "worker": event.worker,
-        "step": event.step.value if event.step else None,
+        "step": event.step,
         "status": event.status,
         "text": event.text,
         "reason": event.reason,

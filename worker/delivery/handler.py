@@ -28,6 +28,7 @@ from worker.delivery.outcome import (
     RetriesExhausted,
     outcome_of,
     retry_delay_s,
+    upgrade_delay_s,
 )
 from worker.delivery.ports import (
     Hold,
@@ -60,6 +61,7 @@ from worker.domain.errors import (
     ImageWorkerError,
     LaterResultError,
     LeaseLostError,
+    NewerRecordError,
     RecordError,
     RecordRejectedError,
     TransientError,
@@ -234,8 +236,24 @@ class MessageHandler:
 
     async def _handle_part(self, part: Job | Unreadable, message: Message, hold: Hold) -> Disposition:
         try:
+            return await self._handle_upload(part, message, hold)
+        except TransientError as error:
+            # The record or the dead letter could not be written: only the message is left for a retry.
+            log.warning("message.released", reason=str(error))
+            return Release(retry_delay_s(message.receive_count), error.is_dependency_failure)
+
+    async def _handle_upload(self, part: Job | Unreadable, message: Message, hold: Hold) -> Disposition:
+        """
+        Process an upload; an unreadable part, and an upload whose record is unusable, become dead letters.
+
+        Raises:
+            TransientError: The record or the dead letter could not be written.
+        """
+        try:
             if isinstance(part, Unreadable):
                 log.warning("message.parse_failed", reason=part.reason)
+                if part.is_newer:
+                    return await self._wait_for_upgrade(part, message, code="unreadable", reason=part.reason)
                 await self._send_to_dead_letter_queue(part, code="unreadable", reason=part.reason)
                 return Delete()
             with self._observer.observing(part, message) as observation:
@@ -244,14 +262,13 @@ class MessageHandler:
                     log.info("scan_result.skipped", reason="another upload has replaced the scanned object")
                     return Delete()
                 return await self._claim_and_process(job, message, hold, observation)
+        except NewerRecordError as error:
+            log.warning("image.record_unusable", code=error.code, reason=str(error))
+            return await self._wait_for_upgrade(part, message, code=error.code, reason=str(error))
         except (RecordError, RecordRejectedError) as error:
             log.warning("image.record_unusable", code=error.code, reason=str(error))
             await self._send_to_dead_letter_queue(part, code=error.code, reason=str(error))
             return Delete()
-        except TransientError as error:
-            # The record or the dead letter could not be written: only the message is left for a retry.
-            log.warning("message.released", reason=str(error))
-            return Release(retry_delay_s(message.receive_count), error.is_dependency_failure)
 
     async def _claim_and_process(
         self,
@@ -336,6 +353,15 @@ class MessageHandler:
             return None
         found = await self._scans.find_upload(job, recorded=recorded)
         return found if found and found.supersedes else None
+
+    async def _wait_for_upgrade(
+        self, part: Job | Unreadable, message: Message, *, code: str, reason: str
+    ) -> Disposition:
+        """Release the message of what only a newer version can process; its last receive is a dead letter."""
+        if message.receive_count >= self._config.max_receives:
+            await self._send_to_dead_letter_queue(part, code=code, reason=reason)
+            return Delete()
+        return Release(upgrade_delay_s(message.receive_count))
 
     async def _wait_for_deletion(self, job: Job, message: Message) -> Disposition:
         """Release the message of an upload that is newer than the image which is being deleted."""

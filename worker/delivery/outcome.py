@@ -12,6 +12,8 @@ An outcome is what happens to the image, a disposition (`worker.domain.message`)
 | `SupersededError` | `Released`: the newer upload's event processes it | deleted |
 | `LeaseLostError` | `LeaseLost`: nothing is written, another worker owns it | abandoned |
 | cancellation: the worker shuts down | `Released` | released without a delay |
+| `NewerRecordError`, `NewerMessageError` | none: nothing is written | released, with a long growing delay |
+| the same on the last receive | none: nothing is written | dead letter, then deleted |
 | none: the worker is killed | processing, until the next claim after the lease | redelivered |
 """
 
@@ -33,10 +35,11 @@ from worker.domain.errors import (
 )
 from worker.domain.image import Failure
 from worker.domain.message import Abandon, Delete, Disposition, Release
-from worker.domain.status import StepName
 
 _FIRST_RETRY_DELAY_S: Final = 5.0
 _MAX_RETRY_DELAY_S: Final = 900.0
+_FIRST_UPGRADE_DELAY_S: Final = 60.0
+_MAX_UPGRADE_DELAY_S: Final = 3600.0
 
 WORKER_STOPPED: Final = "worker_stopped"
 """Code of images that were released because the worker was shut down."""
@@ -92,7 +95,7 @@ Outcome: TypeAlias = Failed | RetriesExhausted | Released | LeaseLost
 def outcome_of(
     error: BaseException,
     *,
-    step: StepName | None,
+    step: str | None,
     receive_count: int,
     max_receives: int,
     is_alone: bool = False,
@@ -140,3 +143,14 @@ def retry_delay_s(receive_count: int) -> float:
     """Return a random delay in seconds before the next receive: full jitter, doubling with each receive."""
     bound_s = min(_MAX_RETRY_DELAY_S, _FIRST_RETRY_DELAY_S * 2.0 ** min(receive_count - 1, 30))
     return random.uniform(0, bound_s)  # noqa: S311 - not for cryptography
+
+
+def upgrade_delay_s(receive_count: int) -> float:
+    """
+    Return a random delay in seconds before the next receive of what only a newer version can process.
+
+    A rolling deployment takes minutes, and the next receive may be another old worker's: the delay is longer
+    than for a retry, and grows four times with each receive. Five receives span 40 to 81 minutes.
+    """
+    bound_s = min(_MAX_UPGRADE_DELAY_S, _FIRST_UPGRADE_DELAY_S * 4.0 ** min(receive_count - 1, 30))
+    return random.uniform(bound_s / 2, bound_s)  # noqa: S311 - not for cryptography

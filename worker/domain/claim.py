@@ -21,6 +21,7 @@ from worker.domain.errors import (
     DecoderKilledError,
     IllegalMoveError,
     ImageBusyError,
+    NewerRecordError,
     NotScannedError,
     ScanFailedError,
 )
@@ -132,9 +133,13 @@ def decide(existing: Image | None, job: Job, claimant: Claimant) -> ClaimResult:
     expired or this upload is newer; a completed or failed one only when this upload is newer, or if it failed
     for want of a malware scan, which has found no threat now. An upload that is older than the recorded one,
     or another one that is not newer, can never be claimed, and no upload while the image is being deleted.
+
+    Raises:
+        NewerRecordError: The image has a status that a newer version has added.
     """
     if existing is None:
         return Claimed(_claimed(_new_image(job, claimant), claimant))
+    require_known_status(existing)
     if existing.lease is not None and existing.lease.owner == claimant.owner:
         return Claimed(existing)  # an earlier request of this claimant succeeded, but its response was lost
     if existing.deletion is not None:
@@ -158,6 +163,18 @@ def decide(existing: Image | None, job: Job, claimant: Claimant) -> ClaimResult:
     is_abandoned = existing.status is ImageStatus.PROCESSING
     pending = lease_expired(existing, at=claimant.now) if is_abandoned else existing
     return Claimed(_claimed(pending, claimant))
+
+
+def require_known_status(image: Image) -> None:
+    """
+    Raise an error if the image has a status from which this version knows no moves.
+
+    Raises:
+        NewerRecordError: A newer version has added the status.
+    """
+    if not isinstance(image.status, ImageStatus):
+        reason = f"its status is {image.status!r}, which this version does not know"
+        raise NewerRecordError(image_id=image.image_id, user_id=image.user_id, reason=reason)
 
 
 def _is_deleted_too(job: Job, marked: Image) -> bool:
@@ -272,6 +289,7 @@ def image_requeued(image: Image, *, requester: Requester, at: datetime) -> Image
     Raises:
         IllegalMoveError: The image is not pending.
     """
+    require_known_status(image)
     if image.status is not ImageStatus.PENDING:
         raise IllegalMoveError(what="the image", move="requeued", status=image.status)
     detail: dict[str, Json] = {"reason": REQUEUED, **requester.detail()}
@@ -286,7 +304,9 @@ def retention_set(image: Image, *, ttl: int | None, requester: Requester, at: da
 
     Raises:
         ImageBusyError: The image is processing, or being deleted.
+        NewerRecordError: The image has a status that a newer version has added.
     """
+    require_known_status(image)
     if image.deletion is not None:
         raise ImageBusyError(image_id=image.image_id, is_being_deleted=True)
     if image.status is ImageStatus.PROCESSING:
@@ -338,6 +358,7 @@ def _after_last_change(image: Image, at: datetime) -> datetime:
 
 
 def _moved(image: Image, move: ImageMove, *, at: datetime, requester: Requester | None = None) -> Image:
+    require_known_status(image)
     status = image_status_after(move, image.status)
     detail: dict[str, Json] = {"reason": move.value, **(requester.detail() if requester else {})}
     entry = HistoryEntry(at=at, status=status, attempt=image.attempt, detail=detail)
@@ -362,7 +383,7 @@ def _claimed(image: Image, claimant: Claimant) -> Image:
         return image  # with the steps as the attempt left them
     return replace(
         image,
-        steps=initial_steps(validation_started_at=claimant.now),
+        steps=initial_steps(image.steps, validation_started_at=claimant.now),
         recipe=claimant.recipe,
         history=(*image.history, replace(claimed, step=StepName.VALIDATION)),
     )

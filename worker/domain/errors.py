@@ -33,8 +33,10 @@ ImageWorkerError
 ├── ReceiptLostError         the receipt handle expired: the message's next receiver settles it
 ├── SupersededError          a newer upload replaced this one: the message is deleted
 ├── UnreadableMessageError   the message goes to the dead-letter queue with the reason
+│   └── NewerMessageError       before the last receive, the message is released
 ├── RecordError              the record cannot be used: the message goes to the dead-letter queue
 │   ├── UnreadableRecordError   record_unreadable
+│   │   └── NewerRecordError       record_unreadable; before the last receive, the message is released
 │   └── ImageIdTakenError       image_id_taken
 ├── ImageBusyError           a worker is processing the image: the change has to wait until it has ended
 ├── IllegalMoveError         a bug: the state machine does not allow the move
@@ -437,6 +439,10 @@ class UnreadableMessageError(ImageWorkerError):
     """Raised when a message does not name an image that the worker could process."""
 
 
+class NewerMessageError(UnreadableMessageError):
+    """Raised when a newer version of the worker has sent the message, in a format unknown to this one."""
+
+
 class RecordError(ImageWorkerError):
     """Raised when an image's record cannot be used; the record is left as it is."""
 
@@ -454,6 +460,18 @@ class UnreadableRecordError(RecordError):
             "image-worker wrote it, or it is damaged: update image-worker, or correct or delete the item"
         )
         self.image_id, self.user_id, self.reason = image_id, user_id, reason
+
+
+class NewerRecordError(UnreadableRecordError):
+    """Raised when a newer version has written a record in a way that this one must not change."""
+
+    def __init__(self, *, image_id: str, user_id: str, reason: str) -> None:
+        super().__init__(image_id=image_id, user_id=user_id, reason=reason)
+        message = (
+            f"a newer version of image-worker has written the record of image {image_id} of user {user_id}: "
+            f"{reason}; update image-worker"
+        )
+        self.args = (message,)
 
 
 class ImageIdTakenError(RecordError):

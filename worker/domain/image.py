@@ -7,7 +7,7 @@ from typing import Final
 
 from worker.domain.focus import Focus
 from worker.domain.job import SourceVersion
-from worker.domain.status import ImageStatus, StepName, StepStatus
+from worker.domain.status import StepName, StepStatus
 from worker.domain.step import Json
 
 MAX_CLOCK_ERROR: Final = timedelta(minutes=5)
@@ -16,9 +16,17 @@ MAX_CLOCK_ERROR: Final = timedelta(minutes=5)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepRecord:
-    """Status, times and details of one step."""
+    """
+    Status, times and details of one step.
 
-    status: StepStatus = StepStatus.PENDING
+    Attributes:
+        status: A `StepStatus`, or the name of one that a newer version has added.
+        started_at: When it started.
+        completed_at: When it ended.
+        detail: Its other attributes.
+    """
+
+    status: str = StepStatus.PENDING
     started_at: datetime | None = None
     completed_at: datetime | None = None
     detail: Mapping[str, Json] = field(default_factory=dict)
@@ -57,10 +65,12 @@ class Leftover:
     Attributes:
         key: Key in the results bucket.
         e_tag: ETag in S3, without quotes: an object with another one is not deleted.
+        extra: Further attributes that a newer version has written.
     """
 
     key: str
     e_tag: str
+    extra: Mapping[str, Json] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,20 +79,32 @@ class Failure:
 
     code: str
     message: str
-    step: StepName | None
+    step: str | None
     retryable: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryEntry:
-    """An entry of the history; `step` is None if the status of the image itself changed."""
+    """
+    An entry of the history.
+
+    Attributes:
+        at: When it happened.
+        status: Status of the step, or of the image, since then.
+        step: Name of the step; None if the status of the image itself changed.
+        attempt: Number of the attempt.
+        worker: Name of the worker; None if no worker caused it.
+        detail: Why, how long it took, and the like.
+        extra: Further attributes that a newer version has written.
+    """
 
     at: datetime
     status: str
-    step: StepName | None = None
+    step: str | None = None
     attempt: int
     worker: str | None = None
     detail: Mapping[str, Json] = field(default_factory=dict)
+    extra: Mapping[str, Json] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +146,9 @@ class Image:
     Attributes:
         record_id: Identifies the record; it differs after the record was deleted and created again. None if
             an earlier version of the worker created it.
+        status: An `ImageStatus`, or the name of one that a newer version has added: then nothing may be
+            written to the record.
+        steps: Steps by name; a newer version may have added some.
         attempt: Number of claims; the fencing token that every write is conditional on.
         renditions: Results by size name.
         processed_key: Key of the main result; the previous attempt's until this one completes.
@@ -138,14 +163,14 @@ class Image:
     bucket: str
     key: str
     version: SourceVersion
-    status: ImageStatus
+    status: str
     created_at: datetime
     updated_at: datetime
     processed_at: datetime | None = None
     file_name: str
     file_size: int | None = None
     file_type: str | None = None
-    steps: Mapping[StepName, StepRecord]
+    steps: Mapping[str, StepRecord]
     attempt: int
     lease: Lease | None = None
     recipe: str | None = None
@@ -183,7 +208,7 @@ class Image:
         """
         return self.lease is not None and now < self.lease.expires_at <= now + lease_time + MAX_CLOCK_ERROR
 
-    def step_durations_ms(self) -> dict[StepName, int]:
+    def step_durations_ms(self) -> dict[str, int]:
         """Return the duration of each step of the last attempt, as far as the history contains it."""
         return {
             entry.step: ms
@@ -202,7 +227,7 @@ class ImageSummary:
 
     image_id: str
     user_id: str
-    status: ImageStatus
+    status: str
     created_at: datetime
     processed_at: datetime | None
     file_name: str

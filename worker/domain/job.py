@@ -1,6 +1,7 @@
 """A job: one upload of one image to process."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from worker.domain.errors import ImageIdTakenError
@@ -54,6 +55,7 @@ class Job:
         version: Identifies this upload of the key.
         size_bytes: Size according to the message, unverified; None if the message does not contain it.
         scan: Result of the malware scan that the message announces; None for other messages.
+        extra: Fields of the message that a newer version has added; they are sent on with the job.
         supersedes: Whether it can replace another upload in the record: not if its object was not found, and
             may be an older one.
     """
@@ -66,6 +68,7 @@ class Job:
     size_bytes: int | None = None
     scan: ScanStatus | None = None
     supersedes: bool = True
+    extra: Mapping[str, object] = field(default_factory=dict, compare=False)
 
     @property
     def created_at(self) -> datetime:

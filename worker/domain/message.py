@@ -56,7 +56,15 @@ Disposition: TypeAlias = Delete | Release | Abandon
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A part of a message that cannot be parsed: the reason, and a message body with only this part."""
+    """
+    A part of a message that cannot be parsed.
+
+    Attributes:
+        reason: Why.
+        body: Body of a message with only this part.
+        is_newer: Whether a newer version of the worker, which has sent it, can parse it.
+    """
 
     reason: str
     body: str
+    is_newer: bool = False

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypeVar
 
 from worker.domain.errors import IllegalMoveError
 
@@ -32,6 +32,17 @@ class StepName(StrEnum):
     VALIDATION = "validation"
     RESIZE = "resize"
     WATERMARK = "watermark"
+
+
+Known = TypeVar("Known", bound=StrEnum)
+
+
+def known_or_text(kind: type[Known], text: str) -> Known | str:
+    """Return a status or step by its name; the name itself if a newer version has added it."""
+    try:
+        return kind(text)
+    except ValueError:
+        return text
 
 
 class ImageMove(StrEnum):
@@ -86,7 +97,7 @@ STEP_MOVES: Final[Mapping[StepMove, tuple[frozenset[StepStatus], StepStatus]]] =
 """Move -> (statuses it may start from, status it leads to); a claim resets all steps to pending."""
 
 
-def image_status_after(move: ImageMove, status: ImageStatus) -> ImageStatus:
+def image_status_after(move: ImageMove, status: str) -> ImageStatus:
     """
     Return the status of an image after a move.
 
@@ -99,7 +110,7 @@ def image_status_after(move: ImageMove, status: ImageStatus) -> ImageStatus:
     return leads_to
 
 
-def step_status_after(move: StepMove, step: StepName, status: StepStatus) -> StepStatus:
+def step_status_after(move: StepMove, step: str, status: str) -> StepStatus:
     """
     Return the status of a step after a move.
 

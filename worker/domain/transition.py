@@ -37,7 +37,7 @@ class StepMoved:
     """A step started, completed, failed or was skipped."""
 
     at: datetime
-    step: StepName
+    step: str
     move: StepMove
     detail: Mapping[str, Json]
     history_detail: Mapping[str, Json]
@@ -92,7 +92,7 @@ Transition: TypeAlias = (
 )
 
 
-def step_started(step: StepName, *, at: datetime) -> StepMoved:
+def step_started(step: str, *, at: datetime) -> StepMoved:
     """Move a step from pending to processing."""
     return StepMoved(at=at, step=step, move=StepMove.STARTED, detail={}, history_detail={}, metadata={})
 
@@ -109,7 +109,7 @@ def step_ended(report: StepReport, *, at: datetime) -> StepMoved:
     )
 
 
-def step_failed(failure: Failure, *, step: StepName, at: datetime) -> StepMoved:
+def step_failed(failure: Failure, *, step: str, at: datetime) -> StepMoved:
     """Move a step from processing to failed; the message is recorded with the image."""
     detail: dict[str, Json] = {"code": failure.code}
     return StepMoved(
@@ -205,13 +205,18 @@ def apply(image: Image, transition: Transition) -> Image:
 
 
 def current_step(image: Image) -> StepName | None:
-    """Return the step that is processing; None after the last one has completed."""
+    """Return the step that is processing, of those that this version runs; None after the last one."""
     return next(
-        (step for step, record in image.steps.items() if record.status is StepStatus.PROCESSING), None
+        (
+            step
+            for step in StepName
+            if step in image.steps and image.steps[step].status is StepStatus.PROCESSING
+        ),
+        None,
     )
 
 
-def _released_steps(steps: Mapping[StepName, StepRecord]) -> Mapping[StepName, StepRecord]:
+def _released_steps(steps: Mapping[str, StepRecord]) -> Mapping[str, StepRecord]:
     return {
         step: StepRecord(status=step_status_after(StepMove.RELEASED, step, record.status))
         if record.status is StepStatus.PROCESSING
@@ -259,7 +264,7 @@ def _entry(
     at: datetime,
     status: str,
     *,
-    step: StepName | None = None,
+    step: str | None = None,
     detail: Mapping[str, Json] | None = None,
 ) -> HistoryEntry:
     worker = image.lease.worker if image.lease else None
@@ -268,7 +273,24 @@ def _entry(
     )
 
 
-def initial_steps(*, validation_started_at: datetime) -> dict[StepName, StepRecord]:
-    """Return the steps of a new attempt: validation processing, the others pending."""
+def initial_steps(
+    before: Mapping[str, StepRecord], *, validation_started_at: datetime
+) -> dict[str, StepRecord]:
+    """
+    Return the steps of a new attempt: validation processing, the others pending.
+
+    A step that only a newer version runs stays as its last attempt left it, but none is processing it now.
+
+    Args:
+        before: Steps of the attempt before.
+        validation_started_at: When the new attempt starts.
+    """
     first = StepRecord(status=StepStatus.PROCESSING, started_at=validation_started_at)
-    return {step: first if step is StepName.VALIDATION else StepRecord() for step in StepName}
+    steps: dict[str, StepRecord] = {
+        step: first if step is StepName.VALIDATION else StepRecord() for step in StepName
+    }
+    for step, record in before.items():
+        if step not in steps:
+            is_running = record.status is StepStatus.PROCESSING
+            steps[step] = replace(record, status=StepStatus.PENDING) if is_running else record
+    return steps

@@ -1,9 +1,9 @@
 """Convert between JSON values and DynamoDB attribute values, for the types that the table uses."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from worker.domain.step import Json
 
@@ -11,6 +11,34 @@ if TYPE_CHECKING:
     from types_aiobotocore_dynamodb.type_defs import AttributeValueTypeDef
 
 Attributes = dict[str, "AttributeValueTypeDef"]
+
+_MAX_DIGITS: Final = 38
+"""Digits of DynamoDB's numbers."""
+
+
+class OpaqueText(str):  # noqa: SLOT000 - it has an attribute
+    """
+    An attribute value of a type that the worker does not use, as text; it is written back as it was read.
+
+    Attributes:
+        attribute: The value in DynamoDB's format.
+    """
+
+    attribute: Any
+
+    def __new__(cls, text: str, attribute: Mapping[str, Any]) -> Self:
+        """Return the text with its attribute value."""
+        value = super().__new__(cls, text)
+        value.attribute = attribute
+        return value
+
+
+class OpaqueList(list[Json]):
+    """The same for a set, as a list."""
+
+    def __init__(self, values: Sequence[Json], attribute: Mapping[str, Any]) -> None:
+        super().__init__(values)
+        self.attribute: Any = attribute
 
 
 def encode(value: Json | float) -> "AttributeValueTypeDef":
@@ -21,6 +49,8 @@ def encode(value: Json | float) -> "AttributeValueTypeDef":
         TypeError: The type is not supported. Fractions are not, because they would not read back equal.
     """
     match value:
+        case OpaqueText() | OpaqueList():
+            return value.attribute  # type: ignore[no-any-return]  # botocore has parsed it
         case str():
             return {"S": value}
         case bool():
@@ -47,14 +77,16 @@ def decode(attribute: Mapping[str, Any]) -> Json:
     Return the value of a DynamoDB attribute value.
 
     Types that the worker does not use may be those of attributes that others have added: a set is returned
-    as a list, and bytes as text in base64.
+    as a list, bytes as text in base64 and a fraction as text. `encode` returns them as they were.
     """
     ((kind, value),) = attribute.items()
     match kind:
         case "S" | "BOOL":
             return value  # type: ignore[no-any-return]  # botocore has parsed it
         case "N":
-            return int(Decimal(value))
+            number = Decimal(value)
+            is_integer = number == number.to_integral_value() and number.adjusted() < _MAX_DIGITS
+            return int(number) if is_integer else OpaqueText(value, attribute)
         case "NULL":
             return None
         case "M":
@@ -62,14 +94,15 @@ def decode(attribute: Mapping[str, Any]) -> Json:
         case "L":
             return [decode(entry) for entry in value]
         case "SS":
-            return sorted(value)
+            return OpaqueList(sorted(value), attribute)
         case "NS":
-            return [*sorted(int(float(number)) for number in value)]
+            numbers = sorted(value, key=Decimal)
+            return OpaqueList([decode({"N": number}) for number in numbers], attribute)
         case "B":
-            return base64.b64encode(value).decode()
+            return OpaqueText(base64.b64encode(value).decode(), attribute)
         case "BS":
-            return [*sorted(base64.b64encode(each).decode() for each in value)]
-    return None  # a type of the future
+            return OpaqueList(sorted(base64.b64encode(each).decode() for each in value), attribute)
+    return OpaqueText(str(value), attribute)  # a type of the future
 
 
 def decode_map(attributes: Mapping[str, Any]) -> dict[str, Json]:

@@ -69,7 +69,7 @@ class UpdateExpression:
         """Require that the image has not been claimed, renewed or ended since it was read."""
         lease_end = clock.to_epoch_ms(image.lease.expires_at) if image.lease else None
         self.require_equal("attempt", image.attempt)
-        self.require_equal("status", image.status.value)
+        self.require_equal("status", str(image.status))
         self.require_equal("leaseExpiresAt", lease_end)
 
     def require_held(self, image: Image) -> None:

@@ -1,7 +1,8 @@
 """
 The schema of an image's item: the attributes that are read, with their types and ranges.
 
-Attributes that it does not name are ignored: other programs and newer versions may add some.
+Attributes that it does not name are ignored, and any text is a status or the name of a step: other programs
+and newer versions may add some. A change that older versions must not ignore raises `schemaVersion`.
 """
 
 from collections.abc import Mapping
@@ -11,8 +12,7 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationE
 from typing_extensions import TypedDict
 
 from worker.domain import clock
-from worker.domain.errors import UnreadableRecordError
-from worker.domain.status import ImageStatus, StepName, StepStatus
+from worker.domain.errors import NewerRecordError, UnreadableRecordError
 
 _OPEN: Final = ConfigDict(strict=True, extra="allow")
 
@@ -29,8 +29,9 @@ Time: TypeAlias = Annotated[str, AfterValidator(_time)]
 Number: TypeAlias = Annotated[int, Field(ge=0, lt=10**38)]
 EpochMilliseconds: TypeAlias = Annotated[int, Field(ge=-62_000_000_000_000, le=250_000_000_000_000)]
 """From the year 6 to 9892, because Python's times begin with the year 1 and end with 9999."""
-Status: TypeAlias = Annotated[ImageStatus, Field(strict=False)]
-Step: TypeAlias = Annotated[StepName, Field(strict=False)]
+
+SCHEMA_VERSION: Final = 1
+"""Version of the items that this version reads; those without a `schemaVersion` have it."""
 
 
 @with_config(_OPEN)
@@ -42,7 +43,7 @@ class _Version(TypedDict):
 
 @with_config(_OPEN)
 class _Step(TypedDict):
-    status: Annotated[StepStatus, Field(strict=False)]
+    status: str
     startedAt: NotRequired[Time]
     completedAt: NotRequired[Time]
 
@@ -67,14 +68,14 @@ class _Leftover(TypedDict):
 class _Failure(TypedDict):
     code: str
     message: str
-    step: NotRequired[Step]
+    step: NotRequired[str]
     retryable: bool
 
 
 @with_config(_OPEN)
 class _Entry(TypedDict):
     at: Time
-    step: NotRequired[Step]
+    step: NotRequired[str]
     status: str
     attempt: Number
     worker: NotRequired[str]
@@ -94,7 +95,7 @@ class _Deletion(TypedDict):
 class _Summary(TypedDict):
     imageId: str
     userId: str
-    status: Status
+    status: str
     createdAt: Time
     processedAt: NotRequired[Time]
     originalFileName: str
@@ -110,7 +111,7 @@ class _Image(_Summary):
     sourceVersion: NotRequired[_Version]
     updatedAt: Time
     originalFileType: NotRequired[str]
-    processingSteps: dict[Step, _Step]
+    processingSteps: dict[str, _Step]
     attempt: Number
     leaseOwner: NotRequired[str]
     leaseExpiresAt: NotRequired[EpochMilliseconds]
@@ -129,7 +130,7 @@ class _Image(_Summary):
 class _Failed(TypedDict):
     imageId: str
     userId: str
-    status: Status
+    status: str
     createdAt: Time
     updatedAt: Time
     originalFileName: str
@@ -148,6 +149,12 @@ _IMAGE: Final = TypeAdapter(_Image)
 
 def require_image(item: Mapping[str, Any]) -> None:
     """Raise `UnreadableRecordError` unless the item is an image that this version can read."""
+    version = item.get("schemaVersion")
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        reason = f"its schemaVersion is {version}, and this version reads {SCHEMA_VERSION}"
+        raise NewerRecordError(
+            image_id=str(item.get("imageId")), user_id=str(item.get("userId")), reason=reason
+        )
     _require(_IMAGE, item)
 
 

@@ -19,14 +19,17 @@ from worker.domain.image import (
 )
 from worker.domain.job import SourceVersion, padded_sequencer
 from worker.domain.state_change import marked_values
-from worker.domain.status import ImageStatus, StepName, StepStatus
+from worker.domain.status import ImageStatus, StepName, StepStatus, known_or_text
 from worker.domain.step import Json
+from worker.dynamodb.attributes import OpaqueText, encode
 from worker.dynamodb.item_schema import require_failed, require_image, require_summary, unreadable
 from worker.dynamodb.table import Table, date_shard, status_shard
 
 Item = dict[str, Json]
 
 _STEP_ATTRIBUTES = frozenset({"status", "startedAt", "completedAt"})
+_ENTRY_ATTRIBUTES = frozenset({"at", "step", "status", "attempt", "worker", "detail"})
+_LEFTOVER_ATTRIBUTES = frozenset({"key", "eTag"})
 
 
 def to_item(image: Image, table: Table) -> Item:
@@ -41,10 +44,10 @@ def to_item(image: Image, table: Table) -> Item:
         "originalFileType": image.file_type,
         "originalS3Key": image.key,
         "processedS3Key": image.processed_key,
-        "status": image.status.value,
+        "status": str(image.status),
         "statusShard": status_shard(image.status, shard),
         "dateShard": date_shard(created_at[:10], shard),
-        "processingSteps": {step.value: _step_to_map(record) for step, record in image.steps.items()},
+        "processingSteps": {str(step): _step_to_map(record) for step, record in image.steps.items()},
         "createdAt": created_at,
         "updatedAt": clock.to_text(image.updated_at),
         "processedAt": clock.to_text(image.processed_at) if image.processed_at else None,
@@ -64,7 +67,8 @@ def to_item(image: Image, table: Table) -> Item:
         "leaseExpiresAt": clock.to_epoch_ms(image.lease.expires_at) if image.lease else None,
         "recipe": image.recipe,
         "renditions": {size: _rendition_to_map(each) for size, each in image.renditions.items()} or None,
-        "leftovers": [{"key": each.key, "eTag": each.e_tag} for each in image.leftovers] or None,
+        "leftovers": [{**each.extra, "key": each.key, "eTag": each.e_tag} for each in image.leftovers]
+        or None,
         "error": _failure_to_map(image.error) if image.error else None,
         "history": [_entry_to_map(entry) for entry in image.history],
         "countedBytes": image.counted_bytes,
@@ -102,20 +106,26 @@ def from_item(item: Mapping[str, Any]) -> Image:
             sequencer=padded_sequencer(version["sequencer"]) if "sequencer" in version else None,
             uploaded_at=created_at,
         ),
-        status=ImageStatus(item["status"]),
+        status=known_or_text(ImageStatus, item["status"]),
         created_at=created_at,
         updated_at=clock.from_text(item["updatedAt"]),
         processed_at=clock.from_text(item["processedAt"]) if "processedAt" in item else None,
         file_name=item["originalFileName"],
         file_size=item.get("originalFileSize"),
         file_type=item.get("originalFileType"),
-        steps={StepName(step): _step_from_map(values) for step, values in item["processingSteps"].items()},
+        steps={
+            known_or_text(StepName, step): _step_from_map(values)
+            for step, values in item["processingSteps"].items()
+        },
         attempt=item["attempt"],
         lease=Lease(owner=owner, expires_at=clock.from_epoch_ms(item["leaseExpiresAt"])) if owner else None,
         recipe=item.get("recipe"),
         renditions={size: _rendition_from_map(each) for size, each in item.get("renditions", {}).items()},
         processed_key=item.get("processedS3Key"),
-        leftovers=tuple(Leftover(key=each["key"], e_tag=each["eTag"]) for each in item.get("leftovers", ())),
+        leftovers=tuple(
+            Leftover(key=each["key"], e_tag=each["eTag"], extra=_others(each, _LEFTOVER_ATTRIBUTES))
+            for each in item.get("leftovers", ())
+        ),
         error=_failure_from_map(item["error"]) if "error" in item else None,
         history=tuple(_entry_from_map(entry) for entry in item.get("history", [])),
         tags=tuple(item.get("tags", ())),
@@ -133,7 +143,7 @@ def to_summary(item: Mapping[str, Any]) -> ImageSummary:
     return ImageSummary(
         image_id=item["imageId"],
         user_id=item["userId"],
-        status=ImageStatus(item["status"]),
+        status=known_or_text(ImageStatus, item["status"]),
         created_at=clock.from_text(item["createdAt"]),
         processed_at=clock.from_text(item["processedAt"]) if "processedAt" in item else None,
         file_name=item["originalFileName"],
@@ -167,7 +177,7 @@ def summary_to_map(summary: ImageSummary) -> Item:
         {
             "imageId": summary.image_id,
             "userId": summary.user_id,
-            "status": summary.status.value,
+            "status": str(summary.status),
             "createdAt": clock.to_text(summary.created_at),
             "processedAt": clock.to_text(summary.processed_at) if summary.processed_at else None,
             "originalFileName": summary.file_name,
@@ -180,8 +190,15 @@ def summary_to_map(summary: ImageSummary) -> Item:
 
 
 def _text(value: Json) -> str:
-    """Return a value of the metadata, which its owner may have set to any type, as text."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    """Return a value of the metadata, which its owner may have set to any type, as text that keeps it."""
+    return (
+        value if isinstance(value, str) else OpaqueText(json.dumps(value, ensure_ascii=False), encode(value))
+    )
+
+
+def _others(values: Mapping[str, Json], known: frozenset[str]) -> dict[str, Json]:
+    """Return the attributes of a map that this version does not know."""
+    return {name: value for name, value in values.items() if name not in known}
 
 
 def _without_none(values: Mapping[str, Json]) -> dict[str, Json]:
@@ -189,22 +206,21 @@ def _without_none(values: Mapping[str, Json]) -> dict[str, Json]:
 
 
 def _step_to_map(record: StepRecord) -> Json:
-    return _without_none(
+    times = _without_none(
         {
-            **record.detail,
-            "status": record.status.value,
             "startedAt": clock.to_text(record.started_at) if record.started_at else None,
             "completedAt": clock.to_text(record.completed_at) if record.completed_at else None,
         }
     )
+    return {**record.detail, "status": str(record.status), **times}
 
 
 def _step_from_map(values: Mapping[str, Any]) -> StepRecord:
     return StepRecord(
-        status=StepStatus(values["status"]),
+        status=known_or_text(StepStatus, values["status"]),
         started_at=clock.from_text(values["startedAt"]) if "startedAt" in values else None,
         completed_at=clock.from_text(values["completedAt"]) if "completedAt" in values else None,
-        detail={name: value for name, value in values.items() if name not in _STEP_ATTRIBUTES},
+        detail=_others(values, _STEP_ATTRIBUTES),
     )
 
 
@@ -235,7 +251,7 @@ def _failure_to_map(failure: Failure) -> Json:
         {
             "code": failure.code,
             "message": failure.message,
-            "step": failure.step.value if failure.step else None,
+            "step": str(failure.step) if failure.step else None,
             "retryable": failure.retryable,
         }
     )
@@ -245,7 +261,7 @@ def _failure_from_map(values: Mapping[str, Any]) -> Failure:
     return Failure(
         code=values["code"],
         message=values["message"],
-        step=StepName(values["step"]) if "step" in values else None,
+        step=known_or_text(StepName, values["step"]) if "step" in values else None,
         retryable=values["retryable"],
     )
 
@@ -270,24 +286,26 @@ def _deletion_from_map(values: Mapping[str, Any]) -> Deletion:
 
 
 def _entry_to_map(entry: HistoryEntry) -> Json:
-    return _without_none(
+    known = _without_none(
         {
             "at": clock.to_text(entry.at),
-            "step": entry.step.value if entry.step else None,
+            "step": str(entry.step) if entry.step else None,
             "status": str(entry.status),
             "attempt": entry.attempt,
             "worker": entry.worker,
             "detail": dict(entry.detail) or None,
         }
     )
+    return {**entry.extra, **known}
 
 
 def _entry_from_map(values: Mapping[str, Any]) -> HistoryEntry:
     return HistoryEntry(
         at=clock.from_text(values["at"]),
-        step=StepName(values["step"]) if "step" in values else None,
+        step=known_or_text(StepName, values["step"]) if "step" in values else None,
         status=values["status"],
         attempt=values["attempt"],
         worker=values.get("worker"),
         detail=values.get("detail", {}),
+        extra=_others(values, _ENTRY_ATTRIBUTES),
     )

@@ -27,7 +27,7 @@ class Step:
         elapsed_ms: Its computing time; its duration if that was not recorded; None if it has not ended.
     """
 
-    name: StepName
+    name: str
     status: str
     started_at: datetime | None
     elapsed_ms: int | None
@@ -35,19 +35,19 @@ class Step:
 
 
 def steps(image: Image) -> list[Step]:
-    """Return the steps of the last attempt, in order."""
+    """Return the steps of the last attempt, in order; those that a newer version has added come last."""
     computed_ms = image.step_durations_ms()
     result = []
-    for name in StepName:
-        if (record := image.steps.get(name)) is None:
-            continue
+    known = [name for name in StepName if name in image.steps]
+    for name in [*known, *sorted(image.steps.keys() - set(known))]:
+        record = image.steps[name]
         elapsed_ms = computed_ms.get(name)
         if elapsed_ms is None and record.started_at is not None and record.completed_at is not None:
             elapsed_ms = milliseconds(record.completed_at - record.started_at)
         result.append(
             Step(
-                name=name,
-                status=record.status.value,
+                name=str(name),
+                status=str(record.status),
                 started_at=record.started_at,
                 elapsed_ms=elapsed_ms,
                 detail=detail_text(record.detail),
@@ -76,7 +76,7 @@ class Event:
     since_previous: timedelta | None
     attempt: int
     worker: str | None
-    step: StepName | None
+    step: str | None
     status: str
     text: str
     reason: str
@@ -187,7 +187,7 @@ class StepBar:
         elapsed_ms: Its computing time; its duration if that was not recorded; None if it has not ended.
     """
 
-    name: StepName
+    name: str
     status: str
     started_at: datetime
     ended_at: datetime | None = None
@@ -264,7 +264,7 @@ class _Builder:
         elif entry.status in TERMINAL_STATUSES:
             self._end_attempt(entry, outcome=entry.status)
 
-    def finish(self, status: ImageStatus) -> list[Row]:
+    def finish(self, status: str) -> list[Row]:
         is_processing = status is ImageStatus.PROCESSING
         self._close_attempt(ImageStatus.PROCESSING.value if is_processing else _NOT_RECORDED)
         if self._wait is not None and status is ImageStatus.PENDING:
@@ -286,7 +286,7 @@ class _Builder:
         self._wait = None
         return Attempt(number=entry.attempt, worker=entry.worker, started_at=entry.at, last_sign_at=entry.at)
 
-    def _move_step(self, entry: HistoryEntry, name: StepName) -> None:
+    def _move_step(self, entry: HistoryEntry, name: str) -> None:
         attempt = self._attempt or self._new_attempt(entry)
         started = next((step for step in attempt.steps if step.name == name), None)
         step = started or StepBar(name=name, status=entry.status, started_at=entry.at)

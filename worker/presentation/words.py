@@ -207,7 +207,7 @@ def error_words(code: str) -> ErrorWords:
     return _ERRORS.get(code, _UNKNOWN)
 
 
-def what_to_do(error: Failure, status: ImageStatus) -> str | None:
+def what_to_do(error: Failure, status: str) -> str | None:
     """Return what to do about an image's error; None while a worker processes the image again."""
     if status is ImageStatus.FAILED:
         return error_words(error.code).advice

@@ -1,10 +1,11 @@
 """Find out why messages became dead letters, and send them back to the queue."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
+from worker.domain.claim import require_known_status
 from worker.domain.errors import UnreadableRecordError
 from worker.domain.image import Failure, Image
 from worker.domain.job import Job
@@ -126,12 +127,10 @@ async def _redrive_batch(
     requested: set[str] = set()
     for diagnosis in selected:
         letter = diagnosis.letter
-        if letter.parts and not letter.jobs:
+        if letter.parts and not any(map(_can_be_sent, letter.parts)):
             repairs.reporter.failed(_subject(letter), f"the message cannot be parsed: {diagnosis.reason}")
             continue
-        errors = [
-            error for job in letter.jobs if isinstance(error := images.get(job.key), UnreadableRecordError)
-        ]
+        errors = [error for job in letter.jobs if (error := _record_error(images.get(job.key))) is not None]
         if errors:
             repairs.reporter.failed(_subject(letter), str(errors[0]))
             continue
@@ -168,11 +167,28 @@ def _request_for(
         return None
     if image.deletion is not None:
         return None
+    recorded = replace(job_of(image), extra=part.extra)
     if image.status is ImageStatus.PROCESSING:  # only its worker may write to its record
-        return repairs.request(job_of(image), action=action)
+        return repairs.request(recorded, action=action)
     is_failed = image.status is ImageStatus.FAILED
     mark_pending = repairs.writes.retry if is_failed else repairs.writes.requeue
-    return repairs.request(job_of(image), action=action, mark_pending=partial(mark_pending, image))
+    return repairs.request(recorded, action=action, mark_pending=partial(mark_pending, image))
+
+
+def _can_be_sent(part: Job | Unreadable) -> bool:
+    """Return whether a worker can process a part of a dead letter, perhaps one of a newer version."""
+    return isinstance(part, Job) or part.is_newer
+
+
+def _record_error(record: Image | UnreadableRecordError | None) -> UnreadableRecordError | None:
+    """Return why a record must not be changed by this version; None if it may be, or there is none."""
+    if not isinstance(record, Image):
+        return record
+    try:
+        require_known_status(record)
+    except UnreadableRecordError as error:
+        return error
+    return None
 
 
 def _subject(letter: DeadLetter) -> str:

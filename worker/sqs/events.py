@@ -17,7 +17,7 @@ from typing import TypeAlias
 from urllib.parse import unquote_plus
 
 from worker.domain import clock
-from worker.domain.errors import UnreadableMessageError
+from worker.domain.errors import NewerMessageError, UnreadableMessageError
 from worker.domain.job import Job, SourceVersion, padded_sequencer
 from worker.domain.keys import MAX_KEY_BYTES, UploadKeyTemplate, is_folder
 from worker.domain.message import Message, Unreadable
@@ -27,6 +27,21 @@ JsonValue: TypeAlias = "JsonObject | list[JsonValue] | str | int | float | bool 
 JsonObject: TypeAlias = "dict[str, JsonValue]"
 
 JOB_VERSION = 1
+
+_JOB_FIELDS = frozenset(
+    {
+        "version",
+        "bucket",
+        "key",
+        "imageId",
+        "eTag",
+        "versionId",
+        "sequencer",
+        "uploadedAt",
+        "size",
+        "reason",
+    }
+)
 
 _UPLOADED = "Object Created"
 _SCANNED = "GuardDuty Malware Protection Object Scan Result"
@@ -68,7 +83,7 @@ def parse(
         return list(_parts(body, message, key_layout))
     except (UnreadableMessageError, ValueError, RecursionError) as error:
         reason = str(error) if isinstance(error, UnreadableMessageError) else f"it is not JSON: {error}"
-        return [Unreadable(reason=reason, body=message.body)]
+        return [_unreadable(error, reason=reason, body=message.body)]
 
 
 def to_body(job: Job, *, reason: str) -> str:
@@ -85,7 +100,7 @@ def to_body(job: Job, *, reason: str) -> str:
         "size": job.size_bytes,
         "reason": reason,
     }
-    return json.dumps({name: value for name, value in body.items() if value is not None})
+    return json.dumps({**job.extra, **{name: value for name, value in body.items() if value is not None}})
 
 
 def _skips(body: JsonObject, *, requires_scan: bool | None) -> bool:
@@ -121,7 +136,7 @@ def _parts(body: JsonObject, message: Message, key_layout: KeyLayout) -> Iterato
         yield from _part(_from_scan_result, body, body, message, key_layout)
     elif str(body.get("detail-type")).startswith("Object "):
         return  # deleted, tagged, restored, ...: skipped, as in S3's own notifications
-    elif "version" in body and "key" in body:
+    elif ("version" in body and "key" in body) or _is_newer(body.get("version")):
         yield from _part(_from_own_job, body, body, message, key_layout)
     else:
         reason = (
@@ -141,7 +156,7 @@ def _part(
     try:
         job = read(_object(part, "the record"), message, key_layout)
     except UnreadableMessageError as error:
-        yield Unreadable(reason=str(error), body=json.dumps(as_message))
+        yield _unreadable(error, reason=str(error), body=json.dumps(as_message))
     else:
         if job is not None:
             yield job
@@ -206,8 +221,11 @@ def _from_scan_result(event: JsonObject, message: Message, key_layout: KeyLayout
 
 
 def _from_own_job(body: JsonObject, message: Message, key_layout: KeyLayout) -> Job | None:
-    if body["version"] != JOB_VERSION:
-        reason = f"its version is {body['version']!r}; supported is {JOB_VERSION}"
+    if (version := body["version"]) != JOB_VERSION:
+        reason = f"its version is {version!r}; supported is {JOB_VERSION}"
+        if _is_newer(version):
+            reason += ": a newer version of image-worker has sent it; update image-worker"
+            raise NewerMessageError(reason)
         raise UnreadableMessageError(reason)
     job = _job(
         bucket=_text(body, "bucket"),
@@ -219,8 +237,11 @@ def _from_own_job(body: JsonObject, message: Message, key_layout: KeyLayout) -> 
         uploaded_at=_time(body.get("uploadedAt"), message),
         key_layout=key_layout,
     )
+    if job is None:
+        return None
+    job = replace(job, extra={name: value for name, value in body.items() if name not in _JOB_FIELDS})
     image_id = body.get("imageId")
-    if job is None or image_id is None:
+    if image_id is None:
         return job
     if not isinstance(image_id, str) or image_id not in key_layout.upload_keys.image_ids(job.key):
         reason = f"its imageId {image_id!r} is not one that an upload with the key {job.key!r} can have"
@@ -268,6 +289,15 @@ def _job(
         ),
         size_bytes=size if isinstance(size, int) and not isinstance(size, bool) and size >= 0 else None,
     )
+
+
+def _is_newer(version: JsonValue) -> bool:
+    """Return whether a newer version of the worker has written a job with this version."""
+    return isinstance(version, int) and version > JOB_VERSION
+
+
+def _unreadable(error: Exception, *, reason: str, body: str) -> Unreadable:
+    return Unreadable(reason=reason, body=body, is_newer=isinstance(error, NewerMessageError))
 
 
 def _object(value: JsonValue, what: str) -> JsonObject:

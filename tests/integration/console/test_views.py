@@ -244,7 +244,7 @@ async def test_a_user_has_a_gallery_with_placeholders_statistics_and_preferences
     console: RunningConsole, dynamodb: "DynamoDBClient"
 ) -> None:
     image = completed(console.settings)
-    resize = next(step for step in image.steps if step.value == "resize")
+    resize = next(step for step in image.steps if step == "resize")
     detail = {**image.steps[resize].detail, "blurHash": "LVFs3t%LD*t7~pt7M|ofD*WCofWC"}
     image = replace(image, steps={**image.steps, resize: replace(image.steps[resize], detail=detail)})
     await put_record(dynamodb, console.settings, image)

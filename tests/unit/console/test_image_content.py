@@ -74,7 +74,7 @@ def test_the_focal_point_and_what_was_ignored_are_shown() -> None:
         "ignoredMetadata": {"focus": "'x' is no point"},
         "ignoredPreferences": {"a": "b"},
     }
-    details: dict[StepName, dict[str, Json]] = {
+    details: dict[str, dict[str, Json]] = {
         StepName.RESIZE: {"focus": "0.4,0.2"},
         StepName.VALIDATION: ignored,
     }

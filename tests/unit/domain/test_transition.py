@@ -276,7 +276,7 @@ def test_after_the_last_step_there_is_no_current_step() -> None:
 def test_a_new_attempt_starts_in_validation_with_the_other_steps_pending() -> None:
     validation = StepRecord(status=StepStatus.PROCESSING, started_at=NOON)
     pending = {step: StepRecord() for step in StepName}
-    assert initial_steps(validation_started_at=NOON) == {**pending, StepName.VALIDATION: validation}
+    assert initial_steps({}, validation_started_at=NOON) == {**pending, StepName.VALIDATION: validation}
 
 
 def test_the_history_contains_every_change_of_status_in_order() -> None:

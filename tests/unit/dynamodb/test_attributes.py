@@ -78,10 +78,14 @@ def test_values_written_by_other_clients_are_read(attribute: dict[str, Any], val
         ({"B": b"bytes"}, "Ynl0ZXM="),
         ({"BS": [b"bytes"]}, ["Ynl0ZXM="]),
         ({"NS": ["10", "9"]}, [9, 10]),
-        ({"FUTURE": "x"}, None),
+        ({"N": "1.5"}, "1.5"),
+        ({"N": "1E+125"}, "1E+125"),
+        ({"NS": ["2.5", "1"]}, [1, "2.5"]),
+        ({"FUTURE": "x"}, "x"),
     ],
 )
-def test_types_that_only_others_write_do_not_make_an_item_unreadable(
+def test_types_that_only_others_write_are_shown_and_written_back_unchanged(
     attribute: dict[str, Any], value: Json
 ) -> None:
     assert decode(attribute) == value
+    assert encode(decode(attribute)) == attribute

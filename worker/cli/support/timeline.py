@@ -12,7 +12,7 @@ from rich.table import Table
 from worker.cli.support import output
 from worker.domain import clock
 from worker.domain.image import Failure, Image
-from worker.domain.status import ImageStatus, StepStatus
+from worker.domain.status import StepStatus
 from worker.presentation import timeline
 from worker.presentation.units import human_bytes, human_duration, human_shape
 from worker.presentation.words import expiry_text, what_to_do
@@ -74,8 +74,8 @@ def _attribute_rows(image: Image, caching: str | None) -> Iterator[tuple[str, st
         yield escape(name), escape(text)
 
 
-def _failure(error: Failure, status: ImageStatus) -> Iterator[tuple[str, str]]:
-    step = f" in {error.step}" if error.step else ""
+def _failure(error: Failure, status: str) -> Iterator[tuple[str, str]]:
+    step = f" in {escape(error.step)}" if error.step else ""
     yield "reason", f"[red]{escape(error.code)}[/]{step}: {escape(error.message)}"
     if (advice := what_to_do(error, status)) is not None:
         yield "what to do", advice
@@ -84,7 +84,7 @@ def _failure(error: Failure, status: ImageStatus) -> Iterator[tuple[str, str]]:
 def _steps(image: Image) -> Table:
     rows = [
         (
-            step.name.value,
+            escape(step.name),
             output.status_text(step.status),
             _time_of_day(step.started_at) if step.started_at else "",
             "" if step.elapsed_ms is None else f"{step.elapsed_ms:,}",
@@ -134,7 +134,9 @@ def _event(event: timeline.Event) -> str:
     """Return an event in its colour; events of steps are indented."""
     if event.step is not None:
         style = "red" if event.status == StepStatus.FAILED else None
-        return f"  {event.step} " + (f"[{style}]{escape(event.text)}[/]" if style else escape(event.text))
+        return f"  {escape(event.step)} " + (
+            f"[{style}]{escape(event.text)}[/]" if style else escape(event.text)
+        )
     style = output.STATUS_STYLES.get(event.status)
     return f"[{style}]{escape(event.text)}[/]" if style else escape(event.text)
 

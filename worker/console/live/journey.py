@@ -150,9 +150,9 @@ def _stages(attempt: Attempt, *, pending_at: datetime, round_began_at: datetime)
 def _step(step: StepBar) -> Stage:
     match step.status:
         case StepStatus.COMPLETED:
-            name, status = _DONE[step.name], "done"
+            name, status = _DONE.get(step.name, f"{step.name} completed"), "done"
         case StepStatus.PROCESSING:
-            name, status = _DOING[step.name], "processing"
+            name, status = _DOING.get(step.name, f"{step.name} processing"), "processing"
         case _:
             name, status = f"{step.name} {step.status}", step.status
     return Stage(key=step.name, name=name, status=status, elapsed_ms=step.elapsed_ms)

@@ -222,7 +222,7 @@ def journey_content(request: web.Request, image_id: str, user_id: str, image: Im
         "userId": user_id,
         "originalFileName": recent.file_name if recent else (image.file_name if image else image_id),
         "originalFileSize": size_bytes,
-        "status": image.status.value if image else "uploaded",
+        "status": str(image.status) if image else "uploaded",
         "hasEnded": has_ended,
         "attempts": [
             {
