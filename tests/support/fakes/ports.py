@@ -37,6 +37,7 @@ class FakeMessageQueue:
         self.visibility_changes: list[tuple[Message, float]] = []
         self.dead_letters: list[tuple[Job | Unreadable, Mapping[str, str]]] = []
         self.polled = asyncio.Event()
+        self.dead_letter_error: Exception | None = None
 
     async def receive(self, max_messages: int) -> list[Message]:
         self.receive_limits.append(max_messages)
@@ -58,6 +59,8 @@ class FakeMessageQueue:
         self.visibility_changes.append((message, seconds))
 
     async def send_to_dead_letter_queue(self, what: Job | Unreadable, *, reasons: Mapping[str, str]) -> None:
+        if self.dead_letter_error is not None:
+            raise self.dead_letter_error
         self.dead_letters.append((what, reasons))
 
 

@@ -371,6 +371,42 @@ async def test_a_worker_that_shuts_down_releases_the_image() -> None:
     assert scene.image.error.code == "worker_stopped"
 
 
+@pytest.mark.parametrize("is_message", [True, False])
+async def test_what_a_newer_version_wrote_waits_for_one_and_becomes_a_dead_letter_at_last(
+    is_message: bool,
+) -> None:
+    newer = Unreadable(reason="its version is 2", body="{}", is_newer=True)
+    scene = Scene(parts=[newer] if is_message else [a_job()])
+    if not is_message:
+        await scene.handle()
+        scene.ledger.images["img_1", "user_1"] = replace(scene.image, status="archived")
+    before = dict(scene.ledger.images)
+
+    released = [await scene.handle(a_message(receive_count=count)) for count in (1, 2)]
+    assert scene.queue.dead_letters == []
+    last = await scene.handle(a_message(receive_count=3))
+
+    delays_s = [each.after_s for each in released if isinstance(each, Release)]
+    assert 30 <= delays_s[0] <= 60
+    assert 120 <= delays_s[1] <= 240
+    assert last == Delete()
+    ((part, reasons),) = scene.queue.dead_letters
+    assert part == scene.parts[0]
+    assert reasons["code"] == ("unreadable" if is_message else "record_unreadable")
+    assert ("its version is 2" if is_message else "its status is 'archived'") in reasons["reason"]
+    assert scene.ledger.images == before
+
+
+async def test_a_dead_letter_that_cannot_be_sent_leaves_the_message_for_a_retry() -> None:
+    scene = Scene(parts=[Unreadable(reason="its version is 2", body="{}", is_newer=True), a_job()])
+    scene.queue.dead_letter_error = TransientError("SQS is unavailable")
+
+    disposition = await scene.handle(a_message(receive_count=3))
+
+    assert isinstance(disposition, Release)
+    assert scene.image.status is ImageStatus.COMPLETED
+
+
 async def test_an_unreadable_part_becomes_a_dead_letter_and_the_other_parts_are_processed() -> None:
     unreadable = Unreadable(reason="its key has no user id", body="{}")
     scene = Scene(parts=[unreadable, a_job()])

@@ -422,6 +422,39 @@ def test_a_reason_is_text_that_a_message_attribute_can_carry(
     assert the_reason(body(text)).isprintable()
 
 
+@pytest.mark.parametrize(
+    "body",
+    [JOB | {"version": 2, "priority": "low"}, {"version": 3, "images": [{"id": "img_1"}]}],
+    ids=["2", "3"],
+)
+def test_a_job_of_a_newer_version_is_unreadable_for_this_one_only(body: dict[str, Any]) -> None:
+    (part,) = parsed(body)
+
+    assert isinstance(part, Unreadable)
+    assert part.is_newer
+    assert json.loads(part.body) == body
+    assert "a newer version of image-worker has sent it; update image-worker" in part.reason
+
+
+@pytest.mark.parametrize("version", [0, -1, None, "2", [2], 1.5])
+def test_a_job_whose_version_no_worker_writes_is_unreadable_for_all(version: object) -> None:
+    (part,) = parsed(JOB | {"version": version})
+
+    assert isinstance(part, Unreadable)
+    assert not part.is_newer
+
+
+def test_fields_that_a_newer_version_has_added_to_a_job_are_sent_on_with_it() -> None:
+    added = {"priority": 1.5, "labels": ["a", None], "inner": {"x": True}}
+
+    job = the_job(JOB | added)
+
+    sent = json.loads(to_body(job, reason="redrive"))
+    assert {name: sent[name] for name in added} == added
+    assert sent["reason"] == "redrive"
+    assert the_job(sent) == the_job(JOB)
+
+
 def test_only_the_first_matching_shape_is_read() -> None:
     assert the_job(an_s3_notification(an_s3_record()) | an_own_job("uploads/user_2/img_2.jpg")).key == KEY
 
