@@ -73,6 +73,9 @@ if TYPE_CHECKING:
 _CHECK_S: Final = 5.0
 _MAX_EVENTS: Final = 400_000
 _DRAIN_S: Final = 60.0
+_UPGRADE_S: Final = 5400.0
+"""In which a message that only a newer version can read is received as often as it may be."""
+
 _DEPLOYMENT_S: Final = 20.0
 """Time in which a rolling deployment replaces the workers."""
 
@@ -280,7 +283,8 @@ class World:
     def _bound_s(self) -> float:
         """Return the time in which everything must end after the faults have."""
         killers = sum(upload.kind is Kind.KILLER for upload in self.schedule.uploads)
-        return 700.0 + 600.0 * killers
+        waits = any('version": 99' in getattr(action, "body", "") for action in self.schedule.actions)
+        return 700.0 + 600.0 * killers + (_UPGRADE_S if waits else 0)
 
     def _settle(self, *, within_s: float) -> None:
         deadline_s = self.scheduler.now_s + within_s
