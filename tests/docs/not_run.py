@@ -6,6 +6,7 @@ A command that is neither run nor listed here fails the test.
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import yaml
 
@@ -32,7 +33,8 @@ def check_compose_services(line: Line) -> None:
 def check_template_parameters(line: Line) -> None:
     """Assert that the template has the parameters."""
     words = list(line.words)
-    parameters = templates.template(words[words.index("--template-file") + 1])["Parameters"]
+    name = Path(words[words.index("--template-file") + 1]).name
+    parameters = templates.template(name)["Parameters"]
     given = {word.partition("=")[0] for word in words if re.match(r"[A-Z][A-Za-z]+=", word)}
     assert given
     assert given <= parameters.keys()
