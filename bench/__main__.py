@@ -33,8 +33,7 @@ How much CPU time, memory and money image-worker needs per image, compared with 
 **How to read it.** Absolute times are those of one machine, named at the end of each section. Ratios transfer
 better: the compared programs take turns, each ratio is calculated within a round, and the tables give the
 median with the quartiles in parentheses. No test asserts a figure of this page; one asserts that the figures
-in the README are the same. The figures of the whole service are those over TLS; the same peers over plain
-HTTP are in a section of their own.
+in the README are the same.
 
 **How to repeat it.** `make bench` measures everything and writes this page again, in about 40 minutes;
 `make bench SECTION=service` measures one section. `make docs` then copies the figures into the README. The

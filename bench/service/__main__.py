@@ -258,11 +258,11 @@ def section(results: Results) -> str:
     return f"""## The whole service
 Resources per image from the S3 notification to the completed record, compared with the same service on other
 stacks. **All AWS calls of this section use TLS**, as in production. CPU time is that of all processes of a
-peer. Every peer has {CONCURRENCY} images in flight, gets the
-same images, and has to leave the same record, which is checked after each run: eight history entries, three
-steps with their times, the result, and the owner's statistics counted once. Medians of {results.rounds}
-rounds of {results.images} images (a third as many of 12 MP); "ratio" is CPU time of the peer / image-worker,
-above 1 where image-worker needs less. Latency is from upload to completion at {rates}.
+peer. Every peer has {CONCURRENCY} images in flight, gets the same images, and has to leave the same record,
+which is checked after each run: eight history entries, three steps with their times, the result, and the
+owner's statistics counted once. Medians of {results.rounds} rounds of {results.images} images (a third as
+many of 12 MP); "ratio" is CPU time of the peer / image-worker, above 1 where image-worker needs less. Latency
+is from upload to completion at {rates}.
 Users upload albums of {ALBUM} images, one user after the other. The rows "batch" and "never" are image-worker
 with other values of [`WORKER_DECODER_REUSE`](#reuse-of-decoders); where each image is of another user, the
 default costs what "never" does.
