@@ -119,7 +119,8 @@ class ProfileStore:
             stored = item.get("profile")
             profile = _value(item, "profile", dict) or {}
             preferences = {**(_value(profile, "preferences", dict) or {}), **changes}
-            preferences = {name: value for name, value in preferences.items() if value is not None}
+            for name in [name for name, value in changes.items() if value is None]:
+                del preferences[name]
             expression = UpdateExpression()
             expression.set("profile", {**profile, "preferences": preferences})
             expression.set("updatedAt", clock.to_text(now))
