@@ -47,6 +47,7 @@ check: $(SETUP) $(CHECKOV)/.set-up ## Check style, types, import rules, template
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python requirements/check_locks.py
 	$(BIN)/cfn-lint config/cloudformation/*.yaml
 	$(BIN)/kubernetes-validate --strict --quiet --no-warn $(KUBERNETES)
 	$(BIN)/hadolint Dockerfile

@@ -30,6 +30,7 @@ from bench.imaging.peer_setup import (
     PILLOW,
     PYVIPS,
     SHARP,
+    WITHOUT_SIMD,
     PeerProcess,
     install,
     versions,
@@ -105,7 +106,7 @@ def measure(folder: Path | None, *, rounds: int) -> Measurements:
     with TemporaryDirectory(prefix="bench-") as scratch, ExitStack() as stack:
         out = Path(scratch) / "out"
         images = [_with_mark(name, file, Path(scratch)) for name, file in _files(folder, Path(scratch))]
-        peers = (*COMPARED, FLOOR, *(several for several, _ in SEVERAL_SIZES), LARGE)
+        peers = (*COMPARED, FLOOR, WITHOUT_SIMD, *(several for several, _ in SEVERAL_SIZES), LARGE)
         processes = {peer.name: stack.enter_context(PeerProcess(peer)) for peer in peers}
         measurements: dict[str, dict[str, Measurement]] = {}
         for image in images:
@@ -154,6 +155,14 @@ def section(measurements: Measurements) -> str:
     usual = [
         (image, _ratio(by_peer, IMAGE_WORKER.name, PILLOW.name)) for image, by_peer in measurements.items()
     ]
+    without_simd = [
+        (
+            image,
+            _ratio(by_peer, WITHOUT_SIMD.name, IMAGE_WORKER.name),
+            f"{by_peer[WITHOUT_SIMD.name].fidelity_db:.1f}",
+        )
+        for image, by_peer in measurements.items()
+    ]
     sizes = [
         (image, *(_ratio(by_peer, several.name, one.name) for several, one in SEVERAL_SIZES))
         for image, by_peer in measurements.items()
@@ -182,6 +191,10 @@ the fastest peer of comparable fidelity (at most {FIDELITY_TOLERANCE_DB} dB lowe
 {table(("image", "fastest", "ratio", "fastest of comparable fidelity", "ratio", "target"), fastest)}
 {table(("image", "image-worker / floor", "target"), floor)}
 {table(("image", "image-worker / Pillow as usual"), usual)}
+CPU time with Pillow's `resize`, used on Linux arm64 because `cykooz-resizer` has no wheel there, divided by
+that with SIMD code, both on this machine; and the fidelity with Pillow's:
+
+{table(("image", "Pillow's resize / SIMD", "fidelity dB"), without_simd)}
 CPU time of three sizes from one upload, divided by that of the largest of them alone:
 
 {table(("image", "medium, small, thumbnail / medium", "large, medium, thumbnail / large"), sizes)}

@@ -56,6 +56,8 @@ _WORKER: Final = _python_peer("image_worker_peer")
 _SHARP: Final = ("node", _INSTALLED / "node" / "sharp_peer.mjs")
 
 IMAGE_WORKER: Final = ImagingPeer("image-worker", _WORKER)
+WITHOUT_SIMD: Final = ImagingPeer("image-worker on Linux arm64", _WORKER, {"PEER_RESAMPLING": "pillow"})
+"""The same steps, scaled by Pillow, as where `cykooz-resizer` has no wheel; on this machine's processor."""
 PILLOW: Final = ImagingPeer("Pillow as usual", _python_peer("pillow_peer"))
 FLOOR: Final = ImagingPeer("floor", _python_peer("floor_peer", python=_INSTALLED_PYTHON))
 """Decode, scale and encode without anything else; for JPEG only."""
