@@ -51,9 +51,11 @@ IN_TRANSACTIONS = {
 }
 
 ONLY_COMMANDS = (
+    "worker.aws.change_set",
     "worker.aws.provision",
     "worker.checks",
     "worker.cli",
+    "worker.drift",
     "worker.dynamodb.backups",
     "worker.dynamodb.batches",
     "worker.dynamodb.deletions",

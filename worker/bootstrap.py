@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,10 +20,9 @@ from worker.aws.endpoint_check import reject_non_aws_responses
 from worker.aws.errors import is_no_such_queue
 from worker.aws.fast_path import client_config, enable_fast_path
 from worker.aws.http_session import HttpSession
-from worker.aws.provision import DEPLOY_TIMEOUT_S, STACK_NAME, Deployment, deploy
+from worker.aws.provision import DEPLOY_TIMEOUT_S, STACK_NAME, Deployment, deploy, plan
 from worker.aws.retry import RetryPolicies, call_with_retry
 from worker.aws.task_protection import ScaleInProtection
-from worker.checks.table import INDEXES
 from worker.decoder_pool.pool import DecoderPool
 from worker.decoder_pool.process_memory import resident_bytes
 from worker.decoder_pool.supervisor import Replacement, Reuse, ReusePolicy
@@ -36,8 +35,10 @@ from worker.domain.confinement import Guarantee, describe_missing, missing_guara
 from worker.domain.errors import ConfigurationError, TransientError
 from worker.domain.recipe import Limits
 from worker.domain.requester import Requester
+from worker.drift import Storage
 from worker.dynamodb.backups import Backups
 from worker.dynamodb.deletions import DeletionWrites
+from worker.dynamodb.indexes import INDEXES
 from worker.dynamodb.ledger import DynamoLedger
 from worker.dynamodb.profiles import CachedProfiles, ProfileStore
 from worker.dynamodb.queries import OnUnreadable, Queries, log_unreadable
@@ -397,16 +398,39 @@ async def deploy_storage(
     *,
     stack_name: str = STACK_NAME,
     timeout_s: float = DEPLOY_TIMEOUT_S,
+    dry_run: bool = False,
 ) -> Deployment:
-    """Create or update the storage stack for these settings; raises what `deploy` does."""
-    return await deploy(
-        cloudformation,
-        dynamodb,
-        storage_parameters(settings),
-        retry=RETRY_POLICIES.table,
-        stack_name=stack_name,
-        timeout_s=timeout_s,
-    )
+    """
+    Create or update the storage stack for these settings; raises what `deploy` does.
+
+    Args:
+        cloudformation: CloudFormation client.
+        dynamodb: DynamoDB client.
+        settings: Settings of the worker.
+        stack_name: Name of the stack.
+        timeout_s: How long to wait for CloudFormation to finish.
+        dry_run: Whether to return only what would be done.
+    """
+    parameters = storage_parameters(settings)
+    session = _session()
+    async with (
+        open_client("s3", settings, session=session) as s3,
+        open_client("sqs", settings, session=session) as sqs,
+    ):
+        return await (plan if dry_run else deploy)(
+            cloudformation,
+            Storage(s3, sqs, dynamodb, parameters),
+            parameters,
+            retry=RETRY_POLICIES.table,
+            stack_name=stack_name,
+            timeout_s=timeout_s,
+        )
+
+
+@cache
+def _session() -> AioSession:
+    """Return a session that keeps the service models it has loaded, for deployments."""
+    return get_session()
 
 
 @asynccontextmanager

@@ -36,7 +36,7 @@ async def test_all_checks_pass_after_provision(
     assert {finding.name for finding in findings} >= {
         *("bucket", "notification", "queue", "dead-letter queue", "redrive policy", "long polling"),
         *("visibility timeout", "table", "index UserImages", "index StatusIndex", "index DateIndex"),
-        *("time to live", "permission"),
+        *("time to live", "deletion protection", "point-in-time recovery", "queue policy", "permission"),
     }
     require(await check_at_start(sqs, s3, dynamodb, provisioned, retry=RETRY_POLICIES.startup))
 
@@ -245,7 +245,7 @@ async def test_the_table_of_the_template_passes_the_checks_on_moto(moto_endpoint
         await create_table(dynamodb, settings)
     findings = await _check_at(moto_endpoint, settings=settings)
     table = [finding for finding in findings if finding.name not in {"bucket", "queue", "dead-letter queue"}]
-    assert len(table) == 8
+    assert len(table) == 10
     assert all(finding.ok for finding in table), table
 
 

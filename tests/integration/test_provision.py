@@ -114,7 +114,7 @@ async def test_ttl_is_enabled_by_a_deployment_even_after_it_was_disabled_by_hand
     await dynamodb.update_time_to_live(
         TableName=name, TimeToLiveSpecification={"AttributeName": "ttl", "Enabled": False}
     )
-    assert (await provision(provisioned)).done == "unchanged"
+    assert (await provision(provisioned)).done == "repaired"
     assert await _ttl(dynamodb, name) == {"TimeToLiveStatus": "ENABLED", "AttributeName": "ttl"}
 
 

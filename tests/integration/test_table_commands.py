@@ -12,9 +12,9 @@ import pytest
 from tests.support.emulators import client, create_table, stack_name_of, unique_settings
 from worker.aws.provision import CAPABILITIES, STORAGE_TEMPLATE
 from worker.bootstrap import RETRY_POLICIES, build_backups, deploy_storage, storage_parameters
-from worker.checks.table import INDEXES
 from worker.cli.app import run
 from worker.domain.errors import ConfigurationError
+from worker.dynamodb.indexes import INDEXES
 from worker.local.embedded_aws import embedded_environment
 from worker.settings import Settings
 from worker.telemetry.table_metrics import (

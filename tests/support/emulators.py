@@ -91,6 +91,10 @@ async def create_table(dynamodb: "DynamoDBClient", settings: Settings) -> None:
     await dynamodb.update_time_to_live(
         TableName=settings.table_name, TimeToLiveSpecification={"AttributeName": "ttl", "Enabled": True}
     )
+    await dynamodb.update_table(TableName=settings.table_name, DeletionProtectionEnabled=True)
+    await dynamodb.update_continuous_backups(
+        TableName=settings.table_name, PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True}
+    )
 
 
 async def delete_table(dynamodb: "DynamoDBClient", table_name: str) -> None:

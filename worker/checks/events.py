@@ -32,8 +32,17 @@ async def check_stream(dynamodb: "DynamoDBClient", settings: "Settings", *, retr
     view = specification.get("StreamViewType")
     if view != "NEW_AND_OLD_IMAGES":
         message = f"the stream of table {name} has {view}, not the items before and after each change"
-        return failed(what, message, fix=f"turn the stream off, then {PROVISION}", required=False)
+        return failed(what, message, fix=_renew(name), required=False)
     return passed(what, f"table {name} has a stream with the items before and after", required=False)
+
+
+def _renew(table_name: str) -> str:
+    """Return how to replace the stream: DynamoDB cannot change what it contains."""
+    off = '{"StreamEnabled": false}'
+    return (
+        f"run `aws dynamodb update-table --table-name {table_name} --stream-specification '{off}'`, "
+        f"{PROVISION}, and deploy config/cloudformation/events.yaml again, which reads the new stream"
+    )
 
 
 async def check_pipe(pipes: "EventBridgePipesClient", settings: "Settings", *, retry: RetryPolicy) -> Finding:
@@ -49,7 +58,12 @@ async def check_pipe(pipes: "EventBridgePipesClient", settings: "Settings", *, r
     state = pipe["CurrentState"]
     if state not in _STARTING:
         reason = f": {pipe['StateReason']}" if pipe.get("StateReason") else ""
-        return failed(what, f"pipe {name} is {state}{reason}", fix="start the pipe", required=False)
+        return failed(
+            what,
+            f"pipe {name} is {state}{reason}",
+            fix=f"run `aws pipes start-pipe --name {name}`",
+            required=False,
+        )
     source, table = pipe["Source"], f":table/{settings.table_name}/stream/"
     if table not in source:
         message = f"pipe {name} reads {source}, not the stream of table {settings.table_name}"

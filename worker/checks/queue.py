@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
     from worker.settings import Settings
 
+_SENDERS: Final = frozenset({"events.amazonaws.com", "s3.amazonaws.com", "sns.amazonaws.com"})
+"""Services that bring notifications of uploads to the queue, directly or not."""
 INVALID_RECEIPT: Final = "image-worker-check"
 
 
@@ -62,7 +65,7 @@ async def _check_attributes(sqs: "SQSClient", url: str, settings: "Settings") ->
     attributes = response.get("Attributes", {})
     policy = json.loads(attributes.get("Policy", "{}"))
     return [
-        *([_scan_results(policy, settings)] if settings.require_scan else []),
+        _scan_results(policy, settings) if settings.require_scan else _queue_policy(policy, settings),
         _redrive_policy(json.loads(attributes.get("RedrivePolicy", "{}")), settings),
         _long_polling(int(attributes.get("ReceiveMessageWaitTimeSeconds", "0"))),
         _visibility_timeout(int(attributes.get("VisibilityTimeout", "30")), settings),
@@ -91,17 +94,55 @@ def _scan_results(policy: Mapping[str, Any], settings: "Settings") -> Finding:
     return passed(what, f"{settings.queue_name} receives scan results from EventBridge")
 
 
-def _allows_eventbridge(statement: Mapping[str, Any]) -> bool:
-    principal, actions = statement.get("Principal"), statement.get("Action", [])
-    services = principal.get("Service", []) if isinstance(principal, dict) else []
-    return (
-        statement.get("Effect") == "Allow"
-        and "events.amazonaws.com" in ([services] if isinstance(services, str) else services)
-        and any(
-            action.lower() in {"sqs:sendmessage", "sqs:*"}
-            for action in ([actions] if isinstance(actions, str) else actions)
+def _queue_policy(policy: Mapping[str, Any], settings: "Settings") -> Finding:
+    what, queue, bucket = "queue policy", settings.queue_name, settings.bucket
+    senders = {
+        service
+        for statement in policy.get("Statement", [])
+        if _allows_bucket(statement, bucket)
+        for service in _senders(statement)
+    }
+    if not senders & _SENDERS:
+        message = (
+            f"the policy of {queue} does not allow S3 to send notifications of {bucket}: "
+            "no image would be processed"
         )
+        return failed(what, message, fix=PROVISION)
+    return passed(what, f"{' and '.join(sorted(senders & _SENDERS))} may send messages to {queue}")
+
+
+def _allows_bucket(statement: Mapping[str, Any], bucket: str) -> bool:
+    """Return whether a statement's source, if it has one and S3 is the sender, is the bucket."""
+    if "s3.amazonaws.com" not in _senders(statement):
+        return True  # SNS and EventBridge have topics and rules as their sources
+    sources = [
+        arn
+        for operator, conditions in statement.get("Condition", {}).items()
+        if operator in {"ArnEquals", "ArnLike", "StringEquals", "StringLike"}
+        for key, value in conditions.items()
+        if key.lower() == "aws:sourcearn"
+        for arn in _as_list(value)
+    ]
+    return not sources or any(fnmatchcase(bucket, arn.rpartition(":")[2]) for arn in sources)
+
+
+def _allows_eventbridge(statement: Mapping[str, Any]) -> bool:
+    return "events.amazonaws.com" in _senders(statement)
+
+
+def _senders(statement: Mapping[str, Any]) -> list[str]:
+    """Return the AWS services that a statement allows to send messages."""
+    principal = statement.get("Principal")
+    sends = any(
+        action.lower() in {"sqs:sendmessage", "sqs:*"} for action in _as_list(statement.get("Action", []))
     )
+    if statement.get("Effect") != "Allow" or not sends or not isinstance(principal, dict):
+        return []
+    return _as_list(principal.get("Service", []))
+
+
+def _as_list(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
 
 
 def _redrive_policy(policy: Mapping[str, str | int], settings: "Settings") -> Finding:

@@ -1,5 +1,6 @@
 """Check that the table exists, with the right keys, indexes and time to live."""
 
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -8,6 +9,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from worker.aws.errors import is_no_such_table
 from worker.aws.retry import RetryPolicy, retry_at_startup
 from worker.checks.finding import PROVISION, Call, Finding, check_permission, failed, passed, request_failed
+from worker.dynamodb.indexes import INDEXES, KEYS, LISTED_ATTRIBUTES
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
@@ -19,26 +21,6 @@ if TYPE_CHECKING:
 
     from worker.settings import Settings
 
-KEYS: Final = ("imageId", "userId")
-"""Partition and sort key of the table."""
-INDEXES: Final = {
-    "UserImages": ("userId", "createdAt"),
-    "StatusIndex": ("statusShard", "createdAt"),
-    "DateIndex": ("dateShard", "createdAt"),
-}
-"""Index -> its partition and sort key."""
-LISTED_ATTRIBUTES: Final = frozenset(
-    {
-        "status",
-        "processedAt",
-        "originalFileName",
-        "originalFileSize",
-        "originalS3Key",
-        "processedS3Key",
-        "ttl",
-    }
-)
-"""Attributes that lists of images show in addition to the keys."""
 MISSING_ITEM: Final = "image-worker-check"
 USE_ANOTHER_NAME: Final = "set WORKER_TABLE_NAME to another name and run `image-worker provision`"
 
@@ -56,8 +38,10 @@ async def check_table(dynamodb: "DynamoDBClient", settings: "Settings", retry: R
         return [described]
     keys = _key_finding(described, settings)
     indexes = {index["IndexName"]: index for index in described.get("GlobalSecondaryIndexes", [])}
-    found = [keys, *(_index_finding(name, indexes.get(name)) for name in INDEXES)]
+    found = [keys, *(_index_finding(name, indexes.get(name), settings.table_name) for name in INDEXES)]
     found.append(await _check_ttl(dynamodb, settings))
+    found.append(_deletion_protection(described, settings))
+    found.append(await _check_recovery(dynamodb, settings))
     return found + (await _check_permissions(dynamodb, settings) if keys.ok else [])
 
 
@@ -88,7 +72,9 @@ def _key_finding(table: "TableDescriptionTypeDef", settings: "Settings") -> Find
     return passed(what, f"{name} exists with the key {_names(keys)}")
 
 
-def _index_finding(name: str, index: "GlobalSecondaryIndexDescriptionTypeDef | None") -> Finding:
+def _index_finding(
+    name: str, index: "GlobalSecondaryIndexDescriptionTypeDef | None", table_name: str
+) -> Finding:
     what, keys = f"index {name}", INDEXES[name]
     if index is None:
         return failed(
@@ -96,16 +82,48 @@ def _index_finding(name: str, index: "GlobalSecondaryIndexDescriptionTypeDef | N
         )
     if _keys(index["KeySchema"]) != keys:
         message = f"{name} has the key {_names(_keys(index['KeySchema']))}, not {_names(keys)}"
-        return failed(what, message, fix=f"delete the index, then {PROVISION}")
+        return failed(what, message, fix=_replace(name, table_name))
     projection = index.get("Projection", {})
     missing = LISTED_ATTRIBUTES - set(projection.get("NonKeyAttributes", []))
     if projection.get("ProjectionType") != "ALL" and missing:
         message = f"{name} does not project {', '.join(sorted(missing))}: lists show them as empty"
-        return failed(what, message, fix=f"delete the index, then {PROVISION}", required=False)
+        return failed(what, message, fix=_replace(name, table_name), required=False)
     if index.get("IndexStatus", "ACTIVE") not in {"ACTIVE", "UPDATING"}:
         message = f"{name} is {index['IndexStatus']}: lists are incomplete"
         return failed(what, message, fix="wait until it is ACTIVE", required=False)
     return passed(what, f"{name} has the key {_names(keys)}")
+
+
+def _replace(index: str, table_name: str) -> str:
+    """Return how to replace an index that another program has changed: DynamoDB cannot correct it."""
+    updates = json.dumps([{"Delete": {"IndexName": index}}])
+    return (
+        f"run `aws dynamodb update-table --table-name {table_name} "
+        f"--global-secondary-index-updates '{updates}'`, wait until the index is gone, and {PROVISION}"
+    )
+
+
+def _deletion_protection(table: "TableDescriptionTypeDef", settings: "Settings") -> Finding:
+    what, name = "deletion protection", settings.table_name
+    if not table.get("DeletionProtectionEnabled", False):
+        message = f"one call deletes the table {name}: its deletion protection is off"
+        return failed(what, message, fix=PROVISION, required=False)
+    return passed(what, f"{name} cannot be deleted by mistake", required=False)
+
+
+async def _check_recovery(dynamodb: "DynamoDBClient", settings: "Settings") -> Finding:
+    what, name = "point-in-time recovery", settings.table_name
+    try:
+        backups = await dynamodb.describe_continuous_backups(TableName=name)
+    except (BotoCoreError, ClientError) as error:
+        return request_failed(
+            what, error, action="dynamodb:DescribeContinuousBackups", on=name, required=False
+        )
+    recovery = backups["ContinuousBackupsDescription"].get("PointInTimeRecoveryDescription", {})
+    if recovery.get("PointInTimeRecoveryStatus") != "ENABLED":
+        message = f"point-in-time recovery is off: {name} can be restored only from on-demand backups"
+        return failed(what, message, fix=PROVISION, required=False)
+    return passed(what, f"{name} can be restored to any second of the last 35 days", required=False)
 
 
 async def _check_ttl(dynamodb: "DynamoDBClient", settings: "Settings") -> Finding:

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from tests.support import templates
-from worker.checks.table import INDEXES
+from worker.dynamodb.indexes import INDEXES
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.support import templates
-from worker.checks.table import INDEXES
+from worker.dynamodb.indexes import INDEXES
 
 SERVICE = ("ClusterName", "ServiceName")
 TABLE = ("TableName",)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.support import templates
-from worker.checks.table import LISTED_ATTRIBUTES
+from worker.dynamodb.indexes import LISTED_ATTRIBUTES
 
 TABLE_ARN = "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:table/${TableName}"
 """By name, because the table is created after the policies."""

@@ -6,7 +6,7 @@ import pytest
 from tests.support import templates
 from worker.aws.provision import STORAGE_TEMPLATE
 from worker.bootstrap import storage_parameters
-from worker.checks.table import INDEXES, KEYS, LISTED_ATTRIBUTES
+from worker.dynamodb.indexes import INDEXES, KEYS, LISTED_ATTRIBUTES
 from worker.settings import Settings
 
 INLINE_LIMIT_BYTES = 51_200
