@@ -202,6 +202,19 @@ def test_the_console_made_every_call_that_the_policies_allow(request: pytest.Fix
     assert granted("ConsoleOperatorPolicy") - actions_ == set()
 
 
+def test_the_policy_of_the_scheduled_check_allows_every_call_that_looks_for_uploads() -> None:
+    """The task of service.yaml and the job of config/kubernetes have ConsoleReaderPolicy."""
+    looking = [
+        call
+        for call in recorded()
+        if (call.for_whom == "enqueue" and call.operation != "SendMessageBatch")
+        or call.module == "worker.dynamodb.batches"  # in tasks of its own, of all that read many records
+    ]
+    assert denied(looking, granted("ConsoleReaderPolicy")) == []
+    if FOLDER is not None:
+        assert {xform_name(call.operation) for call in looking} >= {"list_objects_v2", "batch_get_item"}
+
+
 def test_operators_have_only_what_readers_do_not_have() -> None:
     assert granted("ConsoleReaderPolicy") & granted("ConsoleOperatorPolicy") == set()
 

@@ -20,12 +20,14 @@ class Observation:
         backlog: Messages visible and in flight.
         sent: Messages that arrived in this second.
         running: Replicas that have started.
+        cpu: CPU that a running replica uses on average, as a share of its CPUs.
     """
 
     now_s: int
     backlog: float
     sent: float
     running: int
+    cpu: float = 0.0
 
 
 class MinuteMetric:

@@ -45,6 +45,10 @@ class Replica:
         """Time to process an image that does not wait in the queue."""
         return self.decoder_s + self.worker_s + self.aws_s
 
+    def cpu(self, per_s: float) -> float:
+        """Return the share of the CPUs that so many images per second use."""
+        return per_s * (self.decoder_s + self.worker_s) / self.cpus
+
     @property
     def per_s(self) -> float:
         """Images per second, limited by CPUs, decoder processes, the worker process or slots."""
@@ -125,7 +129,11 @@ def simulate(
         queue -= done
         processed[now_s], backlog[now_s], replicas[now_s] = done, queue, running + len(starting)
         observation = Observation(
-            now_s=now_s, backlog=queue + done * replica.latency_s, sent=arriving, running=running
+            now_s=now_s,
+            backlog=queue + done * replica.latency_s,
+            sent=arriving,
+            running=running,
+            cpu=replica.cpu(done / running) if running else 0.0,
         )
         desired = autoscaler.decide(observation, desired)
         starting += [now_s + replica.startup_s] * (desired - running - len(starting))

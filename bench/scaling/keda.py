@@ -63,6 +63,9 @@ class Keda:
         cooldown_s: Time without work before the fleet is scaled to zero.
         up: Rules for scaling up.
         down: Rules for scaling down.
+        fallback_replicas: While the messages sent cannot be read, their trigger demands the current replicas,
+            and at least this number; with None it demands nothing, and the backlog alone decides.
+        unreadable: First and last second in which they cannot be read.
     """
 
     backlog_per_replica: float
@@ -73,6 +76,8 @@ class Keda:
     cooldown_s: int
     up: Rules
     down: Rules
+    fallback_replicas: int | None = None
+    unreadable: tuple[int, int] | None = None
     _recommendations: deque[tuple[int, int]] = field(default_factory=deque, init=False)
     _changes: deque[tuple[int, int]] = field(default_factory=deque, init=False)
     _active_s: int = field(default=0, init=False)
@@ -86,7 +91,7 @@ class Keda:
         Read the policy from the manifest.
 
         Raises:
-            ValueError: The manifest has a trigger that is not modelled.
+            ValueError: The manifest has a trigger or a fallback that is not modelled.
         """
         spec = yaml.safe_load(file.read_text())["spec"]
         triggers = {trigger["type"]: trigger["metadata"] for trigger in spec["triggers"]}
@@ -100,6 +105,7 @@ class Keda:
             cooldown_s=spec["cooldownPeriod"],
             up=Rules.parse(behavior["scaleUp"]),
             down=Rules.parse(behavior["scaleDown"]),
+            fallback_replicas=_fallback_replicas(spec["fallback"]),
         )
 
     def decide(self, observation: Observation, desired: int) -> int:
@@ -124,9 +130,14 @@ class Keda:
     def recommend(self, observation: Observation, replicas: int) -> int:
         """Return the number of replicas that the metrics demand, without stabilization and limits."""
         demands = [_for_average(observation.backlog, self.backlog_per_replica, replicas)]
-        if self.sent_per_replica is not None:
+        if self.sent_per_replica is not None and not self._is_unreadable(observation.now_s):
             demands.append(_for_average(self._sent_at_last_poll, self.sent_per_replica, replicas))
+        elif self.sent_per_replica is not None and self.fallback_replicas is not None:
+            demands.append(max(replicas, self.fallback_replicas))
         return max(demands)
+
+    def _is_unreadable(self, now_s: int) -> bool:
+        return self.unreadable is not None and self.unreadable[0] <= now_s <= self.unreadable[1]
 
     def _stabilized(self, observation: Observation, replicas: int) -> int:
         """Scale up to the lowest and down to the highest recommendation of the stabilization window."""
@@ -174,6 +185,14 @@ class Keda:
 def _for_average(value: float, target: float, replicas: int) -> int:
     """Return the number of replicas that brings the average to the target; the same within the tolerance."""
     return replicas if abs(1 - value / (target * replicas)) <= TOLERANCE else math.ceil(value / target)
+
+
+def _fallback_replicas(fallback: Mapping[str, Any]) -> int:
+    """Return the minimum while a trigger cannot be read; raise for behaviors that are not modelled."""
+    if fallback["behavior"] != "currentReplicasIfHigher":
+        message = f"bench.scaling does not model this fallback: {fallback}"
+        raise ValueError(message)
+    return int(fallback["replicas"])
 
 
 def _sent_per_replica(cloudwatch: Mapping[str, str] | None, others: Mapping[str, object]) -> float | None:

@@ -30,6 +30,8 @@ class TargetTracking:
         out_cooldown_s: Cooldown after scaling out.
         in_cooldown_s: Cooldown after scaling in.
         counts_sent: Whether the messages sent in the last minute count as work, in addition to the backlog.
+        cpu_target: Target of a second policy, which only scales out: the CPU of the service, as a share; None
+            without it.
     """
 
     target: float
@@ -38,11 +40,14 @@ class TargetTracking:
     out_cooldown_s: int
     in_cooldown_s: int
     counts_sent: bool
+    cpu_target: float | None = None
+    _cpu: MinuteMetric = field(default_factory=lambda: MinuteMetric(HIGH_ALARM_MINUTES), init=False)
     _work: MinuteMetric = field(default_factory=lambda: MinuteMetric(LOW_ALARM_MINUTES), init=False)
     _running: MinuteMetric = field(default_factory=lambda: MinuteMetric(LOW_ALARM_MINUTES), init=False)
     _scaled_out_s: int = field(default=-(10**9), init=False)
     _scaled_out_to: int = field(default=0, init=False)
     _scaled_in_s: int = field(default=-(10**9), init=False)
+    _cpu_out_s: int = field(default=-(10**9), init=False)
 
     @classmethod
     def shipped(cls) -> Self:
@@ -71,12 +76,24 @@ class TargetTracking:
         arrivals = PERIOD_S * observation.sent if self.counts_sent else 0
         self._work.add(now_s, observation.backlog + arrivals)
         self._running.add(now_s, observation.running)
+        self._cpu.add(now_s, observation.cpu)
         if now_s % PERIOD_S:
             return desired
         minutes = zip(self._work.readable(now_s), self._running.readable(now_s), strict=True)
         # Both are sums over a minute. While no task runs, the template's expression divides by one.
         metric = [work / max(running, PERIOD_S) for work, running in minutes]
-        return min(self.max_replicas, max(self.min_replicas, self._tracked(now_s, desired, metric)))
+        wanted = max(self._tracked(now_s, desired, metric), self._for_cpu(now_s, desired))
+        return min(self.max_replicas, max(self.min_replicas, wanted))
+
+    def _for_cpu(self, now_s: int, desired: int) -> int:
+        """Return the number of replicas that the policy on the CPU sets; 0 if it sets none."""
+        cpu = [total / PERIOD_S for total in self._cpu.readable(now_s)]
+        if self.cpu_target is None or len(cpu) < HIGH_ALARM_MINUTES:
+            return 0
+        if min(cpu[-HIGH_ALARM_MINUTES:]) <= self.cpu_target or now_s - self._cpu_out_s < self.out_cooldown_s:
+            return 0
+        self._cpu_out_s = now_s
+        return math.ceil(desired * cpu[-1] / self.cpu_target)
 
     def _tracked(self, now_s: int, desired: int, metric: Sequence[float]) -> int:
         """Return the number of replicas that target tracking sets, before minimum and maximum."""

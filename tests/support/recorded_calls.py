@@ -24,7 +24,8 @@ class Call(NamedTuple):
     An AWS call, and the module and top-level definition of the worker that made it.
 
     For whom is empty, or `reader` or `operator` for calls of the console, of pages and of actions, or
-    `deletion` for those of the commands that delete images, users and the objects of expired records.
+    `deletion` for those of the commands that delete images, users and the objects of expired records, or
+    `enqueue` for those by which `image-worker enqueue` looks for uploads.
     """
 
     module: str
@@ -80,15 +81,19 @@ def _for_whom() -> str:
     context = structlog.contextvars.get_contextvars()
     is_console = context.get("via") == "console"
     is_deletion = context.get("command") in {"images delete", "users forget"}
+    is_enqueue = False
     while frame is not None:
         if frame.f_code.co_filename.startswith(operations):  # may go on after a restart, without a request
             return "operator"
         is_console |= frame.f_code.co_filename.startswith(console)
         is_deletion |= frame.f_code.co_filename in deletions
+        is_enqueue |= frame.f_code.co_filename == str(ROOT / "worker" / "repair" / "enqueue.py")
         frame = frame.f_back
     if is_console:
         return "operator" if "by" in context else "reader"
-    return "deletion" if is_deletion else ""
+    if is_deletion:
+        return "deletion"
+    return "enqueue" if is_enqueue else ""
 
 
 def _caller() -> tuple[str, str] | None:

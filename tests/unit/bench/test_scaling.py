@@ -157,6 +157,22 @@ def test_the_recommendation_is_the_backlog_divided_by_its_target_rounded_up(
     assert expected == KEDA.recommend(observation, replicas)
 
 
+def test_while_arrivals_are_unreadable_the_backlog_scales_out_and_nothing_scales_in() -> None:
+    keda = replace(KEDA, sent_per_replica=100, fallback_replicas=4, unreadable=(0, 10_000))
+    assert changes_under(keda, (600, 0)) == [4]
+    assert changes_under(keda, (600, 2000), (1200, 0), desired=10) == [20]
+    assert changes_under(replace(keda, fallback_replicas=None), (900, 0), desired=3) == [2, 1]
+
+
+def test_a_policy_on_the_cpu_only_scales_out() -> None:
+    tracking, sizes = replace(TRACKING, cpu_target=0.5, out_cooldown_s=600), [1]
+    for second in range(2400):
+        size, cpu = sizes[-1], 0.75 if second < 300 else 0.1
+        observation = Observation(now_s=second, backlog=95 * size, sent=0, running=size, cpu=cpu)
+        sizes.append(tracking.decide(observation, size))
+    assert (set(sizes), sizes[-1]) == ({1, 2}, 2)
+
+
 def test_scaling_up_uses_the_larger_of_doubling_and_adding_pods_in_each_period() -> None:
     # Four more than 1, then none for the rest of the minute; in each following minute the size doubles.
     assert changes_under(KEDA, (300, 100_000)) == [5, 10, 20, 40, 50]

@@ -181,6 +181,15 @@ def test_the_worker_has_longer_to_stop_than_it_takes_to_drain(services: dict[str
     assert int(grace[:-1]) > Settings().drain_timeout_s
 
 
+def test_localstack_may_take_as_long_as_its_script_waits_for_the_stack(services: dict[str, Any]) -> None:
+    check = services["localstack"]["healthcheck"]
+    script = (ROOT / "config" / "localstack" / "ready.d" / "provision.py").read_text()
+    waits = re.search(r'"Delay": (\d+), "MaxAttempts": (\d+)', script)
+    assert waits
+    start_s = int(check["start_period"].removesuffix("s"))
+    assert start_s > int(waits[1]) * int(waits[2])
+
+
 def test_the_worker_in_compose_can_write_only_to_tmp(services: dict[str, Any]) -> None:
     worker = services["worker"]
     assert worker["read_only"] is True
