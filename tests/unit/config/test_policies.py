@@ -10,6 +10,17 @@ from worker.dynamodb.indexes import LISTED_ATTRIBUTES
 
 TABLE_ARN = "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:table/${TableName}"
 """By name, because the table is created after the policies."""
+
+
+def on_tables(suffix: str = "") -> list[Any]:
+    """Return the resource of a statement about the table, and about one more if there is one."""
+    own, more = (
+        f"{TABLE_ARN}{suffix}".replace("{TableName}", name)
+        for name in ("{TableName}", "{AdditionalTableName}")
+    )
+    return [{"Fn::Sub": own}, {"Fn::If": ["HasAdditionalTable", {"Fn::Sub": more}, {"Ref": "AWS::NoValue"}]}]
+
+
 KEY = {"Fn::If": ["CreatesKey", {"Fn::GetAtt": "Key.Arn"}, {"Ref": "KeyArn"}]}
 
 
@@ -100,7 +111,7 @@ def test_messages_are_received_from_one_queue_and_sent_to_the_other() -> None:
 
 
 def test_the_worker_has_no_access_to_indexes() -> None:
-    assert statement("WorkerPolicy", "WriteRecords")["Resource"] == {"Fn::Sub": TABLE_ARN}
+    assert statement("WorkerPolicy", "WriteRecords")["Resource"] == on_tables()
 
 
 def test_head_bucket_has_no_condition_because_its_request_has_no_prefix() -> None:
@@ -111,7 +122,7 @@ def test_head_bucket_has_no_condition_because_its_request_has_no_prefix() -> Non
 def test_readers_can_only_list_their_own_images() -> None:
     (only,) = policies()["ReaderPolicy"]
     assert actions(only) == {"dynamodb:Query"}
-    assert only["Resource"] == {"Fn::Sub": f"{TABLE_ARN}/index/UserImages*"}
+    assert only["Resource"] == on_tables("/index/UserImages*")
     assert only["Condition"] == {
         "ForAllValues:StringEquals": {
             "dynamodb:LeadingKeys": [{"Fn::Join": ["", ["${", {"Ref": "ReaderIdentity"}, "}"]]}]
@@ -163,3 +174,11 @@ def test_no_policy_allows_to_delete_other_objects_than_uploads_and_results() -> 
     for policy, statements in policies().items():
         found = [one["Resource"] for one in statements if "s3:DeleteObject" in actions(one)]
         assert found == deleted.get(policy, [])
+
+
+def test_every_statement_about_the_table_is_about_the_additional_one_as_well() -> None:
+    for name, statements in policies().items():
+        for one in statements:
+            if "${TableName}" in str(one["Resource"]):
+                suffix = one["Resource"][0]["Fn::Sub"].removeprefix(TABLE_ARN)
+                assert one["Resource"] == on_tables(suffix), name
