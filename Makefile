@@ -1,11 +1,13 @@
 # Commands for contributors; `make help` lists them. Each target sets up what it needs.
+# `make test PYTHON=python3.13` uses an environment of that version, .venv-3.13.
 PYTHON ?= python3
-VENV := .venv
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+VENV := .venv$(if $(filter-out file default undefined,$(origin PYTHON)),-$(VERSION))
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.set-up
 CHECKOV := .venv-checkov
 
-.PHONY: help demo test simulate matrix fuzz chaos soak bench check format lock image image-demo clean docs docs-pictures
+.PHONY: help demo test test-runtime simulate matrix fuzz chaos soak bench check format lock image image-demo clean docs docs-pictures
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -20,6 +22,13 @@ test: $(SETUP) ## Run all tests
 	rm -rf $(CALLS)
 	RECORDED_CALLS=$(CALLS) $(BIN)/pytest -n 4 --dist worksteal -m "not after_all_others"
 	RECORDED_CALLS=$(CALLS) $(BIN)/pytest -m after_all_others
+
+# What depends on the version of Python: asyncio, processes, decoders. CI runs it on the version of the container image.
+RUNTIME := tests/unit tests/contract tests/hostile tests/simulation/test_simulation.py tests/chaos \
+	tests/integration/test_pool.py tests/integration/test_pool_decoders.py tests/acceptance/test_interrupts.py \
+	tests/acceptance/test_kills.py
+test-runtime: $(SETUP) ## Run the tests that a second version of Python may break: make test-runtime PYTHON=python3.13
+	$(BIN)/pytest -n 4 --dist worksteal $(RUNTIME)
 
 simulate: $(SETUP) ## Simulate fleets of workers with faults, on virtual time (SEEDS, FIRST; SEED for one, with its trace)
 	$(BIN)/python -m tests.simulation
@@ -101,4 +110,4 @@ $(SETUP): requirements/dev.lock pyproject.toml
 	touch $@
 
 clean: ## Delete environments and caches
-	rm -rf $(VENV) $(CHECKOV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -140,7 +140,7 @@ class DecoderSupervisor:
             decoder.kill()
         await self._starter.stop()
         while self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.wait(self._tasks)  # unlike gather, it lets their callbacks run if all are done
 
     async def acquire(self, user_id: str) -> DecoderProcess:
         """

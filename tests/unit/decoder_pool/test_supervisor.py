@@ -47,6 +47,7 @@ class FakeStarter:
         self.started: list[FakeDecoder] = []
         self.error: TransientError | None = None
         self.is_stopped = False
+        self.iterations_to_stop = 0
 
     async def start_decoder(self) -> DecoderProcess:
         if self.error is not None:
@@ -55,6 +56,8 @@ class FakeStarter:
         return cast("DecoderProcess", self.started[-1])
 
     async def stop(self) -> None:
+        for _ in range(self.iterations_to_stop):
+            await asyncio.sleep(0)
         self.is_stopped = True
 
 
@@ -190,3 +193,14 @@ async def test_images_of_a_stopped_supervisor_fail_as_transient() -> None:
         await stopping
         with pytest.raises(TransientError, match="stopped"):
             await supervisor.acquire("cy")
+
+
+@pytest.mark.parametrize("iterations", range(6))
+async def test_stopping_ends_whatever_iteration_of_the_loop_the_supervision_of_a_decoder_ends_in(
+    iterations: int,
+) -> None:
+    """Since Python 3.12, awaiting `gather` of finished tasks does not let their callbacks run."""
+    starter = FakeStarter()
+    starter.iterations_to_stop = iterations
+    async with supervising(starter, processes=2):
+        pass
