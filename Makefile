@@ -62,6 +62,7 @@ check: $(SETUP) $(CHECKOV)/.set-up ## Check style, types, import rules, template
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 	$(SCAN) --framework cloudformation -d config/cloudformation
+	$(SCAN) --framework terraform -d config/terraform
 	$(SCAN) --framework kubernetes -d config/kubernetes
 	$(SCAN) --framework dockerfile -f Dockerfile
 	$(BIN)/lint-imports

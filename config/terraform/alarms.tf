@@ -3,7 +3,7 @@
 
 resource "aws_cloudwatch_metric_alarm" "dynamodb_read_throttles" {
   alarm_name          = "${aws_dynamodb_table.image_metadata.name}-read-throttles"
-  alarm_description   = "DynamoDB throttles reads of the table or of an index; `image-worker table metrics` shows which."
+  alarm_description   = "DynamoDB throttles reads of the table or of an index; `image-worker table metrics` shows which. docs/operations/respond.md#read-throttles"
   comparison_operator = "GreaterThanThreshold"
   threshold           = 10
   evaluation_periods  = 2
@@ -82,7 +82,7 @@ resource "aws_cloudwatch_metric_alarm" "dynamodb_read_throttles" {
 
 resource "aws_cloudwatch_metric_alarm" "dynamodb_write_throttles" {
   alarm_name          = "${aws_dynamodb_table.image_metadata.name}-write-throttles"
-  alarm_description   = "DynamoDB throttles writes to the table or to an index; `image-worker table metrics` shows which."
+  alarm_description   = "DynamoDB throttles writes to the table or to an index; `image-worker table metrics` shows which. docs/operations/respond.md#write-throttles"
   comparison_operator = "GreaterThanThreshold"
   threshold           = 10
   evaluation_periods  = 2

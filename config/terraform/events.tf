@@ -168,7 +168,7 @@ resource "aws_cloudwatch_metric_alarm" "pipe_failures" {
   count = var.events_pipe ? 1 : 0
 
   alarm_name          = "${var.events_pipe_name}-failures"
-  alarm_description   = "The pipe could not publish events; it retries them for MaxAgeSeconds. Check that its target exists and that its role may publish there."
+  alarm_description   = "The pipe could not publish events; it retries them for MaxAgeSeconds. Check that its target exists and that its role may publish there. docs/operations/respond.md#events-are-not-published"
   namespace           = "AWS/EventBridge/Pipes"
   metric_name         = "ExecutionFailed"
   dimensions          = { PipeName = var.events_pipe_name }
@@ -187,7 +187,7 @@ resource "aws_cloudwatch_metric_alarm" "event_dead_letters" {
   count = var.events_pipe ? 1 : 0
 
   alarm_name          = "${var.events_pipe_name}-dead-letters"
-  alarm_description   = "Events were not delivered. A dead letter of the pipe names positions in the stream, not events: publish the events of that time again by `image-worker events replay`, then purge the queue."
+  alarm_description   = "Events were not delivered. A dead letter of the pipe names positions in the stream, not events: publish the events of that time again by `image-worker events replay`, then purge the queue. docs/operations/respond.md#events-are-not-published"
   namespace           = "AWS/SQS"
   metric_name         = "ApproximateNumberOfMessagesVisible"
   dimensions          = { QueueName = aws_sqs_queue.events_dead_letters[0].name }

@@ -57,7 +57,7 @@ resource "aws_iam_policy" "worker" {
         {
           Sid      = "SendDeadLetters"
           Effect   = "Allow"
-          Action   = ["sqs:GetQueueUrl", "sqs:SendMessage"]
+          Action   = ["sqs:GetQueueAttributes", "sqs:GetQueueUrl", "sqs:SendMessage"]
           Resource = aws_sqs_queue.dead_letters.arn
         },
         {
