@@ -24,7 +24,14 @@ locals {
   key_arn           = local.creates_key ? aws_kms_key.image_worker[0].arn : var.key_arn
   output_bucket     = local.has_output_bucket ? aws_s3_bucket.output[0].bucket : aws_s3_bucket.uploads.bucket
   output_bucket_arn = local.has_output_bucket ? aws_s3_bucket.output[0].arn : aws_s3_bucket.uploads.arn
-  table_arn         = aws_dynamodb_table.image_metadata.arn
+
+  # The tables that the policies allow access to.
+  table_arns = concat(
+    [aws_dynamodb_table.image_metadata.arn],
+    var.additional_table_name != "" ? [
+      "arn:${local.partition}:dynamodb:${local.region}:${local.account}:table/${var.additional_table_name}",
+    ] : [],
+  )
 
   via_s3       = "s3.${local.region}.${local.url_suffix}"
   via_sqs      = "sqs.${local.region}.${local.url_suffix}"

@@ -64,7 +64,7 @@ resource "aws_iam_policy" "worker" {
           Sid      = "WriteRecords"
           Effect   = "Allow"
           Action   = ["dynamodb:DescribeTable", "dynamodb:GetItem", "dynamodb:UpdateItem"]
-          Resource = local.table_arn
+          Resource = local.table_arns
         },
         {
           Sid    = "UseKey"
@@ -145,13 +145,13 @@ resource "aws_iam_policy" "operator" {
             "dynamodb:Query",
             "dynamodb:UpdateItem",
           ]
-          Resource = local.table_arn
+          Resource = local.table_arns
         },
         {
           Sid      = "ListImages"
           Effect   = "Allow"
           Action   = "dynamodb:Query"
-          Resource = "${local.table_arn}/index/UserImages*"
+          Resource = [for arn in local.table_arns : "${arn}/index/UserImages*"]
         },
       ],
       var.stream ? [
@@ -159,7 +159,7 @@ resource "aws_iam_policy" "operator" {
           Sid      = "FindStream"
           Effect   = "Allow"
           Action   = "dynamodb:DescribeTable"
-          Resource = local.table_arn
+          Resource = local.table_arns
         },
       ] : [],
       var.stream ? [
@@ -167,7 +167,7 @@ resource "aws_iam_policy" "operator" {
           Sid      = "FollowStream"
           Effect   = "Allow"
           Action   = ["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"]
-          Resource = "${local.table_arn}/stream/*"
+          Resource = [for arn in local.table_arns : "${arn}/stream/*"]
         },
       ] : [],
       [
@@ -202,7 +202,7 @@ resource "aws_iam_policy" "reader" {
         Sid      = "ListOwnImages"
         Effect   = "Allow"
         Action   = "dynamodb:Query"
-        Resource = "${local.table_arn}/index/UserImages*"
+        Resource = [for arn in local.table_arns : "${arn}/index/UserImages*"]
         Condition = {
           "ForAllValues:StringEquals" = { "dynamodb:LeadingKeys" = [join("", ["$", "{", var.reader_identity, "}"])] }
           Null                        = { "dynamodb:LeadingKeys" = "false" }
@@ -284,13 +284,13 @@ resource "aws_iam_policy" "console_reader" {
             "dynamodb:GetItem",
             "dynamodb:Query",
           ]
-          Resource = local.table_arn
+          Resource = local.table_arns
         },
         {
           Sid      = "ListImages"
           Effect   = "Allow"
           Action   = "dynamodb:Query"
-          Resource = "${local.table_arn}/index/*"
+          Resource = [for arn in local.table_arns : "${arn}/index/*"]
         },
         {
           Sid       = "UseKey"
@@ -345,7 +345,7 @@ resource "aws_iam_policy" "console_operator" {
         Sid      = "WriteRecords"
         Effect   = "Allow"
         Action   = ["dynamodb:DeleteItem", "dynamodb:UpdateItem"]
-        Resource = local.table_arn
+        Resource = local.table_arns
       },
       {
         Sid       = "UseKey"

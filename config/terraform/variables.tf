@@ -122,6 +122,17 @@ variable "table_name" {
   }
 }
 
+variable "additional_table_name" {
+  type        = string
+  default     = ""
+  description = "One more table that the policies allow access to, such as one that was restored from a backup. None if empty."
+
+  validation {
+    condition     = length(var.additional_table_name) <= 255
+    error_message = "additional_table_name has at most 255 characters."
+  }
+}
+
 variable "billing_mode" {
   type        = string
   default     = "PAY_PER_REQUEST"

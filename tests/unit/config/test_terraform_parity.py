@@ -17,6 +17,7 @@ KEY = "arn:aws-cn:kms:cn-north-1:123456789012:key/1234-abcd"
 QUEUE = "arn:aws-cn:sqs:cn-north-1:123456789012:subscriber"
 TOPIC = "arn:aws-cn:sns:cn-north-1:123456789012:on-call"
 EVERYTHING = {
+    "additional_table_name": "restored",
     "output_bucket_name": "results",
     "bucket_versioning": True,
     "billing_mode": "PROVISIONED",
@@ -47,6 +48,7 @@ inputs = st.fixed_dictionaries(
         "visibility_timeout": st.integers(6, 43_200),
         "max_receive_count": st.integers(1, 1000),
         "table_name": st.sampled_from(["image-processing-metadata", "records"]),
+        "additional_table_name": st.sampled_from(["", "restored"]),
         "billing_mode": st.sampled_from(["PAY_PER_REQUEST", "PROVISIONED"]),
         "max_read_request_units": st.sampled_from([0, 1, 900]),
         "max_write_request_units": st.sampled_from([0, 1, 900]),
