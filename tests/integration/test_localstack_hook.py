@@ -88,6 +88,9 @@ async def test_provisioning_after_the_hook_changes_nothing(settings: Settings, h
         client("cloudformation", settings) as cloudformation,
         client("dynamodb", settings) as dynamodb,
     ):
+        first = await deploy_storage(cloudformation, dynamodb, settings)
+        assert first.done == "repaired", "MiniStack ignores TTL and point-in-time recovery in templates"
+        assert {change.partition(": ")[0] for change in first.changes} == {f"table {settings.table_name}"}
         assert (await deploy_storage(cloudformation, dynamodb, settings)).done == "unchanged"
 
 

@@ -217,7 +217,8 @@ async def _existing(
     if stack["StackStatus"] in NEVER_COMPLETED:
         message = (
             f"the stack {stack_name} was never completed ({stack['StackStatus']}) and cannot be updated; "
-            f"delete it with `aws cloudformation delete-stack --stack-name {stack_name}` and provision again"
+            f"delete it with `aws cloudformation delete-stack --stack-name {stack_name}` and provision again; "
+            "if it has created the table, turn that table's deletion protection off first"
         )
         raise ConfigurationError(message)
     return stack
