@@ -217,8 +217,8 @@ async def _existing(
     if stack["StackStatus"] in NEVER_COMPLETED:
         message = (
             f"the stack {stack_name} was never completed ({stack['StackStatus']}) and cannot be updated; "
-            f"delete it with `aws cloudformation delete-stack --stack-name {stack_name}` and provision again; "
-            "if it has created the table, turn that table's deletion protection off first"
+            "turn off the deletion protection of its table, if it has created one, delete the stack with "
+            f"`aws cloudformation delete-stack --stack-name {stack_name}`, and provision again"
         )
         raise ConfigurationError(message)
     return stack
