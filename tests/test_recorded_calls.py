@@ -61,6 +61,7 @@ ONLY_COMMANDS = (
     "worker.dynamodb.deletions",
     "worker.dynamodb.queries",
     "worker.dynamodb.repair_writes",
+    "worker.dynamodb.restore",
     "worker.dynamodb.stream",
     "worker.events",
     "worker.repair",

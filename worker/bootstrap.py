@@ -17,10 +17,10 @@ from aiobotocore.session import AioSession, get_session
 
 from worker.aws.clock_skew import ClockSkew
 from worker.aws.endpoint_check import reject_non_aws_responses
-from worker.aws.errors import is_no_such_queue
+from worker.aws.errors import is_no_such_queue, is_no_such_table
 from worker.aws.fast_path import client_config, enable_fast_path
 from worker.aws.http_session import HttpSession
-from worker.aws.provision import DEPLOY_TIMEOUT_S, STACK_NAME, Deployment, deploy, plan
+from worker.aws.provision import DEPLOY_TIMEOUT_S, STACK_NAME, Deployment, deploy, plan, stack_outputs
 from worker.aws.retry import RetryPolicies, call_with_retry
 from worker.aws.task_protection import ScaleInProtection
 from worker.decoder_pool.pool import DecoderPool
@@ -35,7 +35,7 @@ from worker.domain.confinement import Guarantee, describe_missing, missing_guara
 from worker.domain.errors import ConfigurationError, TransientError
 from worker.domain.recipe import Limits
 from worker.domain.requester import Requester
-from worker.drift import Storage
+from worker.drift import Storage, TableDrift
 from worker.dynamodb.backups import Backups
 from worker.dynamodb.deletions import DeletionWrites
 from worker.dynamodb.indexes import INDEXES
@@ -43,6 +43,7 @@ from worker.dynamodb.ledger import DynamoLedger
 from worker.dynamodb.profiles import CachedProfiles, ProfileStore
 from worker.dynamodb.queries import OnUnreadable, Queries, log_unreadable
 from worker.dynamodb.repair_writes import RepairWrites
+from worker.dynamodb.restore import TableRestore
 from worker.dynamodb.stream import TableStream
 from worker.dynamodb.table import Table
 from worker.dynamodb.table_identity import TableIdentity
@@ -333,6 +334,17 @@ def build_backups(dynamodb: "DynamoDBClient", settings: Settings) -> Backups:
     return Backups(dynamodb, table=table_of(settings), retry=RETRY_POLICIES.table)
 
 
+def build_table_restore(dynamodb: "DynamoDBClient", settings: Settings) -> TableRestore:
+    """Return the restore of the table to a new one."""
+    return TableRestore(dynamodb, table=table_of(settings), retry=RETRY_POLICIES.table)
+
+
+def build_table_drift(dynamodb: "DynamoDBClient", settings: Settings, *, table_name: str) -> TableDrift:
+    """Return what a table differs in from the template, whatever its name."""
+    has_stream = storage_parameters(settings)["Stream"] == "Enabled"
+    return TableDrift(dynamodb, table_name, has_stream=has_stream)
+
+
 def build_table_metrics(cloudwatch: "CloudWatchClient", settings: Settings) -> TableMetrics:
     """Return the CloudWatch metrics of the table and its indexes."""
     return TableMetrics(
@@ -412,6 +424,7 @@ async def deploy_storage(
         dry_run: Whether to return only what would be done.
     """
     parameters = storage_parameters(settings)
+    table = await _table_parameters(cloudformation, dynamodb, settings, stack_name)
     session = _session()
     async with (
         open_client("s3", settings, session=session) as s3,
@@ -420,7 +433,7 @@ async def deploy_storage(
         return await (plan if dry_run else deploy)(
             cloudformation,
             Storage(s3, sqs, dynamodb, parameters),
-            parameters,
+            parameters | table,
             retry=RETRY_POLICIES.table,
             stack_name=stack_name,
             timeout_s=timeout_s,
@@ -431,6 +444,30 @@ async def deploy_storage(
 def _session() -> AioSession:
     """Return a session that keeps the service models it has loaded, for deployments."""
     return get_session()
+
+
+async def _table_parameters(
+    cloudformation: "CloudFormationClient", dynamodb: "DynamoDBClient", settings: Settings, stack_name: str
+) -> dict[str, str]:
+    """
+    Return the parameters of the storage stack about a table that is not its own.
+
+    One that exists was restored from a backup: the stack keeps its own, because an update would create the
+    other a second time, and its policies allow both. One that does not exist replaces the own one, which the
+    workers use until they have the new name.
+    """
+    own, name = (await stack_outputs(cloudformation, stack_name)).get("TableName"), settings.table_name
+    if own is None or own == name:
+        return {}
+    try:
+        await call_with_retry(
+            lambda: dynamodb.describe_table(TableName=name), RETRY_POLICIES.table, what=f"describe {name}"
+        )
+    except TransientError as error:
+        if is_no_such_table(error.__cause__):
+            return {"AdditionalTableName": own}
+        raise
+    return {"TableName": own, "AdditionalTableName": name}
 
 
 @asynccontextmanager

@@ -11,10 +11,11 @@ import pytest
 
 from tests.support.emulators import client, create_table, stack_name_of, unique_settings
 from worker.aws.provision import CAPABILITIES, STORAGE_TEMPLATE
-from worker.bootstrap import RETRY_POLICIES, build_backups, deploy_storage, storage_parameters
+from worker.bootstrap import RETRY_POLICIES, build_backups, deploy_storage, storage_parameters, table_of
 from worker.cli.app import run
 from worker.domain.errors import ConfigurationError
 from worker.dynamodb.indexes import INDEXES
+from worker.dynamodb.restore import TableRestore
 from worker.local.embedded_aws import embedded_environment
 from worker.settings import Settings
 from worker.telemetry.table_metrics import (
@@ -268,3 +269,90 @@ async def test_zero_hours_are_a_usage_error(command: Command) -> None:
     status, _, stderr = await command("metrics", "--hours", "0")
     assert status == 2
     assert "--hours" in stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("--at", "latest", "--backup", "x"), "exclude each other"),
+        ((), "exclude each other"),
+        (("--at", "yesterday"), "write a time as in"),
+        (("--at", "2020-01-01T00:00:00Z"), "is outside of the point-in-time recovery"),
+        (("--backup", "missing"), "there is no backup 'missing'"),
+    ],
+)
+async def test_a_restore_that_is_impossible_changes_nothing(
+    table: Settings, dynamodb: "DynamoDBClient", command: Command, arguments: tuple[str, ...], reason: str
+) -> None:
+    name = table.table_name
+    on: Any = {"PointInTimeRecoveryEnabled": True}
+    await dynamodb.update_continuous_backups(TableName=name, PointInTimeRecoverySpecification=on)
+
+    status, _, stderr = await command("restore", f"{name}-2", *arguments)
+
+    assert status == 2
+    assert reason in " ".join(stderr.split())
+    with pytest.raises(dynamodb.exceptions.ResourceNotFoundException):
+        await dynamodb.describe_table(TableName=f"{name}-2")
+
+
+async def test_a_table_is_not_restored_over_another_one_or_itself_or_without_recovery(
+    table: Settings, dynamodb: "DynamoDBClient", command: Command
+) -> None:
+    other = table.model_copy(update={"table_name": f"{table.table_name}-other"})
+    await create_table(dynamodb, other)
+    off: Any = {"PointInTimeRecoveryEnabled": False}
+    await dynamodb.update_continuous_backups(TableName=table.table_name, PointInTimeRecoverySpecification=off)
+
+    results = [
+        await command("restore", name, "--at", "latest")
+        for name in (other.table_name, table.table_name, f"{table.table_name}-2")
+    ]
+
+    assert [status for status, _, _ in results] == [2, 2, 2]
+    reasons = [" ".join(stderr.split()) for _, _, stderr in results]
+    assert "exists, and" in reasons[0]
+    assert "choose another name" in reasons[1]
+    assert "is off: restore it from a backup" in reasons[2]
+
+
+async def test_a_restored_table_has_the_tags_and_the_protection_of_the_table(
+    table: Settings, dynamodb: "DynamoDBClient", command: Command
+) -> None:
+    name = f"{table.table_name}-2"
+    source = (await dynamodb.describe_table(TableName=table.table_name))["Table"]
+    await dynamodb.tag_resource(ResourceArn=source["TableArn"], Tags=[{"Key": "team", "Value": "photos"}])
+    on: Any = {"PointInTimeRecoveryEnabled": True}
+    await dynamodb.update_continuous_backups(TableName=table.table_name, PointInTimeRecoverySpecification=on)
+
+    status, stdout, stderr = await command("restore", name, "--at", "latest", "--json")
+
+    assert status == 0, stderr
+    document = json.loads(stdout)
+    assert document["restored"]
+    restored = (await dynamodb.describe_table(TableName=name))["Table"]
+    assert document["arn"] == restored["TableArn"]
+    assert restored["DeletionProtectionEnabled"]
+    tags = await dynamodb.list_tags_of_resource(ResourceArn=restored["TableArn"])
+    assert tags["Tags"] == [{"Key": "team", "Value": "photos"}]
+    assert f"set WORKER_TABLE_NAME={name}" in document["steps"][0]
+
+
+async def test_a_restore_that_was_interrupted_is_continued(moto_endpoint: str) -> None:
+    settings = unique_settings(moto_endpoint)
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    async with client("dynamodb", settings) as dynamodb:
+        await create_table(dynamodb, settings)
+        backup = await build_backups(dynamodb, settings).create("before")
+        tool = TableRestore(dynamodb, table=table_of(settings), retry=RETRY_POLICIES.table, sleep=sleep)
+        target = f"{settings.table_name}-2"
+
+        first = await tool.restore(target, backup)
+        second = await tool.restore(target, backup)
+
+    assert (first.is_resumed, second.is_resumed) == (False, True)
+    assert first.arn == second.arn

@@ -156,6 +156,20 @@ async def deploy(
     return Deployment(stack_name, work.done, _outputs(stack), tuple(work.changes), work.compares_resources)
 
 
+async def stack_outputs(cloudformation: "CloudFormationClient", stack_name: str) -> Mapping[str, str]:
+    """
+    Return the outputs of the stack; empty if it does not exist.
+
+    Raises:
+        ConfigurationError: AWS is unreachable or rejected the request.
+    """
+    try:
+        stack = await _describe(cloudformation, stack_name)
+    except (BotoCoreError, ClientError) as error:
+        raise ConfigurationError(explain(error)) from error
+    return _outputs(stack) if stack else {}
+
+
 async def plan(
     cloudformation: "CloudFormationClient",
     drift: StorageDrift,

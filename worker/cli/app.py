@@ -114,7 +114,12 @@ COMMANDS: Final = (
         "Operate",
     ),
     Entry("reconcile", "worker.cli.reconcile", "Find stuck images and requeue them.", "Operate"),
-    Entry("table", "worker.cli.table", "Back up the table, and show its capacity and throttling.", "Operate"),
+    Entry(
+        "table",
+        "worker.cli.table",
+        "Back up and restore the table, and show its capacity and throttling.",
+        "Operate",
+    ),
 )
 
 

@@ -1,4 +1,4 @@
-"""`image-worker table`: backups, consumed capacity, throttling and errors."""
+"""`image-worker table`: backups, restores, consumed capacity, throttling and errors."""
 
 import re
 from collections import Counter
@@ -8,17 +8,28 @@ from math import ceil
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
+from rich.markup import escape
 
-from worker.bootstrap import build_backups, build_table_metrics, open_client
+from worker.bootstrap import (
+    build_backups,
+    build_table_drift,
+    build_table_metrics,
+    build_table_restore,
+    open_client,
+)
 from worker.cli.support import output
 from worker.cli.support.entrypoint import asynchronous, start
 from worker.domain import clock
 from worker.domain.clock import utc_now
-from worker.dynamodb.backups import NAME_PATTERN, Backup
+from worker.domain.errors import ConfigurationError
+from worker.dynamodb.backups import NAME_PATTERN, Backup, Backups
+from worker.dynamodb.restore import LATEST, RestoredTable, RestorePoint
 from worker.presentation.units import human_bytes
+from worker.settings import Settings
 from worker.telemetry.table_metrics import LEVELS, PERIOD, Scope, Series, window
 
 if TYPE_CHECKING:
+    from worker.aws.repairs import Repair
     from worker.domain.step import Json
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
@@ -32,11 +43,18 @@ NO_VALUE: Final = "[dim]-[/]"
 
 @app.callback()
 def table() -> None:
-    """Back up the table, and show its capacity and throttling."""
+    """Back up and restore the table, and show its capacity and throttling."""
 
 
 def _checked_name(name: str | None) -> str | None:
     if name is not None and not re.fullmatch(NAME_PATTERN, name):
+        message = f"{name!r} is invalid: use 3 to 255 letters, digits, dots, hyphens and underscores"
+        raise typer.BadParameter(message)
+    return name
+
+
+def _checked_table(name: str) -> str:
+    if not re.fullmatch(NAME_PATTERN, name):
         message = f"{name!r} is invalid: use 3 to 255 letters, digits, dots, hyphens and underscores"
         raise typer.BadParameter(message)
     return name
@@ -94,6 +112,122 @@ async def backups(*, json: output.JsonOption = False) -> None:
         ]
         columns = ["name", "status", "type", "created", "size"]
         output.console().print(output.table(columns, rows, numeric=["size"], unbroken=["name", "created"]))
+
+
+@app.command()
+@asynchronous
+async def restore(
+    target: Annotated[
+        str, typer.Argument(metavar="TABLE", callback=_checked_table, help="Name of the new table.")
+    ],
+    *,
+    backup: Annotated[
+        str | None, typer.Option("--backup", help="Name or ARN of the backup to restore.")
+    ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option("--at", metavar="TIME", help="Time to restore, as in 2024-01-31T12:00:00Z, or: latest."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check that it is possible, and print the steps.")
+    ] = False,
+    json: output.JsonOption = False,
+) -> None:
+    """
+    Restore the table to a new one, with its settings, and print the steps that remain.
+
+    The restored table gets what a restore leaves out: TTL, point-in-time recovery, deletion protection, the
+    stream if the settings need one, and the tags. If it is interrupted, run it again: DynamoDB continues.
+
+    Example: image-worker table restore image-processing-metadata-2 --at latest
+    """
+    if (backup is None) == (at is None):
+        message = (
+            "--backup and --at exclude each other, and one is required: add --backup NAME or --at latest"
+        )
+        raise ConfigurationError(message)
+    settings = start()
+    repairs: Sequence[Repair] = ()
+    restored: RestoredTable | None = None
+    tags, stream = 0, None
+    async with open_client("dynamodb", settings) as dynamodb:
+        point = await _restore_point(build_backups(dynamodb, settings), backup=backup, at=at)
+        tool = build_table_restore(dynamodb, settings)
+        await tool.check(target, point)
+        if not dry_run:
+            with output.working(f"restoring {settings.table_name} to {target}"):
+                restored = await tool.restore(target, point)
+                repairs = await build_table_drift(dynamodb, settings, table_name=target).find()
+                for repair in repairs:
+                    await repair.apply()
+                tags = await tool.copy_tags(restored)
+                stream = await tool.stream_arn(restored)
+    done = [repair.description for repair in repairs] + [f"table {target}: add {tags} tags"] * bool(tags)
+    steps = remaining_steps(settings, target, stream_arn=stream)
+    if json:
+        document: dict[str, object] = {
+            "table": target,
+            "arn": restored.arn if restored else None,
+            "restored": restored is not None,
+            "streamArn": stream,
+            "changes": done,
+            "steps": steps,
+        }
+        output.print_json(document)
+        return
+    console = output.console()
+    if restored is None:
+        console.print(f"{settings.table_name} can be restored to [bold]{target}[/]. Nothing was changed.")
+    else:
+        console.print(f"Table [bold]{target}[/] is restored from {settings.table_name}.")
+    for line in done:
+        console.print(f"  {escape(line)}")
+    console.print("The steps that remain, with the workers stopped until step 4:")
+    for number, step in enumerate(steps, start=1):
+        console.print(f"  {number}. {escape(step)}", soft_wrap=True)
+
+
+def remaining_steps(settings: Settings, target: str, *, stream_arn: str | None) -> list[str]:
+    """
+    Return the steps after the table was restored, one command or change each.
+
+    Args:
+        settings: Settings of the table that was restored.
+        target: Name of the restored table.
+        stream_arn: ARN of its stream; None if it has none, or is not restored yet.
+    """
+    steps = [
+        f"set WORKER_TABLE_NAME={target} for the commands, the workers and the console",
+        "image-worker provision (its policies then allow the restored table)",
+        "image-worker check",
+        "start the workers and the console",
+        f"image-worker enqueue s3://{settings.bucket}/{settings.upload_keys.prefix}",
+        "image-worker reconcile --older-than 0",
+        "image-worker reconcile --objects --dry-run, then without --dry-run",
+        f"deploy alarms.yaml, dashboard.yaml and (if in use) capacity.yaml with TableName={target}",
+    ]
+    if settings.events or settings.delete_expired_objects:
+        steps.append(f"deploy events.yaml with TableStreamArn={stream_arn or 'the ARN of its stream'}")
+    return steps
+
+
+async def _restore_point(backups: Backups, *, backup: str | None, at: str | None) -> RestorePoint:
+    if at is not None:
+        if at == LATEST:
+            return LATEST
+        try:
+            return clock.from_text(at)
+        except ValueError as error:
+            message = f"--at is {at!r}: write a time as in 2024-01-31T12:00:00Z, or latest"
+            raise ConfigurationError(message) from error
+    found = [each for each in await backups.all() if backup in {each.name, each.arn}]
+    if len(found) != 1:
+        count = "no backup" if not found else f"{len(found)} backups"
+        message = (
+            f"there is {count} {backup!r}: choose one by its ARN from `image-worker table backups --json`"
+        )
+        raise ConfigurationError(message)
+    return found[0]
 
 
 @app.command()

@@ -7,5 +7,6 @@ whose CloudFormation compares templates only.
 """
 
 from worker.drift.storage import Storage
+from worker.drift.table import TableDrift
 
-__all__ = ["Storage"]
+__all__ = ["Storage", "TableDrift"]
