@@ -123,6 +123,90 @@ def test_heic_is_decoded_after_the_encoder_has_been_removed(
     assert difference(pixels, quadrants(64, 40)) < 3
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the script changes an ELF library")
+def test_the_encoder_is_removed_from_the_wheel_for_arm64_too(
+    tmp_path: Path, stages: list[Instructions]
+) -> None:
+    script = next(rest for name, rest in stages[0] if name == "RUN" and "remove-x265" in rest).split()[0]
+    lock = (ROOT / "requirements/runtime.lock").read_text()
+    pinned = re.search(r"^pillow-heif==.*?(?=^\S)", lock, flags=re.MULTILINE | re.DOTALL)
+    assert pinned
+    (tmp_path / "heif.lock").write_text(pinned.group())
+    tools = Path(sys.executable).parent
+    subprocess.run(
+        [
+            *(tools / "uv", "pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:"),
+            *("--python-platform", "aarch64-manylinux_2_28", "--target", tmp_path / "site"),
+            *("--require-hashes", "--requirements", tmp_path / "heif.lock"),
+        ],
+        check=True,
+        timeout=100,
+    )
+
+    subprocess.run(
+        [ROOT / script, tmp_path / "site"], check=True, env={"PATH": f"{tools}:{os.environ['PATH']}"}
+    )
+
+    (library,) = (tmp_path / "site" / "pillow_heif.libs").glob("libheif-*")
+    needed = subprocess.check_output([tools / "patchelf", "--print-needed", library], text=True)
+    assert int.from_bytes(library.read_bytes()[18:20], "little") == 183, (
+        "the machine of the ELF file is AArch64"
+    )
+    assert "libde265" in needed
+    assert "x265" not in needed
+    assert not list(tmp_path.glob("**/*x265*"))
+
+
+@pytest.mark.parametrize(
+    ("builder", "platforms", "expected"),
+    [
+        ("docker", "", "docker build --quiet"),
+        ("docker", "linux/arm64", "docker build --quiet --platform linux/arm64"),
+        (
+            "docker",
+            "linux/amd64,linux/arm64",
+            "docker buildx build --push --quiet --platform linux/amd64,linux/arm64",
+        ),
+        ("podman", "", "podman build --format docker --quiet"),
+        (
+            "podman",
+            "linux/amd64,linux/arm64",
+            "podman build --format docker --quiet --platform linux/amd64,linux/arm64",
+        ),
+        (
+            "buildah",
+            "linux/amd64,linux/arm64",
+            "buildah build --format docker --quiet --platform linux/amd64,linux/arm64",
+        ),
+    ],
+)
+def test_the_image_is_built_for_the_requested_platforms(
+    tmp_path: Path, builder: str, platforms: str, expected: str
+) -> None:
+    for tool in ("docker", "podman", "buildah"):
+        (tmp_path / tool).write_text(
+            '#!/bin/sh\n[ "$1" = info ] && exit $NO_DOCKER\necho "${0##*/} $*"\n'
+            if tool in {"docker", builder}
+            else "#!/bin/sh\nexit 127\n"
+        )
+        if tool in {"docker", builder}:
+            (tmp_path / tool).chmod(0o755)
+    done = subprocess.run(
+        [ROOT / "config/docker/build-image.sh", "name:tag", "--quiet"],
+        env={
+            "PATH": f"{tmp_path}:/usr/bin:/bin",
+            "PLATFORMS": platforms,
+            "NO_DOCKER": str(int(builder != "docker")),
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    target = "--manifest" if "," in platforms and builder != "docker" else "--tag"
+    assert done.stdout.startswith(f"{expected} --build-arg VERSION=")
+    assert done.stdout.endswith(f" {target} name:tag .\n")
+
+
 def test_the_demo_image_adds_only_the_embedded_aws() -> None:
     pinned = {
         name: set(re.findall(r"^([a-z0-9.-]+==\S+)", (ROOT / name).read_text(), flags=re.MULTILINE))
