@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 NOT_IN_MINISTACK = {
     "AWS::ApplicationAutoScaling::ScalableTarget",
     "AWS::ApplicationAutoScaling::ScalingPolicy",
+    "AWS::ECS::ClusterCapacityProviderAssociations",
 }
 """Resource types that MiniStack does not support; unit tests check them in the templates."""
 

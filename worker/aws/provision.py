@@ -17,7 +17,7 @@ from worker.aws.change_set import (
     explained,
 )
 from worker.aws.error_explanation import explain
-from worker.aws.repairs import Repair, StorageDrift
+from worker.aws.repairs import Deployed, Repair, StorageDrift
 from worker.aws.retry import RetryPolicy, call_with_retry
 from worker.domain.errors import ConfigurationError
 
@@ -135,9 +135,7 @@ async def deploy(
             await work.apply(await drift.after_creation())
             work.done, work.changes = "created", []
         else:
-            await work.apply(
-                await drift.before_update(_outputs(stack), await _template(cloudformation, stack))
-            )
+            await work.apply(await drift.before_update(await _deployed(cloudformation, stack)))
             change_set = await _change_set(
                 cloudformation, parameters, stack, retry=retry, timeout_s=timeout_s
             )
@@ -191,7 +189,7 @@ async def plan(
             resources = (f"create {name}" for name in sorted(set(parameters.values()) & _names(parameters)))
             return Deployment(stack_name, "created", {}, tuple(resources))
         outputs = _outputs(stack)
-        repairs = list(await drift.before_update(outputs, await _template(cloudformation, stack)))
+        repairs = list(await drift.before_update(await _deployed(cloudformation, stack)))
         change_set = await _change_set(cloudformation, parameters, stack, retry=retry, timeout_s=timeout_s)
         await cloudformation.delete_change_set(ChangeSetName=change_set.arn)
         repairs += await drift.after_update(outputs)
@@ -250,9 +248,14 @@ async def _complete(
     return stack
 
 
-async def _template(cloudformation: "CloudFormationClient", stack: "StackTypeDef") -> str:
-    """Return the template of the last deployment."""
-    return str((await cloudformation.get_template(StackName=stack["StackId"]))["TemplateBody"])
+async def _deployed(cloudformation: "CloudFormationClient", stack: "StackTypeDef") -> Deployed:
+    """Return the last deployment of a stack."""
+    template = str((await cloudformation.get_template(StackName=stack["StackId"]))["TemplateBody"])
+    return Deployed(template, _parameters(stack), _outputs(stack))
+
+
+def _parameters(stack: "StackTypeDef") -> dict[str, str]:
+    return {each["ParameterKey"]: each["ParameterValue"] for each in stack.get("Parameters", [])}
 
 
 async def _create(
@@ -284,7 +287,7 @@ async def _change_set(
     """
     template = STORAGE_TEMPLATE.read_text(encoding="utf-8")
     in_template = (await cloudformation.validate_template(TemplateBody=template))["Parameters"]
-    previous = {each["ParameterKey"]: each["ParameterValue"] for each in stack.get("Parameters", [])}
+    previous = _parameters(stack)
     kept = (previous.keys() - parameters.keys()) & {each["ParameterKey"] for each in in_template}
     all_parameters = _as_list(parameters)
     all_parameters += [{"ParameterKey": name, "UsePreviousValue": True} for name in sorted(kept)]

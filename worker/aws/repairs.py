@@ -19,20 +19,30 @@ class Repair:
     apply: Callable[[], Awaitable[object]]
 
 
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """
+    The last deployment of the storage stack.
+
+    Attributes:
+        template: The template.
+        parameters: Parameters, by name.
+        outputs: Outputs, by name.
+    """
+
+    template: str
+    parameters: Mapping[str, str]
+    outputs: Mapping[str, str]
+
+
 class StorageDrift(Protocol):
     """Finds what the resources of the storage stack differ in from the template."""
 
     async def after_creation(self) -> Sequence[Repair]:
         """Return the repairs of what the creation of the stack has left out."""
 
-    async def before_update(self, outputs: Mapping[str, str], template: str) -> Sequence[Repair]:
-        """
-        Return the repairs that must precede an update of the stack.
-
-        Args:
-            outputs: Outputs of the stack.
-            template: The template of its last deployment.
-        """
+    async def before_update(self, deployed: Deployed) -> Sequence[Repair]:
+        """Return the repairs that must precede an update of the stack."""
 
     async def after_update(self, outputs: Mapping[str, str]) -> Sequence[Repair]:
         """Return the repairs of what the update of the stack has left, by its new outputs."""

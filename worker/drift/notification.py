@@ -38,15 +38,21 @@ class Notification:
         self._through_eventbridge = through_eventbridge
         self._others: dict[str, Any] = {}
 
-    async def find_before_update(self, queue_arn: str) -> list[Repair]:
+    async def find_before_update(self, queue_arn: str, *, sent_to_eventbridge: bool) -> list[Repair]:
         """
         Remember the notifications of other programs; return the repair if the one of uploads is missing.
 
         An update of the stack removes the others for a moment, because they are not in its template: it is
         tried first whether S3 accepts both. Without others, there is nothing to do before the update.
+
+        Args:
+            queue_arn: ARN of the queue.
+            sent_to_eventbridge: Whether the last deployment has turned EventBridge on, for malware scans.
         """
         configured = await self._configured()
         self._others = self._of_others(configured, queue_arn)
+        if sent_to_eventbridge:
+            self._others.pop(_EVENTBRIDGE, None)
         return self._difference(configured, queue_arn) if self._others else []
 
     async def find(self, queue_arn: str) -> list[Repair]:

@@ -1,12 +1,12 @@
 """All resources of the storage stack."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
 from worker.aws.errors import is_no_such_bucket, is_no_such_table
-from worker.aws.repairs import Repair
+from worker.aws.repairs import Deployed, Repair
 from worker.domain.errors import ConfigurationError
 from worker.drift.notification import Notification
 from worker.drift.queues import Queues
@@ -53,13 +53,17 @@ class Storage:
         """Return the repairs of what the creation of the stack has left out."""
         return await self._table.find()
 
-    async def before_update(self, outputs: Mapping[str, str], template: str) -> Sequence[Repair]:
+    async def before_update(self, deployed: Deployed) -> Sequence[Repair]:
         """Return the repairs of indexes, and of the notification if other programs have some as well."""
         repairs: list[Repair] = []
-        if outputs.get("TableName") == self._table_name:
-            repairs += await _unless_missing(self._table.find_missing_indexes, template)
-        if outputs.get("BucketName") == self._bucket:
-            repairs += await _unless_missing(self._notification.find_before_update, outputs["QueueArn"])
+        if deployed.outputs.get("TableName") == self._table_name:
+            repairs += await _unless_missing(self._table.find_missing_indexes(deployed.template))
+        if deployed.outputs.get("BucketName") == self._bucket:
+            sent_to_eventbridge = deployed.parameters.get("RequireScan") == "true"
+            find = self._notification.find_before_update(
+                deployed.outputs["QueueArn"], sent_to_eventbridge=sent_to_eventbridge
+            )
+            repairs += await _unless_missing(find)
         return repairs
 
     async def after_update(self, outputs: Mapping[str, str]) -> Sequence[Repair]:
@@ -87,10 +91,10 @@ class Storage:
             raise ConfigurationError(message) from error
 
 
-async def _unless_missing(find: Callable[[str], Awaitable[list[Repair]]], argument: str) -> list[Repair]:
+async def _unless_missing(find: Awaitable[list[Repair]]) -> list[Repair]:
     """Return what `find` returns, or nothing if the resource was deleted: the update creates it again."""
     try:
-        return await find(argument)
+        return await find
     except ClientError as error:
         if is_no_such_bucket(error) or is_no_such_table(error):
             return []
