@@ -6,6 +6,7 @@ VENV := .venv$(if $(filter-out file default undefined,$(origin PYTHON)),-$(VERSI
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.set-up
 CHECKOV := .venv-checkov
+PROVIDER := .terraform-provider
 
 .PHONY: help demo test test-runtime simulate matrix fuzz chaos soak bench check format lock image image-demo clean docs docs-pictures
 .DEFAULT_GOAL := help
@@ -52,12 +53,14 @@ KUBERNETES := $(addprefix config/kubernetes/,$(addprefix base/,deployment.yaml s
 	overlays/example-console/ingress.yaml)
 SCAN := $(CHECKOV)/bin/checkov --quiet --compact --skip-download
 
-check: $(SETUP) $(CHECKOV)/.set-up ## Check style, types, import rules, templates, manifests and container files
+check: $(SETUP) $(CHECKOV)/.set-up $(PROVIDER)/.set-up ## Check style, types, import rules, templates, manifests and container files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python requirements/check_locks.py
 	$(BIN)/cfn-lint config/cloudformation/*.yaml
+	$(BIN)/python -m tests.terraform
+	if command -v terraform >/dev/null; then terraform fmt -check -diff config/terraform; fi
 	$(BIN)/kubernetes-validate --strict --quiet --no-warn $(KUBERNETES)
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
@@ -81,6 +84,7 @@ lock: $(SETUP) ## Pin all dependencies with hashes in requirements/
 		-o requirements/runtime.lock
 	$(LOCK) pyproject.toml --extra otel --extra local -c requirements/dev.lock -o requirements/demo.lock
 	$(LOCK) --group pyproject.toml:checkov -o requirements/checkov.lock
+	$(LOCK) --group pyproject.toml:terraform -o requirements/terraform.lock
 
 image: ## Build the container image with docker, podman or buildah
 	config/docker/build-image.sh image-worker
@@ -104,6 +108,13 @@ $(CHECKOV)/.set-up: requirements/checkov.lock
 	$(CHECKOV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/checkov.lock
 	touch $@
 
+# The wheel of 71 MB is read, not installed: unpacked, it has 264 MB.
+$(PROVIDER)/.set-up: requirements/terraform.lock
+	rm -rf $(PROVIDER)
+	$(PYTHON) -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes \
+		-r requirements/terraform.lock -d $(PROVIDER)
+	touch $@
+
 $(SETUP): requirements/dev.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
@@ -111,4 +122,4 @@ $(SETUP): requirements/dev.lock pyproject.toml
 	touch $@
 
 clean: ## Delete environments and caches
-	rm -rf .venv .venv-* .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* $(PROVIDER) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -71,14 +71,14 @@ def _body(body: Node, kind: str, labels: tuple[str, ...]) -> Block:
     for node in _trees(body):
         if node.data == "attribute":
             name_node, value = _trees(node)
-            name = _text(name_node)
+            name = text_of(name_node)
             if name in block.attributes:
                 message = f"{block.address}: {name} is set twice"
                 raise HclError(message)
             block.attributes[name] = value
         elif node.data == "block":
             *names, inner = _trees(node)
-            inner_kind, *inner_labels = map(_text, names)
+            inner_kind, *inner_labels = map(text_of, names)
             block.blocks.append(_body(inner, inner_kind, tuple(inner_labels)))
     return block
 
@@ -94,7 +94,7 @@ def _child(node: Node, name: str) -> Node:
     return next(child for child in _trees(node) if child.data == name)
 
 
-def _text(node: Node) -> str:
+def text_of(node: Node) -> str:
     """Return an identifier or the text of a literal string."""
     return "".join(str(token) for token in node.scan_values(lambda value: isinstance(value, Token))).strip(
         '"'
@@ -142,7 +142,7 @@ OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "/": operator.truediv,
     "%": operator.mod,
 }
-META = {"count", "for_each", "depends_on", "provider"}
+META = frozenset({"count", "for_each", "depends_on", "provider"})
 """Arguments of every resource, which Terraform itself reads."""
 
 
@@ -228,7 +228,7 @@ class Evaluation:
         """Return the addresses, without keys, that a resource names in `depends_on`."""
         (block,) = (each for each in self._module.of_type("resource") if each.address == address)
         node = block.attributes.get("depends_on")
-        return [] if node is None else [_text(each) for each in _trees(_trees(node)[0])]
+        return [] if node is None else [text_of(each) for each in _trees(_trees(node)[0])]
 
     def invalid(self) -> list[str]:
         """Return the error messages of the validations that fail."""
@@ -294,7 +294,7 @@ class Evaluation:
         return self._value(inner, names)
 
     def _identifier(self, node: Node, names: Names) -> Any:
-        name = _text(node)
+        name = text_of(node)
         if name in names:
             return names[name]
         if name == "var":
@@ -329,7 +329,7 @@ class Evaluation:
 
     def _get_attr_expr_term(self, node: Node, names: Names) -> Any:
         of, attribute = _trees(node)
-        return _member(self._value(of, names), _text(_trees(attribute)[0]))
+        return _member(self._value(of, names), text_of(_trees(attribute)[0]))
 
     def _index_expr_term(self, node: Node, names: Names) -> Any:
         of, index = _trees(node)
@@ -337,14 +337,14 @@ class Evaluation:
         try:
             return values[key]
         except (KeyError, IndexError) as error:
-            message = f"{_text(of)} has no element {key!r}"
+            message = f"{text_of(of)} has no element {key!r}"
             raise HclError(message) from error
 
     def _full_splat_expr_term(self, node: Node, names: Names) -> Any:
         of, splat = _trees(node)
         values = self._value(of, names)
         for attribute in _trees(splat):
-            values = [_member(value, _text(_trees(attribute)[0])) for value in values]
+            values = [_member(value, text_of(_trees(attribute)[0])) for value in values]
         return values
 
     def _conditional(self, node: Node, names: Names) -> Any:
@@ -354,7 +354,7 @@ class Evaluation:
     def _binary_op(self, node: Node, names: Names) -> Any:
         left, term = _trees(node)
         sign, right = _trees(term)
-        match _text(sign):
+        match text_of(sign):
             case "&&":
                 return self._value(left, names) and self._value(right, names)
             case "||":
@@ -367,13 +367,13 @@ class Evaluation:
         return -value if str(node.children[0]) == "-" else not value
 
     def _int_lit(self, node: Node, _: Names) -> int:
-        return int(_text(node))
+        return int(text_of(node))
 
     def _float_lit(self, node: Node, _: Names) -> float:
-        return float(_text(node))
+        return float(text_of(node))
 
     def _literal_value(self, node: Node, _: Names) -> bool | None:
-        return {"true": True, "false": False, "null": None}[_text(node)]
+        return {"true": True, "false": False, "null": None}[text_of(node)]
 
     def _string(self, node: Node, names: Names) -> str:
         return "".join(self._part(part, names) for part in _trees(node))
@@ -387,7 +387,7 @@ class Evaluation:
             return cast("str", json.loads(f'"{inner}"'))
         value = self._value(_trees(inner)[0], names)
         if not isinstance(value, str | int | float) or isinstance(value, bool):
-            message = f"{_text(inner)} in a string is {value!r}"
+            message = f"{text_of(inner)} in a string is {value!r}"
             raise HclError(message)
         return str(value)
 
@@ -410,7 +410,7 @@ class Evaluation:
     def _key(self, key: Node, names: Names) -> str:
         (term,) = _trees(key)
         inner = _trees(term)[0] if term.data == "expr_term" else term
-        return _text(inner) if inner.data == "identifier" else str(self._value(term, names))
+        return text_of(inner) if inner.data == "identifier" else str(self._value(term, names))
 
     def _for_object_expr(self, node: Node, names: Names) -> dict[str, Any]:
         intro, key, value, *condition = _trees(node)
@@ -429,13 +429,13 @@ class Evaluation:
         pairs: Iterable[tuple[Any, Any]] = values.items() if isinstance(values, dict) else enumerate(values)
         for key, value in pairs:
             both = (key, value)[-len(variables) :]
-            bound = {**names, **dict(zip(map(_text, variables), both, strict=True))}
+            bound = {**names, **dict(zip(map(text_of, variables), both, strict=True))}
             if all(self._value(_trees(each)[0], bound) for each in condition):
                 yield bound
 
     def _function_call(self, node: Node, names: Names) -> Any:
         name_node, *rest = _trees(node)
-        name = _text(name_node)
+        name = text_of(name_node)
         arguments = _trees(rest[0]) if rest else []
         if name == "can":
             try:
@@ -471,8 +471,8 @@ def _member(value: Any, name: str) -> Any:
 def _lifecycle(block: Block) -> dict[str, Any]:
     """Return the arguments of `lifecycle`, whose lists hold names in place of values."""
     return {
-        name: [_text(each) for each in _trees(_trees(node)[0])]
+        name: [text_of(each) for each in _trees(_trees(node)[0])]
         if _trees(node)[0].data == "tuple"
-        else _text(node)
+        else text_of(node)
         for name, node in block.attributes.items()
     }

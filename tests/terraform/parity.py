@@ -718,6 +718,22 @@ def stacks(variables: Mapping[str, Any], read: Read = template) -> dict[str, sta
     return found
 
 
+EVERYTHING: Final[Mapping[str, Any]] = {
+    "additional_table_name": "restored",
+    "output_bucket_name": "results",
+    "bucket_versioning": True,
+    "billing_mode": "PROVISIONED",
+    "require_scan": True,
+    "cors_origins": ["https://www.example.com"],
+    "stream": True,
+    "events_pipe": True,
+    "distribution_arn": "arn:aws-cn:cloudfront::123456789012:distribution/ABC123",
+    "contributor_insights": "THROTTLED_KEYS",
+    "warm_read_units": 20_000,
+    "topic_arn": "arn:aws-cn:sns:cn-north-1:123456789012:on-call",
+}
+"""Variables with which the module creates every resource."""
+
 EVENTS_PARAMETERS: Final = ("TargetType", "TargetArn", "TargetKeyArn", "MaxAgeSeconds", "MaxAttempts")
 """The parameters of events.yaml that are variables with the prefix events_."""
 
