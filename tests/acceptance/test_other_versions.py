@@ -265,3 +265,31 @@ async def test_a_profile_keeps_what_this_version_does_not_know_and_can_be_forgot
     assert forgotten.status == 0, forgotten.stderr
     key: Any = {"imageId": {"S": "user_profile"}, "userId": {"S": USER}}
     assert "Item" not in await dynamodb.get_item(TableName=provisioned.table_name, Key=key)
+
+
+async def test_dead_letters_of_a_newer_version_are_redriven_as_they_are(
+    sqs: "SQSClient", provisioned: Settings, with_resources: Command
+) -> None:
+    newer: Item = {"version": 2, "images": [{"id": "img_1"}], "priority": 1.5}
+    with_fields: Item = {
+        "version": 1,
+        "bucket": provisioned.bucket,
+        "key": f"uploads/{USER}/img_1.jpg",
+        "priority": 1.5,
+    }
+    dead = await queue_url(sqs, provisioned.dead_letter_queue_name)
+    for body in (newer, with_fields):
+        await sqs.send_message(QueueUrl=dead, MessageBody=json.dumps(body))
+
+    ended = await with_resources.run("queue", "redrive", "--json")
+
+    assert documents(ended)["counts"] == {"redriven": 2}
+    url = await queue_url(sqs, provisioned.queue_name)
+    received: list[Item] = []
+    while len(received) < 2:
+        response = await sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=5)
+        bodies = [json.loads(message["Body"]) for message in response["Messages"]]
+        received += [body for body in bodies if "version" in body]  # without the test event of S3
+    received.sort(key=lambda body: int(body["version"]))
+    assert with_fields.items() <= received[0].items()
+    assert received[1] == newer
