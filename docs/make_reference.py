@@ -41,7 +41,14 @@ GROUPS: Final = MappingProxyType(
                 "processed_prefix",
                 "result_key",
             ),
-            *("queue_name", "dead_letter_queue_name", "table_name", "index_shards", "cors_origins"),
+            *(
+                "queue_name",
+                "dead_letter_queue_name",
+                "table_name",
+                "index_shards",
+                "compact_history",
+                "cors_origins",
+            ),
             "require_scan",
         ),
         "Processing": (

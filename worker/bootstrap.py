@@ -193,7 +193,11 @@ async def queue_url(client: "SQSClient", name: str) -> str:
 
 def table_of(settings: Settings) -> Table:
     """Return the table."""
-    return Table(settings.table_name, index_shards=settings.index_shards)
+    return Table(
+        settings.table_name,
+        index_shards=settings.index_shards,
+        compact_history=settings.compact_history,
+    )
 
 
 def key_layout(settings: Settings) -> KeyLayout:

@@ -201,6 +201,10 @@ class Settings(BaseSettings):
         le=64,
         description="Index partition keys for each status and each day; fixed when the table is created.",
     )
+    compact_history: bool = Field(
+        default=False,
+        description="Whether entries of the history leave out what the entry that began their attempt has.",
+    )
 
     processes: int = Field(
         default_factory=usable_cpus,

@@ -131,11 +131,11 @@ def _slots_of(of: type) -> Sequence[_Slot] | None:
 
 
 _original_entry_to_map: Final = items._entry_to_map
-_entries: Final[dict[int, tuple[HistoryEntry, Json]]] = {}
+_entries: Final[dict[int, tuple[HistoryEntry, dict[str, Json]]]] = {}
 """Entries of histories, and their maps, by the identity of the entry; each is written again and again."""
 
 
-def _entry_to_map(entry: HistoryEntry) -> Json:
+def _entry_to_map(entry: HistoryEntry) -> dict[str, Json]:
     known = _entries.get(id(entry))
     if known is None:
         known = _entries[id(entry)] = entry, _original_entry_to_map(entry)

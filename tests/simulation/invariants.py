@@ -7,9 +7,9 @@ write is judged by the items before and after it, and by the process that sent i
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any, Final
 
 from tests.simulation.determinism import true_time
@@ -305,8 +305,10 @@ class Oracle:
         if added is None:
             raise Violation(_HISTORY, f"{write.key[0]}: earlier entries were changed")
         try:  # only the new entries: histories can be long
-            decoded = {**self._decoded(write.key, before, after), "history": decode({"L": added})}
+            begin = _begin(_history(before))
+            decoded = {**self._decoded(write.key, before, after), "history": decode({"L": [*begin, *added]})}
             image = from_item(decoded)
+            image = replace(image, history=image.history[len(begin) :])
         except Exception as error:
             raise Violation("every record can be read", f"{write.key[0]}: {error!r}") from error
         size, entries = item_bytes(after, at_least=MAX_ITEM_BYTES), len(_history(after))
@@ -612,6 +614,14 @@ def _is_leased(image: Image, now: Any) -> bool:
 def _history(item: Item | None) -> list[Any]:
     entries: list[Any] = item["history"]["L"] if item and "history" in item else []
     return entries
+
+
+def _begin(entries: list[Any]) -> list[Any]:
+    """Return the last entry that begins an attempt, if any: later ones may leave its values out."""
+    begins = (
+        one for one in reversed(entries) if "step" not in one["M"] and one["M"]["status"]["S"] == "processing"
+    )
+    return list(islice(begins, 1))
 
 
 def _added(before: list[Any], after: list[Any]) -> list[Any] | None:

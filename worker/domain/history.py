@@ -130,6 +130,11 @@ def has_raised_attempt(history: Sequence[HistoryEntry], *, attempt: int) -> bool
     return any(entry.attempt == attempt and entry.detail.get("reason") == ATTEMPT_RAISED for entry in history)
 
 
+def begins_attempt(entry: HistoryEntry) -> bool:
+    """Return whether an entry records that an attempt begins, or that it goes on under a higher number."""
+    return entry.step is None and entry.status == ImageStatus.PROCESSING
+
+
 def _summary(dropped: Sequence[HistoryEntry]) -> HistoryEntry:
     last = dropped[-1]
     counts: dict[str, Json] = dict(outcomes(dropped))
@@ -167,8 +172,7 @@ def _outcome(entry: HistoryEntry) -> str | None:
 
 
 def _is_claim(entry: HistoryEntry) -> bool:
-    is_processing = entry.step is None and entry.status == ImageStatus.PROCESSING
-    return is_processing and entry.detail.get("reason") != ATTEMPT_RAISED
+    return begins_attempt(entry) and entry.detail.get("reason") != ATTEMPT_RAISED
 
 
 def _integer(detail: Mapping[str, Json], name: str) -> int:

@@ -77,7 +77,7 @@ class _Entry(TypedDict):
     at: Time
     step: NotRequired[str]
     status: str
-    attempt: Number
+    attempt: NotRequired[Number]
     worker: NotRequired[str]
     detail: NotRequired[dict[str, Any]]
 

@@ -1,10 +1,12 @@
 """Convert between images and the items that `docs/dynamodb.md` shows."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from worker.domain import clock
+from worker.domain.history import begins_attempt
 from worker.domain.image import (
     Deletion,
     FailedImage,
@@ -28,7 +30,8 @@ from worker.dynamodb.table import Table, date_shard, status_shard
 Item = dict[str, Json]
 
 _STEP_ATTRIBUTES = frozenset({"status", "startedAt", "completedAt"})
-_ENTRY_ATTRIBUTES = frozenset({"at", "step", "status", "attempt", "worker", "detail"})
+_HOLDER = frozenset({"attempt", "worker"})
+_ENTRY_ATTRIBUTES = frozenset({"at", "step", "status", "detail"}) | _HOLDER
 _LEFTOVER_ATTRIBUTES = frozenset({"key", "eTag"})
 
 
@@ -70,7 +73,7 @@ def to_item(image: Image, table: Table) -> Item:
         "leftovers": [{**each.extra, "key": each.key, "eTag": each.e_tag} for each in image.leftovers]
         or None,
         "error": _failure_to_map(image.error) if image.error else None,
-        "history": [_entry_to_map(entry) for entry in image.history],
+        "history": _history_to_list(image.history, compact=table.compact_history),
         "countedBytes": image.counted_bytes,
         "recordId": image.record_id,
     }
@@ -127,7 +130,7 @@ def from_item(item: Mapping[str, Any]) -> Image:
             for each in item.get("leftovers", ())
         ),
         error=_failure_from_map(item["error"]) if "error" in item else None,
-        history=tuple(_entry_from_map(entry) for entry in item.get("history", [])),
+        history=tuple(_history_from_list(item)),
         tags=tuple(item.get("tags", ())),
         metadata={name: _text(value) for name, value in item.get("metadata", {}).items()},
         counted_bytes=item.get("countedBytes"),
@@ -285,7 +288,42 @@ def _deletion_from_map(values: Mapping[str, Any]) -> Deletion:
     return Deletion(by=values["by"], via=values["via"], at=clock.from_text(values["at"]), lease=lease)
 
 
-def _entry_to_map(entry: HistoryEntry) -> Json:
+def _history_to_list(history: Sequence[HistoryEntry], *, compact: bool) -> list[Json]:
+    """
+    Return the entries as maps; if compact, without attempt and worker where their attempt began with these.
+
+    Entries without a worker keep their attempt: an operator who adds them holds no lease, so that another
+    attempt may begin before they are written.
+    """
+    entries: list[Json] = []
+    begin: HistoryEntry | None = None
+    for entry in history:
+        values = _entry_to_map(entry)
+        if compact and begin is not None and entry.worker and _holder(entry) == _holder(begin):
+            values = {name: value for name, value in values.items() if name not in _HOLDER}
+        entries.append(values)
+        begin = entry if begins_attempt(entry) else begin
+    return entries
+
+
+def _history_from_list(item: Mapping[str, Any]) -> Iterator[HistoryEntry]:
+    """Yield the entries; what the attempt's beginning has is complete again in each."""
+    begin: HistoryEntry | None = None
+    for values in item.get("history", ()):
+        entry = _entry_from_map(values)
+        if "attempt" not in values:
+            if begin is None:
+                raise unreadable(item, "attribute attempt is missing in the first entry of history")
+            entry = replace(entry, attempt=begin.attempt, worker=begin.worker)
+        yield entry
+        begin = entry if begins_attempt(entry) else begin
+
+
+def _holder(entry: HistoryEntry) -> tuple[int, str | None]:
+    return entry.attempt, entry.worker
+
+
+def _entry_to_map(entry: HistoryEntry) -> dict[str, Json]:
     known = _without_none(
         {
             "at": clock.to_text(entry.at),
@@ -304,7 +342,7 @@ def _entry_from_map(values: Mapping[str, Any]) -> HistoryEntry:
         at=clock.from_text(values["at"]),
         step=known_or_text(StepName, values["step"]) if "step" in values else None,
         status=values["status"],
-        attempt=values["attempt"],
+        attempt=values.get("attempt", 0),
         worker=values.get("worker"),
         detail=values.get("detail", {}),
         extra=_others(values, _ENTRY_ATTRIBUTES),

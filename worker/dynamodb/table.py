@@ -12,10 +12,12 @@ class Table:
     Attributes:
         name: Name of the table.
         index_shards: Number of shards for each status in `StatusIndex` and each day in `DateIndex`.
+        compact_history: Whether entries leave out what the beginning of their attempt has.
     """
 
     name: str
     index_shards: int
+    compact_history: bool = False
 
     def shard_of(self, image_id: str) -> str:
         """Return the two-digit shard of an image, the same in every process."""

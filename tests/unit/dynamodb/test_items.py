@@ -20,6 +20,7 @@ from worker.dynamodb.items import from_item, to_item
 from worker.dynamodb.table import Table, date_shard, status_shard
 
 TABLE = Table("metadata", index_shards=8)
+COMPACT = Table("metadata", index_shards=8, compact_history=True)
 FAILURE = Failure(code="truncated", message="the file ends early", step=StepName.VALIDATION, retryable=False)
 
 DOCUMENTED = {
@@ -159,13 +160,13 @@ IMAGES = st.builds(
         st.builds(
             HistoryEntry,
             at=TIMES,
-            status=TEXT,
+            status=st.just("processing") | TEXT,
             step=st.none() | STEPS,
-            attempt=COUNTS,
-            worker=st.none() | TEXT,
+            attempt=st.integers(0, 2) | COUNTS,
+            worker=st.sampled_from([None, "worker-a"]) | TEXT,
             detail=DETAILS,
         ),
-        max_size=3,
+        max_size=6,
     ).map(tuple),
     tags=st.lists(TEXT, max_size=3).map(tuple),
     metadata=st.dictionaries(TEXT, TEXT, max_size=3),
@@ -177,6 +178,7 @@ IMAGES = st.builds(
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=40)
 @given(IMAGES)
 def test_any_image_reads_back_equal(image: Image) -> None:
+    assert from_item(to_item(image, COMPACT)) == image
     assert image == read_back(image)
 
 
@@ -269,6 +271,42 @@ def test_the_added_attributes_look_as_documented() -> None:
         "worker": "worker-a",
         "detail": {"ms": 7},
     }
+
+
+def entries(image: Image) -> list[dict[str, Any]]:
+    history: Any = to_item(image, COMPACT)["history"]
+    return list(history)
+
+
+def test_the_entries_of_an_attempt_leave_out_what_its_beginning_has() -> None:
+    upload, begin, *others = entries(completed())
+
+    assert (upload["attempt"], "worker" in upload) == (0, False)
+    assert (begin["attempt"], begin["worker"]) == (1, "worker-a")
+    assert len(others) == 7
+    assert all({"attempt", "worker"}.isdisjoint(entry) for entry in others)
+
+
+def test_an_entry_that_an_operator_adds_has_its_own_attempt() -> None:
+    image = completed()
+    added = HistoryEntry(at=image.updated_at, status="retention_set", attempt=image.attempt)
+    later = HistoryEntry(at=image.updated_at, status="completed", attempt=1, worker="worker-a")
+    image = replace(image, history=(*image.history, added, later))
+
+    *_, operators, workers = entries(image)
+
+    assert (operators["attempt"], "worker" in operators, "attempt" in workers) == (1, False, False)
+    assert from_item(to_item(image, COMPACT)) == image
+
+
+def test_an_entry_whose_attempt_never_began_is_reported() -> None:
+    item = to_item(completed(), COMPACT)
+    item["history"] = [entry for entry in entries(completed()) if "attempt" not in entry]
+
+    with pytest.raises(
+        UnreadableRecordError, match="attribute attempt is missing in the first entry of history"
+    ):
+        from_item(item)
 
 
 def test_a_lease_is_stored_as_its_owner_and_its_end_in_milliseconds() -> None:
