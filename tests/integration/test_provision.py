@@ -254,6 +254,28 @@ async def test_the_dashboard_shows_the_names_that_it_was_given(
     assert tasks["properties"]["metrics"][0][2:6] == ["ClusterName", "pictures", "ServiceName", "worker"]
 
 
+@pytest.mark.parametrize("exists", [True, False], ids=["restored", "new"])
+async def test_another_table_is_allowed_next_to_the_one_of_the_stack(
+    settings: Settings, provision: Provisioner, dynamodb: "DynamoDBClient", exists: bool
+) -> None:
+    """A restored table cannot become that of the stack; a new one does, while workers still use the other."""
+    await provision(settings)
+    other = settings.model_copy(update={"table_name": f"{settings.table_name}-2"})
+    if exists:
+        await create_table(dynamodb, other)
+
+    for _ in range(2):  # the second time, nothing is left to do
+        await provision(other)
+
+    described = await provision.cloudformation.describe_stacks(StackName=provision.stack_name)
+    parameters = {
+        each["ParameterKey"]: each["ParameterValue"] for each in described["Stacks"][0]["Parameters"]
+    }
+    own, more = (settings, other) if exists else (other, settings)
+    assert (parameters["TableName"], parameters["AdditionalTableName"]) == (own.table_name, more.table_name)
+    assert (await dynamodb.describe_table(TableName=other.table_name))["Table"]["TableStatus"] == "ACTIVE"
+
+
 async def test_an_unreachable_endpoint_is_a_configuration_error(free_port: int) -> None:
     nowhere = unique_settings(f"http://127.0.0.1:{free_port}")
     async with client("cloudformation", nowhere) as cloudformation, client("dynamodb", nowhere) as dynamodb:

@@ -84,9 +84,7 @@ def decode(attribute: Mapping[str, Any]) -> Json:
         case "S" | "BOOL":
             return value  # type: ignore[no-any-return]  # botocore has parsed it
         case "N":
-            number = Decimal(value)
-            is_integer = number == number.to_integral_value() and number.adjusted() < _MAX_DIGITS
-            return int(number) if is_integer else OpaqueText(value, attribute)
+            return _number(value, attribute)
         case "NULL":
             return None
         case "M":
@@ -103,6 +101,14 @@ def decode(attribute: Mapping[str, Any]) -> Json:
         case "BS":
             return OpaqueList(sorted(base64.b64encode(each).decode() for each in value), attribute)
     return OpaqueText(str(value), attribute)  # a type of the future
+
+
+def _number(text: str, attribute: Mapping[str, Any]) -> Json:
+    if len(text) <= _MAX_DIGITS and text.isdecimal():  # nearly all, and several times as fast
+        return int(text)
+    number = Decimal(text)
+    is_integer = number == number.to_integral_value() and number.adjusted() < _MAX_DIGITS
+    return int(number) if is_integer else OpaqueText(text, attribute)
 
 
 def decode_map(attributes: Mapping[str, Any]) -> dict[str, Json]:
