@@ -1,5 +1,8 @@
 # Built by `make image`; `make image-demo` includes the embedded AWS for `image-worker demo` and `local`.
-FROM python:3.13-slim-trixie AS build
+# A release pins the base image by its digest, here or by --build-arg (config/docker/base-image.sh).
+ARG PYTHON_IMAGE=docker.io/library/python:3.13-slim-trixie
+# checkov:skip=CKV_DOCKER_7:the argument names a version, which checkov does not resolve
+FROM ${PYTHON_IMAGE} AS build
 WORKDIR /build
 COPY requirements/build.lock requirements/runtime.lock requirements/demo.lock requirements/
 ARG LOCK=requirements/runtime.lock
@@ -20,7 +23,7 @@ RUN pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheel .
     && pip --python /venv/bin/python install --no-cache-dir --no-compile --no-deps /wheel/*.whl \
     && python -m compileall -q --invalidation-mode unchecked-hash /venv/lib
 
-FROM python:3.13-slim-trixie
+FROM ${PYTHON_IMAGE}
 # The slim image has no bytecode of the standard library, and the file system is read-only at run time: without this,
 # every command and every decoder process would compile its imports again.
 RUN pip uninstall --yes --root-user-action ignore pip \
@@ -43,10 +46,11 @@ CMD ["run"]
 ARG VERSION=unknown
 ARG REVISION=unknown
 ARG CREATED=unknown
+ARG PYTHON_IMAGE
 LABEL org.opencontainers.image.title="image-worker" \
     org.opencontainers.image.description="Validates, resizes and watermarks images uploaded to S3" \
-    org.opencontainers.image.licenses="MIT AND LGPL-3.0-or-later" \
-    org.opencontainers.image.base.name="docker.io/library/python:3.13-slim-trixie" \
+    org.opencontainers.image.licenses="0BSD AND Apache-2.0 AND Apache-2.0 WITH LLVM-exception AND BSD-2-Clause AND BSD-3-Clause AND BSD-3-Clause-Open-MPI AND Bitstream-Vera AND CC0-1.0 AND FTL AND IJG AND ISC AND LGPL-3.0-or-later AND MIT AND MIT-0 AND MIT-CMU AND MPL-2.0 AND PSF-2.0 AND Unicode-3.0 AND Unicode-DFS-2016 AND X11 AND Zlib AND libpng-2.0 AND libtiff" \
+    org.opencontainers.image.base.name="${PYTHON_IMAGE}" \
     org.opencontainers.image.version="${VERSION}" \
     org.opencontainers.image.revision="${REVISION}" \
     org.opencontainers.image.created="${CREATED}"

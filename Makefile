@@ -7,8 +7,9 @@ BIN := $(VENV)/bin
 SETUP := $(VENV)/.set-up
 CHECKOV := .venv-checkov
 PROVIDER := .terraform-provider
+AUDIT := .venv-audit
 
-.PHONY: help demo test test-runtime simulate matrix fuzz chaos soak bench check format lock image image-demo clean docs docs-pictures
+.PHONY: help audit licences sbom demo test test-runtime simulate matrix fuzz chaos soak bench check format lock image image-demo clean docs docs-pictures
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -46,6 +47,10 @@ chaos: $(SETUP) ## Kill and suspend workers while AWS calls fail (CHAOS_SEED, CH
 soak: $(SETUP) ## Check memory, open files and event loop lag of a worker under load (SOAK_S, SOAK_RATE)
 	$(BIN)/python -m tests.soak
 
+# What the container image contains, for each processor, without building it: only wheels are unpacked.
+CONTENTS := .venv-image-x86_64 .venv-image-aarch64
+PYTHON_OF_IMAGE := $(shell sed -n 's/^ARG PYTHON_IMAGE=.*python:\([0-9.]*\)-.*/\1/p' Dockerfile)
+
 KUBERNETES := $(addprefix config/kubernetes/,$(addprefix base/,deployment.yaml service-account.yaml \
 	pod-disruption-budget.yaml network-policy.yaml) overlays/example/namespace.yaml \
 	$(addprefix components/console/,deployment.yaml service.yaml service-account.yaml network-policy.yaml) \
@@ -53,7 +58,7 @@ KUBERNETES := $(addprefix config/kubernetes/,$(addprefix base/,deployment.yaml s
 	overlays/example-console/ingress.yaml)
 SCAN := $(CHECKOV)/bin/checkov --quiet --compact --skip-download
 
-check: $(SETUP) $(CHECKOV)/.set-up $(PROVIDER)/.set-up ## Check style, types, import rules, templates, manifests and container files
+check: $(SETUP) $(CHECKOV)/.set-up $(PROVIDER)/.set-up $(CONTENTS:=/.set-up) ## Check style, types, import rules, templates, manifests and container files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -63,6 +68,10 @@ check: $(SETUP) $(CHECKOV)/.set-up $(PROVIDER)/.set-up ## Check style, types, im
 	if command -v terraform >/dev/null; then terraform fmt -check -diff config/terraform; fi
 	$(BIN)/kubernetes-validate --strict --quiet --no-warn $(KUBERNETES)
 	$(BIN)/hadolint Dockerfile
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.renovate .github/renovate.json
+	$(BIN)/zizmor --quiet --offline --no-progress .github/workflows
+	$(BIN)/python config/docker/contents.py licences --check $(CONTENTS)
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 	$(SCAN) --framework cloudformation -d config/cloudformation
 	$(SCAN) --framework terraform -d config/terraform
@@ -75,9 +84,9 @@ format: $(SETUP) ## Fix lint findings and format the code
 	$(BIN)/ruff format .
 
 LOCK := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
-	--no-header --no-emit-index-url --no-emit-find-links
+	--no-header --no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade)
 
-lock: $(SETUP) ## Pin all dependencies with hashes in requirements/
+lock: $(SETUP) ## Pin all dependencies with hashes in requirements/ (UPGRADE=1: in their newest versions)
 	$(LOCK) pyproject.toml --all-extras --group dev -o requirements/dev.lock
 	$(LOCK) --group pyproject.toml:build -c requirements/dev.lock -o requirements/build.lock
 	$(LOCK) pyproject.toml --extra console --extra otel -c requirements/dev.lock \
@@ -85,6 +94,20 @@ lock: $(SETUP) ## Pin all dependencies with hashes in requirements/
 	$(LOCK) pyproject.toml --extra otel --extra local -c requirements/dev.lock -o requirements/demo.lock
 	$(LOCK) --group pyproject.toml:checkov -o requirements/checkov.lock
 	$(LOCK) --group pyproject.toml:terraform -o requirements/terraform.lock
+	$(LOCK) --group pyproject.toml:audit -o requirements/audit.lock
+
+licences: $(SETUP) $(CONTENTS:=/.set-up) ## Write docs/licences.md and the label of the image from what the image contains
+	$(BIN)/python config/docker/contents.py licences $(CONTENTS)
+
+sbom: $(SETUP) $(CONTENTS:=/.set-up) ## Write the software bill of materials of the image (CycloneDX) to dist/, for each processor
+	$(foreach folder,$(CONTENTS),$(BIN)/python config/docker/contents.py sbom $(folder) \
+		--out dist/image-worker-$(folder:.venv-image-%=%).cdx.json &&) true
+
+# Each lock has an audit of its own, so that a finding names what is affected. Needs the vulnerability database of PyPI.
+audit: $(AUDIT)/.set-up ## Look for known vulnerabilities in the versions that the locks pin (needs internet access)
+	failed=; for lock in requirements/*.lock; do echo "$$lock"; \
+		$(AUDIT)/bin/pip-audit --progress-spinner off --require-hashes --disable-pip --requirement "$$lock" || failed=1; \
+	done; test -z "$$failed"
 
 image: ## Build the container image with docker, podman or buildah
 	config/docker/build-image.sh image-worker
@@ -113,6 +136,17 @@ $(PROVIDER)/.set-up: requirements/terraform.lock
 	rm -rf $(PROVIDER)
 	$(PYTHON) -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes \
 		-r requirements/terraform.lock -d $(PROVIDER)
+	touch $@
+
+$(AUDIT)/.set-up: requirements/audit.lock
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/audit.lock
+	touch $@
+
+.venv-image-%/.set-up: requirements/runtime.lock Dockerfile | $(SETUP)
+	rm -rf $(@D)
+	$(BIN)/uv pip install --quiet --target $(@D) --python-version $(PYTHON_OF_IMAGE) \
+		--python-platform $*-manylinux_2_28 --only-binary :all: --require-hashes -r requirements/runtime.lock
 	touch $@
 
 $(SETUP): requirements/dev.lock pyproject.toml

@@ -6,7 +6,7 @@
 #     sudo config/docker/stand-in-base.sh
 set -eu
 
-name=docker.io/library/python:3.13-slim-trixie
+name=$(sed -n 's/^ARG PYTHON_IMAGE=\([^@]*\).*/\1/p' "$(dirname "$0")/../../Dockerfile")
 suite=trixie
 # shellcheck disable=SC2016 # apt expands it
 mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Origin: Debian' 'Label: Debian' | sort -u | head -n 1)

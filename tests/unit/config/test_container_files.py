@@ -47,7 +47,8 @@ def stages() -> list[Instructions]:
             name, _, rest = line.partition(" ")
             if name == "FROM":
                 found.append([])
-            found[-1].append((name, rest))
+            if found:  # arguments before the first stage belong to none
+                found[-1].append((name, rest))
     return found
 
 
@@ -65,9 +66,10 @@ def services() -> dict[str, Any]:
 
 
 def test_both_stages_use_the_same_slim_base_image_with_a_minor_version(stages: list[Instructions]) -> None:
-    bases = {stage[0][1].partition(" ")[0] for stage in stages}
-    assert len(bases) == 1
-    assert re.fullmatch(r"python:3\.\d+-slim-[a-z]+", bases.pop())
+    assert {stage[0][1].partition(" ")[0] for stage in stages} == {"${PYTHON_IMAGE}"}
+    default = re.search(r"^ARG PYTHON_IMAGE=(\S+)$", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)
+    assert default
+    assert re.fullmatch(r"docker\.io/library/python:3\.\d+-slim-[a-z]+(@sha256:[0-9a-f]{64})?", default[1])
 
 
 def test_only_wheels_with_known_hashes_are_installed(stages: list[Instructions]) -> None:
