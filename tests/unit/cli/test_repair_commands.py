@@ -12,6 +12,8 @@ from worker.cli.support.report import Report
 from worker.domain.errors import ConfigurationError
 from worker.settings import Settings
 
+pytestmark = pytest.mark.usefixtures("_unconfigured_logs")
+
 
 @pytest.mark.parametrize(
     ("location", "prefix"),
@@ -136,7 +138,6 @@ def test_objects_are_reported_with_their_keys(capsys: pytest.CaptureFixture[str]
     ]
 
 
-@pytest.mark.usefixtures("_unconfigured_logs")
 def test_orphans_are_removed_only_after_a_confirmation(capsys: pytest.CaptureFixture[str]) -> None:
     assert command_line.run(["reconcile", "--remove-orphans"]) == 2
     assert "add --yes, or --dry-run" in capsys.readouterr().err

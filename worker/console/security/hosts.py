@@ -103,7 +103,9 @@ def is_loopback(host: str) -> bool:
         address = ipaddress.ip_address(host)
     except ValueError:
         return False
-    return address.is_loopback and "%" not in host
+    # Python 3.13 counts IPv4-mapped addresses too.
+    is_mapped = isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None
+    return address.is_loopback and not is_mapped and "%" not in host
 
 
 def is_loopback_address(address: object) -> bool:
