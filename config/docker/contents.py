@@ -252,6 +252,7 @@ compares this page and the image's label `org.opencontainers.image.licenses` wit
 The licence texts are in the image: those of Python packages in `/venv/lib/python*/site-packages/*.dist-info`,
 those of Debian's packages, which the base image has, in `/usr/share/doc/*/copyright`. Versions, and all Rust
 crates, are in the [SBOM](releasing.md#what-a-release-contains). `image-worker` is under the MIT licence.
+The image of `make image-demo` adds the embedded AWS: it is for trials, not released, and not covered here.
 
 ## Licences in use
 | licence | of |
