@@ -103,10 +103,10 @@ sbom: $(SETUP) $(CONTENTS:=/.set-up) ## Write the software bill of materials of 
 	$(foreach folder,$(CONTENTS),$(BIN)/python config/docker/contents.py sbom $(folder) \
 		--out dist/image-worker-$(folder:.venv-image-%=%).cdx.json &&) true
 
-# Each lock has an audit of its own, so that a finding names what is affected. Needs the vulnerability database of PyPI.
+# Each lock has an audit of its own, so that a finding names what is affected. Strict: what cannot be audited is an error.
 audit: $(AUDIT)/.set-up ## Look for known vulnerabilities in the versions that the locks pin (needs internet access)
 	failed=; for lock in requirements/*.lock; do echo "$$lock"; \
-		$(AUDIT)/bin/pip-audit --progress-spinner off --require-hashes --disable-pip --requirement "$$lock" || failed=1; \
+		$(AUDIT)/bin/pip-audit --strict --progress-spinner off --require-hashes --disable-pip --requirement "$$lock" || failed=1; \
 	done; test -z "$$failed"
 
 image: ## Build the container image with docker, podman or buildah

@@ -107,7 +107,9 @@ def test_every_lock_is_audited_each_week() -> None:
     (schedule,) = document[True]["schedule"]  # YAML reads "on" as true
     assert re.fullmatch(r"\d+ \d+ \* \* [0-6]", schedule["cron"])
     assert {"run": "make audit"}.items() <= document["jobs"]["audit"]["steps"][-1].items()
-    assert "for lock in requirements/*.lock" in _dry_run("audit")
+    commands = _dry_run("audit")
+    assert "for lock in requirements/*.lock" in commands
+    assert "pip-audit --strict" in commands, "packages that cannot be audited would pass"
 
 
 def test_the_base_image_gets_the_digest_that_its_registry_has(tmp_path: Path) -> None:
