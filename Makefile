@@ -9,11 +9,11 @@ CHECKOV := .venv-checkov
 PROVIDER := .terraform-provider
 AUDIT := .venv-audit
 
-.PHONY: help audit licences sbom demo test test-runtime simulate matrix fuzz chaos soak bench check format lock image image-demo clean docs docs-pictures
+.PHONY: help audit licences sbom demo test test-arm64 test-runtime simulate matrix fuzz chaos soak bench check format lock image image-demo clean docs docs-pictures
 .DEFAULT_GOAL := help
 
 help: ## List the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
 
 demo: $(SETUP) ## Process demo images on an embedded AWS
 	$(BIN)/image-worker demo
@@ -31,6 +31,9 @@ RUNTIME := tests/unit tests/contract tests/hostile tests/simulation/test_simulat
 	tests/acceptance/test_kills.py
 test-runtime: $(SETUP) ## Run the tests that a second version of Python may break: make test-runtime PYTHON=python3.13
 	$(BIN)/pytest -n 4 --dist worksteal $(RUNTIME)
+
+test-arm64: $(SETUP) ## Run tests of imaging on emulated arm64 (Debian, root; debootstrap and qemu-user-static)
+	config/docker/test-arm64.sh .arm64
 
 simulate: $(SETUP) ## Simulate fleets of workers with faults, on virtual time (SEEDS, FIRST; SEED for one, with its trace)
 	$(BIN)/python -m tests.simulation
@@ -156,4 +159,4 @@ $(SETUP): requirements/dev.lock pyproject.toml
 	touch $@
 
 clean: ## Delete environments and caches
-	rm -rf .venv .venv-* $(PROVIDER) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* .arm64 $(PROVIDER) .mypy_cache .pytest_cache .ruff_cache .hypothesis
