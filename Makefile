@@ -26,9 +26,8 @@ test: $(SETUP) ## Run all tests
 	RECORDED_CALLS=$(CALLS) $(BIN)/pytest -m after_all_others
 
 # What depends on the version of Python: asyncio, processes, decoders. CI runs it on the version of the container image.
-RUNTIME := tests/unit tests/contract tests/hostile tests/simulation/test_simulation.py tests/chaos \
-	tests/integration/test_pool.py tests/integration/test_pool_decoders.py tests/acceptance/test_interrupts.py \
-	tests/acceptance/test_kills.py
+RUNTIME := $(addprefix tests/unit/,delivery decoder_pool domain dynamodb sqs s3 repair) tests/contract tests/chaos \
+	tests/integration/test_pool.py
 test-runtime: $(SETUP) ## Run the tests that a second version of Python may break: make test-runtime PYTHON=python3.13
 	$(BIN)/pytest -n 4 --dist worksteal $(RUNTIME)
 
