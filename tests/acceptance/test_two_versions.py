@@ -33,13 +33,11 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).parents[2]
 
-OLD_COMMIT: Final = "ae9bd36"
+OLD_COMMIT: Final = "4ddda72"
 """
-The version that runs next to the present one.
+The version that runs next to the present one, the last whose readers know no values but their own.
 
-It runs with the present dependencies and resources, although much of it differs: the layout of its packages,
-the names of its settings and of further sizes, its readers, which know no values but their own, and its
-records without `recordId`, `leftovers` and `deletion`. Choose a later one when the dependencies do not fit.
+It runs with the present dependencies and resources. Choose a later one when the dependencies no longer fit.
 """
 
 
