@@ -3,7 +3,7 @@ Check that the packages of each lock file have wheels for every platform and Pyt
 
     python requirements/check_locks.py [LOCK FILE...]
 
-It asks the package registry, installs nothing, and prints each combination that cannot be installed.
+It queries the package registry, installs nothing, and prints each combination that cannot be installed.
 """
 
 import argparse
