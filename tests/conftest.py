@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
+from tests.support.service_models import read_service_models_once
 from worker.local.embedded_aws import EMBEDDED_CREDENTIALS
 from worker.settings import Settings
 
@@ -17,6 +18,8 @@ pytest_plugins = [
     "tests.support.recorded_calls",
     "tests.support.state_changes",
 ]
+
+read_service_models_once()
 
 ISOLATED_PREFIXES = ("AWS_", "WORKER_")
 

@@ -79,6 +79,7 @@ def client(
         service,
         region_name=settings.region,
         endpoint_url=settings.endpoint_url,
+        verify=False,  # the emulators have no TLS, and certificates take 27 ms to load
         config=AioConfig(retries={"total_max_attempts": 1}, connect_timeout=2, read_timeout=30),
         **(EMBEDDED_CREDENTIALS if has_credentials else {}),
     )

@@ -16,6 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, BinaryIO, NoReturn
 
+from tests.support.service_models import preload_service_models
 from worker.cli.app import COMMANDS, run
 
 _MAX_PACKET_BYTES = 2**16
@@ -28,8 +29,10 @@ class ForkServer:
     def __init__(self) -> None:
         self._socket, server_socket = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with server_socket:
-            line = [sys.executable, __file__]
-            self._process = subprocess.Popen(line, stdin=server_socket.fileno(), env={"PATH": ""})
+            line = [sys.executable, "-m", "tests.support.fork_server"]
+            self._process = subprocess.Popen(
+                line, stdin=server_socket.fileno(), env={"PATH": ""}, cwd=Path(__file__).parents[2]
+            )
 
     def run(
         self, arguments: Sequence[str], *, folder: Path, environment: Mapping[str, str]
@@ -57,6 +60,7 @@ def main() -> None:
     """Serve requests until the other end of the socket is closed."""
     for entry in COMMANDS:
         import_module(entry.module)
+    preload_service_models()
     with socket.socket(fileno=os.dup(0)) as requests:
         while True:
             packet, descriptors, _, _ = socket.recv_fds(requests, _MAX_PACKET_BYTES, 2)

@@ -18,6 +18,18 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 
+_WORKER = f"{ROOT}/worker/"
+_OPERATIONS = f"{_WORKER}console/operations/"
+_CONSOLE = (f"{_WORKER}console/", f"{_WORKER}cli/support/console.py")
+_DELETIONS = {_WORKER + name for name in ("repair/deletion.py", "events/expiry.py", "cli/delete.py")}
+_ENQUEUE = f"{_WORKER}repair/enqueue.py"
+_INTERMEDIARIES = {
+    *(f"{_WORKER}aws/{name}.py" for name in ("calls", "fast_path", "endpoint_check", "batcher", "retry")),
+    *(f"{_WORKER}s3/{name}.py" for name in ("deletes", "heads", "lists")),
+    f"{_WORKER}telemetry/aws_calls.py",
+}
+"""These modules make calls for other modules."""
+
 
 class Call(NamedTuple):
     """
@@ -73,21 +85,17 @@ def _record(client: Any, operation: str, parameters: dict[str, Any]) -> None:
 def _for_whom() -> str:
     """Return for whom the console makes a call; tasks inherit the context of their request."""
     frame: FrameType | None = sys._getframe(3)
-    operations = f"{ROOT / 'worker' / 'console' / 'operations'}/"
-    console = (f"{ROOT / 'worker' / 'console'}/", str(ROOT / "worker" / "cli" / "support" / "console.py"))
-    deletions = {
-        str(ROOT / "worker" / name) for name in ("repair/deletion.py", "events/expiry.py", "cli/delete.py")
-    }
     context = structlog.contextvars.get_contextvars()
     is_console = context.get("via") == "console"
     is_deletion = context.get("command") in {"images delete", "users forget"}
     is_enqueue = False
     while frame is not None:
-        if frame.f_code.co_filename.startswith(operations):  # may go on after a restart, without a request
+        file = frame.f_code.co_filename
+        if file.startswith(_OPERATIONS):  # may go on after a restart, without a request
             return "operator"
-        is_console |= frame.f_code.co_filename.startswith(console)
-        is_deletion |= frame.f_code.co_filename in deletions
-        is_enqueue |= frame.f_code.co_filename == str(ROOT / "worker" / "repair" / "enqueue.py")
+        is_console |= file.startswith(_CONSOLE)
+        is_deletion |= file in _DELETIONS
+        is_enqueue |= file == _ENQUEUE
         frame = frame.f_back
     if is_console:
         return "operator" if "by" in context else "reader"
@@ -98,20 +106,11 @@ def _for_whom() -> str:
 
 def _caller() -> tuple[str, str] | None:
     frame: FrameType | None = sys._getframe(3)
-    worker = f"{ROOT / 'worker'}/"
-    # These modules make calls for other modules.
-    names = (
-        *(f"aws/{name}.py" for name in ("calls", "fast_path", "endpoint_check", "batcher", "retry")),
-        *(f"s3/{name}.py" for name in ("deletes", "heads", "lists")),
-        "telemetry/aws_calls.py",
-    )
-    intermediaries = [f"{worker}{name}" for name in names]
     while frame is not None:
         file = frame.f_code.co_filename
-        if file.startswith(worker) and file not in intermediaries:
-            module = Path(file).relative_to(ROOT).with_suffix("")
-            parts = module.parts[:-1] if module.name == "__init__" else module.parts
-            return ".".join(parts), frame.f_code.co_qualname.partition(".")[0]
+        if file.startswith(_WORKER) and file not in _INTERMEDIARIES:
+            module = file.removeprefix(f"{ROOT}/").removesuffix(".py").removesuffix("/__init__")
+            return module.replace("/", "."), frame.f_code.co_qualname.partition(".")[0]
         frame = frame.f_back
     return None
 
