@@ -5,10 +5,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import pytest
 import yaml
 
+from tests.support.kubernetes import validate
 from worker.settings import Settings
 
 FOLDER = Path(__file__).parents[3] / "config" / "kubernetes"
@@ -86,7 +86,7 @@ def test_every_file_of_a_folder_is_used_by_it(folder: Path) -> None:
     ids=lambda path: path.name,
 )
 def test_the_manifests_are_valid_without_unknown_fields(path: Path) -> None:
-    kubernetes_validate.validate(read(path), kubernetes_validate.latest_version(), strict=True)
+    validate(read(path))
 
 
 def test_every_variable_is_a_setting() -> None:

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import pytest
 import yaml
 from typer.main import get_command
 
 from tests.support import templates
+from tests.support.kubernetes import validate
 from worker.cli import enqueue
 
 FOLDER = Path(__file__).parents[3] / "config" / "kubernetes"
@@ -35,7 +35,7 @@ def pod(job: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", ["cron-job.yaml", "network-policy.yaml", "service-account.yaml"])
 def test_the_manifests_are_valid_without_unknown_fields(name: str) -> None:
-    kubernetes_validate.validate(read(COMPONENT / name), kubernetes_validate.latest_version(), strict=True)
+    validate(read(COMPONENT / name))
 
 
 def test_the_command_is_that_of_the_ecs_task_and_tells_by_its_exit_status(pod: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """Drawings, text and small images keep their colours; photographs keep their small files."""
 
 import io
+from functools import cache
 
 import numpy as np
 import pytest
@@ -45,11 +46,16 @@ def shapes() -> Image.Image:
     return image
 
 
-def soft_photograph(seed: int, size: tuple[int, int] = (800, 600)) -> Image.Image:
+@cache
+def soft_photograph(seed: int) -> Image.Image:
     """Return a photograph as it comes from a camera: its colours have half the resolution."""
     stored = io.BytesIO()
     photograph(1600, 1200, seed=seed).save(stored, "JPEG", quality=90)
-    return Image.open(stored).convert("RGB").resize(size, Image.Resampling.LANCZOS)
+    return Image.open(stored).convert("RGB").resize((800, 600), Image.Resampling.LANCZOS)
+
+
+def grey_photograph() -> Image.Image:
+    return soft_photograph(4).convert("L").convert("RGB")
 
 
 def rendition(
@@ -91,8 +97,6 @@ DRAWINGS = {
     "board": board(200),
     "small": noise(60, 60),
 }
-PHOTOGRAPHS = {f"photograph {seed}": soft_photograph(seed) for seed in range(3)}
-PHOTOGRAPHS["grey"] = soft_photograph(4).convert("L").convert("RGB")
 
 
 @pytest.mark.parametrize("name", DRAWINGS)
@@ -109,11 +113,12 @@ def test_the_colours_of_a_drawing_are_stored_for_every_pixel(name: str, image_fo
     )
 
 
-@pytest.mark.parametrize("name", PHOTOGRAPHS)
-def test_the_colours_of_a_photograph_are_stored_at_half_the_resolution(name: str) -> None:
-    assert not needs_full_chroma(PHOTOGRAPHS[name])
-    assert not is_drawing(PHOTOGRAPHS[name])
-    content = bytes(rendition(PHOTOGRAPHS[name], "jpeg").content)
+@pytest.mark.parametrize("seed", [0, 1, 2, "grey"])
+def test_the_colours_of_a_photograph_are_stored_at_half_the_resolution(seed: int | str) -> None:
+    image = soft_photograph(seed) if isinstance(seed, int) else grey_photograph()
+    assert not needs_full_chroma(image)
+    assert not is_drawing(image)
+    content = bytes(rendition(image, "jpeg").content)
     assert Image.open(io.BytesIO(content)).layer[0][1:3] == (2, 2)  # type: ignore[attr-defined] # see above
 
 
@@ -139,12 +144,12 @@ def test_a_small_drawing_as_jpeg_is_within_a_few_levels() -> None:
 @pytest.mark.parametrize("source", ["tiff", "bmp"])
 def test_an_uncompressed_drawing_becomes_png_and_a_photograph_jpeg(source: str) -> None:
     assert rendition(shapes().quantize(16).convert("RGB"), source).format == "png"
-    assert rendition(PHOTOGRAPHS["photograph 0"], source).format == "jpeg"
-    assert rendition(PHOTOGRAPHS["grey"], source).format == "jpeg"
+    assert rendition(soft_photograph(0), source).format == "jpeg"
+    assert rendition(grey_photograph(), source).format == "jpeg"
 
 
 def test_auto_makes_a_jpeg_of_a_grey_photograph() -> None:
-    assert rendition(PHOTOGRAPHS["grey"], "png", OutputFormat.AUTO).format == "jpeg"
+    assert rendition(grey_photograph(), "png", OutputFormat.AUTO).format == "jpeg"
 
 
 @pytest.mark.parametrize(
@@ -234,6 +239,4 @@ def test_a_lossless_webp_becomes_lossy_for_another_recipe(size: Size) -> None:
 def test_a_drawing_as_webp_is_exact_if_that_is_smaller() -> None:
     image = text(RED, WHITE)
     assert error(opened(rendition(image, "jpeg", OutputFormat.WEBP).content), image) == 0
-    assert not is_lossless_webp(
-        bytes(rendition(PHOTOGRAPHS["photograph 0"], "jpeg", OutputFormat.WEBP).content)
-    )
+    assert not is_lossless_webp(bytes(rendition(soft_photograph(0), "jpeg", OutputFormat.WEBP).content))
