@@ -136,14 +136,14 @@ TAKEN_OVER: Final = Schedule(
 """A worker from which a newer upload took the image stores a result after that was deleted, and is killed."""
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(schedules())
 @example(TAKEN_OVER)
 def test_every_interleaving_with_a_deletion_ends_legal_and_consistent(schedule: Schedule) -> None:
     assert simulate(schedule).violation is None
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(schedules(max_suspensions=2))
 def test_a_deletion_while_a_worker_is_suspended_ends_legal_and_consistent(schedule: Schedule) -> None:
     assert simulate(schedule).violation is None
