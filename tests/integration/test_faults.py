@@ -10,8 +10,8 @@ import random
 import secrets
 import time
 import tracemalloc
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -126,6 +126,23 @@ async def uploaded(s3: "S3Client", settings: Settings, content: bytes) -> Job:
     job = a_job(e_tag=hashlib.md5(content, usedforsecurity=False).hexdigest())
     await s3.put_object(Bucket=settings.bucket, Key=job.key, Body=content)
     return replace(job, bucket=settings.bucket)
+
+
+@contextmanager
+def traced_memory() -> Iterator[Callable[[], int]]:
+    """Trace memory; yield a function that collects garbage and returns the number of allocated bytes."""
+
+    def collected_bytes() -> int:
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    gc.freeze()  # what exists already is not traced, and collecting it takes most of the time
+    tracemalloc.start()
+    try:
+        yield collected_bytes
+    finally:
+        tracemalloc.stop()
+        gc.unfreeze()
 
 
 @asynccontextmanager
@@ -321,18 +338,16 @@ async def test_fault_17_while_sqs_is_unavailable_the_backoff_grows_and_memory_do
     with capture_logs() as logged:
         running = asyncio.create_task(consumer.run())
         traced_bytes: list[int] = []
-        tracemalloc.start()
-        for _ in range(3):
-            for _ in range(200):
-                queue.waiting.put_nowait(TransientError("unavailable"))
-            async with asyncio.timeout(20):
-                while not queue.waiting.empty():
-                    await asyncio.sleep(0)
-            queue.receive_limits.clear()
-            logged.clear()
-            gc.collect()
-            traced_bytes.append(tracemalloc.get_traced_memory()[0])
-        tracemalloc.stop()
+        with traced_memory() as collected_bytes:
+            for _ in range(3):
+                for _ in range(200):
+                    queue.waiting.put_nowait(TransientError("unavailable"))
+                async with asyncio.timeout(20):
+                    while not queue.waiting.empty():
+                        await asyncio.sleep(0)
+                queue.receive_limits.clear()
+                logged.clear()
+                traced_bytes.append(collected_bytes())
         queue.waiting.put_nowait(a_message())
         async with asyncio.timeout(5):
             await handled.wait()
@@ -437,9 +452,11 @@ async def test_fault_21_a_write_whose_every_response_was_lost_does_not_lose_the_
     assert settled.status == "completed"
 
 
-async def test_fault_22_a_thousand_races_for_one_claim_have_one_winner_each(provisioned: Settings) -> None:
-    # Every claimant is a write: most races are small to have time for a thousand of them.
-    claimants_of = [24] * 50 + [3] * 950
+async def test_fault_22_two_hundred_races_for_one_claim_have_one_winner_each(
+    provisioned: Settings,
+) -> None:
+    # Every claimant is a write: most races are small to have time for two hundred of them.
+    claimants_of = [24] * 20 + [3] * 180
     started = time.monotonic()
     async with open_client("dynamodb", provisioned) as dynamodb:
         ledgers = [build_ledger(dynamodb, provisioned) for _ in range(max(claimants_of))]
@@ -456,8 +473,8 @@ async def test_fault_22_a_thousand_races_for_one_claim_have_one_winner_each(prov
             winners.append(sum(isinstance(result, Claimed) for result in results))
             losing_results |= {type(result) for result in results} - {Claimed}
 
-    print(f"{len(winners)} races, 50 of them of 24, in {time.monotonic() - started:.0f} s")
-    assert winners == [1] * 1000
+    print(f"{len(winners)} races, 20 of them of 24, in {time.monotonic() - started:.0f} s")
+    assert winners == [1] * 200
     assert losing_results == {LeasedByAnother}
 
 
@@ -576,7 +593,7 @@ async def test_fault_27_a_body_that_stalls_is_abandoned_and_read_again(
     assert bytes(source.content) == content
 
 
-async def test_fault_28_three_hundred_failed_reads_leak_no_connection_of_a_pool_of_ten(
+async def test_fault_28_ninety_failed_reads_leak_no_connection_of_a_pool_of_ten(
     s3: "S3Client", provisioned: Settings
 ) -> None:
     once = replace(RETRY_POLICIES.bucket, attempts=1)
@@ -587,7 +604,7 @@ async def test_fault_28_three_hundred_failed_reads_leak_no_connection_of_a_pool_
         for kind in ("too large", "cut", "halted"):
             timeout_s = 0.5 if kind == "halted" else once.attempt_timeout_s
             reader = S3Sources(through_proxy, retry=replace(once, attempt_timeout_s=timeout_s))
-            for _ in range(10):
+            for _ in range(3):
                 if kind != "too large":
                     proxy.planned.extend([ProxyFault.CUT if kind == "cut" else ProxyFault.HALTED] * 10)
                 limit = 1000 if kind == "too large" else 1_000_000
@@ -600,7 +617,7 @@ async def test_fault_28_three_hundred_failed_reads_leak_no_connection_of_a_pool_
         async with asyncio.timeout(10):
             read = await asyncio.gather(*(reader.fetch(job, max_bytes=1_000_000) for _ in range(10)))
 
-    assert ended_with == [TooManyBytesError] * 100 + [TransientError] * 200
+    assert ended_with == [TooManyBytesError] * 30 + [TransientError] * 60
     assert [bytes(source.content) for source in read] == [content] * 10
 
 
@@ -639,7 +656,7 @@ async def test_fault_30_the_event_loop_stays_responsive_while_decoders_work() ->
     async with make_pool(processes=2) as pool:
         await outputs_of(pool, HEAVY_PNG, HEAVY)
         measurement = asyncio.create_task(measure())
-        await asyncio.gather(*(outputs_of(pool, HEAVY_PNG, HEAVY) for _ in range(20)))
+        await asyncio.gather(*(outputs_of(pool, HEAVY_PNG, HEAVY) for _ in range(8)))
         measurement.cancel()
         await asyncio.gather(measurement, return_exceptions=True)
 
@@ -649,27 +666,24 @@ async def test_fault_30_the_event_loop_stays_responsive_while_decoders_work() ->
     assert lags[len(lags) * 9 // 10] < 0.1
 
 
-@pytest.mark.timeout(120)
-async def test_fault_31_memory_is_flat_over_a_long_run(
+async def test_fault_31_memory_is_flat_over_sixty_images(
     s3: "S3Client", sqs: "SQSClient", dynamodb: "DynamoDBClient", provisioned: Settings
 ) -> None:
     content, traced_bytes = encoded(noise(320, 240)), []
     with capture_logs() as logged:
         async with running_worker(provisioned):
-            tracemalloc.start()
-            for batch in range(3):
-                image_ids = [f"img_{batch}_{number}" for number in range(50)]
-                for image_id in image_ids:
-                    await upload(s3, provisioned, image_id, content)
-                await wait_until_processed(dynamodb, provisioned, *image_ids)
-                await wait_until_queue_is_empty(sqs, provisioned)
-                logged.clear()
-                gc.collect()
-                traced_bytes.append(tracemalloc.get_traced_memory()[0])
-            tracemalloc.stop()
+            with traced_memory() as collected_bytes:
+                for batch in range(3):
+                    image_ids = [f"img_{batch}_{number}" for number in range(20)]
+                    for image_id in image_ids:
+                        await upload(s3, provisioned, image_id, content)
+                    await wait_until_processed(dynamodb, provisioned, *image_ids)
+                    await wait_until_queue_is_empty(sqs, provisioned)
+                    logged.clear()
+                    traced_bytes.append(collected_bytes())
 
-    print(f"memory after each 50 images: {[size // 1000 for size in traced_bytes]} kB")
-    assert traced_bytes[2] - traced_bytes[1] < 300_000
+    print(f"memory after each 20 images: {[size // 1000 for size in traced_bytes]} kB")
+    assert traced_bytes[2] - traced_bytes[1] < 150_000
 
 
 async def test_fault_40_the_logs_contain_no_secrets(
@@ -704,8 +718,7 @@ async def test_fault_40_the_logs_contain_no_secrets(
         assert value not in text
 
 
-@pytest.mark.timeout(120)
-async def test_four_hundred_concurrent_completions_of_one_user_are_counted_in_few_transactions(
+async def test_a_hundred_concurrent_completions_of_one_user_are_counted_in_few_transactions(
     dynamodb: "DynamoDBClient", provisioned: Settings
 ) -> None:
     injector = FaultInjector()
@@ -714,7 +727,7 @@ async def test_four_hundred_concurrent_completions_of_one_user_are_counted_in_fe
     ledgers = [build_ledger(client, provisioned) for client in clients]
     images = [
         await claimed_by(ledgers[number % 4], f"worker-{number % 4}/{number}", a_job(f"img_{number}"))
-        for number in range(400)
+        for number in range(100)
     ]
     started = time.monotonic()
 
@@ -727,10 +740,10 @@ async def test_four_hundred_concurrent_completions_of_one_user_are_counted_in_fe
     )
 
     transactions = injector.names.count("transact_write_items")
-    print(f"400 completions: {transactions} transactions, {time.monotonic() - started:.1f} s")
+    print(f"100 completions: {transactions} transactions, {time.monotonic() - started:.1f} s")
     assert [result for result in settled if isinstance(result, BaseException)] == []
     profile = await profile_of(dynamodb, provisioned, "user_1")
     assert profile
-    assert profile.statistics.total_images == 400
-    assert profile.statistics.total_storage_used == 400 * 1100
-    assert transactions < 150
+    assert profile.statistics.total_images == 100
+    assert profile.statistics.total_storage_used == 100 * 1100
+    assert transactions < 38

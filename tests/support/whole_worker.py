@@ -1,7 +1,7 @@
 """Run the whole worker in the test process, upload images and wait for their results."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -47,19 +47,29 @@ async def wait_until_processed(
     """Wait until the images are completed or failed; return them in the order of their ids."""
     queries = build_queries(dynamodb, settings)
     images: dict[str, Image] = {}
+    pauses = _pauses()
     async with asyncio.timeout(60):
         while remaining := [(image_id, user_id) for image_id in image_ids if image_id not in images]:
             found = await queries.images(remaining, consistent=True)
             images |= {image.image_id: image for image in found if image.status in TERMINAL_STATUSES}
-            await asyncio.sleep(0.02)  # leaves the emulator free for the worker
+            await asyncio.sleep(next(pauses))
     return [images[image_id] for image_id in image_ids]
 
 
 async def wait_until_queue_is_empty(sqs: "SQSClient", settings: Settings) -> None:
     """Wait until the queue has no visible, delayed or in-flight messages."""
+    pauses = _pauses()
     async with asyncio.timeout(60):
         while await messages_in(sqs, settings.queue_name):
-            await asyncio.sleep(0.02)  # leaves the emulator free for the worker
+            await asyncio.sleep(next(pauses))
+
+
+def _pauses() -> Iterator[float]:
+    """Yield pauses between requests that get longer: they leave the emulator free for the worker."""
+    pause_s = 0.02
+    while True:
+        yield pause_s
+        pause_s = min(1.4 * pause_s, 0.2)
 
 
 async def take_notifications(sqs: "SQSClient", settings: Settings, count: int) -> list[str]:
