@@ -1,15 +1,17 @@
 """The web console over an emulator, and a client that is signed in as a browser is."""
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
+from jinja2 import BytecodeCache, Environment
+from jinja2.bccache import Bucket
 from yarl import URL
 
 from tests.support import console_app
@@ -17,6 +19,7 @@ from tests.support.builders import UPLOAD_KEYS, after
 from tests.support.emulators import a_free_port
 from worker.bootstrap import Clients, open_clients
 from worker.cli.support.console import open_console
+from worker.console import app as console_application
 from worker.console.app import build_app
 from worker.console.context import ConsoleContext
 from worker.console.page import render
@@ -59,16 +62,16 @@ class RunningConsole:
 
 @asynccontextmanager
 async def running_console(
-    settings: Settings, *, is_local: bool = False, **changes: object
+    settings: Settings, *, clients: Clients | None = None, is_local: bool = False, **changes: object
 ) -> AsyncIterator[RunningConsole]:
     """Run a console on a free port with changed settings; the resources of the settings exist."""
     settings = settings.model_copy(update={"console_port": a_free_port(), **changes})
     async with (
-        open_clients(settings) as clients,
-        open_console(settings, clients, is_local=is_local) as link,
+        nullcontext(clients) if clients else open_clients(settings) as used,
+        open_console(settings, used, is_local=is_local) as link,
         signed_in(link) as browser,
     ):
-        yield RunningConsole(settings, clients, browser)
+        yield RunningConsole(settings, used, browser)
 
 
 @asynccontextmanager
@@ -83,6 +86,29 @@ async def signed_in(link: str) -> AsyncIterator[aiohttp.ClientSession]:
         async with browser.get(link) as response:
             response.raise_for_status()
         yield browser
+
+
+class _Compiled(BytecodeCache):
+    """The compiled templates, for all consoles of this process."""
+
+    def __init__(self) -> None:
+        self._templates: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        if found := self._templates.get(bucket.key):
+            bucket.bytecode_from_string(found)
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        self._templates[bucket.key] = bucket.bytecode_to_string()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _templates_are_compiled_once() -> Iterator[None]:
+    """Keep compiled templates, which takes longer than to respond with most pages."""
+    with pytest.MonkeyPatch.context() as patch:
+        environment = partial(Environment, bytecode_cache=_Compiled())
+        patch.setattr(console_application, "Environment", environment)
+        yield
 
 
 @pytest.fixture

@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from tests.support.emulators import messages_in
-from worker.bootstrap import build_queries, open_clients, open_consumer, queue_url
+from worker.bootstrap import Clients, build_queries, open_clients, open_consumer, queue_url
 from worker.domain.image import Image
 from worker.domain.status import TERMINAL_STATUSES
 from worker.settings import Settings
@@ -20,10 +20,15 @@ USER = "user_1"
 
 
 @asynccontextmanager
-async def running_worker(settings: Settings) -> AsyncIterator[None]:
-    """Run a worker with two decoders until the block ends, then drain it."""
-    settings = settings.model_copy(update={"processes": 2, "wait_time_s": 1})
-    async with open_clients(settings) as clients, open_consumer(settings, clients) as consumer:
+async def running_worker(
+    settings: Settings, clients: Clients | None = None, *, decoders: int = 2
+) -> AsyncIterator[None]:
+    """Run a worker until the block ends, then drain it; it uses the clients, or opens its own."""
+    settings = settings.model_copy(update={"processes": decoders, "wait_time_s": 1})
+    async with (
+        nullcontext(clients) if clients else open_clients(settings) as used,
+        open_consumer(settings, used) as consumer,
+    ):
         task = asyncio.create_task(consumer.run())
         try:
             yield

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tests.support.console import JSON, RunningConsole, running_console
-from worker.settings import Settings
+from tests.support.shared_storage import Storage
 
 
 async def test_static_files_are_cached_forever_by_their_content(console: RunningConsole) -> None:
@@ -41,8 +41,8 @@ async def test_an_unknown_address_has_a_page_that_says_what_to_do(console: Runni
         assert (await response.json())["error"]["status"] == 404
 
 
-async def test_all_links_have_the_path_prefix(provisioned: Settings) -> None:
-    async with running_console(provisioned, console_prefix="/a/b") as console:
+async def test_all_links_have_the_path_prefix(storage: Storage) -> None:
+    async with running_console(storage.settings, clients=storage.clients, console_prefix="/a/b") as console:
         page = await console.html("/a/b/")
         assert page == await console.html("/a/b")
         links = re.findall(r'(?:href|src|action)="(/[^"]*)"', page)

@@ -2,7 +2,7 @@
 
 from tests.support.console import JSON, RunningConsole, running_console
 from tests.support.emulators import delete_table
-from worker.settings import Settings
+from tests.support.shared_storage import provisioned_storage
 
 
 async def test_the_checks_run_when_they_are_asked_for(console: RunningConsole) -> None:
@@ -19,7 +19,8 @@ async def test_the_checks_run_when_they_are_asked_for(console: RunningConsole) -
     assert "All required checks passed" in await console.html("/checks")
 
 
-async def test_a_failed_check_is_shown_with_what_to_do(console: RunningConsole) -> None:
+async def test_a_failed_check_is_shown_with_what_to_do(own_console: RunningConsole) -> None:
+    console = own_console
     await delete_table(console.clients.dynamodb, console.settings.table_name)
     async with console.browser.post("/checks", headers=JSON) as response:
         content = await response.json()
@@ -30,9 +31,10 @@ async def test_a_failed_check_is_shown_with_what_to_do(console: RunningConsole) 
     assert "required check failed" in page
 
 
-async def test_with_events_the_stream_and_the_pipe_are_checked_too(with_stream: Settings) -> None:
+async def test_with_events_the_stream_and_the_pipe_are_checked_too(ministack_endpoint: str) -> None:
     async with (
-        running_console(with_stream, events=True) as console,
+        provisioned_storage(ministack_endpoint, events=True) as storage,
+        running_console(storage.settings, clients=storage.clients) as console,
         console.browser.post("/checks", headers=JSON) as response,
     ):
         content = await response.json()

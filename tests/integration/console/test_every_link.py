@@ -8,8 +8,8 @@ import pytest
 
 from tests.support.console import RunningConsole, running_console
 from tests.support.pictures import encoded, quadrants
+from tests.support.shared_storage import Storage
 from tests.support.whole_worker import running_worker, wait_until_processed, wait_until_queue_is_empty
-from worker.settings import Settings
 
 PREFIX = "/a/b"
 HOSTILE_USER = "<b>&\"' {x} %2F ü"
@@ -43,10 +43,10 @@ class Page(HTMLParser):
 
 
 @asynccontextmanager
-async def console_with_images(settings: Settings, **changes: object) -> AsyncIterator[RunningConsole]:
+async def console_with_images(storage: Storage, **changes: object) -> AsyncIterator[RunningConsole]:
     """Run a console over completed and failed images and a dead letter."""
-    async with running_console(settings, is_local=True, **changes) as console:
-        clients = console.clients
+    settings, clients = storage.settings, storage.clients
+    async with running_console(settings, clients=clients, is_local=True, **changes) as console:
         url = (await clients.sqs.get_queue_url(QueueName=settings.queue_name))["QueueUrl"]
         for image_id, user_id in IMAGES.items():
             content = encoded(quadrants(600, 400))
@@ -57,7 +57,7 @@ async def console_with_images(settings: Settings, **changes: object) -> AsyncIte
                 Metadata={"filename": "%3Cscript%3Ealert(1)%3C/script%3E%1B[31m.jpg"},
             )
         await clients.sqs.send_message(QueueUrl=url, MessageBody="<i>not JSON</i>")
-        async with running_worker(settings):
+        async with running_worker(settings, clients, decoders=1):
             for image_id, user_id in IMAGES.items():
                 await wait_until_processed(clients.dynamodb, settings, image_id, user_id=user_id)
             await wait_until_queue_is_empty(clients.sqs, settings)
@@ -65,8 +65,8 @@ async def console_with_images(settings: Settings, **changes: object) -> AsyncIte
 
 
 @pytest.mark.timeout(300)
-async def test_every_link_of_every_page_works_under_a_path_prefix(provisioned: Settings) -> None:
-    async with console_with_images(provisioned, console_prefix=PREFIX) as console:
+async def test_every_link_of_every_page_works_under_a_path_prefix(storage: Storage) -> None:
+    async with console_with_images(storage, console_prefix=PREFIX) as console:
         waiting, html_pages = [f"{PREFIX}/"], []
         seen: set[str] = set()
         while waiting and len(seen) < _MAX_PAGES:

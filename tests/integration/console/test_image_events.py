@@ -7,6 +7,7 @@ import aiohttp
 
 from tests.support.console import RunningConsole, running_console
 from tests.support.pictures import encoded, quadrants
+from tests.support.shared_storage import Storage
 from tests.support.whole_worker import USER, running_worker, upload, wait_until_processed
 from worker.settings import Settings
 
@@ -27,7 +28,7 @@ async def until(response: aiohttp.ClientResponse, *words: str) -> str:
 async def test_the_page_follows_a_request_of_the_console_after_the_image_has_ended(
     console: RunningConsole, provisioned: Settings, s3: "S3Client", dynamodb: "DynamoDBClient"
 ) -> None:
-    async with running_worker(provisioned):
+    async with running_worker(provisioned, console.clients, decoders=1):
         await upload(s3, provisioned, "img_1", encoded(quadrants(64, 64)))
         await wait_until_processed(dynamodb, provisioned, "img_1")
         async with console.browser.get(f"/images/img_1/events?user={USER}") as response:
@@ -40,7 +41,7 @@ async def test_the_page_follows_a_request_of_the_console_after_the_image_has_end
 async def test_a_page_that_is_up_to_date_is_sent_nothing(
     console: RunningConsole, provisioned: Settings, s3: "S3Client", dynamodb: "DynamoDBClient"
 ) -> None:
-    async with running_worker(provisioned):
+    async with running_worker(provisioned, console.clients, decoders=1):
         await upload(s3, provisioned, "img_1", encoded(quadrants(64, 64)))
         await wait_until_processed(dynamodb, provisioned, "img_1")
         content = await console.json(f"/images/img_1?user={USER}")
@@ -64,8 +65,8 @@ async def test_ids_that_no_image_can_have_are_not_found(console: RunningConsole)
             assert response.status == 404
 
 
-async def test_streams_end_with_the_console(provisioned: Settings) -> None:
-    async with running_console(provisioned) as console:
+async def test_streams_end_with_the_console(storage: Storage) -> None:
+    async with running_console(storage.settings, clients=storage.clients) as console:
         response = await console.browser.get("/queue/events")
         await until(response, "event: depth")
         started = asyncio.get_running_loop().time()

@@ -19,6 +19,7 @@ from tests.support.console_process import console_process
 from tests.support.emulators import messages_in
 from tests.support.failed_images import put_failed_images
 from tests.support.pictures import encoded, quadrants
+from tests.support.shared_storage import Storage
 from tests.support.whole_worker import USER, running_worker, wait_until_processed, wait_until_queue_is_empty
 from worker.bootstrap import RETRY_POLICIES, Clients, build_queries, open_clients, open_repairs, table_of
 from worker.console.operations.operation import Action, Operation, Selection, State
@@ -89,9 +90,10 @@ def retries(image: Image) -> list[Any]:
 
 
 async def test_operations_are_in_no_list_of_images_and_newest_first_in_their_own(
-    provisioned: Settings,
+    storage: Storage,
 ) -> None:
-    async with open_clients(provisioned) as clients, runner_of(clients, provisioned) as runner:
+    clients, provisioned = storage.clients, storage.settings
+    async with runner_of(clients, provisioned) as runner:
         store, queries = store_of(clients, provisioned), build_queries(clients.dynamodb, provisioned)
         ids = []
         for number in range(3):
@@ -116,9 +118,10 @@ async def test_operations_are_in_no_list_of_images_and_newest_first_in_their_own
 
 
 async def test_concurrent_changes_of_two_consoles_are_all_kept_and_damaged_items_are_left_out(
-    provisioned: Settings,
+    storage: Storage,
 ) -> None:
-    async with open_clients(provisioned) as clients, runner_of(clients, provisioned) as runner:
+    clients, provisioned = storage.clients, storage.settings
+    async with runner_of(clients, provisioned) as runner:
         one, two = store_of(clients, provisioned), store_of(clients, provisioned)
         operation = await runner.request(Action.RETRY, Selection(code="none"), by="alice")
         done = await until(one, operation.operation_id, lambda each: each.state is State.COMPLETED)
@@ -161,7 +164,7 @@ async def test_a_group_is_retried_after_a_dry_run_and_a_typed_number_while_a_wor
             assert response.status == 400
     assert {image.status for image in await images(clients, settings, image_ids)} == {ImageStatus.FAILED}
 
-    async with running_worker(settings):
+    async with running_worker(settings, clients, decoders=1):
         await posted(console, f"{path}/confirm", count="101")
         done = await operation_at(console, path, "completed")
         ended = await wait_until_processed(clients.dynamodb, settings, *image_ids)
@@ -240,10 +243,10 @@ async def test_a_console_that_is_killed_in_a_retry_of_300_images_leaves_the_trut
         assert 290 <= await messages_in(clients.sqs, provisioned.queue_name) <= 300
 
 
-async def test_another_console_pauses_and_stops_an_operation(provisioned: Settings) -> None:
+async def test_another_console_pauses_and_stops_an_operation(storage: Storage) -> None:
     image_ids = [f"img_{number}" for number in range(60)]
+    clients, provisioned = storage.clients, storage.settings
     async with (
-        open_clients(provisioned) as clients,
         runner_of(clients, provisioned, rate_per_s=100) as owner,
         runner_of(clients, provisioned) as other,
     ):
@@ -380,7 +383,7 @@ async def test_an_image_is_deleted_and_a_user_forgotten_after_a_confirmation(
     console: RunningConsole,
 ) -> None:
     settings, clients = console.settings, console.clients
-    async with running_worker(settings):
+    async with running_worker(settings, clients, decoders=1):
         for image_id in ("img_1", "img_2"):
             await clients.s3.put_object(
                 Bucket=settings.bucket, Key=f"uploads/{USER}/{image_id}.jpg", Body=IMAGE

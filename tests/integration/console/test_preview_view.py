@@ -1,32 +1,52 @@
 """The recipe preview: pages over an emulator, with real decoder processes."""
 
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from html import unescape
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
+import pytest_asyncio
 from yarl import URL
 
 from tests.support.console import RunningConsole, running_console
 from tests.support.pictures import encoded, opened, quadrants
+from tests.support.shared_storage import provisioned_storage
 from tests.support.whole_worker import USER, running_worker, upload, wait_until_processed
 from worker.bootstrap import build_profile_store
 from worker.domain.clock import utc_now
+from worker.domain.keys import PROFILE_IMAGE_ID
 
 PHOTO = f"image={USER}%2Fphoto"
 NOTE = "Recipe 1 of the configuration file applies to this image, in place of the recipe that is previewed."
 
 
-@pytest.fixture
-async def processed(console: RunningConsole) -> RunningConsole:
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def processed(ministack_endpoint: str) -> AsyncIterator[RunningConsole]:
     """A console whose worker has completed an image, failed another, and stopped."""
-    clients, settings = console.clients, console.settings
-    async with running_worker(settings):
-        await upload(clients.s3, settings, "photo", encoded(quadrants(1600, 1000), "JPEG"))
-        await upload(clients.s3, settings, "text", b"not an image")
-        await wait_until_processed(clients.dynamodb, settings, "photo", "text")
-    return console
+    async with provisioned_storage(ministack_endpoint) as storage:
+        clients, settings = storage.clients, storage.settings
+        async with running_worker(settings, clients, decoders=1):
+            await upload(clients.s3, settings, "photo", encoded(quadrants(960, 600), "JPEG"))
+            await upload(clients.s3, settings, "text", b"not an image")
+            await wait_until_processed(clients.dynamodb, settings, "photo", "text")
+        async with running_console(settings, clients=clients) as console:
+            yield console
+
+
+@asynccontextmanager
+async def changed_preferences(console: RunningConsole, **preferences: Any) -> AsyncIterator[None]:
+    """Change the preferences of the owner, and restore the profile at the end."""
+    dynamodb, table_name = console.clients.dynamodb, console.settings.table_name
+    key: Any = {"imageId": {"S": PROFILE_IMAGE_ID}, "userId": {"S": USER}}
+    before = (await dynamodb.get_item(TableName=table_name, Key=key, ConsistentRead=True))["Item"]
+    await build_profile_store(dynamodb, console.settings).set_preferences(USER, preferences, now=utc_now())
+    try:
+        yield
+    finally:
+        await dynamodb.put_item(TableName=table_name, Item=before)
 
 
 async def test_without_a_chosen_image_the_page_shows_the_recipe_of_the_worker(
@@ -83,21 +103,21 @@ async def test_the_images_that_would_change_are_counted(processed: RunningConsol
 
 
 async def test_the_preferences_of_the_owner_apply_and_are_mentioned(processed: RunningConsole) -> None:
-    profiles = build_profile_store(processed.clients.dynamodb, processed.settings)
-    await profiles.set_preferences(USER, {"watermarkEnabled": False}, now=utc_now())
-    (image,) = (await processed.json(f"/preview?{PHOTO}&text=Other"))["images"]
+    async with changed_preferences(processed, watermarkEnabled=False):
+        (image,) = (await processed.json(f"/preview?{PHOTO}&text=Other"))["images"]
+        count = (await processed.json("/preview?count=yes&text=Other"))["count"]
     assert image["notes"] == [
         "The stored rendition was made by another recipe than the worker's current one.",
         f"The preferences of {USER} change the recipe.",
     ]
-    assert (await processed.json("/preview?count=yes&text=Other"))["count"]["outdated"] == 1
+    assert count["outdated"] == 1
 
 
 async def test_an_image_with_a_recipe_of_its_own_is_mentioned_and_counted_by_that(
     processed: RunningConsole,
 ) -> None:
     rules = [{"match": [f"uploads/{USER}/*"], "sizes": ["small"]}]
-    async with running_console(processed.settings, recipes=rules) as console:
+    async with running_console(processed.settings, clients=processed.clients, recipes=rules) as console:
         (image,) = (await console.json(f"/preview?{PHOTO}"))["images"]
         assert image["notes"] == [
             "The stored rendition was made by another recipe than the worker's current one.",
@@ -175,7 +195,7 @@ async def test_at_most_four_images_are_rendered(processed: RunningConsole) -> No
 
 async def test_an_upload_is_displayable_in_a_format_that_browsers_show(console: RunningConsole) -> None:
     clients, settings = console.clients, console.settings
-    async with running_worker(settings):
+    async with running_worker(settings, clients, decoders=1):
         await upload(clients.s3, settings, "scan", encoded(quadrants(64, 48), "TIFF"))
         await wait_until_processed(clients.dynamodb, settings, "scan")
     assert f'src="/preview/original/{USER}/scan" alt="Original"' in await console.html("/images/scan")
@@ -200,7 +220,7 @@ async def test_a_logo_below_the_prefix_of_logos_is_previewed(processed: RunningC
 async def test_an_image_whose_ids_are_not_printable_is_previewed(console: RunningConsole) -> None:
     clients, settings = console.clients, console.settings
     user, name = f"{HOSTILE} %2F".replace("/", "_"), "a/b %2F\u202e\r\n&#"
-    async with running_worker(settings):
+    async with running_worker(settings, clients, decoders=1):
         await clients.s3.put_object(
             Bucket=settings.bucket, Key=f"uploads/{user}/{name}.png", Body=encoded(quadrants(40, 30), "PNG")
         )
@@ -218,10 +238,9 @@ async def test_an_image_whose_ids_are_not_printable_is_previewed(console: Runnin
 async def test_images_whose_recipe_has_changed_are_reprocessed_after_a_dry_run(
     processed: RunningConsole,
 ) -> None:
-    profiles = build_profile_store(processed.clients.dynamodb, processed.settings)
-    await profiles.set_preferences(USER, {"watermarkText": "Other"}, now=utc_now())
-    page = await processed.html("/preview")
-    (address,) = re.findall(r'method="post" action="(/operations[^"]*)"', page)
-    async with processed.browser.post(unescape(address)) as response:
-        assert response.status == 200
-        assert response.url.path.startswith("/operations/")
+    async with changed_preferences(processed, watermarkText="Other"):
+        page = await processed.html("/preview")
+        (address,) = re.findall(r'method="post" action="(/operations[^"]*)"', page)
+        async with processed.browser.post(unescape(address)) as response:
+            assert response.status == 200
+            assert response.url.path.startswith("/operations/")

@@ -18,6 +18,7 @@ from tests.support.console import JSON, RunningConsole, running_console
 from tests.support.emulators import variables_of
 from tests.support.killed_worker import KILLER
 from tests.support.pictures import encoded, quadrants
+from tests.support.shared_storage import Storage
 from tests.support.whole_worker import running_worker, wait_until_processed
 from worker.bootstrap import build_queries
 from worker.local.embedded_aws import embedded_environment
@@ -76,7 +77,7 @@ async def test_uploads_are_stored_as_the_command_line_stores_them(
     assert body["rejected"] == []
     ids = [each["imageId"] for each in body["images"]]
     assert ids[1].endswith(".mov"), "the image id is the one that the worker derives from the key"
-    async with running_worker(provisioned):
+    async with running_worker(provisioned, console.clients, decoders=1):
         images = await wait_until_processed(dynamodb, provisioned, *ids, user_id="alice")
     assert [(image.status, image.file_name) for image in images] == [
         ("completed", HOSTILE_NAME),
@@ -97,7 +98,7 @@ async def test_an_image_is_shown_with_its_stages_its_result_and_its_saving(
     assert waiting["originalFileSize"] == len(content)
     assert [stage["status"] for stage in waiting["attempts"][0]["stages"]] == ["done", *["waiting"] * 6]
 
-    async with running_worker(provisioned):
+    async with running_worker(provisioned, console.clients, decoders=1):
         await wait_until_processed(dynamodb, provisioned, *ids, user_id="alice")
     done, failed = (await console.json(path))["images"]
     (attempt,) = done["attempts"]
@@ -140,9 +141,14 @@ async def test_hostile_names_are_shown_as_text(console: RunningConsole) -> None:
     ],
 )
 async def test_a_file_that_is_not_uploaded_has_one_sentence_with_the_reason(
-    provisioned: Settings, s3: "S3Client", files: list[tuple[str, bytes]], user: str, reason: str
+    storage: Storage,
+    provisioned: Settings,
+    s3: "S3Client",
+    files: list[tuple[str, bytes]],
+    user: str,
+    reason: str,
 ) -> None:
-    async with running_console(provisioned, max_bytes=2_000_000) as console:
+    async with running_console(storage.settings, clients=storage.clients, max_bytes=2_000_000) as console:
         form = a_form(*files, ("good.jpg", b"x"), user=user) if user == "alice" and files else None
         status, body = await post(console, form or a_form(*files, user=user))
         assert status == 422
@@ -168,7 +174,7 @@ async def test_files_beyond_the_number_of_one_form_are_not_stored(console: Runni
 
 
 async def test_a_large_upload_is_not_kept_in_memory(
-    provisioned: Settings, s3: "S3Client", monkeypatch: pytest.MonkeyPatch
+    storage: Storage, provisioned: Settings, s3: "S3Client", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size = 40_000_000
     largest = 0
@@ -184,7 +190,7 @@ async def test_a_large_upload_is_not_kept_in_memory(
         return await store(self, content, **named)
 
     monkeypatch.setattr(Uploads, "store", spy)
-    async with running_console(provisioned) as console:
+    async with running_console(storage.settings, clients=storage.clients) as console:
         form = a_form()
         form.add_field("file", chunks(), filename="large.jpg", content_type="image/jpeg")
         status, body = await post(console, form)
@@ -227,11 +233,9 @@ async def test_a_damaged_form_is_rejected(console: RunningConsole, content_type:
         assert response.status in {400, 422}
 
 
-async def test_while_s3_is_unavailable_the_page_says_so(
-    console: RunningConsole, s3: "S3Client", provisioned: Settings
-) -> None:
-    await s3.delete_bucket(Bucket=provisioned.bucket)
-    status, body = await post(console, a_form(("a.jpg", b"x"), ("b.jpg", b"x")))
+async def test_while_s3_is_unavailable_the_page_says_so(own_console: RunningConsole) -> None:
+    await own_console.clients.s3.delete_bucket(Bucket=own_console.settings.bucket)
+    status, body = await post(own_console, a_form(("a.jpg", b"x"), ("b.jpg", b"x")))
     assert status == 503
     assert "could not upload a.jpg" in body["rejected"][0]["reason"]
     assert len(body["rejected"]) == 2

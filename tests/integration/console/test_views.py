@@ -202,10 +202,9 @@ async def test_a_record_that_cannot_be_read_is_a_sentence(
     assert [image["imageId"] for image in (await console.json("/images"))["images"]] == ["good"]
 
 
-async def test_an_unavailable_table_is_a_page_that_says_so(
-    console: RunningConsole, dynamodb: "DynamoDBClient"
-) -> None:
-    await delete_table(dynamodb, console.settings.table_name)
+async def test_an_unavailable_table_is_a_page_that_says_so(own_console: RunningConsole) -> None:
+    console = own_console
+    await delete_table(console.clients.dynamodb, console.settings.table_name)
     for path in ("/images", image_path("x"), "/users/x", "/search?q=x", "/media/x/x/original"):
         async with console.browser.get(path) as response:
             assert response.status in {502, 503}
@@ -365,15 +364,15 @@ async def test_a_file_that_is_gone_or_was_replaced_is_not_found(
 
 
 async def test_in_a_versioned_bucket_the_upload_is_the_version_of_the_record(
-    console: RunningConsole, dynamodb: "DynamoDBClient", s3: "S3Client"
+    own_console: RunningConsole,
 ) -> None:
-    bucket = console.settings.bucket
+    console, s3, bucket = own_console, own_console.clients.s3, own_console.settings.bucket
     await s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
     image = completed(console.settings)
     first = await s3.put_object(Bucket=bucket, Key=image.key, Body=b"first")
     await s3.put_object(Bucket=bucket, Key=image.key, Body=b"second")
     image = replace(image, version=replace(image.version, version_id=first["VersionId"]))
-    await put_record(dynamodb, console.settings, image)
+    await put_record(console.clients.dynamodb, console.settings, image)
     async with console.browser.get(media_path(image, "original")) as response:
         assert await response.read() == b"first"
 
