@@ -2,10 +2,11 @@
 
 import json
 import re
+import runpy
 import shutil
-import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 from PIL import __version__ as pillow_version
 from PIL import features
+
+Run = Callable[..., str]
 
 ROOT = Path(__file__).parents[3]
 RULES = """
@@ -47,11 +50,27 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_page_and_the_label_name_the_licences_that_are_chosen(root: Path, folder: Path) -> None:
+@pytest.fixture
+def run(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Return a function that runs the project's script, and returns its errors, or nothing if it succeeds."""
+    script = str(root / "config/docker/contents.py")
+
+    def run(*arguments: str | Path) -> str:
+        monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
+        with pytest.raises(SystemExit) as exited:
+            runpy.run_path(script, run_name="__main__")
+        errors = capsys.readouterr().err
+        assert (exited.value.code == 0) is (errors == "")
+        return errors
+
+    return run
+
+
+def test_the_page_and_the_label_name_the_licences_that_are_chosen(root: Path, folder: Path, run: Run) -> None:
     _install(folder, "plain", "License-Expression: MIT")
     _install(folder, "choice", "License-Expression: GPL-2.0-only OR Apache-2.0")
 
-    assert not _run(root, "licences", folder)
+    assert not run("licences", folder)
 
     page = (root / "docs/licences.md").read_text()
     assert "| MIT | image-worker (worker), plain |" in page
@@ -60,29 +79,29 @@ def test_the_page_and_the_label_name_the_licences_that_are_chosen(root: Path, fo
     assert (root / "Dockerfile").read_text() == (
         'LABEL org.opencontainers.image.licenses="Apache-2.0 AND MIT" \\\n  other="x"\n'
     )
-    assert not _run(root, "licences", "--check", folder)
+    assert not run("licences", "--check", folder)
 
 
 @pytest.mark.parametrize(
     "metadata", ["", "License: UNKNOWN", "License: BSD", "License-Expression: Not-A-Licence"]
 )
-def test_a_package_without_a_known_licence_is_an_error(root: Path, folder: Path, metadata: str) -> None:
+def test_a_package_without_a_known_licence_is_an_error(
+    root: Path, folder: Path, run: Run, metadata: str
+) -> None:
     _install(folder, "odd", metadata)
-    assert "The package odd does not state its licence as an SPDX expression." in _run(
-        root, "licences", folder
-    )
+    assert "The package odd does not state its licence as an SPDX expression." in run("licences", folder)
 
 
 @pytest.mark.parametrize(
     "licence",
     ["GPL-3.0-only", "MIT AND GPL-3.0-only", "Apache-2.0 WITH LLVM-exception", "GPL-2.0-only OR SSPL-1.0"],
 )
-def test_a_licence_that_is_not_allowed_is_an_error(root: Path, folder: Path, licence: str) -> None:
+def test_a_licence_that_is_not_allowed_is_an_error(root: Path, folder: Path, run: Run, licence: str) -> None:
     _install(folder, "odd", f"License-Expression: {licence}")
-    assert f'The licence "{licence}" of odd is not allowed.' in _run(root, "licences", folder)
+    assert f'The licence "{licence}" of odd is not allowed.' in run("licences", folder)
 
 
-def test_a_licence_compiled_into_a_wheel_counts(root: Path, folder: Path) -> None:
+def test_a_licence_compiled_into_a_wheel_counts(root: Path, folder: Path, run: Run) -> None:
     crate = {
         "name": "crate",
         "version": "1.0",
@@ -90,43 +109,41 @@ def test_a_licence_compiled_into_a_wheel_counts(root: Path, folder: Path) -> Non
         "licenses": [{"expression": "AGPL-3.0-only"}],
     }
     _install(folder, "rusty", "License-Expression: MIT", components=[crate])
-    assert "of crate in rusty is not allowed" in _run(root, "licences", folder)
+    assert "of crate in rusty is not allowed" in run("licences", folder)
 
 
-def test_a_shared_library_whose_licence_is_not_stated_is_an_error(root: Path, folder: Path) -> None:
+def test_a_shared_library_whose_licence_is_not_stated_is_an_error(root: Path, folder: Path, run: Run) -> None:
     _install(folder, "imaging", "License-Expression: MIT", libraries=["libheif-e72ea93c.so.1.23.6"])
-    assert 'The wheel of imaging contains "libheif", whose licence is not known.' in _run(
-        root, "licences", folder
-    )
+    assert 'The wheel of imaging contains "libheif", whose licence is not known.' in run("licences", folder)
 
     _state(root, '[tool.licences.bundled]\nlibheif = "LGPL-3.0-or-later"\n')
-    assert not _run(root, "licences", folder)
+    assert not run("licences", folder)
     assert "| LGPL-3.0-or-later | libheif in imaging |" in (root / "docs/licences.md").read_text()
 
 
-def test_an_entry_that_nothing_needs_is_an_error(root: Path, folder: Path) -> None:
+def test_an_entry_that_nothing_needs_is_an_error(root: Path, folder: Path, run: Run) -> None:
     _install(folder, "plain", "License-Expression: MIT")
     _state(root, '[tool.licences.packages]\ngone = "MIT"\n')
-    assert "states packages.gone, which the image does not contain" in _run(root, "licences", folder)
+    assert "states packages.gone, which the image does not contain" in run("licences", folder)
 
 
 @pytest.mark.parametrize("stale", ["docs/licences.md", "Dockerfile"])
 def test_a_page_or_label_that_differs_from_the_image_is_an_error(
-    root: Path, folder: Path, stale: str
+    root: Path, folder: Path, run: Run, stale: str
 ) -> None:
     _install(folder, "plain", "License-Expression: MIT")
-    assert not _run(root, "licences", folder)
+    assert not run("licences", folder)
     path = root / stale
     path.write_text(path.read_text().replace("MIT", "Apache-2.0"))
-    assert f"{stale} differs from what the image contains" in _run(root, "licences", "--check", folder)
+    assert f"{stale} differs from what the image contains" in run("licences", "--check", folder)
 
 
-def test_a_folder_without_packages_is_an_error(root: Path, folder: Path) -> None:
-    assert "has no installed packages" in _run(root, "licences", folder)
+def test_a_folder_without_packages_is_an_error(root: Path, folder: Path, run: Run) -> None:
+    assert "has no installed packages" in run("licences", folder)
 
 
 def test_the_sbom_lists_packages_with_what_is_in_them_and_without_what_is_removed(
-    root: Path, folder: Path, tmp_path: Path
+    root: Path, folder: Path, run: Run, tmp_path: Path
 ) -> None:
     notes = "Name: libheif\n  Source code: https://github.com/strukturag/libheif/tree/v1.23.6\n"
     libraries = ["libheif-e72ea93c.so.1.23.6", "libx265-4883ecb5.so.217"]
@@ -137,7 +154,7 @@ def test_the_sbom_lists_packages_with_what_is_in_them_and_without_what_is_remove
     )
     out = tmp_path / "dist/sbom.json"
 
-    assert not _run(root, "sbom", folder, "--out", out)  # which validates it against CycloneDX's schema
+    assert not run("sbom", folder, "--out", out)  # which validates it against CycloneDX's schema
 
     bill: dict[str, Any] = json.loads(out.read_text())
     assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.6")
@@ -218,16 +235,3 @@ def _install(
 def _state(root: Path, rules: str) -> None:
     with (root / "pyproject.toml").open("a") as file:
         file.write(rules)
-
-
-def _run(root: Path, *arguments: str | Path) -> str:
-    """Return the errors of the script, or nothing when it succeeds."""
-    done = subprocess.run(
-        [sys.executable, root / "config/docker/contents.py", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert (done.returncode == 0) is (done.stderr == "")
-    return done.stderr
