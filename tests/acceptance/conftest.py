@@ -1,7 +1,6 @@
 """`image-worker` as a process."""
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.emulators import variables_of
-from tests.support.fork_server import ForkServer
+from tests.support.fork_server import CommandProcess, ForkServer
 from worker.local.embedded_aws import embedded_environment
 from worker.settings import Settings
 
@@ -33,18 +32,10 @@ class Command:
     fork_server: ForkServer
 
     @asynccontextmanager
-    async def started(self, *arguments: str, **settings: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    async def started(self, *arguments: str, **settings: str) -> AsyncIterator[CommandProcess]:
         """Start the command; kill it at the end if it is still running."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "worker",
-            *arguments,
-            cwd=self.folder,
-            env={**self.environment, **settings},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
+        process = await self.fork_server.open(
+            arguments, folder=self.folder, environment={**self.environment, **settings}
         )
         try:
             yield process
@@ -87,7 +78,7 @@ def with_resources(command: Command, provisioned: Settings) -> Command:
     return replace(command, environment={**command.environment, **variables_of(provisioned), **SMALL_WORKER})
 
 
-async def until_logged(process: asyncio.subprocess.Process, event: str) -> str:
+async def until_logged(process: CommandProcess | asyncio.subprocess.Process, event: str) -> str:
     """Read the log of the process until a line contains the event, and return that line."""
     assert process.stderr
     async with asyncio.timeout(30):

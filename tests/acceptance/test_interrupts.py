@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +55,6 @@ async def unresponsive() -> AsyncIterator[UnresponsiveAws]:
         "upload picture.jpg --user alice --wait",
         "images recent",
         "images reprocess --user alice",
-        "users get alice",
         "queue redrive",
         "enqueue s3://image-uploads/uploads/",
         "reconcile",
@@ -75,6 +75,24 @@ async def test_a_command_waiting_for_a_response_is_interrupted_silently(
     assert (process.returncode, stdout, stderr) == (130, b"", b"")
 
 
+async def test_a_new_interpreter_is_interrupted_silently(
+    command: Command, unresponsive: UnresponsiveAws
+) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "worker", "users", "get", "alice"),
+        cwd=command.folder,
+        env={**command.environment, "AWS_ENDPOINT_URL": unresponsive.endpoint_url},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(30):
+        await unresponsive.requested.wait()
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = await process.communicate()
+
+    assert (process.returncode, stdout, stderr) == (130, b"", b"")
+
+
 async def test_an_interrupted_repair_reports_its_progress(
     with_resources: Command, provisioned: Settings, s3: "S3Client", sqs: "SQSClient"
 ) -> None:
@@ -85,7 +103,6 @@ async def test_an_interrupted_repair_reports_its_progress(
     where = f"s3://{provisioned.bucket}/uploads/"
     # The first batch has ten images; the eleventh would follow after a minute and a half.
     async with with_resources.started("enqueue", where, "--rate", "0.1") as process:
-        assert process.stdout
         async with asyncio.timeout(30):
             lines = [(await process.stdout.readline()).decode() for _ in range(10)]
         process.send_signal(signal.SIGINT)
@@ -111,12 +128,19 @@ async def test_waiting_for_images_is_interrupted_with_ctrl_c(
     assert "img_" not in seen.text
 
 
-@pytest.mark.parametrize("moment", ["preparing demo images", "0/15"])
-async def test_the_demo_is_interrupted(tmp_path: Path, fork_server: ForkServer, moment: str) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "moment"), [("demo", "preparing demo images"), ("demo mine", "0/2")], ids=["start", "work"]
+)
+async def test_the_demo_is_interrupted(
+    tmp_path: Path, fork_server: ForkServer, arguments: str, moment: str
+) -> None:
+    (tmp_path / "mine").mkdir()
+    for number in range(2):
+        (tmp_path / "mine" / f"{number}.png").write_bytes(encoded(quadrants(64, 48), "PNG"))
     newcomer = Command(tmp_path, {"PATH": "", "WORKER_PROCESSES": "2"}, fork_server)
 
-    seen = await run_on_terminal(newcomer, "demo", interrupt_at=moment)
+    seen = await run_on_terminal(newcomer, *arguments.split(), interrupt_at=moment)
 
     assert seen.status == 130
     assert "Traceback" not in seen.text
-    assert not any(os.scandir(tmp_path))
+    assert [entry.name for entry in os.scandir(tmp_path)] == ["mine"]

@@ -17,6 +17,7 @@ import pytest
 
 from tests.acceptance.conftest import SMALL_WORKER, Command, until_logged
 from tests.support.emulators import variables_of
+from tests.support.fork_server import CommandProcess
 from tests.support.pictures import encoded, quadrants
 from tests.support.whole_worker import USER, upload, wait_until_queue_is_empty
 from worker.bootstrap import build_queries
@@ -68,7 +69,7 @@ class Fleet:
         self._environment = {**embedded_environment(settings.endpoint_url), **self._variables, "PATH": ""}
 
     @asynccontextmanager
-    async def new(self) -> AsyncIterator[asyncio.subprocess.Process]:
+    async def new(self) -> AsyncIterator[CommandProcess]:
         async with self._command.started("run", **self._variables) as process:
             await until_logged(process, "service.started")
             yield process

@@ -4,29 +4,30 @@ import json
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
+import pytest_asyncio
 from typer.core import TyperGroup
 from typer.main import get_command
 
 from docs.make_reference import pages
 from tests.docs.not_run import NOT_RUN, Check
 from tests.docs.pages import PAGES, ROOT, Block, Line, blocks, inline_commands, lines
+from tests.support.fork_server import ForkServer
 from worker.cli.app import COMMANDS, app
-from worker.local.demo_images import write_demo_images
+from worker.local.demo_images import bundled_image, phone_exif
 from worker.local.embedded_aws import embedded_aws, embedded_environment
 
 RunPage = Callable[[list[dict[str, Any]], dict[str, str]], None]
 
 RUN_PAGE = Path(__file__).with_name("run_page.py")
+README = ROOT / "README.md"
 RECORD = ROOT / "docs" / "record.md"
-EXAMPLE = "forest-from-a-phone.jpg"
 
 
 def name_of(page: Path) -> str:
@@ -46,6 +47,12 @@ def python_blocks(page: Path) -> list[Block]:
     return [block for block in blocks(page) if block.language == "python"]
 
 
+def is_demo_of_the_readme(page: Path, line: Line) -> bool:
+    """Whether the README runs the same demo, which uses nothing of a page."""
+    is_demo = (line.arguments or ("",))[0] == "demo"
+    return is_demo and page != README and line.arguments in {each.arguments for each in shell_lines(README)}
+
+
 def steps(page: Path) -> list[dict[str, Any]]:
     """Return the steps of a page that are run, in the order of the page."""
     python = [{"python": block.text, "line": block.line} for block in python_blocks(page)]
@@ -54,6 +61,7 @@ def steps(page: Path) -> list[dict[str, Any]]:
         for line in shell_lines(page)
         # The worker is already running.
         if line.arguments and line.arguments != ("run",) and not check_of(line)
+        if not is_demo_of_the_readme(page, line)
     ]
     return sorted([*python, *shell], key=lambda step: step["line"])
 
@@ -109,34 +117,34 @@ def test_every_link_has_a_target(page: Path) -> None:
             assert anchor in anchors, f"{page.name}: {target}"
 
 
-@pytest.fixture
-async def endpoint_url() -> AsyncIterator[str]:
-    """The endpoint of an emulator for one page, because pages use the default names of resources."""
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def emulator() -> AsyncIterator[str]:
+    """The endpoint of an emulator for the pages, because they use the default names of resources."""
     async with embedded_aws() as url:
         yield url
 
 
-@pytest.fixture(scope="session")
-def demo_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("demo-images")
-    write_demo_images(folder)
-    return folder
+@pytest.fixture
+async def endpoint_url(emulator: str) -> str:
+    """The endpoint of an emulator without resources."""
+    async with aiohttp.ClientSession() as session, session.post(f"{emulator}/_ministack/reset") as response:
+        response.raise_for_status()
+    return emulator
 
 
 @pytest.fixture
-def folder(tmp_path: Path, demo_images: Path) -> Path:
+def folder(tmp_path: Path) -> Path:
     """A folder with the images and the configuration file that the pages use."""
-    content = (demo_images / EXAMPLE).read_bytes()
     (tmp_path / "Pictures").mkdir()
     for name in ("beach.jpg", "Pictures/beach.jpg"):
-        (tmp_path / name).write_bytes(content)
+        bundled_image("forest").save(tmp_path / name, exif=phone_exif())
     (tmp_path / "config").mkdir()
     shutil.copy(ROOT / "config" / "image-worker.toml", tmp_path / "config")
     return tmp_path
 
 
 @pytest.fixture
-def run_page(folder: Path, endpoint_url: str, free_port: int) -> RunPage:
+def run_page(folder: Path, endpoint_url: str, free_port: int, fork_server: ForkServer) -> RunPage:
     """Return a function that runs steps in the folder while a worker is running."""
     environment = {
         **embedded_environment(endpoint_url),
@@ -148,16 +156,11 @@ def run_page(folder: Path, endpoint_url: str, free_port: int) -> RunPage:
     }
 
     def run(steps: list[dict[str, Any]], variables: dict[str, str]) -> None:
-        result = subprocess.run(
-            [sys.executable, RUN_PAGE],
-            cwd=folder,
-            env=environment,
-            input=json.dumps({"variables": variables, "steps": steps}),
-            capture_output=True,
-            text=True,
-            check=False,
+        document = json.dumps({"variables": variables, "steps": steps})
+        status, _, stderr = fork_server.run(
+            [document], folder=folder, environment=environment, program=RUN_PAGE
         )
-        assert result.returncode == 0, result.stderr
+        assert status == 0, stderr
 
     return run
 
@@ -168,17 +171,12 @@ def test_the_commands_of_a_page_run_in_order(page: Path, run_page: RunPage) -> N
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if variables(page) and not steps(page)], ids=name_of)
-def test_the_settings_on_a_page_are_valid(page: Path, tmp_path: Path) -> None:
-    result = subprocess.run(
-        [sys.executable, "-m", "worker", "settings", "--json"],
-        cwd=tmp_path,
-        env={"PATH": "", **variables(page)},
-        capture_output=True,
-        text=True,
-        check=False,
+def test_the_settings_on_a_page_are_valid(page: Path, tmp_path: Path, fork_server: ForkServer) -> None:
+    status, _, stderr = fork_server.run(
+        ["settings", "--json"], folder=tmp_path, environment={"PATH": "", **variables(page)}
     )
-    assert result.returncode == 0, result.stderr
-    assert result.stderr == "", "a variable that is not a setting"
+    assert status == 0, stderr
+    assert stderr == "", "a variable that is not a setting"
 
 
 def shape(value: object) -> object:

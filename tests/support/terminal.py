@@ -6,8 +6,6 @@ import os
 import re
 import signal
 import struct
-import subprocess
-import sys
 import termios
 from dataclasses import dataclass
 
@@ -62,23 +60,24 @@ def _run(
 ) -> TerminalOutput:
     controller, terminal = os.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
-    line = [sys.executable, "-m", "worker", *arguments]
-    with subprocess.Popen(
-        line, cwd=command.folder, env=environment, stdin=terminal, stdout=terminal, stderr=terminal
-    ) as process:
-        os.close(terminal)
-        output = ""
-        try:
-            while chunk := _read(controller):
-                output += chunk
-                if interrupt_at and interrupt_at in output:
-                    process.send_signal(signal.SIGINT)
-                    interrupt_at = None
-            process.wait(60)
-        finally:
-            process.kill()
-            os.close(controller)
-    return TerminalOutput(process.returncode, output)
+    pid = command.fork_server.start(
+        arguments, folder=command.folder, environment=environment, files=(terminal, terminal, terminal)
+    )
+    os.close(terminal)
+    output = ""
+    try:
+        while chunk := _read(controller):
+            output += chunk
+            if interrupt_at and interrupt_at in output:
+                os.kill(pid, signal.SIGINT)
+                interrupt_at = None
+    except BaseException:
+        os.kill(pid, signal.SIGKILL)
+        raise
+    finally:
+        os.close(controller)
+        _, status = os.waitpid(pid, 0)
+    return TerminalOutput(os.waitstatus_to_exitcode(status), output)
 
 
 def _read(controller: int) -> str:
