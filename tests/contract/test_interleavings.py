@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -255,11 +254,10 @@ def test_random_interleavings_leave_a_consistent_record_in_memory() -> None:
 
     machine = type("InMemory", (Interleavings,), {"open_ledger": staticmethod(open_ledger)})
     run_state_machine_as_test(
-        machine, settings=settings(max_examples=150, stateful_step_count=60, deadline=None)
+        machine, settings=settings(max_examples=100, stateful_step_count=50, deadline=None)
     )
 
 
-@pytest.mark.timeout(300)
 def test_random_interleavings_leave_a_consistent_record_on_ministack(ministack_endpoint: str) -> None:
     async def open_ledger(stack: AsyncExitStack) -> LedgerUnderTest:
         names = unique_settings(ministack_endpoint)
@@ -271,8 +269,8 @@ def test_random_interleavings_leave_a_consistent_record_on_ministack(ministack_e
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=20,
-            stateful_step_count=50,
+            max_examples=8,
+            stateful_step_count=40,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow],
         ),

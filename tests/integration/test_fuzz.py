@@ -21,7 +21,7 @@ from worker.decoder_pool.process_memory import resident_bytes
 from worker.domain.errors import RejectedError
 from worker.domain.recipe import Animation, Limits, Recipe, Size, Watermark
 
-CASES = int(os.environ.get("IMAGE_WORKER_FUZZ_CASES", "2000"))
+CASES = int(os.environ.get("IMAGE_WORKER_FUZZ_CASES", "600"))
 STEP_TIMEOUT_S = 10.0
 RECIPES = (
     Recipe(sizes=(MEDIUM,), watermark=Watermark("Fuzz")),
@@ -62,7 +62,6 @@ def resident_mb(pid: int) -> int:
     return resident_bytes(pid) // 2**20
 
 
-@pytest.mark.timeout(600)
 async def test_every_damaged_file_is_completed_or_rejected_with_a_code() -> None:
     seed = int(os.environ.get("IMAGE_WORKER_FUZZ_SEED", str(random.SystemRandom().randrange(10**9))))
     print(f"IMAGE_WORKER_FUZZ_SEED={seed}")
@@ -118,11 +117,11 @@ def gif_of_549_megapixels() -> bytes:
 
 
 def giant_text_chunk() -> bytes:
-    return png((b"zTXt", b"Comment\0\0" + zlib.compress(b"x" * 300_000_000, 9)))
+    return png((b"zTXt", b"Comment\0\0" + zlib.compress(b"x" * 100_000_000, 9)))
 
 
 def deep_profile() -> bytes:
-    return png((b"iCCP", b"icc\0\0" + zlib.compress(b"\0" * 300_000_000, 9)))
+    return png((b"iCCP", b"icc\0\0" + zlib.compress(b"\0" * 100_000_000, 9)))
 
 
 def many_text_chunks() -> bytes:
@@ -130,44 +129,32 @@ def many_text_chunks() -> bytes:
     return png(*([chunk] * 200))
 
 
-@pytest.fixture(scope="module")
-def bombs() -> dict[str, bytes]:
-    return {
-        "png": png(width=30_000, height=30_000),
-        "gif": gif_of_549_megapixels(),
-        "icc": deep_profile(),
-        "text": giant_text_chunk(),
-        "texts": many_text_chunks(),
-        "webp": b"RIFF\x16\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0\xff\xff\x3f\xff\xff\x3f",
+async def test_a_decompression_bomb_is_rejected_within_a_second() -> None:
+    bombs = {
+        "png": (png(width=30_000, height=30_000), "too_many_pixels"),
+        "icc": (deep_profile(), "corrupt"),
+        "webp": (
+            b"RIFF\x16\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0\xff\xff\x3f\xff\xff\x3f",
+            "too_many_pixels",
+        ),
     }
-
-
-@pytest.mark.parametrize(
-    ("name", "code"),
-    [
-        ("png", "too_many_pixels"),
-        ("icc", "corrupt"),
-        ("webp", "too_many_pixels"),
-    ],
-)
-async def test_a_decompression_bomb_is_rejected_within_a_second(
-    bombs: dict[str, bytes], name: str, code: str
-) -> None:
     async with make_pool(limits=Limits()) as pool:
-        started = time.monotonic()
-        with pytest.raises(RejectedError) as rejected:
-            await outputs_of(pool, bombs[name])
-        assert time.monotonic() - started < 1
-        assert rejected.value.code == code
-        await _still_works(pool)
+        for name, (bomb, code) in bombs.items():
+            started = time.monotonic()
+            with pytest.raises(RejectedError) as rejected:
+                await outputs_of(pool, bomb)
+            assert time.monotonic() - started < 1, name
+            assert rejected.value.code == code, name
+            await _still_works(pool)
 
 
-@pytest.mark.parametrize("name", ["gif", "text", "texts"])
-async def test_what_is_not_decoded_cannot_be_a_bomb(bombs: dict[str, bytes], name: str) -> None:
+async def test_what_is_not_decoded_cannot_be_a_bomb() -> None:
+    bombs = {"gif": gif_of_549_megapixels(), "text": giant_text_chunk(), "texts": many_text_chunks()}
     async with make_pool(limits=Limits()) as pool:
-        started = time.monotonic()
-        await outputs_of(pool, bombs[name])
-        assert time.monotonic() - started < 1
+        for name, bomb in bombs.items():
+            started = time.monotonic()
+            await outputs_of(pool, bomb)
+            assert time.monotonic() - started < 1, name
 
 
 async def _still_works(pool: DecoderPool) -> None:

@@ -1,4 +1,4 @@
-"""A thousand images of ten users, listed page by page, also while others are added."""
+"""Three hundred images of five users, listed page by page, also while others are added."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -24,7 +24,7 @@ from worker.settings import Settings
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
 
-IMAGES, USERS, DAYS, PAGE = 1000, 10, 5, 7
+IMAGES, USERS, DAYS, PAGE = 300, 5, 5, 7
 FIRST_DAY = date(2024, 1, 1)
 STATUSES = (ImageStatus.COMPLETED, ImageStatus.COMPLETED, ImageStatus.COMPLETED, ImageStatus.FAILED)
 
@@ -108,8 +108,8 @@ async def test_the_images_of_all_days_are_listed_once_and_in_order(full: FullTab
 async def test_images_added_during_a_listing_hide_and_repeat_none_of_the_others(
     full: FullTable,
 ) -> None:
-    added = [an_image(number, second=number) for number in range(IMAGES, IMAGES + 100)]
-    user = [image for image in full.images if image.user_id == "user_7"]
+    added = [an_image(number, second=number) for number in range(IMAGES, IMAGES + 50)]
+    user = [image for image in full.images if image.user_id == "user_3"]
     failed = [image for image in full.images if image.status is ImageStatus.FAILED]
     day = [image for image in full.images if image.created_at.date() == FIRST_DAY]
     before = {image.image_id for image in full.images}
@@ -120,7 +120,7 @@ async def test_images_added_during_a_listing_hide_and_repeat_none_of_the_others(
 
     adding = asyncio.create_task(add())
     listings: list[tuple[ReadPage, list[Image]]] = [
-        (lambda token: full.queries.images_of_user("user_7", limit=PAGE, token=token), user),
+        (lambda token: full.queries.images_of_user("user_3", limit=PAGE, token=token), user),
         (lambda token: full.queries.images_by_status(ImageStatus.FAILED, limit=PAGE, token=token), failed),
         (lambda token: full.queries.recent_images(FIRST_DAY, FIRST_DAY, limit=PAGE, token=token), day),
     ]
