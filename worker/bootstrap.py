@@ -15,6 +15,7 @@ import structlog
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession, get_session
 
+from worker.aws.checksums import use_zlib_ng
 from worker.aws.clock_skew import ClockSkew
 from worker.aws.endpoint_check import reject_non_aws_responses
 from worker.aws.errors import is_no_such_queue, is_no_such_table
@@ -134,6 +135,7 @@ async def open_client(
     )
     if settings.aws_fast_path:
         config = config.merge(client_config())
+    use_zlib_ng()
     opening = shared.create_client(
         service, region_name=region, endpoint_url=settings.endpoint_url, config=config
     )

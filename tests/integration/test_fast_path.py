@@ -12,12 +12,13 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from types import SimpleNamespace
 from typing import Any, Literal, NoReturn
+from unittest.mock import patch
 
 import pytest
 from aiobotocore.awsrequest import AioAWSResponse
 from aiobotocore.config import AioConfig
 from aiobotocore.credentials import AioCredentials, AioRefreshableCredentials
-from botocore import UNSIGNED
+from botocore import UNSIGNED, httpchecksum
 from botocore.exceptions import (
     ChecksumError,
     ClientError,
@@ -27,6 +28,7 @@ from botocore.exceptions import (
     HTTPClientError,
 )
 from structlog.testing import capture_logs
+from zlib_ng import zlib_ng
 
 from tests.support.builders import a_job
 from tests.support.emulators import SESSION, Service, client, unique_settings
@@ -621,6 +623,17 @@ async def test_content_that_does_not_match_its_checksum_is_an_error() -> None:
         async with output["Body"] as body:
             with pytest.raises(FlexibleChecksumError):
                 await body.read()
+
+
+async def test_checksums_are_computed_by_zlib_ng() -> None:
+    async with (
+        serving(object_with_checksum(b"image")) as server,
+        open_client("s3", unique_settings(server.endpoint_url)) as fast,
+    ):
+        with patch.object(httpchecksum, "crc32", side_effect=vars(httpchecksum)["crc32"]) as computed:
+            await made(fast, "get_object")
+    assert computed.side_effect is zlib_ng.crc32
+    assert computed.called
 
 
 async def test_an_upload_that_does_not_match_its_checksum_is_read_again() -> None:
