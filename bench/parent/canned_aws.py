@@ -5,8 +5,10 @@ Requests that it has no response for, for example those at startup, are forwarde
 """
 
 import asyncio
+import base64
 import json
 import ssl
+import zlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -43,6 +45,7 @@ class CannedAws:
         self, content: bytes, *, bucket: str, backend_url: str, session: aiohttp.ClientSession
     ) -> None:
         self._content, self._bucket = content, bucket
+        self._checksum = base64.b64encode(zlib.crc32(content).to_bytes(4, "big")).decode()
         self._backend_url, self._session = backend_url, session
         self._queue: asyncio.Queue[MessageTypeDef] = asyncio.Queue()
         self._sent = self._deleted = 0
@@ -86,7 +89,11 @@ class CannedAws:
         body = await request.read()
         match request.method:
             case "GET":
-                headers = {**_S3_HEADERS, "Last-Modified": "Tue, 24 Nov 2026 12:00:00 GMT"}
+                headers = {
+                    **_S3_HEADERS,
+                    "Last-Modified": "Tue, 24 Nov 2026 12:00:00 GMT",
+                    "x-amz-checksum-crc32": self._checksum,
+                }
                 return web.Response(body=self._content, content_type="image/jpeg", headers=headers)
             case "PUT":
                 return web.Response(headers=_S3_HEADERS)
