@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
+import pytest_asyncio
 import pyvips
 from PIL import Image
 
@@ -28,8 +29,12 @@ from worker.domain.step import EncodedRendition, StepReport
 UNMARKED = replace(RECIPE, sizes=(Size("large", 1000, 1000),), watermark=None, animation=Animation.KEEP)
 
 
-@pytest.fixture
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def pool() -> AsyncIterator[DecoderPool]:
+    """A pool of one decoder, which each test leaves idle."""
     async with make_pool() as started:
         yield started
 
