@@ -2,18 +2,18 @@
 
 from collections.abc import AsyncIterator, Generator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, StorageState, expect
+from playwright.async_api import Browser, Page, StorageState, ViewportSize, expect
 
 from tests.browser.stack import Stack, stack
-from tests.browser.watch import OpenPage, Problems
+from tests.browser.watch import OpenPage, Problems, Visit, report_violations
 from tests.support.chromium import MISSING, chromium, chromium_path
 
 FOLDER = Path(__file__).parent
-DESKTOP = {"width": 1280, "height": 800}
+DESKTOP: ViewportSize = {"width": 1280, "height": 800}
 TIMEOUT_MS = 20_000
 """For what a page or a worker does, on a machine that other tests keep busy."""
 
@@ -108,4 +108,52 @@ async def open_page(
     yield open_
     for context in contexts:
         await context.close()
+    assert problems.unexpected == []
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def tabs() -> AsyncIterator[dict[bool, Page]]:
+    """The tabs with and without JavaScript in which tests that change nothing follow each other."""
+    pages: dict[bool, Page] = {}
+    yield pages
+    for page in pages.values():
+        await page.context.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def visit(
+    browser: Browser, running: Stack, signed_in: StorageState, problems: Problems, tabs: dict[bool, Page]
+) -> AsyncIterator[Visit]:
+    """Return a function that opens a page of the console in a tab that other tests have used."""
+    visited = []
+
+    async def visit_(
+        path: str,
+        *,
+        statuses: Sequence[int] = (200,),
+        viewport: ViewportSize = DESKTOP,
+        color_scheme: Literal["light", "dark"] = "light",
+        java_script_enabled: bool = True,
+    ) -> Page:
+        page = tabs.get(java_script_enabled)
+        if page is None:
+            context = await browser.new_context(
+                storage_state=signed_in, reduced_motion="reduce", java_script_enabled=java_script_enabled
+            )
+            context.set_default_timeout(TIMEOUT_MS)
+            await report_violations(context)
+            page = tabs[java_script_enabled] = await context.new_page()
+        problems.listen(page.context)
+        visited.append(page)
+        await page.set_viewport_size(viewport)
+        await page.emulate_media(color_scheme=color_scheme)
+        response = await page.goto(running.url(path))
+        assert response is not None
+        assert response.status in statuses, await response.text()
+        return page
+
+    yield visit_
+    for page in visited:
+        problems.stop(page.context)
+        await page.goto("about:blank")
     assert problems.unexpected == []

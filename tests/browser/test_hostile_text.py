@@ -8,7 +8,7 @@ import pytest
 
 from tests.browser.stack import HOSTILE_USER
 from tests.browser.views import image_path, user_path
-from tests.browser.watch import OpenPage, Problems
+from tests.browser.watch import Problems, Visit
 
 PATHS: Final = {
     "images": "/images",
@@ -42,9 +42,9 @@ _UNPRINTABLE: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u
 
 
 @pytest.mark.parametrize("path", PATHS.values(), ids=PATHS.keys())
-async def test_hostile_text_is_shown_as_text(open_page: OpenPage, problems: Problems, path: str) -> None:
+async def test_hostile_text_is_shown_as_text(visit: Visit, problems: Problems, path: str) -> None:
     problems.expect("the server responded with a status of 404")
-    page = await open_page(path, statuses=(200, 404))
+    page = await visit(path, statuses=(200, 404))
     await page.evaluate("document.querySelectorAll('details').forEach((details) => { details.open = true; })")
     foreign: list[Any] = await page.evaluate(_FOREIGN)
     assert foreign == []

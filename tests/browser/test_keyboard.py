@@ -6,7 +6,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from tests.browser.stack import Stack
-from tests.browser.watch import OpenPage
+from tests.browser.watch import Visit
 
 VISIBLE_FOCUS = """() => {
   const style = getComputedStyle(document.activeElement);
@@ -14,16 +14,16 @@ VISIBLE_FOCUS = """() => {
 }"""
 
 
-async def test_slash_goes_to_the_search_and_enter_finds_an_image(open_page: OpenPage) -> None:
-    page = await open_page("/images")
+async def test_slash_goes_to_the_search_and_enter_finds_an_image(visit: Visit) -> None:
+    page = await visit("/images")
     await page.keyboard.press("/")
     await page.keyboard.type("mountains-at-dawn")
     await page.keyboard.press("Enter")
     await expect(page.get_by_role("heading", level=1)).to_contain_text("mountains-at-dawn")
 
 
-async def test_a_question_mark_opens_the_help_and_escape_closes_it(open_page: OpenPage) -> None:
-    page = await open_page("/images")
+async def test_a_question_mark_opens_the_help_and_escape_closes_it(visit: Visit) -> None:
+    page = await visit("/images")
     await page.keyboard.press("?")
     await expect(page.get_by_role("dialog")).to_be_visible()
     await page.keyboard.press("Escape")
@@ -34,15 +34,15 @@ async def test_a_question_mark_opens_the_help_and_escape_closes_it(open_page: Op
     ("key", "path"),
     [("i", "/images"), ("f", "/failures"), ("d", "/dead-letters"), ("q", "/queue"), ("c", "/checks")],
 )
-async def test_g_and_a_letter_open_a_view(open_page: OpenPage, running: Stack, key: str, path: str) -> None:
-    page = await open_page("/users")
+async def test_g_and_a_letter_open_a_view(visit: Visit, running: Stack, key: str, path: str) -> None:
+    page = await visit("/users")
     await page.keyboard.press("g")
     await page.keyboard.press(key)
     await page.wait_for_url(running.url(path))
 
 
-async def test_j_k_and_enter_open_an_entry_of_the_list(open_page: OpenPage) -> None:
-    page = await open_page("/images?user=alice")
+async def test_j_k_and_enter_open_an_entry_of_the_list(visit: Visit) -> None:
+    page = await visit("/images?user=alice")
     await page.keyboard.press("j")
     first = await focused_row(page)
     await page.keyboard.press("j")
@@ -59,8 +59,8 @@ async def focused_row(page: Page) -> str:
     return text
 
 
-async def test_the_first_tab_stop_skips_to_the_content(open_page: OpenPage) -> None:
-    page = await open_page("/images")
+async def test_the_first_tab_stop_skips_to_the_content(visit: Visit) -> None:
+    page = await visit("/images")
     await page.keyboard.press("Tab")
     await expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
     await page.keyboard.press("Enter")
@@ -68,8 +68,8 @@ async def test_the_first_tab_stop_skips_to_the_content(open_page: OpenPage) -> N
 
 
 @pytest.mark.parametrize("path", ["/try", "/images", "/failures", "/preview"])
-async def test_every_tab_stop_is_visible_and_in_the_window(open_page: OpenPage, path: str) -> None:
-    page = await open_page(path)
+async def test_every_tab_stop_is_visible_and_in_the_window(visit: Visit, path: str) -> None:
+    page = await visit(path)
     seen: set[str] = set()
     for _ in range(100):
         await page.keyboard.press("Tab")

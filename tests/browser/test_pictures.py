@@ -9,17 +9,20 @@ import io
 import os
 import re
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import pytest
 from PIL import Image, ImageChops, ImageStat
+from playwright.async_api import ViewportSize
 
 from tests.browser.views import VIEWS, View
-from tests.browser.watch import OpenPage
+from tests.browser.watch import Visit
+
+Theme = Literal["light", "dark"]
 
 DOCS: Final = Path(__file__).parents[2] / "docs"
 FOLDER: Final = DOCS / "console"
-WINDOW: Final = {"width": 1120, "height": 760}
+WINDOW: Final[ViewportSize] = {"width": 1120, "height": 760}
 IS_UPDATE: Final = "UPDATE_PICTURES" in os.environ
 
 PICTURED: Final = tuple(view for view in VIEWS if view.has_picture)
@@ -32,11 +35,9 @@ NO_PAGES: Final = frozenset({"home", "media", "preview-rendition", "displayable"
 """Routes of files, and of the redirect to the first page."""
 
 IN_DARK_TOO: Final = frozenset({"image", "failures"})
+THEMES: Final[tuple[Theme, ...]] = ("light", "dark")
 PICTURES: Final = tuple(
-    (view, theme)
-    for view in PICTURED
-    for theme in ("light", "dark")
-    if theme == "light" or view.name in IN_DARK_TOO
+    (view, theme) for view in PICTURED for theme in THEMES if theme == "light" or view.name in IN_DARK_TOO
 )
 
 
@@ -44,9 +45,9 @@ PICTURES: Final = tuple(
     ("view", "theme"), PICTURES, ids=[f"{view.name}-{theme}" for view, theme in PICTURES]
 )
 async def test_the_screenshot_of_a_view_shows_the_page_as_it_is(
-    open_page: OpenPage, view: View, theme: str
+    visit: Visit, view: View, theme: Theme
 ) -> None:
-    page = await open_page(view.path, color_scheme=theme, viewport=WINDOW)
+    page = await visit(view.path, color_scheme=theme, viewport=WINDOW)
     await page.evaluate("Promise.all([...document.images].map((image) => image.decode().catch(() => null)))")
     shown = Image.open(io.BytesIO(await page.screenshot())).convert("RGB")
     file = FOLDER / f"{view.name}-{theme}.webp"

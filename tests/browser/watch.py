@@ -3,9 +3,9 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
-from playwright.async_api import BrowserContext, ConsoleMessage, Dialog, Page, Request, WebError
+from playwright.async_api import BrowserContext, ConsoleMessage, Dialog, Page, Request, ViewportSize, WebError
 
 _REPORT_VIOLATIONS: Final = """
 addEventListener("securitypolicyviolation", (event) => {
@@ -27,6 +27,36 @@ class OpenPage(Protocol):
             options: Options of a Playwright context.
         """
         ...
+
+
+class Visit(Protocol):
+    """Opens pages of the console, signed in, in a tab that other tests have used and will use."""
+
+    async def __call__(
+        self,
+        path: str,
+        *,
+        statuses: Sequence[int] = (200,),
+        viewport: ViewportSize = ...,
+        color_scheme: Literal["light", "dark"] = "light",
+        java_script_enabled: bool = True,
+    ) -> Page:
+        """
+        Open a page of the console; the page must not change what other tests see, such as the stored cookies.
+
+        Args:
+            path: Path of the page, without the prefix.
+            statuses: HTTP statuses that the page may have.
+            viewport: Size of the window.
+            color_scheme: Theme that the system prefers.
+            java_script_enabled: Whether scripts run.
+        """
+        ...
+
+
+async def report_violations(context: BrowserContext) -> None:
+    """Let all pages of a context report violations of their content security policy as errors."""
+    await context.add_init_script(_REPORT_VIOLATIONS)
 
 
 @dataclass
@@ -55,11 +85,22 @@ class Problems:
 
     async def watch(self, context: BrowserContext) -> None:
         """Record the problems of all pages of a context from now on."""
-        await context.add_init_script(_REPORT_VIOLATIONS)
+        await report_violations(context)
+        self.listen(context)
+
+    def listen(self, context: BrowserContext) -> None:
+        """Record the problems of a context whose pages report violations."""
         context.on("console", self._on_console)
         context.on("weberror", self._on_error)
         context.on("dialog", self._on_dialog)
         context.on("request", self._on_request)
+
+    def stop(self, context: BrowserContext) -> None:
+        """Record no problems of a context any more."""
+        context.remove_listener("console", self._on_console)
+        context.remove_listener("weberror", self._on_error)
+        context.remove_listener("dialog", self._on_dialog)
+        context.remove_listener("request", self._on_request)
 
     def _on_console(self, message: ConsoleMessage) -> None:
         if message.type in {"error", "warning"}:
