@@ -1,7 +1,7 @@
 """`image-worker` as a process."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.emulators import variables_of
-from tests.support.fork_server import CommandProcess, ForkServer
+from tests.support.fork_server import CommandProcess, ForkServer, shared_fork_server
 from worker.local.embedded_aws import embedded_environment
 from worker.settings import Settings
 
@@ -59,11 +59,10 @@ SMALL_WORKER = {"WORKER_PROCESSES": "2", "WORKER_WAIT_TIME_S": "1", "WORKER_HTTP
 """Settings of a worker that leaves resources to the other processes of a test."""
 
 
-@pytest.fixture(scope="session")
-def fork_server() -> Iterator[ForkServer]:
-    fork_server = ForkServer()
-    yield fork_server
-    fork_server.close()
+@pytest.fixture
+def fork_server() -> ForkServer:
+    """The fork server of the process of the tests."""
+    return shared_fork_server()
 
 
 @pytest.fixture

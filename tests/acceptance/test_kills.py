@@ -23,7 +23,7 @@ def seed() -> int:
 async def test_workers_killed_and_suspended_behind_a_faulty_aws_lose_nothing_and_count_nothing_twice(
     ministack_endpoint: str, tmp_path: Path, seed: int
 ) -> None:
-    options = ChaosOptions(seed=seed, uploads=100, backlog=24, pause_s=(0.2, 1.0), final_timeout_s=90)
+    options = ChaosOptions(seed=seed, uploads=40, backlog=16, pause_s=(0.2, 1.0), final_timeout_s=90)
     result = await run(options, endpoint_url=ministack_endpoint, folder=tmp_path)
 
     show(result, Console(width=110))

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import random
-import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -12,13 +11,14 @@ from pathlib import Path
 from typing import Final
 
 from tests.chaos.verification import BrokenPromise
+from tests.support.fork_server import shared_fork_server
 from tests.support.state_changes import ends_of
 from worker.domain.history import outcomes
 from worker.domain.image import Image
 from worker.domain.status import TERMINAL_STATUSES
 
 _RESTART_S: Final = (4.0, 10.0)
-"""Minimum and maximum time for which a consumer runs until it is killed; a start takes one to two of them."""
+"""Minimum and maximum time for which a consumer runs until it is killed."""
 
 
 @dataclass(eq=False)
@@ -74,16 +74,12 @@ class EventConsumer:
 
     async def _run_once(self, killed_after_s: float | None) -> None:
         with (self.folder / "consumer.log").open("ab") as stderr:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "worker", "events", "tail", "--json", "--from", "oldest"),
-                *("--checkpoint", str(self.folder / "positions.json")),
-                cwd=self.folder,
-                env=dict(self.environment),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=stderr,
+            process = await shared_fork_server().open(
+                ["events", "tail", "--json", "--from", "oldest", "--checkpoint", "positions.json"],
+                folder=self.folder,
+                environment=self.environment,
+                stderr=stderr.fileno(),
             )
-        assert process.stdout is not None
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout(killed_after_s):

@@ -13,6 +13,7 @@ from typing import Any
 from tests.chaos.processes import processes_of_session
 from tests.support import killed_worker
 from tests.support.emulators import variables_of
+from tests.support.fork_server import ForkedProcess, shared_fork_server
 from worker.local.embedded_aws import INHERITED, embedded_environment
 from worker.settings import Settings
 
@@ -25,7 +26,7 @@ class Worker:
     """One worker process; it leads a session, by which its decoders are found when it is dead."""
 
     slot: int
-    process: asyncio.subprocess.Process
+    process: ForkedProcess | asyncio.subprocess.Process
     log: Path
     is_suspended: bool = False
     is_killed: bool = False
@@ -57,6 +58,7 @@ class Workers:
     Attributes:
         folder: Working directory and log folder of the workers.
         environment: Environment variables of the workers.
+        new_interpreters: Whether each worker is a new interpreter, in place of a fork with shared memory.
         failed_starts: Number of workers that ended, without being killed, before they consumed the queue.
         died: Logs of workers that ended, without being killed, after that; there must be none.
         killed_by_images: Number of workers that were killed by an image.
@@ -64,6 +66,7 @@ class Workers:
 
     folder: Path
     environment: Mapping[str, str]
+    new_interpreters: bool = False
     current: dict[int, Worker] = field(default_factory=dict)
     all: list[Worker] = field(default_factory=list)
     failed_starts: int = 0
@@ -75,16 +78,7 @@ class Workers:
     async def start(self, slot: int) -> Worker:
         """Start a worker in a free slot."""
         log = self.folder / f"worker-{slot}-{len(self.all)}.log"
-        with log.open("wb") as stderr:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, killed_worker.__file__, "run"),
-                cwd=self.folder,
-                env=dict(self.environment),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=stderr,
-                start_new_session=True,
-            )
+        process = await self._start_interpreter(log) if self.new_interpreters else self._fork(log)
         worker = Worker(slot, process, log)
         self.current[slot] = worker
         self.all.append(worker)
@@ -135,6 +129,30 @@ class Workers:
             await asyncio.wait(monitors)  # unlike gather, it lets their callbacks run if all are done
             for monitor in monitors:
                 monitor.result()
+
+    def _fork(self, log: Path) -> ForkedProcess:
+        with log.open("wb") as stderr, Path(os.devnull).open("r+b", buffering=0) as nothing:
+            pid = shared_fork_server().start(
+                ["run"],
+                folder=self.folder,
+                environment=self.environment,
+                files=(nothing.fileno(), nothing.fileno(), stderr.fileno()),
+                program=Path(killed_worker.__file__),
+                new_session=True,
+            )
+        return ForkedProcess(pid)
+
+    async def _start_interpreter(self, log: Path) -> asyncio.subprocess.Process:
+        with log.open("wb") as stderr:
+            return await asyncio.create_subprocess_exec(
+                *(sys.executable, killed_worker.__file__, "run"),
+                cwd=self.folder,
+                env=dict(self.environment),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=stderr,
+                start_new_session=True,
+            )
 
     async def _monitor(self, worker: Worker) -> None:
         await worker.process.wait()

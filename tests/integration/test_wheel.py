@@ -10,6 +10,7 @@ from zipfile import ZipFile
 import pytest
 
 from tests.support.emulators import stack_name_of, unique_settings
+from tests.support.pictures import encoded, quadrants
 from worker.local.embedded_aws import embedded_environment
 
 ROOT = Path(__file__).parents[2]
@@ -95,7 +96,11 @@ def test_provision_works_from_the_wheel(installed: Path, ministack_endpoint: str
 
 
 def test_the_demo_works_from_the_wheel(installed: Path) -> None:
-    ended = run(installed, "demo", "--json", WORKER_PROCESSES="2")
+    (installed.parent / "mine").mkdir()
+    for path in installed.glob("worker/data/demo/[fl]*.jpg"):  # two of the bundled images
+        (installed.parent / "mine" / path.name).write_bytes(path.read_bytes())
+    (installed.parent / "mine/broken.png").write_bytes(encoded(quadrants(96, 72), "PNG")[:90])
+    ended = run(installed, "demo", "mine", "--json", WORKER_PROCESSES="2")
     assert ended.returncode == 0, ended.stderr
-    statuses = [image["status"] for image in json.loads(ended.stdout)["images"]]
-    assert (statuses.count("completed"), statuses.count("failed")) == (14, 1)
+    images = {image["file"]: image["status"] for image in json.loads(ended.stdout)["images"]}
+    assert images == {"broken.png": "failed", "forest.jpg": "completed", "lake.jpg": "completed"}

@@ -7,7 +7,7 @@ import sys
 from tests.docs.pages import ROOT
 from tests.matrix.cases import all_cases
 
-CASES = os.environ.get("MATRIX_CASES", "400")
+CASES = os.environ.get("MATRIX_CASES", "200")
 
 
 def test_the_pipeline_and_libvips_agree_or_differ_for_a_known_reason() -> None:

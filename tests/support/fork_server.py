@@ -16,7 +16,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -39,6 +41,7 @@ class ForkServer:
             line = [sys.executable, "-m", "tests.support.fork_server"]
             # The threads of a library would not survive a fork.
             environment = {"PATH": "", "OPENBLAS_NUM_THREADS": "1"}
+            self._lock = threading.Lock()
             self._process = subprocess.Popen(
                 line, stdin=server_socket.fileno(), env=environment, cwd=Path(__file__).parents[2]
             )
@@ -66,29 +69,55 @@ class ForkServer:
         environment: Mapping[str, str],
         files: tuple[int, int, int],
         program: Path | None = None,
+        new_session: bool = False,
     ) -> int:
-        """Start a command with these files as stdin, stdout and stderr; return its pid, to be reaped."""
+        """
+        Start a command, or a Python program, in its own process.
+
+        Args:
+            arguments: Command-line arguments.
+            folder: Working directory.
+            environment: Environment variables.
+            files: File descriptors that become its stdin, stdout and stderr.
+            program: A Python file to run in place of the command.
+            new_session: Whether it leads a session.
+
+        Returns:
+            The process id of a child of this process, which the caller reaps.
+        """
         request = {
+            "new_session": new_session,
             "arguments": arguments,
             "folder": str(folder),
             "environment": dict(environment),
             "program": program and str(program),
         }
-        socket.send_fds(self._socket, [json.dumps(request).encode()], list(files))
-        pid: int = json.loads(self._socket.recv(_MAX_PACKET_BYTES))
+        with self._lock:
+            socket.send_fds(self._socket, [json.dumps(request).encode()], list(files))
+            pid: int = json.loads(self._socket.recv(_MAX_PACKET_BYTES))
         return pid
 
     async def open(
-        self, arguments: Sequence[str], *, folder: Path, environment: Mapping[str, str]
+        self,
+        arguments: Sequence[str],
+        *,
+        folder: Path,
+        environment: Mapping[str, str],
+        stderr: int | None = None,
     ) -> "CommandProcess":
-        """Start a command without stdin, and with pipes as its stdout and stderr."""
+        """Start a command without stdin, with a pipe as its stdout, and as its stderr if none is given."""
         stdout, stdout_end = os.pipe()
-        stderr, stderr_end = os.pipe()
-        files = (os.open(os.devnull, os.O_RDONLY), stdout_end, stderr_end)
-        pid = self.start(arguments, folder=folder, environment=environment, files=files)
-        for file in files:
+        pipe, pipe_end = os.pipe()
+        stdin = os.open(os.devnull, os.O_RDONLY)
+        pid = self.start(
+            arguments,
+            folder=folder,
+            environment=environment,
+            files=(stdin, stdout_end, pipe_end if stderr is None else stderr),
+        )
+        for file in (stdin, stdout_end, pipe_end):
             os.close(file)
-        return CommandProcess(pid, await _reader(stdout), await _reader(stderr))
+        return CommandProcess(pid, await _reader(stdout), await _reader(pipe))
 
     def close(self) -> None:
         """Stop the fork server."""
@@ -96,13 +125,19 @@ class ForkServer:
         self._process.wait()
 
 
-class CommandProcess:
-    """A command that was started by the fork server, with the methods of `asyncio.subprocess.Process`."""
+@cache
+def shared_fork_server() -> ForkServer:
+    """Return the fork server of this process; it is started at the first call, and stopped at exit."""
+    fork_server = ForkServer()
+    atexit.register(fork_server.close)
+    return fork_server
 
-    def __init__(self, pid: int, stdout: asyncio.StreamReader, stderr: asyncio.StreamReader) -> None:
+
+class ForkedProcess:
+    """A process that was started by the fork server, with methods of `asyncio.subprocess.Process`."""
+
+    def __init__(self, pid: int) -> None:
         self.pid = pid
-        self.stdout = stdout
-        self.stderr = stderr
         self.returncode: int | None = None
         self._has_exited = asyncio.Event()
         self._pidfd = os.pidfd_open(pid)
@@ -127,17 +162,26 @@ class CommandProcess:
         assert self.returncode is not None
         return self.returncode
 
-    async def communicate(self) -> tuple[bytes, bytes]:
-        """Read stdout and stderr to their ends, and wait until the process has exited."""
-        stdout, stderr, _ = await asyncio.gather(self.stdout.read(), self.stderr.read(), self.wait())
-        return stdout, stderr
-
     def _reap(self) -> None:
         asyncio.get_running_loop().remove_reader(self._pidfd)
         os.close(self._pidfd)
         _, status = os.waitpid(self.pid, 0)
         self.returncode = os.waitstatus_to_exitcode(status)
         self._has_exited.set()
+
+
+class CommandProcess(ForkedProcess):
+    """A forked process with pipes as its stdout and stderr."""
+
+    def __init__(self, pid: int, stdout: asyncio.StreamReader, stderr: asyncio.StreamReader) -> None:
+        super().__init__(pid)
+        self.stdout = stdout
+        self.stderr = stderr
+
+    async def communicate(self) -> tuple[bytes, bytes]:
+        """Read stdout and stderr to their ends, and wait until the process has exited."""
+        stdout, stderr, _ = await asyncio.gather(self.stdout.read(), self.stderr.read(), self.wait())
+        return stdout, stderr
 
 
 async def _reader(pipe: int) -> asyncio.StreamReader:
@@ -194,6 +238,8 @@ def _run_command(request: dict[str, Any], files: list[int]) -> NoReturn:
     # As at the start of an interpreter, whose buffers depend on whether these are terminals.
     sys.stdin, sys.stdout = (open(number, mode, closefd=False) for number, mode in ((0, "r"), (1, "w")))  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
+    if request["new_session"]:
+        os.setsid()
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])

@@ -43,6 +43,7 @@ async def watched_worker(
         worker_processes(settings, folder, endpoint_url=endpoint_url, **http, **more) as workers,
         aiohttp.ClientSession() as session,
     ):
+        workers.new_interpreters = True  # its memory is its own
         worker = await workers.start(0)
         await wait_until(lambda: worker.has_started, within_s=60, what=STARTED)
         yield WatchedWorker(worker.process.pid, port, workers, session)
