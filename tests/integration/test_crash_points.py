@@ -236,13 +236,18 @@ def distinct_faults_of(calls: Sequence[str]) -> list[Fault]:
     Return the faults without those that leave the same state as another fault.
 
     A crash before a call equals a crash after the previous call; a crash after a read equals one before it.
+    A read whose response is lost is made again and changes nothing: the first read of each name is enough.
     """
     crashes = [
         Fault(number, FaultKind.CRASH_AFTER)
         for number, name in enumerate(calls, start=1)
         if not name.startswith(READS)
     ]
-    lost = [Fault(number, FaultKind.RESPONSE_LOST) for number in range(1, len(calls) + 1)]
+    lost = [
+        Fault(number, FaultKind.RESPONSE_LOST)
+        for number, name in enumerate(calls, start=1)
+        if not name.startswith(READS) or name not in calls[: number - 1]
+    ]
     return [Fault(1, FaultKind.CRASH_BEFORE), *crashes, *lost]
 
 
