@@ -15,7 +15,9 @@ AUDIT := .venv-audit
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
 
-demo: $(SETUP) ## Process demo images on an embedded AWS
+# The demo needs no development tools. A later target installs them over it.
+DEMO := $(if $(wildcard $(SETUP)),$(SETUP),$(VENV)/.set-up-demo)
+demo: $(DEMO) ## Process demo images on an embedded AWS
 	$(BIN)/image-worker demo
 
 # First all tests in parallel, more than there may be CPUs, because many wait for timeouts; then, alone, those that check what all the others recorded.
@@ -149,6 +151,14 @@ $(AUDIT)/.set-up: requirements/audit.lock
 	rm -rf $(@D)
 	$(BIN)/uv pip install --quiet --target $(@D) --python-version $(PYTHON_OF_IMAGE) \
 		--python-platform $*-manylinux_2_28 --only-binary :all: --require-hashes -r requirements/runtime.lock
+	touch $@
+
+# Only what the demo imports is compiled, when it is imported.
+$(VENV)/.set-up-demo: requirements/demo.lock requirements/build.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes \
+		-r requirements/demo.lock -r requirements/build.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
 $(SETUP): requirements/dev.lock pyproject.toml
