@@ -1,7 +1,7 @@
 """Reads of the table, against every emulator."""
 
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
@@ -154,26 +154,16 @@ async def test_an_expired_image_is_in_no_result_even_if_it_is_still_stored(
     assert await queries.images([(expired.image_id, "user_1"), (kept.image_id, "user_1")]) == [kept]
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda token: token[:-2],
-        lambda token: token + "A",
-        lambda token: token[:10] + ("A" if token[10] != "A" else "B") + token[11:],
-        lambda _: "nonsense",
-        lambda _: "",
-        lambda _: "é",
-    ],
-)
-async def test_a_damaged_token_is_rejected(table: TableUnderTest, damage: Callable[[str], str]) -> None:
+async def test_a_damaged_token_is_rejected(table: TableUnderTest) -> None:
     await table.put_images(*(an_image(number) for number in range(5)))
     page = await table.queries.images_of_user("user_1", limit=2)
-    assert page.next_token
-    token = damage(page.next_token)
+    token = page.next_token
+    assert token
 
-    if token:
+    changed = token[:10] + ("A" if token[10] != "A" else "B") + token[11:]
+    for damaged in (token[:-2], token + "A", changed, "nonsense", "\u00e9"):
         with pytest.raises(PageTokenError):
-            await table.queries.images_of_user("user_1", token=token)
+            await table.queries.images_of_user("user_1", token=damaged)
 
 
 async def test_a_token_of_another_query_is_rejected(table: TableUnderTest) -> None:
@@ -210,7 +200,7 @@ async def test_images_added_between_pages_neither_repeat_nor_hide_others(table: 
 
 
 async def test_many_images_are_written_and_read_in_batches(table: TableUnderTest) -> None:
-    images = [an_image(number) for number in range(260)]
+    images = [an_image(number) for number in range(130)]
     random.Random(1).shuffle(images)
     await table.put_images(*images)
 

@@ -308,13 +308,13 @@ async def test_only_results_of_the_user_are_deleted_whatever_the_template_of_the
         assert set(await keys(s3, settings)) == left
 
 
-@pytest.mark.parametrize("user_id", ["", ".", "..", f"{USER}/holidays"])
-async def test_the_folder_of_a_user_is_no_user(provisioned: Settings, s3: "S3Client", user_id: str) -> None:
+async def test_the_folder_of_a_user_is_no_user(provisioned: Settings, s3: "S3Client") -> None:
     await s3.put_object(Bucket=provisioned.bucket, Key=f"uploads/{USER}/holidays/1.jpg", Body=b"1")
 
     async with open_deletions(provisioned) as context:
-        with pytest.raises(ConfigurationError, match="there cannot be a user"):
-            await forget_user(context, user_id, before=utc_now() + LATER)
+        for user_id in ("", ".", "..", f"{USER}/holidays"):
+            with pytest.raises(ConfigurationError, match="there cannot be a user"):
+                await forget_user(context, user_id, before=utc_now() + LATER)
 
     assert await keys(s3, provisioned)
 

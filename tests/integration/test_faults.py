@@ -43,7 +43,7 @@ from tests.support.crash_points import (
     StepwisePool,
     check_history,
 )
-from tests.support.emulators import SESSION
+from tests.support.emulators import SESSION, create_table
 from tests.support.fakes.ports import (
     FakeHeartbeat,
     FakeHold,
@@ -126,6 +126,13 @@ async def uploaded(s3: "S3Client", settings: Settings, content: bytes) -> Job:
     job = a_job(e_tag=hashlib.md5(content, usedforsecurity=False).hexdigest())
     await s3.put_object(Bucket=settings.bucket, Key=job.key, Body=content)
     return replace(job, bucket=settings.bucket)
+
+
+@pytest.fixture
+async def with_table(settings: Settings, dynamodb: "DynamoDBClient") -> Settings:
+    """Settings of which only the table exists."""
+    await create_table(dynamodb, settings)
+    return settings
 
 
 @contextmanager
@@ -420,11 +427,11 @@ def _image_of(*, upload: int, e_tag: str) -> Image:
 
 @pytest.mark.parametrize("lost", [1, 2])
 async def test_fault_21_a_repeated_write_after_a_lost_response_succeeds(
-    dynamodb: "DynamoDBClient", provisioned: Settings, lost: int
+    dynamodb: "DynamoDBClient", with_table: Settings, lost: int
 ) -> None:
     injector = FaultInjector([Fault(2, LOST), *([Fault(1, LOST)] * (lost - 1))])
     client: Any = InterceptedClient(dynamodb, injector, injector.new_worker())
-    ledger = build_ledger(client, provisioned)
+    ledger = build_ledger(client, with_table)
     image = await claimed_by(ledger, "worker/1", a_job())
     *steps, end = all_transitions()
 
@@ -433,15 +440,15 @@ async def test_fault_21_a_repeated_write_after_a_lost_response_succeeds(
 
     assert injector.names.count("update_item") == 2 + lost
     check_history(settled)
-    assert len((await item_of(dynamodb, provisioned, image))["history"]) == len(settled.history)
+    assert len((await item_of(dynamodb, with_table, image))["history"]) == len(settled.history)
 
 
 async def test_fault_21_a_write_whose_every_response_was_lost_does_not_lose_the_lease(
-    dynamodb: "DynamoDBClient", provisioned: Settings
+    dynamodb: "DynamoDBClient", with_table: Settings
 ) -> None:
     injector = FaultInjector([Fault(2, LOST), *([Fault(1, LOST)] * 9)])
     client: Any = InterceptedClient(dynamodb, injector, injector.new_worker())
-    ledger = build_ledger(client, provisioned)
+    ledger = build_ledger(client, with_table)
     image = await claimed_by(ledger, "worker/1", a_job())
     *steps, end = all_transitions()
     with pytest.raises(TransientError):
@@ -453,13 +460,13 @@ async def test_fault_21_a_write_whose_every_response_was_lost_does_not_lose_the_
 
 
 async def test_fault_22_two_hundred_races_for_one_claim_have_one_winner_each(
-    provisioned: Settings,
+    with_table: Settings,
 ) -> None:
     # Every claimant is a write: most races are small to have time for two hundred of them.
     claimants_of = [24] * 20 + [3] * 180
     started = time.monotonic()
-    async with open_client("dynamodb", provisioned) as dynamodb:
-        ledgers = [build_ledger(dynamodb, provisioned) for _ in range(max(claimants_of))]
+    async with open_client("dynamodb", with_table) as dynamodb:
+        ledgers = [build_ledger(dynamodb, with_table) for _ in range(max(claimants_of))]
         winners: list[int] = []
         losing_results: set[type] = set()
         for number, claimants in enumerate(claimants_of):
@@ -508,7 +515,7 @@ class ThrottledClient:
 
 @pytest.mark.parametrize("first", range(1, 9))
 async def test_fault_23_a_minute_of_throttling_loses_nothing_and_attempts_are_bounded(
-    dynamodb: "DynamoDBClient", provisioned: Settings, monkeypatch: pytest.MonkeyPatch, first: int
+    dynamodb: "DynamoDBClient", with_table: Settings, monkeypatch: pytest.MonkeyPatch, first: int
 ) -> None:
     """The table is throttled for a minute from one of an image's calls on; sleeping advances the clock."""
     real_monotonic, real_sleep, ahead_s = time.monotonic, asyncio.sleep, 0.0
@@ -527,9 +534,9 @@ async def test_fault_23_a_minute_of_throttling_loses_nothing_and_attempts_are_bo
     handler = MessageHandler(
         parse=lambda _: [a_job()],
         queue=queue,
-        ledger=build_ledger(table, provisioned),
+        ledger=build_ledger(table, with_table),
         recipes=Recipes(
-            profiles_of(table, provisioned),
+            profiles_of(table, with_table),
             lambda _: UserRecipe(a_recipe()),
             FakeLogos().fill,
         ),
@@ -538,27 +545,27 @@ async def test_fault_23_a_minute_of_throttling_loses_nothing_and_attempts_are_bo
         results=FakeResults(),
         observer=an_observer(),
         clock=lambda: after(time.monotonic() - started_s),
-        config=replace(delivery_config(provisioned), record_delay_s=0),
+        config=replace(delivery_config(with_table), record_delay_s=0),
     )
 
     receives, disposition = 0, None
     while disposition != Delete():
         receives += 1
-        assert receives <= provisioned.queue_receives, "SQS moves the message to the dead-letter queue"
+        assert receives <= with_table.queue_receives, "SQS moves the message to the dead-letter queue"
         disposition = await handler.handle(a_message(receive_count=receives), FakeHold())
         if isinstance(disposition, Release):
             await sleep(disposition.after_s)
         elif isinstance(disposition, Abandon):
-            await sleep(provisioned.visibility_timeout_s)
+            await sleep(with_table.visibility_timeout_s)
 
-    image = await build_queries(dynamodb, provisioned).image("img_1", "user_1", consistent=True)
+    image = await build_queries(dynamodb, with_table).image("img_1", "user_1", consistent=True)
     assert image
     check_history(image)
     assert (image.status, queue.dead_letters) == ("completed", [])
     assert image.attempt <= 2
     assert time.monotonic() >= throttled.until_s
     assert throttled.throttled <= 100
-    profile = await profile_of(dynamodb, provisioned, "user_1")
+    profile = await profile_of(dynamodb, with_table, "user_1")
     assert profile
     assert profile.statistics.total_images == 1
     print(f"throttled from call {first} on: {throttled.throttled} calls, {receives} receives")
@@ -622,16 +629,16 @@ async def test_fault_28_ninety_failed_reads_leak_no_connection_of_a_pool_of_ten(
 
 
 async def test_fault_29_requests_with_expired_credentials_are_retried_until_they_are_renewed(
-    provisioned: Settings,
+    with_table: Settings,
 ) -> None:
-    assert provisioned.endpoint_url
+    assert with_table.endpoint_url
     async with (
-        fault_proxy(provisioned.endpoint_url, seed=1) as proxy,
+        fault_proxy(with_table.endpoint_url, seed=1) as proxy,
         open_client(
-            "dynamodb", provisioned.model_copy(update={"endpoint_url": proxy.endpoint_url})
+            "dynamodb", with_table.model_copy(update={"endpoint_url": proxy.endpoint_url})
         ) as dynamodb,
     ):
-        ledger = build_ledger(dynamodb, provisioned)
+        ledger = build_ledger(dynamodb, with_table)
         image = await claimed_by(ledger, "worker/1", a_job())
         proxy.always = ProxyFault.EXPIRED
         settling = asyncio.create_task(ledger.settle(image, all_transitions()))
@@ -719,12 +726,12 @@ async def test_fault_40_the_logs_contain_no_secrets(
 
 
 async def test_a_hundred_concurrent_completions_of_one_user_are_counted_in_few_transactions(
-    dynamodb: "DynamoDBClient", provisioned: Settings
+    dynamodb: "DynamoDBClient", with_table: Settings
 ) -> None:
     injector = FaultInjector()
     worker = injector.new_worker()
     clients: list[Any] = [InterceptedClient(dynamodb, injector, worker) for _ in range(4)]
-    ledgers = [build_ledger(client, provisioned) for client in clients]
+    ledgers = [build_ledger(client, with_table) for client in clients]
     images = [
         await claimed_by(ledgers[number % 4], f"worker-{number % 4}/{number}", a_job(f"img_{number}"))
         for number in range(100)
@@ -742,7 +749,7 @@ async def test_a_hundred_concurrent_completions_of_one_user_are_counted_in_few_t
     transactions = injector.names.count("transact_write_items")
     print(f"100 completions: {transactions} transactions, {time.monotonic() - started:.1f} s")
     assert [result for result in settled if isinstance(result, BaseException)] == []
-    profile = await profile_of(dynamodb, provisioned, "user_1")
+    profile = await profile_of(dynamodb, with_table, "user_1")
     assert profile
     assert profile.statistics.total_images == 100
     assert profile.statistics.total_storage_used == 100 * 1100
