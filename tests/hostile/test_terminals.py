@@ -38,18 +38,13 @@ def assert_harmless(ended: CommandResult) -> None:
         assert found is None, (text[max(0, found.start() - 60) : found.end() + 20], found[0])
 
 
-@pytest.mark.timeout(240)
-@pytest.mark.parametrize("log_format", ["json", "console"])
-async def test_no_command_or_log_prints_what_a_terminal_would_act_on(
-    s3: "S3Client",
-    sqs: "SQSClient",
-    provisioned: Settings,
-    with_resources: Command,
-    log_format: str,
-) -> None:
-    url = await queue_url(sqs, provisioned.queue_name)
+async def log_of_a_worker(
+    s3: "S3Client", sqs: "SQSClient", settings: Settings, command: Command, log_format: str
+) -> CommandResult:
+    """Return what a worker prints that processes names, metadata and messages with these characters."""
+    url = await queue_url(sqs, settings.queue_name)
     key = f"uploads/{USER}/{NAME}.png"
-    event: dict[str, Any] = {"bucket": {"name": provisioned.bucket}, "object": {"key": key}}
+    event: dict[str, Any] = {"bucket": {"name": settings.bucket}, "object": {"key": key}}
     messages: list[dict[str, Any]] = [
         {"detail-type": "Object Created", "detail": event},
         {"detail-type": "Object Created", "detail": event | {"object": {"key": CHARACTERS}}},
@@ -61,20 +56,31 @@ async def test_no_command_or_log_prints_what_a_terminal_would_act_on(
         await sqs.send_message(QueueUrl=url, MessageBody=json.dumps(message))
     metadata = {"filename": "%1B%5B31m%C2%9B%E2%80%AE", "tags": "%1B%5D0%3Bx%07", "description": "%0D%7F"}
     await s3.put_object(
-        Bucket=provisioned.bucket,
+        Bucket=settings.bucket,
         Key="uploads/user/good.png",
         Body=encoded(quadrants(80, 50), "PNG"),
         Metadata=metadata,
     )
-    async with with_resources.started(
-        "run", WORKER_LOG_FORMAT=log_format, WORKER_LOG_LEVEL="debug"
-    ) as worker:
+    async with command.started("run", WORKER_LOG_FORMAT=log_format, WORKER_LOG_LEVEL="debug") as worker:
         await until_logged(worker, "image.completed")
-        while json.loads((await with_resources.run("queue", "stats", "--json")).stdout)["waiting"]:
+        while json.loads((await command.run("queue", "stats", "--json")).stdout)["waiting"]:
             await asyncio.sleep(0.1)  # leaves the machine to the worker
         worker.terminate()
         stdout, stderr = await worker.communicate()
-    assert_harmless(CommandResult(0, stdout.decode(), stderr.decode()))
+    return CommandResult(0, stdout.decode(), stderr.decode())
+
+
+async def test_no_console_log_prints_what_a_terminal_would_act_on(
+    s3: "S3Client", sqs: "SQSClient", provisioned: Settings, with_resources: Command
+) -> None:
+    assert_harmless(await log_of_a_worker(s3, sqs, provisioned, with_resources, "console"))
+
+
+@pytest.mark.timeout(240)
+async def test_no_command_or_json_log_prints_what_a_terminal_would_act_on(
+    s3: "S3Client", sqs: "SQSClient", provisioned: Settings, with_resources: Command
+) -> None:
+    assert_harmless(await log_of_a_worker(s3, sqs, provisioned, with_resources, "json"))
 
     for arguments in (
         ("images", "get", NAME),

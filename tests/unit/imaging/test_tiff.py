@@ -1,6 +1,6 @@
 """Every layout of a TIFF is read right, or rejected by its name: none is completed with wrong pixels."""
 
-from itertools import product
+from itertools import cycle, islice, product
 from typing import Any, Final
 
 import numpy as np
@@ -70,8 +70,10 @@ def test_a_layout_is_read_right_or_rejected_by_name(
     if extra == (ASSOCIATED,):
         samples = np.minimum(samples, samples[:, :, -1:])
     wanted = expected(samples, bits=bits, photometric=photometric, extra=extra, palette=palette)
-    options = product("<>", (1, 2), ((1, 1), (8, 1), (8, 2)), (1, 2), (None, 16))
-    for order, planes, (compression, predictor), fill_order, tile in options:
+    options = product("<>", (1, 2), ((1, 1), (8, 1), (8, 2)))
+    # Each of these four goes with three of the twelve options, and with others for other extra samples.
+    parts = islice(cycle(product((1, 2), (None, 16))), len(extra or ()) + sum(extra or ()), None)
+    for (order, planes, (compression, predictor)), (fill_order, tile) in zip(options, parts, strict=False):
         if predictor == 2 and bits not in {8, 16}:
             continue
         content = tiff_file(
