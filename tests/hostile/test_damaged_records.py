@@ -171,7 +171,7 @@ async def test_damaged_records_are_reported_and_stop_neither_commands_nor_worker
 async def test_a_record_that_is_damaged_during_processing_loses_its_lease_and_nothing_else(
     s3: "S3Client", sqs: "SQSClient", dynamodb: "DynamoDBClient", provisioned: Settings
 ) -> None:
-    picture = encoded(quadrants(2000, 1500))
+    picture = encoded(quadrants(1200, 900))
     names = [f"img-{number}" for number in range(6)]
     async with running_worker(provisioned):
         for name in names:

@@ -99,14 +99,14 @@ def of_an_older_version(attempts: int) -> Image:
     )
 
 
-def test_ten_thousand_replacements_leave_an_item_of_constant_size() -> None:
+def test_two_thousand_replacements_leave_an_item_of_constant_size() -> None:
     """In the domain and the item's encoding, without a table: every write's units are those of its item."""
     table = table_of(Settings())
     decision = decide(None, a_job(upload=1), a_claimant(now=after(0)))
     assert isinstance(decision, Claimed)
     image = decision.image
     sizes: dict[int, int] = {}
-    for upload in range(2, 10_001):
+    for upload in range(2, 2_001):
         image = apply_all(image, all_transitions())
         if upload % 500 < KEPT_ATTEMPTS:
             sizes[upload] = item_bytes(encode_map(to_item(image, table)))
@@ -117,8 +117,8 @@ def test_ten_thousand_replacements_leave_an_item_of_constant_size() -> None:
     steady = [size for upload, size in sizes.items() if upload > KEPT_ATTEMPTS + 1]
     assert max(steady) - min(steady) < 64, "only the digits of counters grow"
     assert max(steady) < STEADY_BYTES
-    assert outcomes(image.history)["completed"] == 9_999
-    assert image.attempt == 10_000
+    assert outcomes(image.history)["completed"] == 1_999
+    assert image.attempt == 2_000
 
 
 async def test_each_of_many_replacements_of_one_key_costs_the_same(
@@ -127,7 +127,7 @@ async def test_each_of_many_replacements_of_one_key_costs_the_same(
     dynamodb, settings = table
     ledger = build_ledger(dynamodb, settings)
     sizes: list[int] = []
-    uploads = 100 if settings.endpoint_url == ministack_endpoint else 12  # moto is slow
+    uploads = 40 if settings.endpoint_url == ministack_endpoint else 12  # moto is slow
     for upload in range(1, uploads + 1):
         image = await replaced(ledger, upload)
         if upload > KEPT_ATTEMPTS + 1:

@@ -51,7 +51,7 @@ class Fleet:
     log: list[str] = field(default_factory=list)
 
     async def upload(self, user_id: str, *image_ids: str) -> None:
-        content = encoded(quadrants(1600, 1200))
+        content = encoded(quadrants(640, 480))
         for image_id in image_ids:
             key = f"uploads/{user_id}/{image_id}.jpg"
             await self.s3.put_object(Bucket=self.settings.bucket, Key=key, Body=content)
@@ -115,13 +115,13 @@ def fleet(
     sqs: "SQSClient",
     dynamodb: "DynamoDBClient",
 ) -> Fleet:
-    """A worker on the emulator, with two decoders."""
+    """A worker on the emulator, with one decoder."""
     environment = {
         "PATH": "",
         "PYTHONPATH": str(Path(__file__).parents[2]),
         **embedded_environment(ministack_endpoint),
         **variables_of(provisioned),
-        "WORKER_PROCESSES": "2",
+        "WORKER_PROCESSES": "1",
         "WORKER_WAIT_TIME_S": "1",
         "WORKER_HTTP_PORT": "0",
         "WORKER_VISIBILITY_TIMEOUT_S": str(VISIBILITY_TIMEOUT_S),

@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.emulators import messages_in
 from tests.support.pictures import encoded, quadrants
+from tests.support.shared_storage import dynamodb, provisioned, s3, shared_storage, sqs, storage
 from tests.support.user_profiles import profile_of
 from tests.support.whole_worker import (
     USER,
@@ -26,19 +27,25 @@ if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
     from types_aiobotocore_sqs import SQSClient
 
+__all__ = ["dynamodb", "provisioned", "s3", "shared_storage", "sqs", "storage"]  # fixtures
 
-async def put(s3: "S3Client", settings: Settings, name: str, content: bytes | None = None) -> str:
-    """Upload an object of `USER`, by default a picture; return its key."""
-    key = f"uploads/{USER}/{name}"
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def put(
+    s3: "S3Client", settings: Settings, name: str, content: bytes | None = None, *, user_id: str = USER
+) -> str:
+    """Upload an object, by default a picture; return its key."""
+    key = f"uploads/{user_id}/{name}"
     await s3.put_object(Bucket=settings.bucket, Key=key, Body=content or encoded(quadrants(320, 240)))
     return key
 
 
-async def all_images(dynamodb: "DynamoDBClient", settings: Settings) -> dict[str, Image]:
-    """Return every image of `USER` by the key of its upload; fail if two have the same."""
+async def all_images(dynamodb: "DynamoDBClient", settings: Settings, user_id: str = USER) -> dict[str, Image]:
+    """Return every image of a user by the key of its upload; fail if two have the same."""
     queries = build_queries(dynamodb, settings)
-    page = await queries.images_of_user(USER, limit=100)
-    images = await queries.images([(each.image_id, USER) for each in page.images], consistent=True)
+    page = await queries.images_of_user(user_id, limit=100)
+    images = await queries.images([(each.image_id, user_id) for each in page.images], consistent=True)
     assert max(Counter(image.key for image in images).values()) == 1
     return {image.key: image for image in images}
 
@@ -51,44 +58,47 @@ async def assert_results_are_as_recorded(s3: "S3Client", settings: Settings, ima
         assert head["ContentLength"] == rendition.size_bytes
 
 
-@pytest.mark.parametrize(
-    "names",
-    [
-        ("pic.jpg", "pic_thumbnail.jpg"),
-        ("pic.jpg", "pic@thumbnail.jpg", "pic@.jpg", "pic@thumbnail@.jpg"),
-        ("a.png", "a.jpg", "a.JPG", "A.jpg", "a"),
-        ("IMG_1.HEIC", "IMG_1.HEIC.jpg", "IMG_1.jpg"),
-        ("cafe\N{COMBINING ACUTE ACCENT}.jpg", "caf\N{LATIN SMALL LETTER E WITH ACUTE}.jpg", "cafe.jpg"),
-        ("a/b.jpg", "a//b.jpg", "a/b/thumbnail.jpg", "a/b@thumbnail.jpg"),
-    ],
-    ids=["size", "separator", "extension", "two extensions", "Unicode form", "folders"],
-)
+SIMILAR_NAMES = {
+    "size": ("pic.jpg", "pic_thumbnail.jpg"),
+    "separator": ("pic.jpg", "pic@thumbnail.jpg", "pic@.jpg", "pic@thumbnail@.jpg"),
+    "extension": ("a.png", "a.jpg", "a.JPG", "A.jpg", "a"),
+    "two extensions": ("IMG_1.HEIC", "IMG_1.HEIC.jpg", "IMG_1.jpg"),
+    "Unicode form": (
+        "cafe\N{COMBINING ACUTE ACCENT}.jpg",
+        "caf\N{LATIN SMALL LETTER E WITH ACUTE}.jpg",
+        "cafe.jpg",
+    ),
+    "folders": ("a/b.jpg", "a//b.jpg", "a/b/thumbnail.jpg", "a/b@thumbnail.jpg"),
+}
+"""User id, by what the names have in common -> the names of the user's uploads."""
+
+
 async def test_uploads_with_similar_names_complete_with_their_own_results(
-    s3: "S3Client",
-    sqs: "SQSClient",
-    dynamodb: "DynamoDBClient",
-    provisioned: Settings,
-    names: tuple[str, ...],
+    s3: "S3Client", sqs: "SQSClient", dynamodb: "DynamoDBClient", provisioned: Settings
 ) -> None:
     settings = provisioned.model_copy(update={"extra_sizes": ["thumbnail"]})
-    keys = [await put(s3, settings, name) for name in names]
+    keys = {
+        user_id: [await put(s3, settings, name, user_id=user_id) for name in names]
+        for user_id, names in SIMILAR_NAMES.items()
+    }
     url = await queue_url(sqs, settings.queue_name)
-    bodies = await take_notifications(sqs, settings, len(keys))
+    bodies = await take_notifications(sqs, settings, sum(map(len, keys.values())))
     for body in bodies * 2:
         await sqs.send_message(QueueUrl=url, MessageBody=body)
 
     async with running_worker(settings):
         await wait_until_queue_is_empty(sqs, settings)
 
-    images = await all_images(dynamodb, settings)
-    assert {key: images[key].status for key in keys} == dict.fromkeys(keys, "completed")
-    for image in images.values():
-        await assert_results_are_as_recorded(s3, settings, image)
-    stored = [rendition.key for image in images.values() for rendition in image.renditions.values()]
-    assert len(set(stored)) == len(stored) == 2 * len(names)
-    profile = await profile_of(dynamodb, settings, USER)
-    assert profile
-    assert profile.statistics.total_images == len(names)
+    for user_id, of_user in keys.items():
+        images = await all_images(dynamodb, settings, user_id)
+        assert {key: images[key].status for key in of_user} == dict.fromkeys(of_user, "completed")
+        for image in images.values():
+            await assert_results_are_as_recorded(s3, settings, image)
+        stored = [rendition.key for image in images.values() for rendition in image.renditions.values()]
+        assert len(set(stored)) == len(stored) == 2 * len(of_user), user_id
+        profile = await profile_of(dynamodb, settings, user_id)
+        assert profile
+        assert profile.statistics.total_images == len(of_user)
 
 
 @pytest.mark.parametrize("names", [("IMG_0001.HEIC", "IMG_0001.MOV"), ("IMG_0001.MOV", "IMG_0001.HEIC")])

@@ -16,6 +16,7 @@ from tests.support.fakes.ports import FakeHeartbeat
 from tests.support.fault_proxy import Call, FaultProxy, fault_proxy, http, json_error
 from tests.support.pictures import encoded, quadrants
 from tests.support.retry import NO_WAIT
+from tests.support.shared_storage import dynamodb, provisioned, s3, shared_storage, sqs, storage
 from tests.support.whole_worker import upload, wait_until_processed
 from worker.bootstrap import open_client, queue_url
 from worker.delivery.consumer import Consumer
@@ -28,7 +29,19 @@ if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
     from types_aiobotocore_sqs import SQSClient
 
-__all__ = ["command", "fork_server", "with_resources"]  # fixtures
+__all__ = [
+    "command",
+    "dynamodb",
+    "fork_server",
+    "provisioned",
+    "s3",
+    "shared_storage",
+    "sqs",
+    "storage",
+    "with_resources",
+]  # fixtures
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 JSON = "Content-Type: application/x-amz-json-1.0"
 PAGE = http(b"<html>log in</html>", "Content-Type: text/html")

@@ -10,6 +10,7 @@ import pytest
 from tests.support.builders import a_job
 from tests.support.emulators import SESSION
 from tests.support.fault_proxy import Call, FaultProxy, fault_proxy, http, s3_error
+from tests.support.shared_storage import dynamodb, provisioned, s3, shared_storage, sqs, storage
 from worker.bootstrap import build_sources, open_client
 from worker.domain.errors import RejectedError, TransientError
 from worker.domain.job import Job, SourceVersion
@@ -18,6 +19,11 @@ from worker.settings import Settings
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
+
+__all__ = ["dynamodb", "provisioned", "s3", "shared_storage", "sqs", "storage"]  # fixtures
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
 
 KMS = "User is not authorized to perform: kms:Decrypt on the resource associated with this ciphertext"
 SSE_C = (

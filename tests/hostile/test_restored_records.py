@@ -15,6 +15,7 @@ from tests.support.fakes.ports import FakeHold, FakeLogos, FakeMessageQueue, Fak
 from tests.support.pictures import encoded, opened
 from tests.support.repairs import open_tool
 from tests.support.retry import NO_WAIT
+from tests.support.shared_storage import dynamodb, provisioned, s3, shared_storage, sqs, storage
 from worker.bootstrap import (
     build_ledger,
     build_profile_store,
@@ -52,6 +53,11 @@ if TYPE_CHECKING:
 
     from types_aiobotocore_dynamodb import DynamoDBClient
     from types_aiobotocore_s3 import S3Client
+
+__all__ = ["dynamodb", "provisioned", "s3", "shared_storage", "sqs", "storage"]  # fixtures
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
 
 KEY = "processed/user_1/img_1.jpg"
 SIZE = Size(name="medium", width=8, height=6)

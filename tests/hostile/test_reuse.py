@@ -128,11 +128,11 @@ async def test_a_stream_of_corrupt_uploads_starts_no_interpreters(reuse: Reuse) 
     corrupt = SMALL_JPEG[: len(SMALL_JPEG) // 2]
     async with pool_with(reuse, processes=2) as pool:
         results = await asyncio.gather(
-            *(outputs_of(pool, corrupt, user_id=f"user-{number % 3}") for number in range(60)),
+            *(outputs_of(pool, corrupt, user_id=f"user-{number % 3}") for number in range(24)),
             return_exceptions=True,
         )
         assert {type(result).__bases__[0] for result in results} == {RejectedError}
-        assert pool.replacements == {Replacement.NOT_INTACT: 60}
+        assert pool.replacements == {Replacement.NOT_INTACT: 24}
         assert pool.interpreter_starts == 1
 
 
@@ -148,9 +148,9 @@ async def test_a_decoder_is_kept_for_its_user_while_others_are_served() -> None:
 @pytest.mark.parametrize("reuse", MODES)
 async def test_images_survive_the_death_of_the_zygote(reuse: Reuse) -> None:
     async with pool_with(reuse, processes=2) as pool:
-        for _ in range(3):
+        for _ in range(2):
             images = [
-                asyncio.create_task(outputs_of(pool, SMALL_JPEG, user_id=str(number))) for number in range(12)
+                asyncio.create_task(outputs_of(pool, SMALL_JPEG, user_id=str(number))) for number in range(8)
             ]
             await until(lambda: pool.busy > 0 or all(image.done() for image in images))  # noqa: B023 - awaited here
             if pool.zygote_pid is not None:
@@ -236,7 +236,7 @@ async def test_forks_do_not_grow_the_zygote_or_the_worker() -> None:
         assert pool.zygote_pid is not None
         before = [private_bytes(pool.zygote_pid), open_files()]
         files = files_of(pool.zygote_pid)
-        for number in range(100):
+        for number in range(40):
             await outputs_of(pool, SMALL_JPEG, RECIPE, user_id=str(number))
         await until(lambda: pool.alive == 1)
         assert private_bytes(pool.zygote_pid) - before[0] < 512 * 1024
