@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock
 
@@ -68,4 +69,9 @@ def handle(event: dict[str, str]) -> None:
 
 if __name__ == "__main__":
     port = int(sys.argv[1]) if len(sys.argv) > 1 else 8000
-    ThreadingHTTPServer(("127.0.0.1", port), Hooks).serve_forever()
+    try:
+        server = ThreadingHTTPServer(("127.0.0.1", port), Hooks)
+    except OSError as error:
+        sys.exit(f"port {port} cannot be used ({error.strerror}): choose another one as the argument")
+    with suppress(KeyboardInterrupt):
+        server.serve_forever()

@@ -9,6 +9,7 @@ events that an image has ended.
 import json
 import subprocess
 import sys
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote
@@ -63,4 +64,9 @@ def image_worker(*arguments: str) -> bytes | None:
 
 if __name__ == "__main__":
     port = int(sys.argv[1]) if len(sys.argv) > 1 else 8000
-    ThreadingHTTPServer(("127.0.0.1", port), Backend).serve_forever()
+    try:
+        server = ThreadingHTTPServer(("127.0.0.1", port), Backend)
+    except OSError as error:
+        sys.exit(f"port {port} cannot be used ({error.strerror}): choose another one as the argument")
+    with suppress(KeyboardInterrupt):
+        server.serve_forever()

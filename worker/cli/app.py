@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -246,3 +247,9 @@ def _report_error(error: Exception) -> int:
 
 def _print(command: str, message: str) -> None:
     print(f"{command}: {printable(message)}", file=sys.stderr)  # noqa: T201 - error messages of a command go to stderr
+
+
+def called_command() -> str:
+    """Return the command by its name, or as it was called by a relative path: `.venv/bin/image-worker`."""
+    called = Path(sys.argv[0])
+    return str(called) if called.name == NAME and len(called.parts) > 1 and not called.is_absolute() else NAME

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import sys
 import time
 import unicodedata
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from rich.table import Table
 
 from worker.aws.retry import call_with_retry
 from worker.bootstrap import RETRY_POLICIES, build_queries, build_uploads
-from worker.cli.app import NAME
+from worker.cli.app import called_command
 from worker.cli.support import output
 from worker.cli.support.embedded import Embedded, embedded_worker
 from worker.cli.support.entrypoint import asynchronous, start
@@ -150,13 +149,7 @@ async def demo(
     if skipped:
         console.print(f"Skipped because they are not image files: {escape(', '.join(skipped))}")
     console.print(f"Results: [bold]{escape(str(out))}[/]. Contact sheet: [bold]{escape(str(sheet))}[/].")
-    console.print(f"Watch your own images go through each step: [bold]{escape(_command())} local[/]")
-
-
-def _command() -> str:
-    """Return the command by its name, or as it was called by a relative path: `.venv/bin/image-worker`."""
-    called = Path(sys.argv[0])
-    return str(called) if called.name == NAME and len(called.parts) > 1 and not called.is_absolute() else NAME
+    console.print(f"Watch your own images go through each step: [bold]{escape(called_command())} local[/]")
 
 
 def _images_in(folder: Path) -> tuple[list[Path], list[str]]:

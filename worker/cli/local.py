@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from worker.cli.app import called_command
 from worker.cli.run import stopped_by_signals
 from worker.cli.support import output
 from worker.cli.support.console import open_console
@@ -63,8 +64,9 @@ def _print_instructions(embedded: Embedded, state: Path | None, link: str | None
     console.print(f"Its data is {escape(data)}.")
     console.print("Try this in another terminal:\n")
     console.print("  export " + " ".join(f"{name}={variables[name]}" for name in names), soft_wrap=True)
-    console.print("  image-worker upload IMAGE.jpg --user alice --wait")
-    console.print("  image-worker images get IMAGE_ID")
+    command = escape(called_command())
+    console.print(f"  {command} upload IMAGE.jpg --user alice --wait")
+    console.print(f"  {command} images get IMAGE_ID")
     if port := embedded.settings.http_port:
         console.print(f"  curl http://127.0.0.1:{port}/metrics")
     console.print("\nPress Ctrl-C to stop.")
