@@ -1,11 +1,18 @@
 import subprocess
 import sys
+from functools import cache
 
 
-def loaded(modules: str, *names: str) -> list[str]:
-    """Import modules in a new interpreter; return which of the named packages are loaded then."""
-    program = f"import sys, {modules}; print(*(name for name in sys.modules))"
-    found = subprocess.check_output([sys.executable, "-c", program], text=True).split()
+@cache
+def modules_after(imports: str) -> tuple[str, ...]:
+    """Import modules in a new interpreter; return all that are loaded then."""
+    program = f"import sys, {imports}; print(*sys.modules)"
+    return tuple(subprocess.check_output([sys.executable, "-c", program], text=True).split())
+
+
+def loaded(imports: str, *names: str) -> list[str]:
+    """Return which of the named packages are loaded after imports."""
+    found = modules_after(imports)
     return [name for name in found if any(name == each or name.startswith(f"{each}.") for each in names)]
 
 
