@@ -82,6 +82,22 @@ def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().out == f"image-worker {version('image-worker')}\n"
 
 
+@pytest.mark.parametrize(
+    ("argument", "named"),
+    [
+        (".venv/bin/image-worker", ".venv/bin/image-worker"),
+        ("/usr/local/bin/image-worker", "image-worker"),
+        ("image-worker", "image-worker"),
+        ("worker/__main__.py", "image-worker"),
+    ],
+)
+def test_instructions_name_the_command_as_it_was_called(
+    argument: str, named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", [argument, "local"])
+    assert command_line.called_command() == named
+
+
 def test_an_unknown_command_ends_with_2_and_a_suggestion_on_stderr(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
