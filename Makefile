@@ -25,7 +25,7 @@ CALLS := .pytest_cache/recorded-calls
 test: $(SETUP) ## Run all tests
 	rm -rf $(CALLS)
 	RECORDED_CALLS=$(CALLS) $(BIN)/pytest -n 4 --dist worksteal -m "not after_all_others"
-	RECORDED_CALLS=$(CALLS) $(BIN)/pytest -m after_all_others
+	RECORDED_CALLS=$(CALLS) $(BIN)/pytest tests/test_recorded_calls.py
 
 # What depends on the version of Python: asyncio, processes, decoders. CI runs it on the version of the container image.
 RUNTIME := $(addprefix tests/unit/,delivery decoder_pool domain dynamodb sqs s3 repair) tests/contract tests/chaos \
