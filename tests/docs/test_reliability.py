@@ -36,3 +36,20 @@ def test_a_fault_names_existing_tests(number: str, tests: str) -> None:
 
 def test_every_test_of_a_numbered_fault_is_in_the_table() -> None:
     assert set(FAULT_TESTS) == {name for _, tests in ROWS for name in re.findall(r"`(fault_\d+)`", tests)}
+
+
+def test_the_readme_counts_what_the_runs_of_chaos_without_hostile_uploads_did() -> None:
+    page = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| .+ \| `CHAOS_SEED=\d+ make chaos` \|$", page, re.MULTILINE)
+    counted = [
+        sum(int(count.replace(",", "")) for row in rows for count in re.findall(rf"([\d,]+) {what}", row)[:1])
+        for what in ("kills", "suspensions", "faults", "stale writes")
+    ]
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    found = re.search(
+        r"killed (\d+) times and suspended (\d+) times behind an AWS that failed ([\d,]+) calls: "
+        r"of [\d,]+ uploads none was lost and none counted twice, and all (\d+) writes",
+        readme,
+    )
+    assert found
+    assert [int(number.replace(",", "")) for number in found.groups()] == counted
