@@ -8,6 +8,11 @@ from urllib.parse import quote
 import pytest
 
 from tests.support.console import JSON, RunningConsole
+from tests.support.shared_storage import console, shared_storage, storage
+
+__all__ = ["console", "shared_storage", "storage"]  # fixtures
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 VALUES = (
     "",
