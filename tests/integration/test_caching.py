@@ -100,11 +100,11 @@ async def processed(
 
 
 async def ended(dynamodb: "DynamoDBClient", settings: Settings, *, attempt: int) -> Image:
-    while True:
-        (image,) = await wait_until_processed(dynamodb, settings, "img_1")
-        if image.attempt == attempt and not image.leftovers:
-            assert image.status is ImageStatus.COMPLETED
-            return image
+    (image,) = await wait_until_processed(
+        dynamodb, settings, "img_1", until=lambda image: image.attempt == attempt and not image.leftovers
+    )
+    assert image.status is ImageStatus.COMPLETED
+    return image
 
 
 async def keys_in(s3: "S3Client", settings: Settings) -> set[str]:

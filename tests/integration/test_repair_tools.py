@@ -531,11 +531,10 @@ async def test_an_upload_replaced_within_the_same_second_is_enqueued(
 
     async with open_tool(provisioned) as repairs:
         await enqueue_all(repairs, prefix=f"uploads/{USER}/")
-    async with running_worker(provisioned), asyncio.timeout(30):
-        while (
-            after := (await wait_until_processed(dynamodb, provisioned, "img_1"))[0]
-        ).version == before.version:
-            pass
+    async with running_worker(provisioned):
+        (after,) = await wait_until_processed(
+            dynamodb, provisioned, "img_1", until=lambda image: image.version != before.version
+        )
 
     assert report_of(repairs).counts == {"enqueued": 1}
     assert after.renditions["medium"].height == 96

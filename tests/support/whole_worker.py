@@ -1,7 +1,7 @@
 """Run the whole worker in the test process, upload images and wait for their results."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING
 
@@ -47,16 +47,31 @@ async def upload(s3: "S3Client", settings: Settings, image_id: str, content: byt
 
 
 async def wait_until_processed(
-    dynamodb: "DynamoDBClient", settings: Settings, *image_ids: str, user_id: str = USER
+    dynamodb: "DynamoDBClient",
+    settings: Settings,
+    *image_ids: str,
+    user_id: str = USER,
+    until: Callable[[Image], bool] = lambda _: True,
 ) -> list[Image]:
-    """Wait until the images are completed or failed; return them in the order of their ids."""
+    """
+    Wait until the images are completed or failed; return them in the order of their ids.
+
+    Args:
+        dynamodb: An open DynamoDB client.
+        settings: Settings with the name of the table.
+        image_ids: The ids of the images.
+        user_id: Their user.
+        until: What else has to be true of each image.
+    """
     queries = build_queries(dynamodb, settings)
     images: dict[str, Image] = {}
     pauses = _pauses()
     async with asyncio.timeout(60):
         while remaining := [(image_id, user_id) for image_id in image_ids if image_id not in images]:
             found = await queries.images(remaining, consistent=True)
-            images |= {image.image_id: image for image in found if image.status in TERMINAL_STATUSES}
+            images |= {
+                image.image_id: image for image in found if image.status in TERMINAL_STATUSES and until(image)
+            }
             await asyncio.sleep(next(pauses))
     return [images[image_id] for image_id in image_ids]
 
