@@ -203,7 +203,7 @@ class Settings(BaseSettings):
     )
     compact_history: bool = Field(
         default=False,
-        description="Whether entries of the history leave out what the entry that began their attempt has.",
+        description="Whether history entries omit attempt and worker, which the first of the attempt has.",
     )
 
     processes: int = Field(
@@ -254,7 +254,7 @@ class Settings(BaseSettings):
         300_000_000,
         ge=1,
         le=2**31,
-        description="Maximum number of pixels in a file; of a JPEG, only as many are decoded as sizes need.",
+        description="Maximum number of pixels in a file; a JPEG may be decoded at a fraction of its size.",
     )
     max_frames: int = Field(500, ge=1, le=100_000, description="Maximum number of frames of an image.")
     step_timeout_s: float = Field(30.0, gt=0, le=3600, description="Timeout of one step of one image.")
@@ -379,7 +379,7 @@ class Settings(BaseSettings):
     )
     events: bool = Field(
         default=False,
-        description="Whether the table has a stream, from which applications receive events.",
+        description="Whether the table has a stream, which is the source of events for applications.",
     )
     events_target: str = Field(
         "default",
@@ -420,20 +420,21 @@ class Settings(BaseSettings):
         "", description="Path prefix of the web console's pages, such as /images, without a slash at its end."
     )
     console_url: str | None = Field(
-        None, description="URL that browsers reach the web console at; unset if only from this machine."
+        None, description="URL at which browsers reach the web console; unset if only from this machine."
     )
     console_authentication: Literal["none", "token", "alb", "header"] = Field(
         "token",
-        description="How the web console knows its users: not at all (from this machine only), by the link "
-        "printed at its start, by an Application Load Balancer, or by a header of an authenticating proxy.",
+        description="How the web console authenticates users: not at all (from this machine only), by the "
+        "link printed at its start, by an Application Load Balancer, or by a header of an authenticating "
+        "proxy.",
     )
     console_operators: list[str] = Field(
         default_factory=list,
-        description="Names of the users who may act on images; with `alb` and `header`, others only look.",
+        description="Names of the operators, with `alb` and `header`; all other users are viewers.",
     )
     console_operator_groups: list[str] = Field(
         default_factory=list,
-        description="Groups whose members may act on images, with `alb` and `header`.",
+        description="Groups whose members are operators, with `alb` and `header`.",
     )
     console_alb_arn: str | None = Field(
         None, description="ARN of the load balancer that authenticates the users, with `alb`."
@@ -461,7 +462,7 @@ class Settings(BaseSettings):
     console_grafana_url: str | None = Field(
         None,
         pattern="^https?://",
-        description="Address of a Grafana dashboard, which the queue's page links to.",
+        description="URL of a Grafana dashboard, to which the queue's page links.",
     )
     traces: bool = Field(
         default=False,
@@ -483,7 +484,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as in the base class
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Return the sources, from the first that is asked for a value to the last."""
+        """Return the sources, the one with the highest precedence first."""
         return init_settings, env_settings, dotenv_settings, ConfigurationFileSource(settings_cls)
 
     def read_file(self) -> ConfigurationFile | None:

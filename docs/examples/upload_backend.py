@@ -1,9 +1,9 @@
 """
-A backend for browser uploads: gives the page a form for each upload, and says what has become of an image.
+A backend for browser uploads: gives the page a form for each upload, and returns the record of an image.
 
-`python docs/examples/upload_backend.py [PORT]`, then open http://localhost:8000. A real backend makes the
-form in its own language (any AWS SDK has presigned POST) for the user who is signed in, and learns from
-events that an image has ended.
+`.venv/bin/python docs/examples/upload_backend.py [PORT]`, then open http://localhost:8000. A real backend
+makes the form in its own language (any AWS SDK has presigned POST) for the user who is signed in, and learns
+from events that an image has ended.
 """
 
 import json

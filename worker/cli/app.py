@@ -104,7 +104,7 @@ COMMANDS: Final = (
     Entry(
         "events",
         "worker.cli.events",
-        "Follow, forward and replay the events that images are completed or failed.",
+        "Follow, forward and replay the events of images, and delete objects of expired records.",
         "Use",
     ),
     Entry("queue", "worker.cli.queue", "Show queue depth, list and redrive dead letters.", "Operate"),

@@ -40,7 +40,7 @@ async def enqueue(
         str | None,
         typer.Option(
             metavar="FILE",
-            help="Read the objects from an S3 inventory and not from the bucket: path or S3 URL of its "
+            help="Read the objects from an S3 inventory instead of the bucket: path or S3 URL of its "
             "manifest.json.",
         ),
     ] = None,
@@ -72,8 +72,8 @@ async def enqueue(
     worker records an image when it receives the message. Running this command again before that sends a
     second message, which is harmless.
 
-    With --manifest, the objects are those of an S3 inventory in CSV or Parquet, for buckets that take long to
-    list. An object that was deleted since then fails as source_missing.
+    With --manifest, the objects are read from an S3 inventory in CSV or Parquet, for buckets that take long
+    to list. An object that was deleted since then fails as source_missing.
 
     With --dry-run, the log has the number of uploads that no message announced (uploads.checked). Run it on a
     schedule with --older-than and --newer-than to detect lost notifications.

@@ -49,7 +49,7 @@ CheckpointOption = Annotated[
 
 @app.callback()
 def events() -> None:
-    """Follow, forward and replay the events that images are completed or failed."""
+    """Follow, forward and replay the events of images, and delete objects of expired records."""
 
 
 @app.command()
@@ -181,11 +181,11 @@ async def replay(
     json: output.JsonOption = False,
 ) -> None:
     """
-    Publish the events of images again, as their records have them now, with the same ids.
+    Publish the events of completed and failed images again, from their present records, with the same ids.
 
     For consumers that were down longer than the stream keeps changes. Publishes on WORKER_EVENTS_TARGET.
-    There is no index by the end of images: without --user, this reads the summaries of all images with these
-    statuses.
+    No index is sorted by the end of images: without --user, this reads the summaries of all images with these
+    statuses. Deletions cannot be replayed.
 
     Example: image-worker events replay --since 2024-01-31T12:00:00Z --user alice --dry-run
     """

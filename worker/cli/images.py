@@ -322,7 +322,9 @@ async def retention(
     json: output.JsonOption = False,
 ) -> int:
     """
-    Set when the record of an image is deleted; the objects in the bucket are not affected.
+    Set when the record of an image expires.
+
+    The objects in the bucket stay, unless `image-worker events delete-expired` runs.
 
     Exit status 1: the image does not exist, or is being processed.
 

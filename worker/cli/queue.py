@@ -42,9 +42,9 @@ def queue() -> None:
 @asynchronous
 async def stats(*, json: output.JsonOption = False) -> None:
     """
-    Show the number of messages that are waiting, in flight and dead letters, and the age of the oldest.
+    Show how many messages wait, are in flight and are dead letters, and the age of the oldest message.
 
-    The age comes from CloudWatch, and is omitted when CloudWatch has no recent value.
+    The age comes from CloudWatch, and is omitted if CloudWatch has no recent value.
 
     Example: image-worker queue stats --json
     """

@@ -66,8 +66,8 @@ async def reconcile(
     After a table was restored, use --objects: it finds results that are missing, or differ from the record.
 
     Results become orphans when their record is deleted or expires, or when a worker dies before it has
-    recorded them. Only those of this very table are deleted: results of another table, or of this one before
-    it was restored, are listed.
+    recorded them. Only those of this table are deleted: results of another table, or of this one before it
+    was restored, are listed.
 
     Exit status 1: some images could not be checked or requeued.
 

@@ -38,7 +38,7 @@ async def upload_form(
 
     A backend makes such a form for each upload, and its page sends the file with the fields directly to S3:
     see docs/browser-uploads.md. The key, the owner, the maximum size, tags, description and focal point
-    are signed. The command itself makes no request.
+    are signed. The command makes no request to AWS.
 
     Example: image-worker upload-form --user alice --max-bytes 10000000
     """

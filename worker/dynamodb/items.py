@@ -1,4 +1,4 @@
-"""Convert between images and the items that `docs/dynamodb.md` shows."""
+"""Convert between images and the items that `docs/record.md` describes."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
