@@ -91,8 +91,8 @@ KNOWN_DIFFERENCES: Final = (
     ),
     KnownDifference(
         "CMYK without a profile",
-        "No colours are stated. Ours are those of offset printing on coated paper, computed from eight "
-        "overprints; libvips has a profile of its own.",
+        "The file does not define its colours. The pipeline renders them as offset printing on coated "
+        "paper, computed from eight overprints; libvips uses a built-in profile.",
         lambda result: (
             result.outcome is Outcome.DIFFERENT
             and result.case.colours == "CMYK"
@@ -101,8 +101,9 @@ KNOWN_DIFFERENCES: Final = (
     ),
     KnownDifference(
         "saturated colours of 16 bits",
-        "LittleCMS converts samples of 16 bits by interpolated tables; ours follow the definition of the "
-        "profile to the level, as computed for the pixels that differ most. Only channels near 0 differ.",
+        "LittleCMS converts samples of 16 bits by interpolated tables; the pipeline follows the definition "
+        "of the profile to the level, as computed for the pixels that differ most. Only channels near 0 "
+        "differ.",
         lambda result: (
             result.outcome is Outcome.DIFFERENT
             and (result.case.colours, result.case.depth) == ("RGB", 16)

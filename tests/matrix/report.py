@@ -21,25 +21,27 @@ def report(results: Sequence[Result]) -> str:
 def _introduction(files: int) -> list[str]:
     return [
         _paragraph(
-            "`make matrix` writes this page. Generated files are processed by the whole pipeline, as PNG at "
-            f"the size of the upload and without a watermark, and decoded by libvips {version()}. BMP and "
-            "HEIC, which the libvips of the wheel does not read, are compared with the same picture as PNG."
+            "`make matrix` writes this page. Generated files are processed by the whole pipeline, to PNG at "
+            f"the size of the upload and without a watermark, and decoded by libvips {version()}. The "
+            "results are compared. BMP and HEIC, which libvips in the wheel pyvips-binary does not read, are "
+            "compared with the same picture as PNG."
         ),
         "",
         _paragraph(
             f"The matrix has {files:,} files: every format with each depth, kind of colours, layout and kind "
-            f"of transparency that it can have; these with {len(PROFILES)} profiles, {len(ORIENTATIONS)} "
-            f"orientations and {len(DAMAGES)} kinds of truncation and damage by themselves, and a fixed "
-            "share of the combinations of these."
+            "of transparency that it can have. Each of these is tested as it is, with each of "
+            f"{len(PROFILES) - 1} profiles, with each of {len(ORIENTATIONS) - 1} orientations, and with each "
+            f"of {len(DAMAGES) - 1} kinds of truncation and damage; of the combinations of these, a fixed "
+            "share is tested."
         ),
         "",
         _paragraph(
             "Colours are compared multiplied by their alpha. They may differ by 1 of 255, by 3 with a "
             "profile, and by one more with associated alpha and in AVIF. In AVIF with colours at half the "
-            "resolution, 90 % of the pixels may differ by 10 (12 with a profile), because the libraries "
-            "interpolate them differently; with a profile and at full resolution, 95 % by 4. In HEIC, 94 % "
-            "of the pixels may differ by 16, as it is compared with the picture before its compression. A "
-            "damaged file that is completed must have exactly the pixels of the undamaged one."
+            "resolution, 90 % of the pixels must be within 10 (12 with a profile), because the libraries "
+            "interpolate them differently; with a profile and at full resolution, 95 % must be within 4. In "
+            "HEIC, 94 % must be within 16, because the reference is the picture before its compression. A "
+            "damaged file that completes must have exactly the pixels of the undamaged one."
         ),
         "",
     ]
@@ -63,8 +65,8 @@ def _outcomes(results: Sequence[Result]) -> list[str]:
         *rows,
         "",
         _paragraph(
-            "No file may be completed with pixels missing, and none may crash a decoder. Every other "
-            "difference is one of these, in `tests/matrix/known_differences.py`:"
+            "A file that completes with pixels missing, or crashes a decoder, fails the run. Every other "
+            "difference must be one of these, from `tests/matrix/known_differences.py`:"
         ),
         "",
         "| difference | files | reason |",
