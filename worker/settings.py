@@ -396,7 +396,10 @@ class Settings(BaseSettings):
         None, description="Secret that `events forward` signs with: whsec_ and 24 to 64 bytes in base64."
     )
     retention_days: int | None = Field(
-        None, ge=1, le=36_500, description="How long records are kept after the upload; forever if unset."
+        None,
+        ge=1,
+        le=36_500,
+        description="How long records are kept after the first claim of an upload; forever if unset.",
     )
     delete_expired_objects: bool = Field(
         default=False,
