@@ -190,6 +190,10 @@ the fastest peer of comparable fidelity (at most {FIDELITY_TOLERANCE_DB} dB lowe
 
 {table(("image", "fastest", "ratio", "fastest of comparable fidelity", "ratio", "target"), fastest)}
 {table(("image", "image-worker / floor", "target"), floor)}
+What image-worker does above the floor is the watermark, the checks of the file, orientation and EXIF,
+dominant colour, BlurHash and perceptual hash. It grows less than the size of the image, so that its share is
+largest for small images.
+
 {table(("image", "image-worker / Pillow as usual"), usual)}
 CPU time with Pillow's `resize`, used on Linux arm64 because `cykooz-resizer` has no wheel there, divided by
 that with SIMD code, both on this machine; and the fidelity with Pillow's:
