@@ -130,7 +130,8 @@ images ({results.completed:,} completed) of mixed sizes and formats, from 640x48
 and WebP, on an embedded AWS; read after every {BATCH} images. After the first fifth, the worker process uses
 {min(worker):.1f} to {max(worker):.1f} MB, and linear regression gives a growth of
 {results.growth_per_image:+,.0f} bytes per image. The median decoder process uses {median(decoders):.0f} MB,
-the largest {max(decoders):.0f} MB; {results.replaced} were replaced, each after 500 images.
+the largest {max(decoders):.0f} MB; {results.replaced:,} were replaced, by the image of another user or after
+500 images. The target for the worker process is at most 120 MB without growth; it holds up to eight uploads.
 
 {_plot(results)}
 {report.markdown_table(("images", "worker process, MB", "decoder processes together, MB"), rows)}
