@@ -80,7 +80,7 @@ async def serve(listener: socket.socket) -> None:
     from hypercorn.config import Config
 
     # MiniStack derives the loader of templates from it: the one in C takes a tenth of the time.
-    yaml.SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # type: ignore[misc]
+    yaml.SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # type: ignore[misc]  # a class
     from ministack.app import app
 
     config = Config()
