@@ -3,7 +3,8 @@ Delete images, and everything that is stored about a user, so that a crash at an
 
 The order: mark the record, which takes the lease away from a worker that is processing the image; wait until
 no worker stores results of it; delete the upload and the results; delete the record, with its share of the
-statistics. A result never outlives its record. `docs/deletion.md` describes what each step leaves.
+statistics. A result does not outlive its record, unless its worker is suspended for longer than its lease.
+`docs/deletion.md` describes what each step leaves.
 """
 
 import asyncio
