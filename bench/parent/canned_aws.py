@@ -5,10 +5,8 @@ Requests that it has no response for, for example those at startup, are forwarde
 """
 
 import asyncio
-import base64
 import json
 import ssl
-import zlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -16,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import aiohttp
 from aiohttp import web
+
+from worker.aws.checksums import encoded_crc32
 
 if TYPE_CHECKING:
     from types_aiobotocore_sqs.type_defs import MessageTypeDef
@@ -45,7 +45,7 @@ class CannedAws:
         self, content: bytes, *, bucket: str, backend_url: str, session: aiohttp.ClientSession
     ) -> None:
         self._content, self._bucket = content, bucket
-        self._checksum = base64.b64encode(zlib.crc32(content).to_bytes(4, "big")).decode()
+        self._checksum = encoded_crc32(content)
         self._backend_url, self._session = backend_url, session
         self._queue: asyncio.Queue[MessageTypeDef] = asyncio.Queue()
         self._sent = self._deleted = 0

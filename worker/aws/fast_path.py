@@ -10,7 +10,6 @@ Anything unexpected disables the fast path for the operation. No executed reques
 handlers that change requests before the first call.
 """
 
-import base64
 import json
 import re
 import zlib
@@ -29,6 +28,7 @@ from botocore import httpchecksum as checksums
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
 from worker.aws.calls import Call, Client, Output, wrap_calls
+from worker.aws.checksums import encoded_crc32
 from worker.aws.clock_skew import ClockSkew
 from worker.aws.errors import error_code
 from worker.aws.http_session import HttpSession
@@ -249,7 +249,7 @@ def _request(operation: str, parameters: Mapping[str, Any]) -> _Request | None:
     version = f"?versionId={quote(parameters['VersionId'], safe='~')}" if "VersionId" in parameters else ""
     headers = {header: parameters[name] for name, header in _HEADERS.items() if name in parameters}
     if body is not None:
-        headers[_CHECKSUM] = base64.b64encode(zlib.crc32(body).to_bytes(4, "big")).decode()
+        headers[_CHECKSUM] = encoded_crc32(body)
     for name, value in parameters.get("Metadata", {}).items():
         headers[f"x-amz-meta-{name.lower()}"] = value
     return _Request(method, quote(parameters["Key"], safe="/~") + version, headers, body, method == "GET")
