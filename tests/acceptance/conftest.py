@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.emulators import variables_of
-from tests.support.fork_server import CommandProcess, ForkServer, shared_fork_server
+from tests.support.fork_server import CommandProcess, shared_fork_server
 from worker.local.embedded_aws import embedded_environment
 from worker.settings import Settings
 
@@ -29,12 +29,11 @@ class Command:
 
     folder: Path
     environment: Mapping[str, str]
-    fork_server: ForkServer
 
     @asynccontextmanager
     async def started(self, *arguments: str, **settings: str) -> AsyncIterator[CommandProcess]:
         """Start the command; kill it at the end if it is still running."""
-        process = await self.fork_server.open(
+        process = await shared_fork_server().open(
             arguments, folder=self.folder, environment={**self.environment, **settings}
         )
         try:
@@ -47,7 +46,7 @@ class Command:
     async def run(self, *arguments: str, **settings: str) -> CommandResult:
         """Run the command to completion."""
         ended = await asyncio.to_thread(
-            self.fork_server.run,
+            shared_fork_server().run,
             arguments,
             folder=self.folder,
             environment={**self.environment, **settings},
@@ -60,15 +59,9 @@ SMALL_WORKER = {"WORKER_PROCESSES": "2", "WORKER_WAIT_TIME_S": "1", "WORKER_HTTP
 
 
 @pytest.fixture
-def fork_server() -> ForkServer:
-    """The fork server of the process of the tests."""
-    return shared_fork_server()
-
-
-@pytest.fixture
-def command(tmp_path: Path, ministack_endpoint: str, fork_server: ForkServer) -> Command:
+def command(tmp_path: Path, ministack_endpoint: str) -> Command:
     """The command on the emulator of the session, without resources."""
-    return Command(tmp_path, {"PATH": "", **embedded_environment(ministack_endpoint)}, fork_server)
+    return Command(tmp_path, {"PATH": "", **embedded_environment(ministack_endpoint)})
 
 
 @pytest.fixture

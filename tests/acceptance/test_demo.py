@@ -11,14 +11,13 @@ import pytest
 from PIL import Image
 
 from tests.acceptance.conftest import Command, until_logged
-from tests.support.fork_server import ForkServer
 from tests.support.pictures import encoded, quadrants
 
 PHOTOS = Path(os.environ.get("IMAGE_WORKER_PHOTOS", Path(__file__).parents[3] / "shared" / "photos"))
 
 
 @pytest.fixture
-def newcomer(tmp_path: Path, fork_server: ForkServer) -> Command:
+def newcomer(tmp_path: Path) -> Command:
     """The command without AWS, account or settings."""
     environment = {
         "PATH": "",
@@ -26,7 +25,7 @@ def newcomer(tmp_path: Path, fork_server: ForkServer) -> Command:
         "WORKER_HTTP_PORT": "0",
         "WORKER_CONSOLE_PORT": "0",
     }
-    return Command(tmp_path, environment, fork_server)
+    return Command(tmp_path, environment)
 
 
 async def test_the_demo_needs_no_setup_and_writes_results_and_a_contact_sheet(newcomer: Command) -> None:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.acceptance.conftest import Command
-from tests.support.fork_server import ForkServer
 from tests.support.pictures import encoded, quadrants
 from tests.support.terminal import run_on_terminal
 from worker.bootstrap import queue_url
@@ -131,13 +130,11 @@ async def test_waiting_for_images_is_interrupted_with_ctrl_c(
 @pytest.mark.parametrize(
     ("arguments", "moment"), [("demo", "preparing demo images"), ("demo mine", "0/2")], ids=["start", "work"]
 )
-async def test_the_demo_is_interrupted(
-    tmp_path: Path, fork_server: ForkServer, arguments: str, moment: str
-) -> None:
+async def test_the_demo_is_interrupted(tmp_path: Path, arguments: str, moment: str) -> None:
     (tmp_path / "mine").mkdir()
     for number in range(2):
         (tmp_path / "mine" / f"{number}.png").write_bytes(encoded(quadrants(64, 48), "PNG"))
-    newcomer = Command(tmp_path, {"PATH": "", "WORKER_PROCESSES": "2"}, fork_server)
+    newcomer = Command(tmp_path, {"PATH": "", "WORKER_PROCESSES": "2"})
 
     seen = await run_on_terminal(newcomer, *arguments.split(), interrupt_at=moment)
 

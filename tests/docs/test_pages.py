@@ -18,7 +18,7 @@ from typer.main import get_command
 from docs.make_reference import pages
 from tests.docs.not_run import NOT_RUN, Check
 from tests.docs.pages import PAGES, ROOT, Block, Line, blocks, inline_commands, lines
-from tests.support.fork_server import ForkServer
+from tests.support.fork_server import shared_fork_server
 from worker.cli.app import COMMANDS, app
 from worker.local.demo_images import bundled_image, phone_exif
 from worker.local.embedded_aws import embedded_aws, embedded_environment
@@ -144,7 +144,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run_page(folder: Path, endpoint_url: str, free_port: int, fork_server: ForkServer) -> RunPage:
+def run_page(folder: Path, endpoint_url: str, free_port: int) -> RunPage:
     """Return a function that runs steps in the folder while a worker is running."""
     environment = {
         **embedded_environment(endpoint_url),
@@ -157,7 +157,7 @@ def run_page(folder: Path, endpoint_url: str, free_port: int, fork_server: ForkS
 
     def run(steps: list[dict[str, Any]], variables: dict[str, str]) -> None:
         document = json.dumps({"variables": variables, "steps": steps})
-        status, _, stderr = fork_server.run(
+        status, _, stderr = shared_fork_server().run(
             [document], folder=folder, environment=environment, program=RUN_PAGE
         )
         assert status == 0, stderr
@@ -171,8 +171,8 @@ def test_the_commands_of_a_page_run_in_order(page: Path, run_page: RunPage) -> N
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if variables(page) and not steps(page)], ids=name_of)
-def test_the_settings_on_a_page_are_valid(page: Path, tmp_path: Path, fork_server: ForkServer) -> None:
-    status, _, stderr = fork_server.run(
+def test_the_settings_on_a_page_are_valid(page: Path, tmp_path: Path) -> None:
+    status, _, stderr = shared_fork_server().run(
         ["settings", "--json"], folder=tmp_path, environment={"PATH": "", **variables(page)}
     )
     assert status == 0, stderr

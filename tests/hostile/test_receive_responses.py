@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.acceptance.conftest import Command, command, fork_server, with_resources
+from tests.acceptance.conftest import Command
 from tests.support.emulators import SESSION
 from tests.support.fakes.ports import FakeHeartbeat
 from tests.support.fault_proxy import Call, FaultProxy, fault_proxy, http, json_error
@@ -29,17 +29,7 @@ if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
     from types_aiobotocore_sqs import SQSClient
 
-__all__ = [
-    "command",
-    "dynamodb",
-    "fork_server",
-    "provisioned",
-    "s3",
-    "shared_storage",
-    "sqs",
-    "storage",
-    "with_resources",
-]  # fixtures
+__all__ = ["dynamodb", "provisioned", "s3", "shared_storage", "sqs", "storage"]  # fixtures
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

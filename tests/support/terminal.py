@@ -10,6 +10,7 @@ import termios
 from dataclasses import dataclass
 
 from tests.acceptance.conftest import Command
+from tests.support.fork_server import shared_fork_server
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _COLOURS = re.compile(r"\x1b\[(?:\d+;)*(?:3[0-8]|4[0-8]|9[0-7]|10[0-7])(?:;\d+)*m")
@@ -60,7 +61,7 @@ def _run(
 ) -> TerminalOutput:
     controller, terminal = os.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
-    pid = command.fork_server.start(
+    pid = shared_fork_server().start(
         arguments, folder=command.folder, environment=environment, files=(terminal, terminal, terminal)
     )
     os.close(terminal)
