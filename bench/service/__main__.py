@@ -48,7 +48,6 @@ _MIN_RATIOS: Final[Mapping[str, Mapping[str, float]]] = {
 """Targets for CPU time of a peer / image-worker: reported next to the measurement, never asserted."""
 _MAX_OVERHEADS: Final[Mapping[str, float]] = {"1920x1080": 1.5, "12 MP": 1.25}
 """Targets for CPU time of image-worker / imaging alone."""
-_PART_HEADINGS: Final = ("imaging alone", "worker process", "isolation", "Node / batch", "Celery / batch")
 _PLOT_TITLE: Final = "CPU time per image: image-worker, its peers, and imaging alone"
 
 
@@ -281,7 +280,7 @@ compare the peers but do not transfer to other machines.
 {report.markdown_table(("", "measured", "target"), _targets(results))}
 Where image-worker's CPU time goes, in ms, and with it the reason for each target that is missed:
 
-{report.markdown_table(("images", *_PART_HEADINGS), _parts(results))}
+{report.markdown_table(_part_headings(), _parts(results))}
 The worker process makes five AWS calls for each image, and writes the record. Isolation is the rest: moving
 images to and from decoders, and a fork for each user, which the peers do without. It is a difference of two
 measurements; for large images it is within their noise, and may be negative. The last two columns compare the
@@ -321,6 +320,11 @@ def _tls_costs(results: Results) -> list[tuple[object, ...]]:
         for peer in by_peer
         if peer + _HTTP in by_peer
     ]
+
+
+def _part_headings() -> tuple[str, ...]:
+    compared = (f"{peer} / {_REUSE[0]}" for peer in _MIN_RATIOS)
+    return ("images", "imaging alone", "worker process", "isolation", *compared)
 
 
 def _parts(results: Results) -> list[tuple[object, ...]]:

@@ -101,7 +101,7 @@ def wait_until_processed(*, is_stored: bool = False) -> None:
         if item["status"] in TERMINAL_STATUSES if item else not is_stored:
             return
         assert time.monotonic() < deadline, Path("worker.log").read_text(encoding="utf-8")
-        time.sleep(0.05)
+        time.sleep(0.05)  # between reads: nothing announces to a program that an image is done
 
 
 if __name__ == "__main__":

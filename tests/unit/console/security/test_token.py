@@ -238,7 +238,7 @@ async def test_sessions_are_bounded_and_the_oldest_ends_first() -> None:
         cookies.append(response.cookies.output(attrs=[], header="", sep="").strip())
     users = [
         await authentication.identify(make_mocked_request("GET", "/", headers={"Cookie": cookie}))
-        for cookie in (*cookies[:2], *cookies[2:-1:50], cookies[-1])
+        for cookie in cookies
     ]
     assert users[0] is None
     assert all(user is not None for user in users[1:])
